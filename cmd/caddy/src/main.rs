@@ -1,0 +1,3 @@
+//! The caddy wrapper.
+
+fn main() {}

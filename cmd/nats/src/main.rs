@@ -1,0 +1,3 @@
+//! The nats wrapper.
+
+fn main() {}

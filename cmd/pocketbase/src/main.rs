@@ -1,0 +1,3 @@
+//! The pocketbase wrapper.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The readiness probe.
+
+fn main() {}

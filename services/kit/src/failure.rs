@@ -1,0 +1,175 @@
+//! What a user is told when something cannot be done: one sentence, a hint, an exit code.
+//!
+//! Owns the list of exit codes (they are API: scripts branch on them) and the error type that
+//! carries one. Must not print and must not end the process: `main` does both, once.
+
+use std::error::Error;
+use std::fmt;
+use std::process::ExitCode;
+
+/// The documented exit codes of every Core command. `docs/troubleshooting.md` explains each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Exit {
+    /// An error that has no class of its own: a bug or a broken machine.
+    Unexpected = 1,
+    /// The command line cannot be understood (clap's own code).
+    Usage = 2,
+    /// The command needs a running stack and there is none.
+    NotRunning = 3,
+    /// The stack runs, but not every process is healthy.
+    Unhealthy = 4,
+    /// A manifest, the `.env` file or an environment variable is invalid.
+    Invalid = 10,
+    /// A declared port is held by another program.
+    PortTaken = 11,
+    /// A binary could not be had, built or verified.
+    Binary = 12,
+    /// A service ended or failed while it was being started.
+    ServiceFailed = 13,
+    /// A deadline passed.
+    Timeout = 14,
+    /// Another operation holds the lock of this instance, and waiting was not wanted.
+    Locked = 15,
+    /// A reload failed and the previous state was restored.
+    ReloadFailed = 16,
+    /// Something outlived `down`.
+    Survivors = 17,
+}
+
+impl Exit {
+    /// Every code, for documentation and tests.
+    pub const ALL: [Self; 12] = [
+        Self::Unexpected,
+        Self::Usage,
+        Self::NotRunning,
+        Self::Unhealthy,
+        Self::Invalid,
+        Self::PortTaken,
+        Self::Binary,
+        Self::ServiceFailed,
+        Self::Timeout,
+        Self::Locked,
+        Self::ReloadFailed,
+        Self::Survivors,
+    ];
+
+    /// The number the process ends with.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// An error meant for the user: what was tried, why it failed, what to do next.
+///
+/// The message is a lowercase fragment without a full stop; the hint is one command or one action.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    message: String,
+    hint: Option<String>,
+    source: Option<anyhow::Error>,
+}
+
+impl Failure {
+    /// A failure of the class `exit`.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+            hint: None,
+            source: None,
+        }
+    }
+
+    /// The same failure with what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same failure with the error that caused it.
+    #[must_use]
+    pub fn source(mut self, source: impl Into<anyhow::Error>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Its exit code.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source
+            .as_ref()
+            .map(|source| source.as_ref() as &(dyn Error + 'static))
+    }
+}
+
+/// The exit code of an error chain: that of its first [`Failure`], else [`Exit::Unexpected`].
+pub fn exit_of(error: &anyhow::Error) -> Exit {
+    failure_of(error).map_or(Exit::Unexpected, Failure::exit)
+}
+
+/// The text for stderr: `error: what: cause`, then `hint: what to do`, without a final newline.
+///
+/// A message of several lines (all errors of a manifest) keeps them.
+pub fn describe(error: &anyhow::Error) -> String {
+    let mut text = format!("error: {error:#}");
+    if let Some(hint) = failure_of(error).and_then(|failure| failure.hint.as_deref()) {
+        text.push_str("\nhint: ");
+        text.push_str(hint);
+    }
+    text
+}
+
+fn failure_of(error: &anyhow::Error) -> Option<&Failure> {
+    error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<Failure>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::{Context, anyhow};
+
+    #[test]
+    fn chain_is_printed_on_one_line_with_its_hint() {
+        let error = anyhow::Error::new(
+            Failure::new(Exit::PortTaken, "cannot start `nats`")
+                .hint("cargo xtask down")
+                .source(anyhow!("port 4222 is taken")),
+        )
+        .context("outer");
+        assert_eq!(
+            describe(&error),
+            "error: outer: cannot start `nats`: port 4222 is taken\nhint: cargo xtask down"
+        );
+        assert_eq!(exit_of(&error), Exit::PortTaken);
+    }
+
+    #[test]
+    fn failure_inside_a_context_keeps_its_code() {
+        let result: anyhow::Result<()> = Err(Failure::new(Exit::Timeout, "late").into());
+        let error = result.context("while waiting").unwrap_err();
+        assert_eq!(exit_of(&error), Exit::Timeout);
+        assert_eq!(exit_of(&anyhow!("plain")), Exit::Unexpected);
+    }
+}

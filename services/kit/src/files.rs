@@ -1,0 +1,132 @@
+//! Writing files so that nobody ever reads half of one, and locking them.
+//!
+//! Owns: atomic replacement, private directories, advisory locks. Must not know what is in a file.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+use rustix::fs::FlockOperation;
+
+/// Mode of files that may hold secrets: readable and writable by their owner alone.
+pub const PRIVATE_FILE_MODE: u32 = 0o600;
+/// Mode of directories that hold such files.
+pub const PRIVATE_DIR_MODE: u32 = 0o700;
+
+/// Replaces `path` by `bytes` through a temporary file in the same directory, synced and renamed.
+/// The file gets the permissions `mode`; a reader sees the old bytes or the new ones, never a mix.
+pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let directory = directory.unwrap_or_else(|| Path::new("."));
+    let write = || -> io::Result<()> {
+        let mut file = tempfile::Builder::new()
+            .prefix(".tmp-")
+            .permissions(Permissions::from_mode(mode))
+            .tempfile_in(directory)?;
+        file.write_all(bytes)?;
+        file.as_file()
+            .set_permissions(Permissions::from_mode(mode))?;
+        file.as_file().sync_data()?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// As [`write_atomically`], but leaves a file alone that holds these very bytes already, apart
+/// from its mode. Returns whether the bytes changed.
+pub fn write_if_changed(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<bool> {
+    if fs::read(path).is_ok_and(|old| old == bytes) {
+        fs::set_permissions(path, Permissions::from_mode(mode))
+            .with_context(|| format!("cannot set the mode of `{}`", path.display()))?;
+        return Ok(false);
+    }
+    write_atomically(path, bytes, mode)?;
+    Ok(true)
+}
+
+/// Makes a directory and its parents; the directory itself is the owner's alone.
+pub fn create_private_dir(path: &Path) -> anyhow::Result<()> {
+    let create = || -> io::Result<()> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(PRIVATE_DIR_MODE)
+            .create(path)?;
+        fs::set_permissions(path, Permissions::from_mode(PRIVATE_DIR_MODE))
+    };
+    create().with_context(|| format!("cannot create the directory `{}`", path.display()))
+}
+
+/// An advisory lock (`flock`) on a file. It ends when the last copy of its descriptor is closed,
+/// those that child processes inherited included.
+#[derive(Debug)]
+pub struct FileLock {
+    file: File,
+}
+
+impl FileLock {
+    /// Takes the lock at once, or returns `None` when somebody else has it.
+    pub fn try_exclusive(path: &Path) -> anyhow::Result<Option<Self>> {
+        let file = open_lock_file(path)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { file })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot lock `{}`", path.display())),
+        }
+    }
+
+    /// The locked file, to write into or to hand its descriptor on.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+fn open_lock_file(path: &Path) -> anyhow::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(PRIVATE_FILE_MODE)
+        .open(path)
+        .with_context(|| format!("cannot open the lock file `{}`", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_atomically_with_the_mode_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        assert!(write_if_changed(&path, b"one", 0o600).unwrap());
+        assert!(!write_if_changed(&path, b"one", 0o600).unwrap());
+        assert!(write_if_changed(&path, b"two", 0o755).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o755
+        );
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "no temporary file stays"
+        );
+    }
+
+    #[test]
+    fn a_held_lock_is_refused_and_a_dropped_one_is_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let first = FileLock::try_exclusive(&path).unwrap();
+        assert!(first.is_some());
+        assert!(FileLock::try_exclusive(&path).unwrap().is_none());
+        drop(first);
+        assert!(FileLock::try_exclusive(&path).unwrap().is_some());
+    }
+}

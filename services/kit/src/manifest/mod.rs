@@ -1,0 +1,12 @@
+//! The manifest of a service: `services/NAME/service.json`.
+//!
+//! Owns the types (from which the JSON schema is derived), strict loading and the checks that one
+//! manifest allows by itself. Must not resolve placeholders, look at other manifests or do IO:
+//! that is xtask's.
+
+mod types;
+
+pub use types::{
+    Availability, Binary, Compose, Condition, Config, Dependency, EnvMap, ExecProbe, HttpGet, Log,
+    Manifest, Port, Process, ReadinessProbe, Restart, Shutdown, Source, TcpProbe,
+};

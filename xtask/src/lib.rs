@@ -1,0 +1,1 @@
+//! All orchestration, as a library.

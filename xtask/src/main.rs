@@ -1,0 +1,3 @@
+//! The `cargo xtask` binary.
+
+fn main() {}
