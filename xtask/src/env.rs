@@ -1,0 +1,172 @@
+//! The variables a stack is resolved with: the process environment, then `.env`.
+//!
+//! Owns reading `.env`. Must never change our own environment, and never show a value: an error
+//! names the file and the line.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use kit::{Exit, Failure};
+
+/// Variables by name, with where each came from.
+#[derive(Debug, Clone, Default)]
+pub struct Env {
+    vars: BTreeMap<String, (String, Origin)>,
+}
+
+/// Where a variable came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The environment of the command.
+    Process,
+    /// The `.env` file.
+    DotEnv,
+}
+
+impl Env {
+    /// The process environment over the `.env` file at `path`, which may be absent.
+    /// Variables of the process that are not UTF-8 are left out: no placeholder can name them.
+    pub fn load(path: &Path) -> anyhow::Result<Self> {
+        let mut env = Self::default();
+        for (name, value) in read_dotenv(path)? {
+            env.vars.insert(name, (value, Origin::DotEnv));
+        }
+        for (name, value) in std::env::vars_os() {
+            if let (Ok(name), Ok(value)) = (name.into_string(), value.into_string()) {
+                env.vars.insert(name, (value, Origin::Process));
+            }
+        }
+        Ok(env)
+    }
+
+    /// Variables given directly, as if they came from the process.
+    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let entry =
+            |(name, value): (&str, &str)| (name.to_owned(), (value.to_owned(), Origin::Process));
+        Self {
+            vars: pairs.into_iter().map(entry).collect(),
+        }
+    }
+
+    /// The value of a variable.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.vars.get(name).map(|(value, _)| value.as_str())
+    }
+
+    /// The value of a variable unless it is empty.
+    pub fn non_empty(&self, name: &str) -> Option<&str> {
+        self.get(name).filter(|value| !value.is_empty())
+    }
+
+    /// Where a variable came from.
+    pub fn origin(&self, name: &str) -> Option<Origin> {
+        self.vars.get(name).map(|(_, origin)| *origin)
+    }
+
+    /// All names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.vars
+            .iter()
+            .map(|(name, (value, _))| (name.as_str(), value.as_str()))
+    }
+}
+
+fn read_dotenv(path: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|mut file| file.read_to_string(&mut text));
+    match read {
+        Ok(_) => parse_dotenv(&text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(Failure::new(Exit::Invalid, "cannot read `.env`")
+            .hint("make `.env` a readable UTF-8 file, or remove it")
+            .source(error)
+            .into()),
+    }
+}
+
+/// Parses the text of a `.env` file. dotenvy's own error shows the whole line and so the secret:
+/// only the number of the line is kept.
+fn parse_dotenv(text: &str) -> anyhow::Result<Vec<(String, String)>> {
+    // Text written on Windows may begin with a byte order mark, which dotenvy refuses.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let line = Cell::new(0);
+    let lines = Lines {
+        rest: text.as_bytes(),
+        number: &line,
+    };
+    dotenvy::from_read_iter(lines)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| {
+            let message = format!(
+                "cannot parse `.env`: line {} is not `NAME=value`",
+                line.get()
+            );
+            Failure::new(Exit::Invalid, message)
+                .hint("put values with spaces, `#` or `$` into single quotes: NAME='a value'")
+                .into()
+        })
+}
+
+/// Hands out one line a read, so that `number` is the line the parser has come to.
+struct Lines<'a> {
+    rest: &'a [u8],
+    number: &'a Cell<usize>,
+}
+
+impl Read for Lines<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let line = self
+            .rest
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map_or(self.rest.len(), |n| n + 1);
+        let length = line.min(buffer.len());
+        buffer[..length].copy_from_slice(&self.rest[..length]);
+        self.rest = &self.rest[length..];
+        if length > 0 && length == line {
+            self.number.set(self.number.get() + 1);
+        }
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_read_in_order() {
+        let pairs = parse_dotenv("\u{feff}# c\nA=1\r\nexport B='x $y'\n").unwrap();
+        assert_eq!(
+            pairs,
+            [("A".into(), "1".into()), ("B".into(), "x $y".into())]
+        );
+    }
+
+    #[test]
+    fn a_bad_line_is_named_and_its_value_is_not_shown() {
+        for (text, line) in [
+            ("A=1\nSECRET word\n", 2),
+            ("A=1\n\nB-C=secret\nX=1", 3),
+            ("A='two\nlines'\nPASS=secret word", 3),
+        ] {
+            let error = parse_dotenv(text).unwrap_err();
+            let told = kit::failure::describe(&error);
+            assert!(told.contains(&format!("line {line} ")), "{text:?}: {told}");
+            assert!(
+                !told.contains("secret") && !told.contains("SECRET"),
+                "{told}"
+            );
+            assert_eq!(kit::failure::exit_of(&error), Exit::Invalid);
+        }
+    }
+
+    #[test]
+    fn an_absent_file_is_silent() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(read_dotenv(&dir.path().join(".env")).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,101 @@
+//! Where everything of a checkout lies, as named functions in one place.
+//!
+//! Owns the layout below the root. Must not create or read anything.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// The directories and files of one checkout and its default instance. All paths are absolute.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    root: PathBuf,
+}
+
+impl Paths {
+    /// The layout below `root`, which must be absolute.
+    pub fn new(root: PathBuf) -> Self {
+        assert!(
+            root.is_absolute(),
+            "the root must be absolute: {}",
+            root.display()
+        );
+        Self { root }
+    }
+
+    /// The checkout that is worked on: CORE_ROOT if set, else the workspace that cargo runs us from,
+    /// else the one we were built in.
+    pub fn discover() -> anyhow::Result<Self> {
+        if let Some(root) = env::var_os("CORE_ROOT").filter(|root| !root.is_empty()) {
+            return Ok(Self::new(std::path::absolute(root)?));
+        }
+        let package = env::var_os("CARGO_MANIFEST_DIR")
+            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        let root = package.parent().unwrap_or(&package).to_path_buf();
+        Ok(Self::new(root))
+    }
+
+    /// The checkout.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Folders of services, each with a `service.json`.
+    pub fn services(&self) -> PathBuf {
+        self.root.join("services")
+    }
+
+    /// The user's variables.
+    pub fn dotenv(&self) -> PathBuf {
+        self.root.join(".env")
+    }
+
+    /// Every upstream artefact with its digests.
+    pub fn dep_lock(&self) -> PathBuf {
+        self.root.join("dep.lock")
+    }
+
+    /// Installed binaries.
+    pub fn dep(&self) -> PathBuf {
+        self.root.join(".dep")
+    }
+
+    /// Generated files: may be deleted at any time while nothing runs.
+    pub fn state(&self) -> PathBuf {
+        self.root.join(".core-stack")
+    }
+
+    /// User data: never deleted without being asked for by name.
+    pub fn data(&self) -> PathBuf {
+        self.root.join(".data")
+    }
+
+    /// What process-compose is started with.
+    pub fn compose_file(&self) -> PathBuf {
+        self.state().join("process-compose.yaml")
+    }
+
+    /// Log files, one a process.
+    pub fn logs(&self) -> PathBuf {
+        self.state().join("logs")
+    }
+
+    /// process-compose's own log.
+    pub fn supervisor_log(&self) -> PathBuf {
+        self.logs().join("process-compose.log")
+    }
+
+    /// Locked as long as anything of this instance lives: the descriptor is inherited.
+    pub fn alive_lock(&self) -> PathBuf {
+        self.state().join("alive.lock")
+    }
+
+    /// Held by the one command that changes this instance.
+    pub fn operation_lock(&self) -> PathBuf {
+        self.state().join("operation.lock")
+    }
+
+    /// Held by a `down` that waits for the operation lock: whoever has that gives up.
+    pub fn down_lock(&self) -> PathBuf {
+        self.state().join("down.lock")
+    }
+}
