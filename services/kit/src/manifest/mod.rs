@@ -4,9 +4,17 @@
 //! manifest allows by itself. Must not resolve placeholders, look at other manifests or do IO:
 //! that is xtask's.
 
+mod check;
+mod document;
+mod schema;
+mod shape;
 mod types;
+mod units;
 
+pub use document::{Document, Lines, Problem, parse};
+pub use schema::schema;
 pub use types::{
     Availability, Binary, Compose, Condition, Config, Dependency, EnvMap, ExecProbe, HttpGet, Log,
     Manifest, Port, Process, ReadinessProbe, Restart, Shutdown, Source, TcpProbe,
 };
+pub use units::{megabytes, seconds};

@@ -1,0 +1,127 @@
+//! From the text of a `service.json` to a checked manifest, with the line of every value.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
+
+use super::shape::Shape;
+use super::{Manifest, check, schema};
+
+/// A manifest that is right by itself, and where its values stand.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// What it says.
+    pub manifest: Manifest,
+    /// On which line.
+    pub lines: Lines,
+}
+
+/// One thing that is wrong in a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// The line, from 1.
+    pub line: usize,
+    /// The key path: `process.env.NATS_HOST`, `binaries[0].name`. Empty for the whole file.
+    pub path: String,
+    /// What is wrong with it, as a fragment that follows the path.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            write!(f, "line {}: {}", self.line, self.message)
+        } else {
+            write!(f, "line {}: `{}` {}", self.line, self.path, self.message)
+        }
+    }
+}
+
+/// The line of each key path of a manifest.
+#[derive(Debug, Clone, Default)]
+pub struct Lines(BTreeMap<String, usize>);
+
+impl Lines {
+    pub(super) fn insert(&mut self, path: &str, line: usize) {
+        self.0.insert(path.to_owned(), line);
+    }
+
+    /// The line of `path`, or of the nearest value around it.
+    pub fn of(&self, path: &str) -> usize {
+        let mut path = path;
+        loop {
+            if let Some(line) = self.0.get(path) {
+                return *line;
+            }
+            let Some(end) = path.rfind(['.', '[']) else {
+                return 1;
+            };
+            path = &path[..end];
+        }
+    }
+
+    /// A problem with the value at `path`.
+    pub fn problem(&self, path: impl Into<String>, message: impl Into<String>) -> Problem {
+        let path = path.into();
+        Problem {
+            line: self.of(&path),
+            path,
+            message: message.into(),
+        }
+    }
+}
+
+/// Parses and checks the text of a manifest. All problems are returned at once, in line order.
+pub fn parse(text: &str) -> Result<Document, Vec<Problem>> {
+    let whole = |line, message: String| {
+        vec![Problem {
+            line,
+            path: String::new(),
+            message,
+        }]
+    };
+    let parsed =
+        parse_to_ast(text, &CollectOptions::default(), &strict_json()).map_err(|error| {
+            whole(
+                error.line_display(),
+                format!("not valid JSON: {}", error.kind()),
+            )
+        })?;
+    let Some(root) = parsed.value else {
+        return Err(whole(1, "is empty; a manifest is a JSON object".to_owned()));
+    };
+    let schema = schema();
+    let mut shape = Shape::new(text, &schema);
+    shape.check(&root, &schema, "");
+    let Shape {
+        mut problems,
+        lines,
+        ..
+    } = shape;
+    if problems.is_empty() {
+        let manifest: Manifest = serde_json::from_str(text)
+            .map_err(|error| whole(error.line(), format!("cannot be read: {error}")))?;
+        problems = check::check(&manifest, &lines);
+        if problems.is_empty() {
+            return Ok(Document { manifest, lines });
+        }
+    }
+    problems.sort();
+    Err(problems)
+}
+
+fn strict_json() -> ParseOptions {
+    ParseOptions {
+        allow_comments: false,
+        allow_loose_object_property_names: false,
+        allow_trailing_commas: false,
+        allow_missing_commas: false,
+        allow_single_quoted_strings: false,
+        allow_hexadecimal_numbers: false,
+        allow_unary_plus_numbers: false,
+        allow_bare_decimal_point_numbers: false,
+        allow_non_finite_numbers: false,
+        allow_extended_string_escapes: false,
+    }
+}
