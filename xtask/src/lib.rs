@@ -4,5 +4,8 @@
 //! touches files, processes or the network.
 
 pub mod env;
+pub mod manifests;
 pub mod paths;
+pub mod render;
+pub mod stack;
 pub mod ui;

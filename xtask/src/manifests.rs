@@ -1,0 +1,110 @@
+//! Reads every `services/*/service.json`.
+//!
+//! Owns discovery and the wording of what is wrong. Must not resolve anything: `stack` does.
+
+use std::fs;
+use std::io;
+
+use anyhow::Context as _;
+use kit::manifest::{self, Problem};
+use kit::{Exit, Failure};
+
+use crate::paths::Paths;
+use crate::stack::{Finding, Service};
+
+/// The name of a manifest in its folder.
+pub const FILE: &str = "service.json";
+
+/// All services of a checkout, by name. Folders without a manifest are not services.
+pub fn load(paths: &Paths) -> anyhow::Result<Vec<Service>> {
+    let mut services = Vec::new();
+    let mut findings = Vec::new();
+    for name in folders(paths)? {
+        let file = format!("services/{name}/{FILE}");
+        let text = match fs::read_to_string(paths.root().join(&file)) {
+            Ok(text) => text,
+            Err(error) if is_absent(&error) => continue,
+            Err(error) => {
+                let message = format!("cannot be read: {error}");
+                let problem = Problem {
+                    line: 1,
+                    path: String::new(),
+                    message,
+                };
+                findings.push(Finding { file, problem });
+                continue;
+            }
+        };
+        match manifest::parse(&text) {
+            Ok(document) => services.push(Service {
+                name,
+                file,
+                document,
+            }),
+            Err(problems) => {
+                let located = |problem| Finding {
+                    file: file.clone(),
+                    problem,
+                };
+                findings.extend(problems.into_iter().map(located));
+            }
+        }
+    }
+    if !findings.is_empty() {
+        return Err(invalid(&findings));
+    }
+    if services.is_empty() {
+        let message = format!("no service found in `{}`", paths.services().display());
+        let hint = format!("add a folder with a `{FILE}`, see docs/manifest.md");
+        return Err(Failure::new(Exit::Invalid, message).hint(hint).into());
+    }
+    Ok(services)
+}
+
+/// The error that tells all findings, one a line.
+pub fn invalid(findings: &[Finding]) -> anyhow::Error {
+    let message = match findings {
+        [only] => format!("invalid input: {only}"),
+        many => {
+            let lines = many.iter().map(|finding| format!("\n  {finding}"));
+            format!(
+                "invalid input, {} problems:{}",
+                many.len(),
+                lines.collect::<String>()
+            )
+        }
+    };
+    Failure::new(Exit::Invalid, message)
+        .hint("nothing was changed; correct it and check with `cargo xtask render --check`")
+        .into()
+}
+
+fn folders(paths: &Paths) -> anyhow::Result<Vec<String>> {
+    let services = paths.services();
+    let entries =
+        fs::read_dir(&services)
+            .with_context(|| format!("cannot list the services in `{}`", services.display()))
+            .map_err(|error| {
+                Failure::new(Exit::Invalid, "cannot find the services").source(error).hint(
+                "run the command in a checkout of Core, or name one by the variable CORE_ROOT",
+            )
+            })?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.context("cannot list the services")?.file_name();
+        // Hidden folders belong to editors and operating systems.
+        let name = name.to_string_lossy().into_owned();
+        if !name.starts_with('.') {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}

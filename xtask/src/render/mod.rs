@@ -1,0 +1,5 @@
+//! PURE: [`Stack`](crate::stack::Stack) -> text for a target. Deterministic: the same stack gives
+//! the same bytes on any machine, and entries that a change does not concern keep theirs.
+
+pub mod compose;
+mod yaml;

@@ -1,0 +1,155 @@
+//! The one function: inputs to [`Stack`], or everything that is wrong with them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kit::manifest::{Binary, Condition, Source};
+use kit::names;
+
+use super::ports::{self, Ports};
+use super::process::Resolver;
+use super::{Finding, Places, Process, Service, Stack, graph};
+use crate::env::Env;
+
+/// Builds the stack of all `services`. All findings of all manifests are returned at once.
+pub fn build(services: &[Service], env: &Env, places: &Places) -> Result<Stack, Vec<Finding>> {
+    let mut findings = Vec::new();
+    check_names(services, &mut findings);
+    check_binaries(services, &mut findings);
+    let ports = ports::resolve(services, env, &mut findings);
+    let processes = resolve(services, env, places, &ports, &mut findings);
+    check_dependencies(services, &mut findings);
+    let order = order(services, &mut findings);
+    if findings.is_empty() {
+        return Ok(Stack { processes, order });
+    }
+    findings.sort();
+    findings.dedup();
+    Err(findings)
+}
+
+fn resolve(
+    services: &[Service],
+    env: &Env,
+    places: &Places,
+    ports: &Ports,
+    findings: &mut Vec<Finding>,
+) -> BTreeMap<String, Process> {
+    let mut processes = BTreeMap::new();
+    for service in services {
+        let mut resolver = Resolver::new(service, env, places, ports);
+        let process = resolver.process();
+        let file = &service.file;
+        let located = |problem| Finding {
+            file: file.clone(),
+            problem,
+        };
+        findings.extend(resolver.into_problems().into_iter().map(located));
+        processes.insert(service.name.clone(), process);
+    }
+    processes
+}
+
+fn check_names(services: &[Service], findings: &mut Vec<Finding>) {
+    for service in services {
+        if let Some(problem) = names::problem(&service.name) {
+            let message = format!("the folder's name `{}` {problem}", service.name);
+            add(findings, service, "", message);
+        }
+    }
+}
+
+/// One name in `.dep/` is one program, whoever declares it.
+fn check_binaries(services: &[Service], findings: &mut Vec<Finding>) {
+    let mut seen: BTreeMap<&str, (&Binary, &Service)> = BTreeMap::new();
+    for service in services {
+        for (index, binary) in service.document.manifest.binaries.iter().enumerate() {
+            if binary.source == Source::Placeholder {
+                continue;
+            }
+            let (first, owner) = *seen.entry(&binary.name).or_insert((binary, service));
+            if first != binary {
+                let message = format!("differs from what {} says of this binary", owner.file);
+                add(
+                    findings,
+                    service,
+                    &format!("binaries[{index}].name"),
+                    message,
+                );
+            }
+        }
+    }
+}
+
+fn check_dependencies(services: &[Service], findings: &mut Vec<Finding>) {
+    let by_name: BTreeMap<&str, &Service> = services
+        .iter()
+        .map(|service| (service.name.as_str(), service))
+        .collect();
+    for service in services {
+        for (name, dependency) in &service.document.manifest.process.compose.depends_on {
+            let path = format!("process.compose.depends_on.{name}");
+            let Some(other) = by_name.get(name.as_str()) else {
+                let known = names::nearest(name, by_name.keys().copied());
+                let known =
+                    known.map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
+                add(
+                    findings,
+                    service,
+                    &path,
+                    format!("names a service that does not exist{known}"),
+                );
+                continue;
+            };
+            let compose = &other.document.manifest.process.compose;
+            if compose.disabled == Some(true) {
+                add(
+                    findings,
+                    service,
+                    &path,
+                    format!("names `{name}`, which is disabled"),
+                );
+            }
+            let waits_for_health = dependency.condition == Condition::ProcessHealthy;
+            if waits_for_health && compose.readiness_probe.is_none() {
+                let message =
+                    format!("waits for the health of `{name}`, which has no readiness probe");
+                add(findings, service, &path, message);
+            }
+        }
+    }
+}
+
+fn order(services: &[Service], findings: &mut Vec<Finding>) -> Vec<String> {
+    let known: BTreeSet<&str> = services
+        .iter()
+        .map(|service| service.name.as_str())
+        .collect();
+    let edges = services.iter().map(|service| {
+        let on = service.document.manifest.process.compose.depends_on.keys();
+        let on = on
+            .filter(|name| known.contains(name.as_str()))
+            .cloned()
+            .collect();
+        (service.name.clone(), on)
+    });
+    graph::order(&edges.collect()).unwrap_or_else(|cycle| {
+        if let Some(service) = services
+            .iter()
+            .find(|service| Some(&service.name) == cycle.first())
+        {
+            let round = cycle.iter().chain(cycle.first()).map(String::as_str);
+            let message = format!("is a cycle: {}", round.collect::<Vec<_>>().join(" -> "));
+            let path = "process.compose.depends_on";
+            add(findings, service, path, message);
+        }
+        Vec::new()
+    })
+}
+
+fn add(findings: &mut Vec<Finding>, service: &Service, path: &str, message: String) {
+    let problem = service.document.lines.problem(path, message);
+    findings.push(Finding {
+        file: service.file.clone(),
+        problem,
+    });
+}

@@ -1,0 +1,32 @@
+//! What a manifest that says nothing means, with the reasons.
+
+/// The readiness probe's name in `.dep/`.
+pub const PROBE: &str = "probe";
+
+/// Set to 1 in every process that the supervisor starts: a wrapper then watches its parent.
+pub const SUPERVISED: &str = "CORE_SUPERVISED";
+
+/// Seconds one check may take. The supervisor's own default of 1 would restart a server that
+/// recovers a large store.
+pub(super) const PROBE_TIMEOUT_SECONDS: u32 = 60;
+
+/// Seconds between two checks of a ready process.
+pub(super) const PROBE_PERIOD_SECONDS: u32 = 10;
+
+/// Failed checks in a row before the supervisor restarts a process.
+pub(super) const PROBE_FAILURE_THRESHOLD: u32 = 3;
+
+/// Seconds before a process that ended is started again: the least the supervisor knows.
+pub(super) const RESTART_BACKOFF_SECONDS: u32 = 1;
+
+/// Seconds from SIGTERM to SIGKILL of the group: above the wrappers' own limit of 5.
+pub(super) const SHUTDOWN_TIMEOUT_SECONDS: u32 = 10;
+
+/// SIGTERM.
+pub(super) const SHUTDOWN_SIGNAL: u8 = 15;
+
+/// Megabytes at which a log file is rotated.
+pub(super) const LOG_SIZE_MB: u32 = 20;
+
+/// Rotated log files kept.
+pub(super) const LOG_FILES: u32 = 5;

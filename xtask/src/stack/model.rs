@@ -1,0 +1,185 @@
+//! The typed model of a stack: what every target is rendered from.
+
+use std::collections::BTreeMap;
+
+use kit::manifest::Condition;
+use serde::Serialize;
+
+/// What is shown instead of a secret.
+pub const MASK: &str = "********";
+
+/// A resolved stack: every value is final, every name is checked, the order is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stack {
+    /// Processes by name.
+    pub processes: BTreeMap<String, Process>,
+    /// Process names so that each comes after those it depends on.
+    pub order: Vec<String>,
+}
+
+/// One entry of the supervisor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Process {
+    /// The service it belongs to.
+    pub service: String,
+    /// What it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Left out of `up`.
+    pub disabled: bool,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Environment, besides what every process gets.
+    pub env: BTreeMap<String, Value>,
+    /// Command that checks the environment before anything is started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check: Option<Vec<String>>,
+    /// The directory it runs in, when not the root.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<String>,
+    /// Processes that come first.
+    pub depends_on: BTreeMap<String, Condition>,
+    /// When it counts as ready; without, as soon as it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub readiness: Option<Readiness>,
+    /// When it is started again.
+    pub restart: RestartPolicy,
+    /// How it is stopped.
+    pub shutdown: Shutdown,
+    /// Its log file.
+    pub log: Log,
+    /// Ports it listens on, by name.
+    pub ports: BTreeMap<String, Port>,
+}
+
+impl Process {
+    /// The URL a user reaches it at: its port `http`, else `client`, else its only one.
+    pub fn url(&self) -> Option<String> {
+        let only = || self.ports.values().next().filter(|_| self.ports.len() == 1);
+        let client = self.ports.get("client");
+        let port = client.or_else(|| self.ports.get("http")).or_else(only)?;
+        Some(port.url())
+    }
+}
+
+/// A value of the environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value {
+    /// What the process gets.
+    pub text: String,
+    /// Whether it must not be shown.
+    pub secret: bool,
+}
+
+impl Value {
+    /// What may be shown.
+    pub fn shown(&self) -> &str {
+        if self.secret && !self.text.is_empty() {
+            MASK
+        } else {
+            &self.text
+        }
+    }
+}
+
+impl Serialize for Value {
+    /// A model is serialised to be shown: a secret never is.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.shown())
+    }
+}
+
+/// When a process counts as ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    /// What is asked.
+    pub check: ReadinessCheck,
+    /// Seconds before the first check.
+    pub initial_delay_seconds: u32,
+    /// Seconds between two checks.
+    pub period_seconds: u32,
+    /// Seconds one check may take.
+    pub timeout_seconds: u32,
+    /// Successes in a row that count.
+    pub success_threshold: u32,
+    /// Failures in a row that count.
+    pub failure_threshold: u32,
+}
+
+/// How readiness is found out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadinessCheck {
+    /// A GET that must be answered with 2xx, or with `status`.
+    Http {
+        /// The whole address.
+        url: String,
+        /// The one status that counts.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+    },
+    /// A connection that must be accepted.
+    Tcp {
+        /// `HOST:PORT`.
+        address: String,
+    },
+    /// A command that must end with 0.
+    Exec {
+        /// Program and arguments.
+        command: Vec<String>,
+    },
+}
+
+/// When a process is started again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RestartPolicy {
+    /// After which endings.
+    pub restart: kit::manifest::Restart,
+    /// Seconds before it.
+    pub backoff_seconds: u32,
+    /// How often, 0 for without end.
+    pub max_restarts: u32,
+}
+
+/// How a process is stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Shutdown {
+    /// By which signal.
+    pub signal: u8,
+    /// Seconds before its group is killed.
+    pub timeout_seconds: u32,
+    /// Whether the signal goes to the process alone.
+    pub parent_only: bool,
+}
+
+/// A log file and its rotation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Log {
+    /// Megabytes at which it is rotated.
+    pub max_size_mb: u32,
+    /// Old files kept.
+    pub max_files: u32,
+    /// Whether lines begin with the time.
+    pub timestamps: bool,
+}
+
+/// A port that is listened on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Port {
+    /// Its number.
+    pub port: u16,
+    /// What is spoken there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// Where it is declared: `services/nats/service.json:41`, or the variable that overrides it.
+    #[serde(skip)]
+    pub declared: String,
+}
+
+impl Port {
+    /// The address on this machine, as a URL.
+    pub fn url(&self) -> String {
+        let scheme = self.protocol.as_deref().unwrap_or("tcp");
+        format!("{scheme}://127.0.0.1:{}", self.port)
+    }
+}

@@ -1,0 +1,308 @@
+//! Placeholders: `${dep.NAME}`, `${data}`, `${state}`, `${env.VAR}`, `${env.VAR:-default}`,
+//! `${port.NAME}`, `${port.SERVICE.NAME}`.
+//!
+//! Only `${` begins one; `$${` stands for a literal `${`, every other `$` for itself. What a
+//! variable holds is never read as a placeholder.
+
+/// A parsed text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Template(Vec<Segment>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Segment {
+    Text(String),
+    Dep(String),
+    Data,
+    State,
+    Env {
+        name: String,
+        default: Option<Template>,
+    },
+    Port {
+        service: Option<String>,
+        name: String,
+    },
+}
+
+/// Where placeholders get their values. Errors say what is wrong, as a fragment.
+pub(super) trait Scope {
+    /// The path of a binary.
+    fn dep(&self, name: &str) -> Result<String, String>;
+    /// The data directory of the instance.
+    fn data(&self) -> String;
+    /// The state directory of the instance.
+    fn state(&self) -> String;
+    /// A variable, if it is set.
+    fn env(&self, name: &str) -> Option<String>;
+    /// The number of a port, of the own service when `service` is `None`.
+    fn port(&self, service: Option<&str>, name: &str) -> Result<u16, String>;
+}
+
+impl Template {
+    /// Parses a text; the error says what is wrong with it.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let (template, rest) = parse(text, false)?;
+        debug_assert!(rest.is_empty());
+        Ok(template)
+    }
+
+    /// The text with every placeholder replaced, or everything that is wrong.
+    pub(super) fn resolve(&self, scope: &dyn Scope) -> Result<String, Vec<String>> {
+        let mut text = String::new();
+        let mut problems = Vec::new();
+        for segment in &self.0 {
+            match segment.resolve(scope) {
+                Ok(part) => text.push_str(&part),
+                Err(found) => problems.extend(found),
+            }
+        }
+        if problems.is_empty() {
+            Ok(text)
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// The variables it reads.
+    pub(super) fn variables(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        for segment in &self.0 {
+            if let Segment::Env { name, default } = segment {
+                names.push(name.as_str());
+                names.extend(default.iter().flat_map(Template::variables));
+            }
+        }
+        names
+    }
+}
+
+impl Segment {
+    fn resolve(&self, scope: &dyn Scope) -> Result<String, Vec<String>> {
+        let one = |problem| vec![problem];
+        match self {
+            Self::Text(text) => Ok(text.clone()),
+            Self::Dep(name) => scope.dep(name).map_err(one),
+            Self::Data => Ok(scope.data()),
+            Self::State => Ok(scope.state()),
+            Self::Port { service, name } => scope
+                .port(service.as_deref(), name)
+                .map(|port| port.to_string())
+                .map_err(one),
+            Self::Env { name, default } => match (scope.env(name), default) {
+                (Some(value), None) => Ok(value),
+                // As in a shell, `:-` also replaces an empty value.
+                (Some(value), Some(_)) if !value.is_empty() => Ok(value),
+                (_, Some(default)) => default.resolve(scope),
+                (None, None) => Err(vec![format!(
+                    "needs the variable `{name}`, which neither the environment nor `.env` sets"
+                )]),
+            },
+        }
+    }
+}
+
+/// Parses up to the end, or inside a default up to the `}` that closes it. Returns the rest.
+fn parse(text: &str, inside: bool) -> Result<(Template, &str), String> {
+    let mut segments = Vec::new();
+    let mut plain = String::new();
+    let mut rest = text;
+    loop {
+        if let Some(after) = rest.strip_prefix("$${") {
+            plain.push_str("${");
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix("${") {
+            if !plain.is_empty() {
+                segments.push(Segment::Text(std::mem::take(&mut plain)));
+            }
+            let (segment, after) = parse_placeholder(after)?;
+            segments.push(segment);
+            rest = after;
+        } else if inside && rest.starts_with('}') {
+            break;
+        } else if let Some(char) = rest.chars().next() {
+            plain.push(char);
+            rest = &rest[char.len_utf8()..];
+        } else if inside {
+            return Err("has a placeholder without its `}`".to_owned());
+        } else {
+            break;
+        }
+    }
+    if !plain.is_empty() {
+        segments.push(Segment::Text(plain));
+    }
+    Ok((Template(segments), rest))
+}
+
+/// Parses what follows `${`, the closing `}` included.
+fn parse_placeholder(text: &str) -> Result<(Segment, &str), String> {
+    let end = text
+        .find(['}', ':'])
+        .ok_or("has a placeholder without its `}`")?;
+    let (name, after) = text.split_at(end);
+    if let Some(after) = after.strip_prefix(":-")
+        && let Some(variable) = name.strip_prefix("env.")
+    {
+        let (default, after) = parse(after, true)?;
+        let name = variable_name(variable)?;
+        return Ok((
+            Segment::Env {
+                name,
+                default: Some(default),
+            },
+            &after[1..],
+        ));
+    }
+    let Some(after) = after.strip_prefix('}') else {
+        return Err(format!(
+            "has `${{{name}:`, but only `${{env.VAR:-default}}` has a default"
+        ));
+    };
+    Ok((simple(name)?, after))
+}
+
+fn simple(name: &str) -> Result<Segment, String> {
+    let segment = match name.split_once('.') {
+        None if name == "data" => Segment::Data,
+        None if name == "state" => Segment::State,
+        Some(("dep", binary)) if !binary.is_empty() => Segment::Dep(binary.to_owned()),
+        Some(("env", variable)) => Segment::Env {
+            name: variable_name(variable)?,
+            default: None,
+        },
+        Some(("port", port)) if !port.is_empty() => match port.split_once('.') {
+            Some((service, name)) => Segment::Port {
+                service: Some(service.to_owned()),
+                name: name.to_owned(),
+            },
+            None => Segment::Port {
+                service: None,
+                name: port.to_owned(),
+            },
+        },
+        _ => {
+            return Err(format!(
+                "has the unknown placeholder `${{{name}}}`; there are `${{dep.NAME}}`, `${{data}}`, \
+                 `${{state}}`, `${{env.VAR}}`, `${{env.VAR:-default}}`, `${{port.NAME}}` and \
+                 `${{port.SERVICE.NAME}}` (write `$${{` for a literal `${{`)"
+            ));
+        }
+    };
+    Ok(segment)
+}
+
+fn variable_name(name: &str) -> Result<String, String> {
+    let valid = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || !name.chars().all(valid) || name.starts_with(|c: char| c.is_ascii_digit())
+    {
+        return Err(format!(
+            "has `${{env.{name}}}`, which does not name a variable"
+        ));
+    }
+    Ok(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    struct Fixed;
+
+    impl Scope for Fixed {
+        fn dep(&self, name: &str) -> Result<String, String> {
+            if name == "web" {
+                Ok(".dep/web".into())
+            } else {
+                Err(format!("no `{name}`"))
+            }
+        }
+        fn data(&self) -> String {
+            ".data".into()
+        }
+        fn state(&self) -> String {
+            ".core-stack".into()
+        }
+        fn env(&self, name: &str) -> Option<String> {
+            match name {
+                "SET" => Some("a${data}$$b".into()),
+                "EMPTY" => Some(String::new()),
+                _ => None,
+            }
+        }
+        fn port(&self, service: Option<&str>, name: &str) -> Result<u16, String> {
+            match (service, name) {
+                (None, "http") => Ok(80),
+                (Some("db"), "http") => Ok(81),
+                _ => Err(format!("no port `{name}`")),
+            }
+        }
+    }
+
+    fn resolve(text: &str) -> Result<String, Vec<String>> {
+        Template::parse(text)
+            .map_err(|problem| vec![problem])?
+            .resolve(&Fixed)
+    }
+
+    #[test]
+    fn values() {
+        for (text, expected) in [
+            ("", ""),
+            ("${dep.web} -p ${port.http}", ".dep/web -p 80"),
+            (
+                "${data}/x:${state}/y:${port.db.http}",
+                ".data/x:.core-stack/y:81",
+            ),
+            ("${env.SET}", "a${data}$$b"),
+            ("[${env.EMPTY}]", "[]"),
+            ("${env.EMPTY:-d}${env.UNSET:-}", "d"),
+            (
+                "${env.UNSET:-http://h:${port.http}/${env.SET}}!",
+                "http://h:80/a${data}$$b!",
+            ),
+            ("$${data} $HOME $$ $ {} }", "${data} $HOME $$ $ {} }"),
+        ] {
+            assert_eq!(resolve(text).as_deref(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn mistakes() {
+        for (text, expected) in [
+            ("${", "without its `}`"),
+            ("${env.A:-x", "without its `}`"),
+            ("${nope}", "unknown placeholder `${nope}`"),
+            ("${}", "unknown placeholder `${}`"),
+            ("${data.x}", "unknown placeholder `${data.x}`"),
+            ("${dep.}", "unknown placeholder"),
+            ("${data:-x}", "only `${env.VAR:-default}`"),
+            ("${env.}", "does not name a variable"),
+            ("${env.A-B}", "does not name a variable"),
+            ("${env.UNSET}", "needs the variable `UNSET`"),
+            ("${dep.nope}", "no `nope`"),
+            ("${port.nope}", "no port `nope`"),
+        ] {
+            let problems = resolve(text).unwrap_err();
+            assert!(problems[0].contains(expected), "{text}: {problems:?}");
+        }
+        assert_eq!(
+            resolve("${dep.a} ${port.b} ${env.C}").unwrap_err().len(),
+            3,
+            "all at once"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in ".{0,60}") {
+            let _ = resolve(&text);
+        }
+
+        #[test]
+        fn text_without_a_placeholder_is_kept(text in "[^{]{0,60}") {
+            prop_assert_eq!(resolve(&text).unwrap(), text);
+        }
+    }
+}
