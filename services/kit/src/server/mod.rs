@@ -49,6 +49,8 @@ pub struct Launch {
     pub ready_limit: Duration,
     /// How often it is started again within a minute when it ends by itself after it was ready.
     pub respawns_max: usize,
+    /// What the user is told on stderr once the server is ready.
+    pub note: Option<String>,
     /// Where the outcome of the last reload is written.
     pub reload_report: PathBuf,
 }
@@ -170,6 +172,9 @@ async fn live(
     }
     if announce {
         output.ready(launch.name, &upstream.address());
+        if let Some(note) = &launch.note {
+            output.note(note);
+        }
     }
     loop {
         let handle = server.handle();
