@@ -1,3 +1,12 @@
-//! The caddy wrapper.
+//! The caddy wrapper: runs the service `caddy` until it is told to stop.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    wrapper::main(
+        service_caddy::spec(),
+        service_caddy::Settings::from_env,
+        service_caddy::check,
+        service_caddy::run,
+    )
+}

@@ -1,3 +1,12 @@
-//! The pocketbase wrapper.
+//! The pocketbase wrapper: runs the service `pocketbase` until it is told to stop.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    wrapper::main(
+        service_pocketbase::spec(),
+        service_pocketbase::Settings::from_env,
+        service_pocketbase::check,
+        service_pocketbase::run,
+    )
+}

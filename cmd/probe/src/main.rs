@@ -1,3 +1,112 @@
-//! The readiness probe.
+//! The readiness probe: blocks until a server answers, then ends.
+//!
+//! Owns the decision which answers mean "not yet" and which mean "wrong". It must stay tiny: the
+//! supervisor starts one for each check.
 
-fn main() {}
+mod arguments;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use kit::failure::{describe, exit_of};
+use kit::http::{self, HttpError};
+use kit::parent::ParentWatch;
+use tokio::time::Instant;
+
+use arguments::{Probe, Target};
+
+/// First and longest pause between two looks at a server that does not answer yet.
+const POLL_FIRST: Duration = Duration::from_millis(1);
+const POLL_MAX: Duration = Duration::from_millis(25);
+/// How long a server that accepted the connection may stay silent: it hangs.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let result = arguments::parse(std::env::args().skip(1)).and_then(|probe| run(&probe));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{}", describe(&error));
+            exit_of(&error).into()
+        }
+    }
+}
+
+fn run(probe: &Probe) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(async {
+        let parent = ParentWatch::process().context("cannot watch the parent")?;
+        tokio::select! {
+            biased;
+            result = until_ready(probe) => result,
+            () = parent.gone() => bail!("the parent is gone"),
+        }
+    });
+    // A name that is still being resolved may not hold the end up.
+    runtime.shutdown_background();
+    result
+}
+
+/// What one look at the server says.
+enum Answer {
+    Ready,
+    NotYet(String),
+    Wrong(String),
+}
+
+async fn until_ready(probe: &Probe) -> anyhow::Result<()> {
+    let deadline = Instant::now() + probe.limit;
+    let mut pause = POLL_FIRST;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let why = match look(&probe.target, left.min(SILENCE_MAX)).await {
+            Answer::Ready => return Ok(()),
+            Answer::Wrong(why) => bail!(why),
+            Answer::NotYet(why) => why,
+        };
+        if Instant::now() + pause >= deadline {
+            bail!("not ready within {} s: {why}", probe.limit.as_secs_f64());
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 3 / 2).min(POLL_MAX);
+    }
+}
+
+async fn look(target: &Target, limit: Duration) -> Answer {
+    let result = match target {
+        Target::Tcp(endpoint) => http::touch(endpoint, limit).await.map(|()| None),
+        Target::Http { endpoint, path, .. } => {
+            let response = http::get(endpoint, path, limit).await;
+            response.map(|response| Some(response.status))
+        }
+    };
+    match result {
+        Ok(None) => Answer::Ready,
+        Ok(Some(status)) => judge(target, status),
+        Err(error @ (HttpError::Silent(_) | HttpError::ConnectTimeout(_))) => {
+            Answer::Wrong(error.to_string())
+        }
+        // A server on its way up may cut a connection, too.
+        Err(error) => Answer::NotYet(format!("{:#}", anyhow::Error::from(error))),
+    }
+}
+
+fn judge(target: &Target, status: u16) -> Answer {
+    let wanted = match target {
+        Target::Http {
+            status: Some(wanted),
+            ..
+        } => status == *wanted,
+        _ => (200..300).contains(&status),
+    };
+    match status {
+        _ if wanted => Answer::Ready,
+        500..600 => Answer::NotYet(format!("status {status}")),
+        _ => Answer::Wrong(format!("status {status}")),
+    }
+}

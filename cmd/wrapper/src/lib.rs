@@ -1,1 +1,170 @@
-//! What every wrapper binary shares.
+//! What every wrapper binary shares: arguments, signals, errors, exit codes.
+//!
+//! Owns the translation of signals into requests to the service's lifecycle, and the one place
+//! that prints an error. Must not know what a service does with a request.
+
+use std::fmt;
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use kit::env::Lookup;
+use kit::failure::{describe, exit_of};
+use kit::parent::{ParentWatch, SUPERVISED_VARIABLE};
+use kit::{Exit, Failure, Lifecycle};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What a wrapper is asked to do by its arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Run,
+    Check,
+    Spec,
+}
+
+/// The whole of a wrapper's `main`: without arguments it runs the service, with `check` it says
+/// whether its environment is valid, with `spec` it prints the manifest it was built with.
+pub fn main<S>(
+    spec: &str,
+    settings: impl FnOnce(Lookup<'_>) -> anyhow::Result<S>,
+    check: impl FnOnce(&S) -> anyhow::Result<()>,
+    run: impl AsyncFnOnce(Lifecycle, S) -> anyhow::Result<u8>,
+) -> ExitCode {
+    let lookup = |name: &str| std::env::var(name).ok();
+    let result = order(std::env::args().skip(1)).and_then(|order| match order {
+        Order::Spec => print(spec),
+        Order::Check => settings(&lookup).and_then(|settings| check(&settings).map(|()| 0)),
+        Order::Run => {
+            let supervised = lookup(SUPERVISED_VARIABLE).as_deref() == Some("1");
+            serve(
+                supervised,
+                || {
+                    let settings = settings(&lookup)?;
+                    check(&settings)?;
+                    Ok(settings)
+                },
+                run,
+            )
+        }
+    });
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            // Nobody may be left to read it: then the exit code has to do.
+            let _ = writeln!(std::io::stderr(), "{}", describe(&error));
+            exit_of(&error).into()
+        }
+    }
+}
+
+fn order(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Order> {
+    let first = arguments.next();
+    let order = match first.as_deref() {
+        None => Some(Order::Run),
+        Some("check") => Some(Order::Check),
+        Some("spec") => Some(Order::Spec),
+        Some(_) => None,
+    };
+    let unknown = arguments
+        .next()
+        .or(if order.is_none() { first } else { None });
+    match (order, unknown) {
+        (Some(order), None) => Ok(order),
+        (_, argument) => {
+            let message = format!("unknown argument `{}`", argument.unwrap_or_default());
+            let hint = "no argument runs the service; `check` and `spec` are the others";
+            Err(Failure::new(Exit::Usage, message).hint(hint).into())
+        }
+    }
+}
+
+/// Runs the service on this very thread: the kernel's parent-death signal is tied to it.
+fn serve<S>(
+    supervised: bool,
+    settings: impl FnOnce() -> anyhow::Result<S>,
+    run: impl AsyncFnOnce(Lifecycle, S) -> anyhow::Result<u8>,
+) -> anyhow::Result<u8> {
+    let settings = settings()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let lifecycle = if supervised {
+        Lifecycle::supervised()
+    } else {
+        Lifecycle::new()
+    };
+    let result = runtime.block_on(async {
+        listen(&lifecycle)?;
+        run(lifecycle, settings).await
+    });
+    // Nothing that still runs in the background may hold the end up.
+    runtime.shutdown_background();
+    result
+}
+
+/// Turns signals, and under the supervisor the end of the parent, into requests.
+fn listen(lifecycle: &Lifecycle) -> anyhow::Result<()> {
+    // A terminal that is closed hangs up on its foreground programs: not a request to reload.
+    let hang_up_stops = !lifecycle.is_supervised() && std::io::stdin().is_terminal();
+    let stop = |lifecycle: &Lifecycle| lifecycle.stop();
+    let reload = |lifecycle: &Lifecycle| lifecycle.reload();
+    on_signal(SignalKind::interrupt(), lifecycle, stop)?;
+    on_signal(SignalKind::terminate(), lifecycle, stop)?;
+    on_signal(
+        SignalKind::hangup(),
+        lifecycle,
+        if hang_up_stops { stop } else { reload },
+    )?;
+    if lifecycle.is_supervised() {
+        let watch = ParentWatch::process_and_output().context("cannot watch the supervisor")?;
+        let lifecycle = lifecycle.clone();
+        tokio::spawn(async move {
+            watch.gone().await;
+            lifecycle.orphan();
+        });
+    }
+    Ok(())
+}
+
+fn on_signal(
+    kind: SignalKind,
+    lifecycle: &Lifecycle,
+    request: fn(&Lifecycle),
+) -> anyhow::Result<()> {
+    let mut signals = signal(kind).context("cannot listen for signals")?;
+    let lifecycle = lifecycle.clone();
+    tokio::spawn(async move {
+        while signals.recv().await.is_some() {
+            request(&lifecycle);
+        }
+    });
+    Ok(())
+}
+
+fn print(text: impl fmt::Display) -> anyhow::Result<u8> {
+    write!(std::io::stdout(), "{text}").context("cannot write to stdout")?;
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> anyhow::Result<Order> {
+        order(arguments.iter().map(|argument| (*argument).to_owned()))
+    }
+
+    #[test]
+    fn orders() {
+        assert_eq!(parse(&[]).unwrap(), Order::Run);
+        assert_eq!(parse(&["check"]).unwrap(), Order::Check);
+        assert_eq!(parse(&["spec"]).unwrap(), Order::Spec);
+        for bad in [&["run"][..], &["check", "x"], &["--help"]] {
+            let error = parse(bad).unwrap_err();
+            assert_eq!(exit_of(&error), Exit::Usage);
+            let last = bad.last().unwrap();
+            assert_eq!(error.to_string(), format!("unknown argument `{last}`"));
+        }
+    }
+}

@@ -1,1 +1,17 @@
-//! The caddy service.
+//! The caddy service: the HTTP front of the stack.
+//!
+//! Owns the listening socket (it outlives a crash of Caddy) and Caddy's configuration. Must not
+//! know what is behind the addresses it forwards to.
+
+mod admin;
+mod config;
+mod run;
+mod settings;
+
+pub use run::run;
+pub use settings::{Settings, check};
+
+/// The manifest that this build of the service belongs to.
+pub fn spec() -> &'static str {
+    include_str!("../service.json")
+}

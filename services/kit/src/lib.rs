@@ -4,11 +4,19 @@
 //! line, graceful stop), watching the parent, waiting for HTTP. Knows no service by name and
 //! never installs a signal handler: the binaries in `cmd/` do that.
 
+pub mod claim;
+pub mod env;
 pub mod failure;
 pub mod files;
+pub mod http;
 pub mod lifecycle;
 pub mod manifest;
 pub mod names;
+pub mod output;
+pub mod parent;
+pub mod secret;
+pub mod server;
+pub mod spawn;
 
 pub use failure::{Exit, Failure};
 pub use lifecycle::Lifecycle;

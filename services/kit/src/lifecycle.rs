@@ -1,7 +1,7 @@
 //! How a service is told to stop or to reload, without ever seeing a signal.
 //!
-//! Owns only the two requests and their order. Must not know what sends them: the binaries in
-//! `cmd/` translate signals, tests call the methods.
+//! Owns only the requests, their order and who runs the service. Must not know what sends them:
+//! the binaries in `cmd/` translate signals, tests call the methods.
 
 use std::sync::Arc;
 
@@ -11,15 +11,31 @@ use tokio_util::sync::CancellationToken;
 /// The requests a running service listens to. Clones share their state.
 #[derive(Debug, Clone, Default)]
 pub struct Lifecycle {
+    supervised: bool,
     cancel: CancellationToken,
     kill: CancellationToken,
+    orphan: CancellationToken,
     reload: Arc<Notify>,
 }
 
 impl Lifecycle {
-    /// A lifecycle that nothing has been asked of yet.
+    /// A lifecycle in the foreground that nothing has been asked of yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A lifecycle under the supervisor: it kills the process group of a wrapper that does not
+    /// stop, so the server must stay in that group.
+    pub fn supervised() -> Self {
+        Self {
+            supervised: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether the service runs under the supervisor.
+    pub fn is_supervised(&self) -> bool {
+        self.supervised
     }
 
     /// Asks the service to stop gracefully; asked again, to end its server at once.
@@ -27,6 +43,13 @@ impl Lifecycle {
         if self.cancel.is_cancelled() {
             self.kill.cancel();
         }
+        self.cancel.cancel();
+    }
+
+    /// Says that whoever started the service is gone: it is to stop gracefully, in less time, as
+    /// nobody is left who would end it.
+    pub fn orphan(&self) {
+        self.orphan.cancel();
         self.cancel.cancel();
     }
 
@@ -51,6 +74,11 @@ impl Lifecycle {
         self.kill.cancelled().await;
     }
 
+    /// Resolves when the starter is gone.
+    pub async fn orphaned(&self) {
+        self.orphan.cancelled().await;
+    }
+
     /// Resolves when a reload was asked for, once for each request taken.
     pub async fn reload_requested(&self) {
         self.reload.notified().await;
@@ -69,6 +97,16 @@ mod tests {
         assert!(!lifecycle.kill.is_cancelled());
         lifecycle.stop();
         lifecycle.killed().await;
+    }
+
+    #[tokio::test]
+    async fn orphan_stops_without_escalating() {
+        let lifecycle = Lifecycle::supervised();
+        lifecycle.orphan();
+        lifecycle.cancelled().await;
+        lifecycle.orphaned().await;
+        assert!(!lifecycle.kill.is_cancelled());
+        assert!(lifecycle.is_supervised());
     }
 
     #[tokio::test]

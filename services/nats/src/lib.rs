@@ -1,1 +1,19 @@
-//! The nats service.
+//! The nats service: a NATS server with JetStream, ready to become a leaf of a larger cluster.
+//!
+//! Owns the server's configuration file, its credentials and the mark on its store. Must not
+//! start anything but the server and its configuration check.
+
+mod config;
+mod credentials;
+mod reload;
+mod run;
+mod settings;
+mod store;
+
+pub use run::run;
+pub use settings::{Settings, check};
+
+/// The manifest that this build of the service belongs to.
+pub fn spec() -> &'static str {
+    include_str!("../service.json")
+}

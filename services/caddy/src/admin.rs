@@ -1,0 +1,101 @@
+//! Checking a configuration and putting it into effect.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use kit::files::{PRIVATE_FILE_MODE, write_atomically};
+use kit::http::{self, Endpoint};
+use kit::{Exit, Failure};
+use tokio::process::Command;
+
+use crate::config::ADMIN_SOCKET;
+use crate::settings::Settings;
+
+/// How long the check of a configuration may take; measured: 30 ms.
+const CHECK_LIMIT: Duration = Duration::from_secs(10);
+/// How long Caddy may take to load a configuration; measured: 2 ms.
+const LOAD_LIMIT: Duration = Duration::from_secs(10);
+
+/// The configuration file: it only ever holds what Caddy has accepted.
+pub(crate) fn config_file(settings: &Settings) -> PathBuf {
+    settings.state_dir.join("caddy.json")
+}
+
+/// Where Caddy keeps its own things, for every call of it: it would use the home directory.
+pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
+    let inside = |name: &str| settings.data_dir.join(name).display().to_string();
+    vec![
+        ("XDG_DATA_HOME", inside("share")),
+        ("XDG_CONFIG_HOME", inside("config")),
+    ]
+}
+
+/// Writes the configuration file unless it holds this text already, after Caddy has checked it.
+pub(crate) async fn install(settings: &Settings, text: &str) -> anyhow::Result<()> {
+    let live = config_file(settings);
+    if std::fs::read(&live).is_ok_and(|old| old == text.as_bytes()) {
+        return Ok(());
+    }
+    let candidate = live.with_extension("new.json");
+    write_atomically(&candidate, text.as_bytes(), PRIVATE_FILE_MODE)?;
+    if let Err(error) = validate(settings, &candidate).await {
+        let _ = std::fs::remove_file(&candidate);
+        return Err(error);
+    }
+    std::fs::rename(&candidate, &live)
+        .with_context(|| format!("cannot replace `{}`", live.display()))
+}
+
+async fn validate(settings: &Settings, file: &Path) -> anyhow::Result<()> {
+    let mut command = Command::new(&settings.server);
+    command.arg("validate").arg("--config").arg(file);
+    command.current_dir(&settings.state_dir);
+    command.envs(environment(settings));
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(CHECK_LIMIT, command.output())
+        .await
+        .context("the check of Caddy's configuration did not end")?
+        .with_context(|| format!("cannot run `{}`", settings.server.display()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let reason = text.lines().last().unwrap_or_default();
+    let message = format!("Caddy refuses its configuration: {reason}");
+    Err(Failure::new(Exit::Invalid, message).into())
+}
+
+/// Puts `text` into effect in the running Caddy; after an error the old file is back.
+pub(crate) async fn load(settings: &Settings, text: &str) -> anyhow::Result<()> {
+    let live = config_file(settings);
+    let old = std::fs::read(&live).with_context(|| format!("cannot read `{}`", live.display()))?;
+    install(settings, text).await?;
+    let result = post(settings, text).await;
+    if let Err(error) = result {
+        write_atomically(&live, &old, PRIVATE_FILE_MODE)?;
+        let what = "the old configuration stays in effect";
+        return Err(Failure::new(Exit::ReloadFailed, what).source(error).into());
+    }
+    Ok(())
+}
+
+async fn post(settings: &Settings, text: &str) -> anyhow::Result<()> {
+    let endpoint = Endpoint::Unix(short_path(&settings.state_dir.join(ADMIN_SOCKET)));
+    let headers = [("Content-Type", "application/json")];
+    let body = Some(text.as_bytes());
+    let response = http::request(&endpoint, "POST", "/load", &headers, body, LOAD_LIMIT).await?;
+    if response.status != 200 {
+        let reason = String::from_utf8_lossy(&response.body);
+        bail!("Caddy answered {}: {}", response.status, reason.trim());
+    }
+    Ok(())
+}
+
+/// The path from where we are, if it is below: an absolute one may be too long for a socket.
+fn short_path(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().ok();
+    let below = here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
+    below.unwrap_or_else(|| path.to_owned())
+}

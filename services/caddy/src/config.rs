@@ -1,0 +1,167 @@
+//! Caddy's configuration. Pure: settings in, JSON out.
+
+use serde_json::{Value, json};
+
+use crate::settings::Settings;
+
+/// Caddy's control socket, relative to the state directory it runs in: a socket's path may not be
+/// longer than about 100 bytes.
+pub(crate) const ADMIN_SOCKET: &str = "admin.sock";
+/// What is compressed. Event streams are not in it: they must leave at once.
+const COMPRESSED_TYPES: [&str; 6] = [
+    "application/json*",
+    "text/html*",
+    "text/css*",
+    "text/javascript*",
+    "application/javascript*",
+    "image/svg+xml*",
+];
+
+/// The configuration file.
+pub(crate) fn render(settings: &Settings) -> String {
+    let config = json!({
+        // In every configuration, reloads too: without it Caddy moves its control to a TCP port.
+        "admin": {"listen": format!("unix/{ADMIN_SOCKET}"), "config": {"persist": false}},
+        "storage": {"module": "file_system", "root": settings.data_dir.join("storage")},
+        "logging": {"logs": logs(settings)},
+        "apps": {"http": {
+            // Longer streams are cut at a stop; without a limit they would hold it up for ever.
+            "grace_period": "2s",
+            "servers": {"core": {
+                // The socket that the wrapper holds.
+                "listen": ["fd/0"],
+                "protocols": ["h1"],
+                "automatic_https": {"disable": true},
+                "logs": {"default_logger_name": "access"},
+                "routes": routes(settings),
+            }},
+        }},
+    });
+    format!("{config:#}\n")
+}
+
+fn logs(settings: &Settings) -> Value {
+    json!({
+        "default": {"level": "INFO", "exclude": ["http.log.access"]},
+        "access": {
+            "include": ["http.log.access.access"],
+            "writer": {
+                "output": "file",
+                "filename": settings.data_dir.join("access.log"),
+                "roll_size_mb": 50,
+                "roll_keep": 5,
+            },
+            // Caddy hides Authorization by itself, but not what stands in a query.
+            "encoder": {"format": "filter", "wrap": {"format": "json"}, "fields": {
+                "request>uri": {"filter": "query", "actions": [
+                    {"type": "replace", "parameter": "token", "value": "REDACTED"},
+                ]},
+            }},
+        },
+    })
+}
+
+fn routes(settings: &Settings) -> Vec<Value> {
+    let mut routes = vec![json!({
+        "@id": "healthz",
+        "match": [{"path": ["/healthz"]}],
+        "handle": [{"handler": "static_response", "status_code": 200, "body": "ok"}],
+        "terminal": true,
+    })];
+    if settings.forwards_nats() {
+        routes.push(nats_route(settings));
+    }
+    routes.push(pocketbase_route(settings));
+    routes
+}
+
+/// The websocket of NATS. `Host` and `Origin` pass unchanged: NATS decides by them which pages
+/// may connect.
+fn nats_route(settings: &Settings) -> Value {
+    json!({
+        "@id": "nats_ws",
+        "match": [{"path": ["/nats", "/nats/*"]}],
+        "handle": [
+            {"handler": "rewrite", "strip_path_prefix": "/nats"},
+            {
+                "handler": "reverse_proxy",
+                "upstreams": [{"dial": settings.nats_ws.to_string()}],
+                "stream_close_delay": "30s",
+            },
+        ],
+        "terminal": true,
+    })
+}
+
+fn pocketbase_route(settings: &Settings) -> Value {
+    let types = COMPRESSED_TYPES;
+    json!({
+        "@id": "pocketbase",
+        "handle": [
+            {
+                "handler": "headers",
+                "response": {
+                    "deferred": true,
+                    "set": {
+                        "X-Content-Type-Options": ["nosniff"],
+                        "Referrer-Policy": ["strict-origin-when-cross-origin"],
+                    },
+                    "delete": ["Server"],
+                },
+            },
+            {
+                "handler": "encode",
+                "encodings": {"zstd": {}, "gzip": {}},
+                "prefer": ["zstd", "gzip"],
+                "minimum_length": 512,
+                "match": {"headers": {"Content-Type": types}},
+            },
+            {
+                "@id": "pocketbase_proxy",
+                "handler": "reverse_proxy",
+                "upstreams": [{"dial": settings.pocketbase.to_string()}],
+                "flush_interval": -1,
+                "headers": {"request": {"set": {"X-Real-Ip": ["{http.vars.client_ip}"]}}},
+                // Bridges a restart of PocketBase. No health checks: with one upstream they only
+                // delay the moment when it is used again.
+                "load_balancing": {"try_duration": "10s", "try_interval": "25ms"},
+                "transport": {"protocol": "http", "dial_timeout": "1s"},
+            },
+        ],
+        "terminal": true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::tests::settings;
+
+    fn config(changes: &[(&str, &str)]) -> Value {
+        serde_json::from_str(&render(&settings(changes).unwrap())).unwrap()
+    }
+
+    fn ids(config: &Value) -> Vec<String> {
+        let routes = config["apps"]["http"]["servers"]["core"]["routes"].as_array();
+        let id = |route: &Value| route["@id"].as_str().unwrap().to_owned();
+        routes.unwrap().iter().map(id).collect()
+    }
+
+    #[test]
+    fn the_default_file() {
+        let expected = include_str!("../tests/default.json");
+        assert_eq!(render(&settings(&[]).unwrap()), expected);
+    }
+
+    #[test]
+    fn nats_is_left_out_beyond_loopback() {
+        assert_eq!(ids(&config(&[])), ["healthz", "nats_ws", "pocketbase"]);
+        let open = ("CADDY_HOST", "0.0.0.0");
+        assert_eq!(ids(&config(&[open])), ["healthz", "pocketbase"]);
+        let user = ("CADDY_NATS_WS_CREDENTIALS", "u");
+        assert_eq!(
+            ids(&config(&[open, user])),
+            ["healthz", "nats_ws", "pocketbase"]
+        );
+    }
+}

@@ -1,0 +1,100 @@
+//! Running the server.
+
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use kit::Lifecycle;
+use kit::claim::{Claim, Port};
+use kit::files::create_private_dir;
+use kit::http::{self, Endpoint, HttpError};
+use kit::server::{self, Launch, ServerHandle, Upstream, reachable};
+
+use crate::admin;
+use crate::config;
+use crate::settings::Settings;
+
+/// How long the server may take to become ready.
+const READY_LIMIT: Duration = Duration::from_mins(1);
+/// How long one answer may take. Not short: our own socket accepts while Caddy starts, so the
+/// question simply waits.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// How often Caddy is started again within a minute when it ends by itself.
+const RESPAWNS_MAX: usize = 5;
+/// Connections that may wait while Caddy is started again; the kernel may allow fewer.
+const BACKLOG: i32 = 4096;
+
+/// Runs the server until it is told to stop or ends by itself too often. Returns the exit code.
+pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8> {
+    let Some(claim) = Claim::take(&lifecycle, &settings.data_dir).await? else {
+        return Ok(0);
+    };
+    create_private_dir(&settings.state_dir)?;
+    let text = config::render(&settings);
+    tokio::select! {
+        result = admin::install(&settings, &text) => result?,
+        () = lifecycle.cancelled() => return Ok(0),
+    }
+    let port = Port {
+        variable: "CADDY_PORT",
+        address: (settings.host, settings.port).into(),
+    };
+    let Some(listener) = claim.bind(&lifecycle, port).await? else {
+        return Ok(0);
+    };
+    let launch = launch(&settings, listener)?;
+    let address = reachable(settings.host, settings.port);
+    let mut caddy = Caddy {
+        endpoint: Endpoint::tcp(address.ip().to_string(), address.port()),
+        settings,
+    };
+    server::run(&lifecycle, &claim, &launch, &mut caddy).await
+}
+
+fn launch(settings: &Settings, listener: TcpListener) -> anyhow::Result<Launch> {
+    // The socket listens already; asking again only lengthens the queue.
+    rustix::net::listen(&listener, BACKLOG).context("cannot lengthen the queue of the socket")?;
+    let config_file = admin::config_file(settings).display().to_string();
+    Ok(Launch {
+        name: "caddy",
+        program: settings.server.clone(),
+        args: vec!["run".to_owned(), "--config".to_owned(), config_file],
+        env: admin::environment(settings),
+        working_dir: Some(settings.state_dir.clone()),
+        stdin: Some(OwnedFd::from(listener)),
+        ready_limit: READY_LIMIT,
+        respawns_max: RESPAWNS_MAX,
+        note: None,
+        reload_report: settings.state_dir.join("reload.json"),
+    })
+}
+
+struct Caddy {
+    settings: Settings,
+    endpoint: Endpoint,
+}
+
+impl Upstream for Caddy {
+    fn address(&self) -> String {
+        format!("http://{}", self.endpoint)
+    }
+
+    /// The socket is ours, so whoever answers is our child.
+    async fn is_ready(&mut self) -> anyhow::Result<bool> {
+        match http::get(&self.endpoint, "/healthz", ANSWER_LIMIT).await {
+            Ok(response) if response.status == 200 => Ok(true),
+            Ok(response) => bail!("`/healthz` answers with status {}", response.status),
+            Err(HttpError::Refused(_) | HttpError::Broken { .. } | HttpError::Silent(_)) => {
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn reload(&mut self, _server: &ServerHandle) -> anyhow::Result<String> {
+        let text = config::render(&self.settings);
+        admin::load(&self.settings, &text).await?;
+        Ok("the configuration that the settings ask for".to_owned())
+    }
+}

@@ -1,0 +1,108 @@
+//! What the service is told by its environment, as `service.json` lists it.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use kit::env::{Lookup, Reader};
+use kit::http::Endpoint;
+use kit::{Exit, Failure};
+
+/// The settings of the service, valid one by one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    pub(crate) server: PathBuf,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) host: IpAddr,
+    pub(crate) port: u16,
+    /// Where PocketBase listens.
+    pub(crate) pocketbase: Endpoint,
+    /// Where NATS listens for websockets.
+    pub(crate) nats_ws: Endpoint,
+    /// Whether NATS asks its clients for credentials.
+    pub(crate) nats_has_credentials: bool,
+}
+
+impl Settings {
+    /// Reads and validates the environment; reports all problems at once.
+    pub fn from_env(lookup: Lookup<'_>) -> anyhow::Result<Self> {
+        let mut reader = Reader::new(lookup);
+        let settings = Self {
+            server: reader.path("CADDY_SERVER_BIN"),
+            data_dir: reader.path("CADDY_DATA_DIR"),
+            state_dir: reader.path("CADDY_STATE_DIR"),
+            host: reader.host("CADDY_HOST"),
+            port: reader.port("CADDY_PORT"),
+            pocketbase: reader.endpoint("CADDY_POCKETBASE"),
+            nats_ws: reader.endpoint("CADDY_NATS_WS"),
+            nats_has_credentials: reader.optional("CADDY_NATS_WS_CREDENTIALS").is_some(),
+        };
+        reader.finish("caddy", settings)
+    }
+
+    /// Whether NATS may be reached through us: not from the network without credentials.
+    pub(crate) fn forwards_nats(&self) -> bool {
+        self.host.is_loopback() || self.nats_has_credentials
+    }
+}
+
+/// Checks what the settings point at.
+pub fn check(settings: &Settings) -> anyhow::Result<()> {
+    if settings.server.is_file() {
+        return Ok(());
+    }
+    let message = format!(
+        "`{}` (CADDY_SERVER_BIN) is not there",
+        settings.server.display()
+    );
+    let hint = "cargo xtask dep fetch";
+    Err(Failure::new(Exit::Binary, message).hint(hint).into())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use kit::failure::exit_of;
+
+    const BASE: &[(&str, &str)] = &[
+        ("CADDY_SERVER_BIN", "/dep/caddy-server"),
+        ("CADDY_DATA_DIR", "/data/caddy"),
+        ("CADDY_STATE_DIR", "/state/caddy"),
+        ("CADDY_HOST", "127.0.0.1"),
+        ("CADDY_PORT", "2015"),
+        ("CADDY_POCKETBASE", "127.0.0.1:8090"),
+        ("CADDY_NATS_WS", "127.0.0.1:8443"),
+        ("CADDY_NATS_WS_CREDENTIALS", ""),
+    ];
+
+    pub(crate) fn settings(changes: &[(&str, &str)]) -> anyhow::Result<Settings> {
+        let lookup = |name: &str| {
+            let all = changes.iter().chain(BASE);
+            let found = all.into_iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        Settings::from_env(&lookup)
+    }
+
+    #[test]
+    fn nats_is_not_forwarded_from_the_network_without_credentials() {
+        let forwards = |changes| settings(changes).unwrap().forwards_nats();
+        assert!(forwards(&[]));
+        assert!(!forwards(&[("CADDY_HOST", "0.0.0.0")]));
+        assert!(!forwards(&[("CADDY_HOST", "::")]));
+        let user = ("CADDY_NATS_WS_CREDENTIALS", "u");
+        assert!(forwards(&[("CADDY_HOST", "0.0.0.0"), user]));
+    }
+
+    #[test]
+    fn bad_values_are_refused() {
+        let error = settings(&[("CADDY_POCKETBASE", "8090"), ("CADDY_PORT", "x")]).unwrap_err();
+        assert_eq!(exit_of(&error), Exit::Invalid);
+        assert_eq!(
+            error.to_string(),
+            "the settings of `caddy` are invalid:\n  \
+             CADDY_PORT: `x` is not a port (1 to 65535)\n  \
+             CADDY_POCKETBASE: `8090` is not of the form HOST:PORT"
+        );
+    }
+}

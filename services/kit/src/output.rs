@@ -1,0 +1,215 @@
+//! What a wrapper writes while its server runs: the server's lines, our notes, the `READY` line.
+//!
+//! Owns the writing and the memory of the last lines. The server never inherits our stdout or
+//! stderr: a supervisor would take a dead wrapper for a living one while the server holds them.
+//! A reader that stalls must not stall the wrapper, so a thread of its own does the writing.
+
+use std::collections::VecDeque;
+use std::io::{self, Write as _};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+/// Longest line in bytes; a longer one is broken, so that memory stays bounded.
+const LINE_MAX: usize = 16 * 1024;
+/// Lines that wait to be written. When they are this many, the server's pipe fills and it waits.
+const QUEUE_LINES: usize = 64;
+/// Lines of the server that are remembered.
+const TAIL_LINES: usize = 20;
+/// How long to wait for the last lines to be written, and for the server's pipes to end: a
+/// descendant of the server may hold them open.
+const FINISH_LIMIT: Duration = Duration::from_millis(200);
+
+struct Line {
+    to_stdout: bool,
+    bytes: Vec<u8>,
+}
+
+/// The two output streams of the wrapper.
+#[derive(Debug)]
+pub struct Output {
+    queue: mpsc::Sender<Line>,
+    tail: Tail,
+    readers: JoinSet<()>,
+    written: oneshot::Receiver<()>,
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", String::from_utf8_lossy(&self.bytes))
+    }
+}
+
+/// The last lines that the server wrote.
+#[derive(Debug, Clone, Default)]
+pub struct Tail {
+    lines: Arc<Mutex<VecDeque<String>>>,
+}
+
+impl Tail {
+    /// The newest line that contains `needle`.
+    pub fn find(&self, needle: &str) -> Option<String> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines
+            .iter()
+            .rev()
+            .find(|line| line.contains(needle))
+            .cloned()
+    }
+
+    /// Forgets everything, so that only newer lines are found.
+    pub fn clear(&self) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.clear();
+    }
+
+    fn push(&self, line: &[u8]) {
+        let line = String::from_utf8_lossy(line).trim_end().to_owned();
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == TAIL_LINES {
+            lines.pop_front();
+        }
+        lines.push_back(line);
+    }
+}
+
+impl Output {
+    /// Starts the writing thread.
+    pub fn start() -> Self {
+        let (queue, mut lines) = mpsc::channel::<Line>(QUEUE_LINES);
+        let (done, written) = oneshot::channel();
+        std::thread::spawn(move || {
+            while let Some(line) = lines.blocking_recv() {
+                write(&line);
+            }
+            let _ = done.send(());
+        });
+        Self {
+            queue,
+            tail: Tail::default(),
+            readers: JoinSet::new(),
+            written,
+        }
+    }
+
+    /// Passes everything that comes out of `pipe` to stderr, line by line: stdout is data, and
+    /// the wrapper's only datum is its `READY` line, which a server must not be able to fake.
+    pub fn forward(&mut self, pipe: impl AsyncRead + Send + Unpin + 'static) {
+        let (queue, tail) = (self.queue.clone(), self.tail.clone());
+        self.readers.spawn(async move {
+            let mut pipe = BufReader::with_capacity(LINE_MAX, pipe);
+            while let Some(bytes) = next_line(&mut pipe).await {
+                tail.push(&bytes);
+                let line = Line {
+                    to_stdout: false,
+                    bytes,
+                };
+                if queue.send(line).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Says something to the user. Dropped when nobody reads what came before.
+    pub fn note(&self, text: &str) {
+        self.send(false, text);
+    }
+
+    /// Announces on stdout that the server is ready.
+    pub fn ready(&self, name: &str, address: &str) {
+        self.send(true, &format!("READY: {name} {address}"));
+    }
+
+    fn send(&self, to_stdout: bool, text: &str) {
+        let bytes = format!("{text}\n").into_bytes();
+        let _ = self.queue.try_send(Line { to_stdout, bytes });
+    }
+
+    /// The last lines of the server.
+    pub fn tail(&self) -> Tail {
+        self.tail.clone()
+    }
+
+    /// Waits a moment until everything is written.
+    pub async fn finish(mut self) {
+        let drain = async { while self.readers.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(FINISH_LIMIT, drain).await;
+        self.readers.shutdown().await;
+        drop(self.queue);
+        let _ = tokio::time::timeout(FINISH_LIMIT, self.written).await;
+    }
+}
+
+/// The next line with its newline, at most about [`LINE_MAX`] bytes of it; `None` at the end.
+async fn next_line(pipe: &mut (impl AsyncBufRead + Unpin)) -> Option<Vec<u8>> {
+    let mut line = Vec::new();
+    loop {
+        let chunk = pipe.fill_buf().await.unwrap_or_default();
+        let end = chunk.iter().position(|byte| *byte == b'\n');
+        let taken = end.map_or(chunk.len(), |end| end + 1);
+        line.extend_from_slice(&chunk[..taken]);
+        pipe.consume(taken);
+        let at_end = taken == 0;
+        if at_end && line.is_empty() {
+            return None;
+        }
+        if end.is_some() {
+            return Some(line);
+        }
+        if at_end || line.len() >= LINE_MAX {
+            line.push(b'\n');
+            return Some(line);
+        }
+    }
+}
+
+/// Writes without caring whether anybody reads: the server matters more than its log.
+fn write(line: &Line) {
+    let result = if line.to_stdout {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(&line.bytes).and_then(|()| stdout.flush())
+    } else {
+        io::stderr().lock().write_all(&line.bytes)
+    };
+    let _ = result;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn lines(mut input: &[u8]) -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        while let Some(line) = next_line(&mut input).await {
+            all.push(line);
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn lines_are_kept_whole_and_bounded() {
+        assert_eq!(lines(b"a\n\nb").await, [&b"a\n"[..], b"\n", b"b\n"]);
+        assert!(lines(b"").await.is_empty());
+        assert_eq!(lines(b"\xff\xfe\0\n").await, [b"\xff\xfe\0\n"]);
+        let long = vec![b'x'; LINE_MAX * 2 + 1];
+        let mut reader = BufReader::with_capacity(LINE_MAX, long.as_slice());
+        let first = next_line(&mut reader).await.unwrap();
+        assert_eq!(first.len(), LINE_MAX + 1);
+    }
+
+    #[test]
+    fn tail_remembers_the_newest_lines() {
+        let tail = Tail::default();
+        for number in 0..=TAIL_LINES {
+            tail.push(format!("line {number}\n").as_bytes());
+        }
+        assert_eq!(tail.find("line 0"), None);
+        assert_eq!(tail.find("line 1").as_deref(), Some("line 19"));
+        tail.clear();
+        assert_eq!(tail.find("line"), None);
+    }
+}

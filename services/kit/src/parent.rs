@@ -1,0 +1,181 @@
+//! Noticing that the process which started us is gone.
+//!
+//! Owns the watch and nothing else: what follows from it is the caller's. It waits on a pidfd of
+//! the parent (Linux) or looks at the parent's number now and then (elsewhere), and on our own
+//! stdout, which reports an error once nobody is left to read that pipe: the latter has no start
+//! race, as it does not matter when the parent died.
+//!
+//! A thread of its own waits in `poll`: it costs nothing while nothing happens.
+
+use std::io::{self, IsTerminal as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::FileType;
+use rustix::process::{Pid, getppid};
+use tokio::sync::oneshot;
+
+/// The environment variable that says that the supervisor started us: `1`.
+pub const SUPERVISED_VARIABLE: &str = "CORE_SUPERVISED";
+
+/// How often the parent is looked at where it cannot be waited for.
+const PARENT_POLL_INTERVAL: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 500_000_000,
+};
+
+/// A watch on the process that started us, from the moment it is made.
+#[derive(Debug)]
+pub struct ParentWatch {
+    gone: oneshot::Receiver<()>,
+}
+
+impl ParentWatch {
+    /// Begins to watch the parent process alone.
+    pub fn process() -> io::Result<Self> {
+        Self::start(None)
+    }
+
+    /// Begins to watch the parent process and, if our stdout is a pipe, its other end.
+    pub fn process_and_output() -> io::Result<Self> {
+        Self::start(output_pipe()?)
+    }
+
+    fn start(output: Option<OwnedFd>) -> io::Result<Self> {
+        let (sender, gone) = oneshot::channel();
+        // Before the thread starts: the sooner, the smaller the start race.
+        let parent = Parent::find();
+        std::thread::Builder::new()
+            .name("parent-watch".to_owned())
+            .spawn(move || {
+                if wait(&parent, output.as_ref()).is_ok() {
+                    let _ = sender.send(());
+                }
+            })?;
+        Ok(Self { gone })
+    }
+
+    /// Resolves when the parent is gone, at once if it already was; never when it cannot be
+    /// watched.
+    pub async fn gone(self) {
+        if self.gone.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// The parent, in the best way there is to watch it.
+#[derive(Debug)]
+enum Parent {
+    /// It ended before it could be watched.
+    Gone,
+    /// It belongs to another process namespace.
+    Unknown,
+    /// By its number, which changes once we are an orphan.
+    Number(Pid),
+    /// By a descriptor that cannot come to mean another process.
+    #[cfg(target_os = "linux")]
+    Descriptor(OwnedFd),
+}
+
+impl Parent {
+    fn find() -> Self {
+        let Some(pid) = getppid() else {
+            return Self::Unknown;
+        };
+        Self::by_descriptor(pid).unwrap_or(Self::Number(pid))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn by_descriptor(pid: Pid) -> Option<Self> {
+        use rustix::process::{PidfdFlags, pidfd_open};
+        let descriptor = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(descriptor) => descriptor,
+            Err(rustix::io::Errno::SRCH) => return Some(Self::Gone),
+            // A kernel or a sandbox without them.
+            Err(_) => return None,
+        };
+        // If it died meanwhile, the number may already have belonged to somebody else.
+        let same = getppid() == Some(pid);
+        Some(if same {
+            Self::Descriptor(descriptor)
+        } else {
+            Self::Gone
+        })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn by_descriptor(_pid: Pid) -> Option<Self> {
+        None
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Descriptor(descriptor) => Some(descriptor.as_fd()),
+            _ => None,
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        match self {
+            Self::Gone => true,
+            Self::Number(pid) => getppid() != Some(*pid),
+            _ => false,
+        }
+    }
+}
+
+/// A copy of stdout, if it is a pipe.
+fn output_pipe() -> io::Result<Option<OwnedFd>> {
+    let stdout = io::stdout();
+    if stdout.is_terminal() {
+        return Ok(None);
+    }
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(stdout.as_fd())?.st_mode);
+    if kind != FileType::Fifo {
+        return Ok(None);
+    }
+    stdout.as_fd().try_clone_to_owned().map(Some)
+}
+
+/// Returns when the parent is gone or nobody is left to read `output`.
+fn wait(parent: &Parent, output: Option<&OwnedFd>) -> io::Result<()> {
+    let interval = matches!(parent, Parent::Number(_)).then_some(&PARENT_POLL_INTERVAL);
+    while !parent.is_gone() {
+        let mut watched = Vec::new();
+        if let Some(descriptor) = parent.descriptor() {
+            watched.push(PollFd::from_borrowed_fd(descriptor, PollFlags::IN));
+        }
+        if let Some(output) = output {
+            // No flag: errors and hang-ups are always reported.
+            watched.push(PollFd::new(output, PollFlags::empty()));
+        }
+        match poll(&mut watched, interval) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unread_pipe_ends_the_wait() {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        wait(&Parent::Unknown, Some(&OwnedFd::from(writer))).unwrap();
+    }
+
+    #[test]
+    fn another_number_is_another_parent() {
+        let other = Pid::from_raw(i32::MAX).unwrap();
+        wait(&Parent::Number(other), None).unwrap();
+        wait(&Parent::Gone, None).unwrap();
+        assert!(!Parent::find().is_gone());
+    }
+}

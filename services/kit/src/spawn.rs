@@ -1,0 +1,102 @@
+//! How child processes are tied to us, or cut loose: sessions, groups, death of the parent,
+//! inherited descriptors.
+//!
+//! Owns the only unsafe code of the workspace, what runs between `fork` and `exec`. Must not
+//! decide which program is run or with what.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::process::Command;
+
+use rustix::io::FdFlags;
+
+/// Lets the child be asked to stop (SIGTERM) by the kernel when the calling thread ends without
+/// having stopped it. Linux only; elsewhere nothing happens.
+///
+/// The signal belongs to the thread that spawns, so spawn from one that lives as long as the
+/// process: the main thread of a current-thread runtime.
+pub fn stop_with_parent(command: &mut Command) {
+    #[cfg(target_os = "linux")]
+    {
+        let parent = rustix::process::getpid();
+        let tie = move || {
+            use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+            set_parent_process_death_signal(Some(Signal::TERM))?;
+            // The parent may have died between `fork` and the line above.
+            if getppid() != Some(parent) {
+                return Err(rustix::io::Errno::SRCH.into());
+            }
+            Ok(())
+        };
+        before_exec(command, tie);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = command;
+}
+
+/// Starts the child in a session of its own: no terminal, no signal meant for our group.
+pub fn new_session(command: &mut Command) {
+    before_exec(command, || {
+        rustix::process::setsid()?;
+        Ok(())
+    });
+}
+
+/// Lets every child started from now on inherit the descriptor.
+///
+/// Meant for lock files: a `flock` lives until the last copy of its descriptor is closed.
+pub fn keep_open_on_exec(fd: impl AsFd) -> io::Result<()> {
+    let flags = rustix::io::fcntl_getfd(&fd)?;
+    rustix::io::fcntl_setfd(&fd, flags.difference(FdFlags::CLOEXEC))?;
+    Ok(())
+}
+
+#[expect(
+    unsafe_code,
+    reason = "`pre_exec` is the only way to run code between fork and exec"
+)]
+fn before_exec(
+    command: &mut Command,
+    hook: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+) {
+    use std::os::unix::process::CommandExt as _;
+    // SAFETY: the hooks of this module make system calls only: they allocate nothing, take no
+    // lock and touch no memory that another thread could have been changing at the fork.
+    unsafe {
+        command.pre_exec(hook);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::os::fd::AsRawFd as _;
+
+    #[test]
+    fn child_leads_its_own_session() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ps -o sid= -p $$; echo $$"]);
+        new_session(&mut command);
+        let output = command.output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let mut words = text.split_whitespace();
+        let session = words.next().unwrap();
+        assert_eq!(Some(session), words.next(), "{text}");
+    }
+
+    #[test]
+    fn descriptor_is_inherited_only_when_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = File::create(dir.path().join("f")).unwrap();
+        let seen = || {
+            let script = format!("true >&{}", file.as_raw_fd());
+            let mut command = Command::new("bash");
+            command.args(["-c", &script]);
+            command.output().unwrap().status.success()
+        };
+        assert!(!seen());
+        keep_open_on_exec(&file).unwrap();
+        assert!(seen());
+    }
+}

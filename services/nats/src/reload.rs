@@ -1,0 +1,124 @@
+//! Putting a new configuration file into effect, with proof.
+//!
+//! nats-server refuses a whole reload for one change it cannot make, and only logs it. The proof
+//! is the digest: what `nats-server -t` prints for a file, `/varz` shows once it is in effect.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use kit::files::{PRIVATE_FILE_MODE, write_atomically};
+use kit::http::{self, Endpoint};
+use kit::server::ServerHandle;
+use kit::{Exit, Failure};
+use tokio::process::Command;
+use tokio::time::Instant;
+
+/// How long the check of a file may take.
+const CHECK_LIMIT: Duration = Duration::from_secs(5);
+/// How long the server may take to put a file into effect; measured: 1 to 4 ms.
+const APPLY_LIMIT: Duration = Duration::from_secs(5);
+/// How often `/varz` is read meanwhile.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
+/// How long one answer of `/varz` may take.
+const VARZ_LIMIT: Duration = Duration::from_secs(1);
+/// What the server logs when it refuses.
+const REFUSAL: &str = "Failed to reload server configuration";
+
+/// What is known about the running server.
+#[derive(Debug, serde::Deserialize)]
+pub(crate) struct Varz {
+    pub(crate) server_name: String,
+    #[serde(default)]
+    pub(crate) config_digest: String,
+}
+
+/// Reads `/varz`.
+pub(crate) async fn varz(monitor: &Endpoint) -> anyhow::Result<Varz> {
+    let response = http::get(monitor, "/varz", VARZ_LIMIT).await?;
+    if response.status != 200 {
+        bail!("`/varz` answered with status {}", response.status);
+    }
+    serde_json::from_slice(&response.body).context("cannot read `/varz`")
+}
+
+/// Replaces the file `live` by `text` and lets the server read it. If the server does not, the
+/// old file comes back. Returns the digest that is in effect.
+pub(crate) async fn apply(
+    server_bin: &Path,
+    live: &Path,
+    text: &str,
+    monitor: &Endpoint,
+    server: &ServerHandle,
+) -> anyhow::Result<String> {
+    let candidate = live.with_extension("new");
+    write_atomically(&candidate, text.as_bytes(), PRIVATE_FILE_MODE)?;
+    let digest = match digest_of(server_bin, &candidate).await {
+        Ok(digest) => digest,
+        Err(error) => {
+            let _ = std::fs::remove_file(&candidate);
+            return Err(error);
+        }
+    };
+    let old = std::fs::read(live).with_context(|| format!("cannot read `{}`", live.display()))?;
+    std::fs::rename(&candidate, live)
+        .with_context(|| format!("cannot replace `{}`", live.display()))?;
+    server.tail().clear();
+    server.hang_up()?;
+    match wait_for(&digest, monitor, server).await {
+        Ok(()) => Ok(digest),
+        Err(error) => {
+            // Disk and server must agree again: the next start reads this file.
+            write_atomically(live, &old, PRIVATE_FILE_MODE)?;
+            Err(
+                Failure::new(Exit::ReloadFailed, "the old configuration stays in effect")
+                    .source(error)
+                    .into(),
+            )
+        }
+    }
+}
+
+/// The digest that the server will show for this file; an error if it would refuse to read it.
+async fn digest_of(server_bin: &Path, file: &Path) -> anyhow::Result<String> {
+    let mut command = Command::new(server_bin);
+    command.arg("-t").arg("-c").arg(file);
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(CHECK_LIMIT, command.output())
+        .await
+        .context("the check of the configuration did not end")?
+        .with_context(|| format!("cannot run `{}`", server_bin.display()))?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned()
+        + &String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        bail!("the new configuration is invalid: {}", text.trim());
+    }
+    let digest = text
+        .rsplit_once('(')
+        .and_then(|(_, end)| end.split_once(')'));
+    let (digest, _) = digest.context("the check of the configuration names no digest")?;
+    Ok(digest.to_owned())
+}
+
+async fn wait_for(digest: &str, monitor: &Endpoint, server: &ServerHandle) -> anyhow::Result<()> {
+    let deadline = Instant::now() + APPLY_LIMIT;
+    loop {
+        let seen = varz(monitor).await;
+        if seen.as_ref().is_ok_and(|varz| varz.config_digest == digest) {
+            return Ok(());
+        }
+        if let Some(line) = server.tail().find(REFUSAL) {
+            let reason = line.split_once(REFUSAL).map_or("", |(_, reason)| reason);
+            bail!("the server refused it{reason}");
+        }
+        if Instant::now() > deadline {
+            seen?;
+            bail!(
+                "the server did not take it within {} s",
+                APPLY_LIMIT.as_secs()
+            );
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}

@@ -1,0 +1,123 @@
+//! Running the server.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::bail;
+use kit::Lifecycle;
+use kit::claim::{Claim, Port};
+use kit::files::{PRIVATE_FILE_MODE, create_private_dir, write_if_changed};
+use kit::http::{self, Endpoint, HttpError};
+use kit::server::{self, Launch, ServerHandle, Upstream, reachable};
+
+use crate::config::{self, SERVER_NAME};
+use crate::credentials;
+use crate::reload;
+use crate::settings::Settings;
+use crate::store;
+
+/// How long the server may take to become ready: it reads its whole store first. A million
+/// messages take 0.3 to 1.2 s.
+const READY_LIMIT: Duration = Duration::from_mins(5);
+/// How long one answer may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+
+/// Runs the server until it is told to stop or ends by itself. Returns the exit code.
+pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8> {
+    let Some(claim) = Claim::take(&lifecycle, &settings.data_dir).await? else {
+        return Ok(0);
+    };
+    store::open_standalone(&settings.data_dir)?;
+    create_private_dir(&settings.state_dir)?;
+    let nats = Nats {
+        config_file: settings.state_dir.join("nats.conf"),
+        monitor: Endpoint::tcp("127.0.0.1", settings.http_port),
+        settings,
+    };
+    let text = nats.render()?;
+    write_if_changed(&nats.config_file, text.as_bytes(), PRIVATE_FILE_MODE)?;
+    if !claim.check_ports(&lifecycle, &nats.ports()).await? {
+        return Ok(0);
+    }
+    let launch = nats.launch();
+    let mut nats = nats;
+    server::run(&lifecycle, &claim, &launch, &mut nats).await
+}
+
+struct Nats {
+    settings: Settings,
+    config_file: PathBuf,
+    monitor: Endpoint,
+}
+
+impl Nats {
+    fn render(&self) -> anyhow::Result<String> {
+        let credentials = credentials::load_or_create(&self.settings.data_dir)?;
+        Ok(config::render(&self.settings, &credentials))
+    }
+
+    fn ports(&self) -> [Port; 4] {
+        let settings = &self.settings;
+        let local = |variable, port| Port {
+            variable,
+            address: Settings::local(port),
+        };
+        [
+            Port {
+                variable: "NATS_CLIENT_PORT",
+                address: (settings.host, settings.client_port).into(),
+            },
+            local("NATS_HTTP_PORT", settings.http_port),
+            local("NATS_LEAF_PORT", settings.leaf_port),
+            local("NATS_WS_PORT", settings.ws_port),
+        ]
+    }
+
+    fn launch(&self) -> Launch {
+        Launch {
+            name: "nats",
+            program: self.settings.server.clone(),
+            args: vec!["-c".to_owned(), self.config_file.display().to_string()],
+            env: Vec::new(),
+            working_dir: None,
+            stdin: None,
+            ready_limit: READY_LIMIT,
+            respawns_max: 0,
+            note: None,
+            reload_report: self.settings.state_dir.join("reload.json"),
+        }
+    }
+}
+
+impl Upstream for Nats {
+    fn address(&self) -> String {
+        let settings = &self.settings;
+        format!("tcp://{}", reachable(settings.host, settings.client_port))
+    }
+
+    async fn is_ready(&mut self) -> anyhow::Result<bool> {
+        match http::get(&self.monitor, "/healthz", ANSWER_LIMIT).await {
+            Ok(response) if response.status == 200 => {}
+            // Refused before it listens, 500 while it reads its store.
+            Ok(_)
+            | Err(HttpError::Refused(_) | HttpError::Broken { .. } | HttpError::Silent(_)) => {
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let Ok(varz) = reload::varz(&self.monitor).await else {
+            return Ok(false);
+        };
+        let name = varz.server_name;
+        if name != SERVER_NAME {
+            bail!("another NATS server, `{name}`, answers at {}", self.monitor);
+        }
+        Ok(true)
+    }
+
+    async fn reload(&mut self, server: &ServerHandle) -> anyhow::Result<String> {
+        let text = self.render()?;
+        let bin = &self.settings.server;
+        reload::apply(bin, &self.config_file, &text, &self.monitor, server).await
+    }
+}

@@ -1,0 +1,58 @@
+/// Core's own hook: the superuser and the readiness route. Written by the wrapper; not to edit.
+/// Handlers run isolated from each other, so each reads the environment by itself.
+
+// After e.next() the system tables exist; the user's migrations may not have run yet.
+onBootstrap((e) => {
+  e.next();
+  const email = $os.getenv("CORE_POCKETBASE_ADMIN_EMAIL");
+  const password = $os.getenv("CORE_POCKETBASE_ADMIN_PASSWORD");
+  const enforce = $os.getenv("CORE_POCKETBASE_ADMIN_ENFORCE") === "1";
+  const find = () => {
+    try {
+      return $app.findAuthRecordByEmail("_superusers", email);
+    } catch (_) {
+      return null;
+    }
+  };
+  const save = (record) => {
+    record.setPassword(password);
+    $app.save(record);
+    if (!find().validatePassword(password)) {
+      throw new Error("the superuser cannot log in with the password just set");
+    }
+  };
+  const create = () => {
+    const record = new Record($app.findCollectionByNameOrId("_superusers"));
+    record.setEmail(email);
+    save(record);
+  };
+
+  if (enforce) {
+    // A comparison first: setting a password, even the same one, ends every session.
+    const record = find();
+    if (!record) {
+      create();
+    } else if (!record.validatePassword(password)) {
+      save(record);
+    }
+  } else {
+    // The account that PocketBase's own installer uses is no superuser of anybody's.
+    const others = $dbx.not($dbx.hashExp({ email: "__pbinstaller@example.com" }));
+    if ($app.countRecords("_superusers", others) === 0) {
+      create();
+    }
+  }
+  $app.store().set("core.superuser", true);
+});
+
+// Answers 200 once the superuser is there; not written to the request log.
+routerAdd(
+  "GET",
+  "/core/ready",
+  (e) => {
+    const superuser = $app.store().get("core.superuser") === true;
+    const instance = $os.getenv("CORE_POCKETBASE_INSTANCE");
+    return e.json(superuser ? 200 : 503, { superuser: superuser, instance: instance });
+  },
+  $apis.skipSuccessActivityLog(),
+);

@@ -1,0 +1,179 @@
+//! Running the server.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use kit::Lifecycle;
+use kit::claim::{Claim, Port};
+use kit::files::create_private_dir;
+use kit::http::{self, Endpoint, HttpError};
+use kit::server::{self, Launch, ServerHandle, Upstream, reachable};
+use serde::Deserialize;
+
+use crate::compose;
+use crate::settings::Settings;
+use crate::superuser;
+
+/// How long the server may take to become ready: migrations come first.
+const READY_LIMIT: Duration = Duration::from_mins(1);
+/// How long one answer may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+
+/// Runs the server until it is told to stop or ends by itself. Returns the exit code.
+pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8> {
+    let Some(claim) = Claim::take(&lifecycle, &settings.data_dir).await? else {
+        return Ok(0);
+    };
+    create_private_dir(&settings.state_dir)?;
+    compose::write(&compose::plan(&settings.user_dir)?, &settings.state_dir)?;
+    let port = Port {
+        variable: "POCKETBASE_PORT",
+        address: (settings.host, settings.port).into(),
+    };
+    if !claim.check_ports(&lifecycle, &[port]).await? {
+        return Ok(0);
+    }
+    let address = reachable(settings.host, settings.port);
+    let mut pocketbase = PocketBase {
+        endpoint: Endpoint::tcp(address.ip().to_string(), address.port()),
+        instance: kit::secret::generate()?,
+    };
+    let launch = launch(&settings, &pocketbase.instance)?;
+    server::run(&lifecycle, &claim, &launch, &mut pocketbase).await
+}
+
+/// The command line, with every folder and every switch named: the defaults differ between
+/// builds of PocketBase, and one of them depends on where the program lies.
+fn launch(settings: &Settings, instance: &str) -> anyhow::Result<Launch> {
+    let state = &settings.state_dir;
+    let flag = |name: &str, path: std::path::PathBuf| format!("--{name}={}", path.display());
+    let args = vec![
+        "serve".to_owned(),
+        format!(
+            "--http={}",
+            std::net::SocketAddr::new(settings.host, settings.port)
+        ),
+        // A folder below ours: a restored backup replaces everything in it.
+        flag("dir", settings.data_dir.join("pb_data")),
+        flag("hooksDir", state.join("pb_hooks")),
+        flag("migrationsDir", state.join("pb_migrations")),
+        flag("publicDir", settings.user_dir.join("pb_public")),
+        "--hooksWatch=false".to_owned(),
+        "--hooksPool=1".to_owned(),
+        "--automigrate=false".to_owned(),
+        "--dev=false".to_owned(),
+    ];
+    Ok(Launch {
+        name: "pocketbase",
+        program: settings.server.clone(),
+        args,
+        env: environment(settings, instance)?,
+        working_dir: None,
+        stdin: None,
+        ready_limit: READY_LIMIT,
+        respawns_max: 0,
+        note: superuser_note(settings),
+        reload_report: state.join("reload.json"),
+    })
+}
+
+/// Where the made-up password is, never what it is.
+fn superuser_note(settings: &Settings) -> Option<String> {
+    let file = superuser::file(&settings.data_dir);
+    let note = || format!("superuser: e-mail and password are in `{}`", file.display());
+    settings.superuser.is_none().then(note)
+}
+
+/// What the hook reads. Never arguments: every local user sees those.
+fn environment(settings: &Settings, instance: &str) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let (superuser, enforce) = match &settings.superuser {
+        Some(superuser) => (superuser.clone(), "1"),
+        None => (superuser::load_or_create(&settings.data_dir)?, "0"),
+    };
+    Ok(vec![
+        ("CORE_POCKETBASE_ADMIN_EMAIL", superuser.email),
+        ("CORE_POCKETBASE_ADMIN_PASSWORD", superuser.password),
+        ("CORE_POCKETBASE_ADMIN_ENFORCE", enforce.to_owned()),
+        ("CORE_POCKETBASE_INSTANCE", instance.to_owned()),
+    ])
+}
+
+struct PocketBase {
+    endpoint: Endpoint,
+    /// Known to our own child only, so that no other server is taken for it.
+    instance: String,
+}
+
+/// The answer of `/core/ready`.
+#[derive(Deserialize)]
+struct Ready {
+    superuser: bool,
+    instance: String,
+}
+
+impl Upstream for PocketBase {
+    fn address(&self) -> String {
+        format!("http://{}", self.endpoint)
+    }
+
+    async fn is_ready(&mut self) -> anyhow::Result<bool> {
+        let response = match http::get(&self.endpoint, "/core/ready", ANSWER_LIMIT).await {
+            Ok(response) => response,
+            Err(HttpError::Refused(_) | HttpError::Broken { .. } | HttpError::Silent(_)) => {
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let Ok(ready) = serde_json::from_slice::<Ready>(&response.body) else {
+            bail!("another server answers at {}", self.endpoint);
+        };
+        if ready.instance != self.instance {
+            bail!("another PocketBase answers at {}", self.endpoint);
+        }
+        Ok(response.status == 200 && ready.superuser)
+    }
+
+    async fn reload(&mut self, _server: &ServerHandle) -> anyhow::Result<String> {
+        bail!("PocketBase reads hooks and migrations at its start only: restart it")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::tests::settings;
+
+    #[test]
+    fn the_command_line_holds_no_secret() {
+        let settings = settings(&[
+            ("CORE_POCKETBASE_ADMIN_EMAIL", "a@b.c"),
+            ("CORE_POCKETBASE_ADMIN_PASSWORD", "hunter2hunter2"),
+        ])
+        .unwrap();
+        let launch = launch(&settings, "instance").unwrap();
+        assert_eq!(
+            launch.args,
+            [
+                "serve",
+                "--http=127.0.0.1:8090",
+                "--dir=/data/pocketbase/pb_data",
+                "--hooksDir=/state/pocketbase/pb_hooks",
+                "--migrationsDir=/state/pocketbase/pb_migrations",
+                "--publicDir=/user/pb_public",
+                "--hooksWatch=false",
+                "--hooksPool=1",
+                "--automigrate=false",
+                "--dev=false",
+            ]
+        );
+        let env = |name| {
+            let found = launch.env.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| value.as_str())
+        };
+        assert_eq!(env("CORE_POCKETBASE_ADMIN_ENFORCE"), Some("1"));
+        assert_eq!(
+            env("CORE_POCKETBASE_ADMIN_PASSWORD"),
+            Some("hunter2hunter2")
+        );
+    }
+}
