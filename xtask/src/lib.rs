@@ -3,9 +3,23 @@
 //! Knows no command line: that is the binary's. `stack` and `render` are pure; everything else
 //! touches files, processes or the network.
 
+pub mod context;
+pub mod dep;
 pub mod env;
+pub mod follow;
+pub mod inputs;
+pub mod interrupt;
+pub mod logs;
 pub mod manifests;
 pub mod paths;
+pub mod preflight;
 pub mod render;
+pub mod service;
 pub mod stack;
+pub mod status;
+pub mod supervisor;
+pub mod timing;
 pub mod ui;
+pub mod up;
+
+pub use context::Ctx;

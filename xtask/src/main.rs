@@ -1,3 +1,49 @@
-//! The `cargo xtask` binary.
+//! The `cargo xtask` binary: parse, run, map the error to an exit code.
+//!
+//! Cargo finds it through the alias in `.cargo/config.toml`. Everything it does is in the library
+//! of this package; here is only the command line.
 
-fn main() {}
+mod cli;
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use xtask::interrupt::Interrupted;
+use xtask::ui::Ui;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            Ui::new().line(kit::failure::describe(&error));
+            code_of(&error)
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Up(args) => commands::up::run(&args),
+        Command::Down(args) => commands::down::run(&args),
+        Command::Status(args) => commands::status::run(&args),
+        Command::Render(args) => commands::render::run(&args),
+        Command::Dep(args) => commands::dep::run(args),
+        Command::Schema(args) => commands::schema::run(&args),
+        Command::Docs(args) => commands::docs::run(&args),
+        Command::Service(words) => commands::service::run(&words),
+    }
+}
+
+fn code_of(error: &anyhow::Error) -> ExitCode {
+    let interrupted = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<Interrupted>());
+    if let Some(Interrupted(signal)) = interrupted {
+        return ExitCode::from(128 + u8::try_from(*signal).unwrap_or(0));
+    }
+    kit::failure::exit_of(error).into()
+}

@@ -84,6 +84,16 @@ impl Paths {
         self.logs().join("process-compose.log")
     }
 
+    /// What process-compose prints before its log is open.
+    pub fn supervisor_output(&self) -> PathBuf {
+        self.logs().join("process-compose.out")
+    }
+
+    /// The log of a process.
+    pub fn process_log(&self, name: &str) -> PathBuf {
+        self.logs().join(format!("{name}.log"))
+    }
+
     /// Locked as long as anything of this instance lives: the descriptor is inherited.
     pub fn alive_lock(&self) -> PathBuf {
         self.state().join("alive.lock")

@@ -108,7 +108,6 @@ struct Shutdown {
     parent_only: bool,
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "the keys are process-compose's")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LogConfiguration {

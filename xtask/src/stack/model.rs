@@ -1,6 +1,7 @@
 //! The typed model of a stack: what every target is rendered from.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use kit::manifest::Condition;
 use serde::Serialize;
@@ -181,5 +182,15 @@ impl Port {
     pub fn url(&self) -> String {
         let scheme = self.protocol.as_deref().unwrap_or("tcp");
         format!("{scheme}://127.0.0.1:{}", self.port)
+    }
+}
+
+impl fmt::Display for ReadinessCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http { url, .. } => write!(f, "GET {url}"),
+            Self::Tcp { address } => write!(f, "a connection to {address}"),
+            Self::Exec { command } => write!(f, "`{}`", super::words::join(command)),
+        }
     }
 }

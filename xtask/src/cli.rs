@@ -1,0 +1,239 @@
+//! Every clap type. The docstrings are the manual; behaviour is in `commands/`.
+
+use std::ffi::OsString;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Runs NATS, PocketBase and Caddy as one stack, under process-compose.
+///
+/// Data goes to stdout, talk to stderr. Exit codes are listed in docs/troubleshooting.md.
+#[derive(Debug, Parser)]
+#[command(
+    name = "xtask",
+    bin_name = "cargo xtask",
+    version,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start the stack and return when everything is healthy
+    Up(Up),
+    /// Stop the stack and prove that nothing of it is left
+    Down(Down),
+    /// Show services, processes, health and ports
+    Status(Status),
+    /// Write the file that process-compose runs
+    Render(Render),
+    /// List, fetch, verify and update binaries
+    #[command(subcommand)]
+    Dep(Dep),
+    /// Write docs/service.schema.json, the JSON schema of a manifest
+    Schema(Generate),
+    /// Write docs/cli.md, this manual
+    Docs(Generate),
+    /// Run one service by itself: `cargo xtask SERVICE spec|command|run`
+    #[command(external_subcommand)]
+    Service(Vec<OsString>),
+}
+
+/// Start the stack and return when everything is healthy.
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Return when everything is healthy; that is what `up` always does
+    #[arg(short, long, conflicts_with = "attach")]
+    pub(crate) detach: bool,
+    /// Stay and show the logs; Ctrl-C stops the stack
+    #[arg(long)]
+    pub(crate) attach: bool,
+    /// Seconds within which everything must be healthy
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) timeout: u64,
+    /// Give up at once when another command is at work on this stack
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Print what was started, and what each process waited for, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How binaries are had.
+    #[command(flatten)]
+    pub(crate) fetch: FetchOptions,
+}
+
+/// How binaries are had.
+#[derive(Debug, Args)]
+pub(crate) struct FetchOptions {
+    /// Make no network call: use what is installed or cached
+    #[arg(long, env = "CORE_OFFLINE", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) offline: bool,
+    /// Build with Cargo.lock exactly as it is
+    #[arg(long)]
+    pub(crate) locked: bool,
+    /// Accept a program of the pinned version that is on PATH
+    #[arg(long)]
+    pub(crate) system: bool,
+}
+
+/// Stop the stack and prove that nothing of it is left.
+#[derive(Debug, Args)]
+pub(crate) struct Down {
+    /// Seconds within which everything must have stopped before it is signalled
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) timeout: u64,
+    /// Give up at once when another command is at work on this stack
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Show services, processes, health and ports.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Print everything as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Write the file that process-compose runs.
+#[derive(Debug, Args)]
+pub(crate) struct Render {
+    /// Print it, with secrets masked, and write nothing
+    #[arg(long, conflicts_with = "check")]
+    pub(crate) stdout: bool,
+    /// Only check that manifests and environment are valid
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// List, fetch, verify and update binaries.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dep {
+    /// Show every binary: version, source, platforms, whether it is installed
+    List {
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Build or fetch what is not installed
+    Fetch {
+        /// Only these binaries
+        names: Vec<String>,
+        /// How binaries are had.
+        #[command(flatten)]
+        options: FetchOptions,
+    },
+    /// Check the digest of everything that is installed
+    Verify,
+    /// Pin the digests of a version in dep.lock
+    Update {
+        /// Only this binary, at this version: NAME or NAME@VERSION
+        #[arg(value_name = "NAME[@VERSION]")]
+        target: Option<String>,
+    },
+}
+
+/// Write a generated file.
+#[derive(Debug, Args)]
+pub(crate) struct Generate {
+    /// Only check that the file is up to date
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// One service by itself.
+#[derive(Debug, Parser)]
+#[command(
+    no_binary_name = true,
+    disable_version_flag = true,
+    max_term_width = 100
+)]
+pub(crate) struct ServiceCli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: ServiceCommand,
+}
+
+/// What can be done with one service.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServiceCommand {
+    /// Print its resolved manifest as JSON, with secrets masked
+    Spec,
+    /// Print the exact command that runs it
+    Command {
+        /// With its environment in front, secrets masked
+        #[arg(long)]
+        env: bool,
+    },
+    /// Run it in the foreground; Ctrl-C stops it gracefully
+    Run {
+        /// How binaries are had.
+        #[command(flatten)]
+        options: FetchOptions,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn definitions_are_consistent() {
+        Cli::command().debug_assert();
+        ServiceCli::command().debug_assert();
+    }
+
+    #[test]
+    fn valid_lines() {
+        for line in [
+            "up",
+            "up -d",
+            "up --attach --timeout 5 --no-wait --offline --locked --system",
+            "up --json",
+            "down --timeout 3",
+            "status --json",
+            "render --stdout",
+            "render --check",
+            "dep list --json",
+            "dep fetch nats caddy-server --offline",
+            "dep verify",
+            "dep update nats-server@2.15.1",
+            "schema --check",
+            "docs",
+            "nats spec",
+            "my-service run --offline",
+        ] {
+            let words = std::iter::once("xtask").chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn invalid_lines() {
+        for (line, kind) in [
+            ("", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("up --detach --attach", ErrorKind::ArgumentConflict),
+            ("up --timeout 0", ErrorKind::ValueValidation),
+            ("up --timeout soon", ErrorKind::ValueValidation),
+            ("up now", ErrorKind::UnknownArgument),
+            ("render --stdout --check", ErrorKind::ArgumentConflict),
+            ("dep", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("dep remove", ErrorKind::InvalidSubcommand),
+            ("--nope", ErrorKind::UnknownArgument),
+        ] {
+            let words = std::iter::once("xtask").chain(line.split_whitespace());
+            let error = Cli::try_parse_from(words).unwrap_err();
+            assert_eq!(error.kind(), kind, "{line}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! `cargo xtask down`.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use xtask::Ctx;
+use xtask::service::SCHEMA_VERSION;
+use xtask::supervisor::operation::{Operation, StopRequest};
+use xtask::supervisor::stop::{self, Stopped};
+
+use super::{lock_wait, print_json};
+use crate::cli::Down;
+
+pub(crate) fn run(args: &Down) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::load()?;
+    let begun = Instant::now();
+    let client = ctx.client()?;
+    let request = StopRequest::announce(&ctx.paths)?;
+    let _operation = Operation::begin(&ctx.paths, &ctx.ui, "down", lock_wait(args.no_wait))?;
+    drop(request);
+    let stopped = stop::stop(
+        &ctx.paths,
+        &ctx.ui,
+        &client,
+        Duration::from_secs(args.timeout),
+    )?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let (outcome, signalled) = match &stopped {
+        Stopped::NothingRan => ("nothing-ran", [].as_slice()),
+        Stopped::Gracefully => ("stopped", [].as_slice()),
+        Stopped::BySignal(holders) => ("signalled", holders.as_slice()),
+    };
+    if args.json {
+        let signalled: Vec<_> = signalled
+            .iter()
+            .map(|holder| json!({"pid": holder.pid, "program": holder.program}))
+            .collect();
+        let document = json!({
+            "schema_version": SCHEMA_VERSION,
+            "outcome": outcome,
+            "signalled": signalled,
+        });
+        print_json(&ctx, &document)?;
+    } else {
+        ctx.ui.line(match stopped {
+            Stopped::NothingRan => "nothing was running".to_owned(),
+            Stopped::Gracefully => format!("stopped in {seconds:.2} s; nothing is left running"),
+            Stopped::BySignal(_) => {
+                format!("stopped by signal in {seconds:.2} s; nothing is left running")
+            }
+        });
+    }
+    Ok(ExitCode::SUCCESS)
+}

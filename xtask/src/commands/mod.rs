@@ -1,0 +1,67 @@
+//! One file a command: the tree is the help text.
+
+pub(crate) mod dep;
+pub(crate) mod docs;
+pub(crate) mod down;
+pub(crate) mod render;
+pub(crate) mod schema;
+pub(crate) mod service;
+pub(crate) mod status;
+pub(crate) mod up;
+
+use std::fs;
+use std::path::Path;
+
+use kit::{Exit, Failure};
+use serde::Serialize;
+use xtask::Ctx;
+use xtask::dep::Options;
+use xtask::supervisor::operation::Wait;
+
+use crate::cli::FetchOptions;
+
+/// How long a command waits for another one on the same stack. Longer than any of them should
+/// take, so that it ends only when something hangs.
+const LOCK_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(10);
+
+impl From<&FetchOptions> for Options {
+    fn from(options: &FetchOptions) -> Self {
+        Self {
+            offline: options.offline,
+            locked: options.locked,
+            system: options.system,
+        }
+    }
+}
+
+fn lock_wait(no_wait: bool) -> Wait {
+    if no_wait {
+        Wait::No
+    } else {
+        Wait::For(LOCK_TIMEOUT)
+    }
+}
+
+fn print_json(ctx: &Ctx, value: &impl Serialize) -> anyhow::Result<()> {
+    ctx.ui.data(serde_json::to_string_pretty(value)?)?;
+    Ok(())
+}
+
+/// Writes a generated file, or says how to when it is out of date.
+fn generate(ctx: &Ctx, path: &Path, text: &str, check: bool, command: &str) -> anyhow::Result<()> {
+    let shown = path
+        .strip_prefix(ctx.paths.root())
+        .unwrap_or(path)
+        .display();
+    if !check {
+        if kit::files::write_if_changed(path, text.as_bytes(), 0o644)? {
+            ctx.ui.line(format!("wrote {shown}"));
+        }
+        return Ok(());
+    }
+    if fs::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    let failure = Failure::new(Exit::Unexpected, format!("`{shown}` is out of date"));
+    Err(failure.hint(format!("cargo xtask {command}")).into())
+}

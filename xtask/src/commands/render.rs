@@ -1,0 +1,32 @@
+//! `cargo xtask render`.
+
+use std::process::ExitCode;
+
+use xtask::Ctx;
+use xtask::inputs::Inputs;
+use xtask::render::compose::{self, Secrets};
+
+use crate::cli::Render;
+
+pub(crate) fn run(args: &Render) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::load()?;
+    let inputs = Inputs::load(&ctx)?;
+    let secrets = if args.stdout {
+        Secrets::Masked
+    } else {
+        Secrets::Plain
+    };
+    let text = compose::render(&inputs.stack, &inputs.places, secrets)?;
+    if args.check {
+        ctx.ui
+            .line(format!("{} services are valid", inputs.services.len()));
+    } else if args.stdout {
+        ctx.ui.data(text.trim_end())?;
+    } else {
+        kit::files::create_private_dir(&ctx.paths.state())?;
+        let file = ctx.paths.compose_file();
+        kit::files::write_if_changed(&file, text.as_bytes(), kit::files::PRIVATE_FILE_MODE)?;
+        ctx.ui.line("wrote .core-stack/process-compose.yaml");
+    }
+    Ok(ExitCode::SUCCESS)
+}

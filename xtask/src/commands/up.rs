@@ -1,0 +1,197 @@
+//! `cargo xtask up`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use xtask::Ctx;
+use xtask::follow::Follow;
+use xtask::inputs::Inputs;
+use xtask::interrupt::Interrupt;
+use xtask::service::SCHEMA_VERSION;
+use xtask::supervisor::state::{Phase, State, States};
+use xtask::supervisor::stop;
+use xtask::timing;
+use xtask::up::{self, Options, Outcome, Report};
+
+use super::{lock_wait, print_json};
+use crate::cli::Up;
+
+pub(crate) fn run(args: &Up) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::load()?;
+    let options = Options {
+        timeout: Duration::from_secs(args.timeout),
+        lock: lock_wait(args.no_wait),
+        dep: (&args.fetch).into(),
+    };
+    let interrupt = Interrupt::watch()?;
+    let mut view = View::new(&ctx);
+    let report = up::up(&ctx, &options, &interrupt, |inputs, states| {
+        view.show(inputs, states)
+    });
+    view.clear();
+    let report = report?;
+    if args.json {
+        print_json(&ctx, &document(&report))?;
+    } else {
+        summary(&ctx, &report);
+    }
+    if args.attach {
+        return attach(&ctx, &report, &interrupt, options.timeout);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows the logs until the user ends it, then stops the stack.
+fn attach(
+    ctx: &Ctx,
+    report: &Report,
+    interrupt: &Interrupt,
+    timeout: Duration,
+) -> anyhow::Result<ExitCode> {
+    let client = ctx.client()?;
+    let mut follow = Follow::new(&ctx.paths, report.inputs.stack.processes.keys());
+    follow.until(&ctx.ui, || {
+        interrupt.signal().is_some() || !client.socket().exists()
+    })?;
+    ctx.ui.line("stopping");
+    stop::stop(&ctx.paths, &ctx.ui, &client, timeout)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The live view: a line for each process, on a terminal with a spinner.
+struct View<'a> {
+    ctx: &'a Ctx,
+    bars: BTreeMap<String, ProgressBar>,
+    /// What was ready when it was last looked, `None` before the first look.
+    ready: Option<BTreeSet<String>>,
+}
+
+impl<'a> View<'a> {
+    fn new(ctx: &'a Ctx) -> Self {
+        Self {
+            ctx,
+            bars: BTreeMap::new(),
+            ready: None,
+        }
+    }
+
+    fn show(&mut self, inputs: &Inputs, states: &States) {
+        let order = inputs.stack.order.iter();
+        let states = order.filter_map(|name| Some((name, states.get(name)?)));
+        let ready: BTreeSet<String> = states
+            .clone()
+            .filter(|(_, state)| state.phase() == Phase::Ready)
+            .map(|(name, _)| name.clone())
+            .collect();
+        if self.ctx.ui.interactive() {
+            for (name, state) in states {
+                self.bar(name).set_message(describe(state));
+            }
+        } else if let Some(before) = &self.ready {
+            for name in ready.difference(before) {
+                self.ctx.ui.line(format!("{name} is healthy"));
+            }
+        }
+        self.ready = Some(ready);
+    }
+
+    fn bar(&mut self, name: &str) -> &ProgressBar {
+        self.bars.entry(name.to_owned()).or_insert_with(|| {
+            let style = ProgressStyle::with_template("{spinner} {prefix:<12} {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner());
+            let bar = self
+                .ctx
+                .ui
+                .bars()
+                .add(ProgressBar::new_spinner().with_style(style));
+            bar.set_prefix(name.to_owned());
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        })
+    }
+
+    fn clear(&self) {
+        for bar in self.bars.values() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn describe(state: &State) -> String {
+    match (state.phase(), state.status.as_str()) {
+        (Phase::Ready, _) => "healthy".to_owned(),
+        (Phase::Starting, "Pending") => "waiting for what it depends on".to_owned(),
+        (Phase::Starting, _) => "starting".to_owned(),
+        (_, status) => status.to_lowercase(),
+    }
+}
+
+fn summary(ctx: &Ctx, report: &Report) {
+    let seconds = report.ready_after.as_secs_f64();
+    let stack = &report.inputs.stack;
+    match &report.outcome {
+        Outcome::Started => ctx.ui.line(format!("started in {seconds:.2} s")),
+        Outcome::Unchanged => ctx.ui.line("already running"),
+        Outcome::Changed(changes) => {
+            let changes = changes.iter().map(|(name, what)| format!("{name} {what}"));
+            let changes = changes.collect::<Vec<_>>().join(", ");
+            ctx.ui.line(format!("changed in {seconds:.2} s: {changes}"));
+        }
+    }
+    let width = stack.order.iter().map(String::len).max().unwrap_or(0);
+    for name in &stack.order {
+        let process = &stack.processes[name];
+        let url = process.url().unwrap_or_default();
+        let took = report.states.get(name).and_then(timing::ready_ms);
+        let took = took.map_or_else(String::new, |ms| format!("healthy after {ms} ms"));
+        let took = if process.disabled {
+            "disabled".to_owned()
+        } else {
+            took
+        };
+        ctx.ui
+            .line(format!("  {name:width$}  {url:<24}  {took}").trim_end());
+    }
+    ctx.ui
+        .line("logs are in .core-stack/logs; stop it with `cargo xtask down`");
+}
+
+/// What `--json` prints.
+fn document(report: &Report) -> serde_json::Value {
+    let stack = &report.inputs.stack;
+    let (outcome, changes) = match &report.outcome {
+        Outcome::Started => ("started", None),
+        Outcome::Unchanged => ("unchanged", None),
+        Outcome::Changed(changes) => ("changed", Some(changes)),
+    };
+    let process = |name: &String| {
+        let process = &stack.processes[name];
+        let state = report.states.get(name);
+        let waited_for: Vec<&String> = process.depends_on.keys().collect();
+        let timing = state.and_then(|state| timing::timing(state, &report.states));
+        (
+            name.clone(),
+            json!({
+                "url": process.url(),
+                "ports": process.ports,
+                "pid": state.map(|state| state.pid),
+                "depends_on": waited_for,
+                "started_ms": timing.as_ref().map(|timing| timing.started_ms),
+                "ready_ms": timing.as_ref().map(|timing| timing.ready_ms),
+            }),
+        )
+    };
+    let processes: serde_json::Map<_, _> = stack.order.iter().map(process).collect();
+    let ready_ms = u64::try_from(report.ready_after.as_millis()).unwrap_or(u64::MAX);
+    json!({
+        "schema_version": SCHEMA_VERSION,
+        "outcome": outcome,
+        "changes": changes,
+        "ready_ms": ready_ms,
+        "order": stack.order,
+        "processes": processes,
+    })
+}

@@ -1,0 +1,115 @@
+//! One service by itself: what it is, how it is run, and running it in the foreground.
+
+use std::convert::Infallible;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use anyhow::Context as _;
+use kit::names;
+use kit::{Exit, Failure};
+use serde_json::{Value, json};
+
+use crate::context::Ctx;
+use crate::dep;
+use crate::inputs::{Inputs, requests_of};
+use crate::preflight;
+use crate::stack::{Process, Service, Stack, words};
+
+/// Variables of ours that a service in the foreground gets besides its own.
+const PASSED_ON: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "USER"];
+
+/// The version of the documents that commands print as JSON: only additions within one.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// A service and its resolved process.
+#[derive(Debug, Clone, Copy)]
+pub struct Resolved<'a> {
+    /// Its manifest.
+    pub service: &'a Service,
+    /// Its process.
+    pub process: &'a Process,
+}
+
+/// Finds a service by name. An unknown one is a wrong command line.
+pub fn find<'a>(inputs: &'a Inputs, name: &str) -> anyhow::Result<Resolved<'a>> {
+    let service = inputs.services.iter().find(|service| service.name == name);
+    if let (Some(service), Some(process)) = (service, inputs.stack.processes.get(name)) {
+        return Ok(Resolved { service, process });
+    }
+    let known = inputs.services.iter().map(|service| service.name.as_str());
+    let hint = names::nearest(name, known.clone()).map_or_else(
+        || format!("services here: {}", known.collect::<Vec<_>>().join(", ")),
+        |meant| format!("did you mean `cargo xtask {meant}`?"),
+    );
+    let message = format!("`{name}` is neither a command nor a service");
+    Err(Failure::new(Exit::Usage, message).hint(hint).into())
+}
+
+/// The resolved manifest. Secrets are masked.
+pub fn spec(resolved: Resolved<'_>) -> anyhow::Result<Value> {
+    let manifest = &resolved.service.document.manifest;
+    let value = json!({
+        "schema_version": SCHEMA_VERSION,
+        "name": resolved.service.name,
+        "file": resolved.service.file,
+        "binaries": manifest.binaries,
+        "process": resolved.process,
+        "config": manifest.config,
+    });
+    Ok(value)
+}
+
+/// The exact command, as a line for a shell; with its environment in front if wanted. Secrets are
+/// masked.
+pub fn command_line(resolved: Resolved<'_>, with_env: bool) -> String {
+    let mut words = Vec::new();
+    if with_env {
+        words.push("env".to_owned());
+        let env = &resolved.process.env;
+        words.extend(
+            env.iter()
+                .map(|(name, value)| format!("{name}={}", value.shown())),
+        );
+    }
+    words.extend(resolved.process.command.iter().cloned());
+    words::join(&words)
+}
+
+/// Runs one service in the foreground, in place of this process: signals and the exit code are
+/// then its own. Returns only an error.
+pub fn run(
+    ctx: &Ctx,
+    inputs: &Inputs,
+    resolved: Resolved<'_>,
+    options: &dep::Options,
+) -> anyhow::Result<Infallible> {
+    let mut requests = requests_of(resolved.service);
+    requests.sort_by(|a, b| a.name.cmp(&b.name));
+    dep::ensure(&ctx.paths, &ctx.env, &ctx.ui, &requests, options)?;
+    let alone = only(&inputs.stack, &resolved.service.name);
+    preflight::check_settings(ctx, &alone)?;
+    preflight::check_ports(&alone)?;
+    kit::files::create_private_dir(&ctx.paths.state())?;
+    let process = resolved.process;
+    let passed_on = PASSED_ON
+        .iter()
+        .filter_map(|name| Some((*name, ctx.env.get(name)?)));
+    let directory = process.working_dir.as_ref();
+    let directory = directory.map_or_else(|| ctx.paths.root().to_path_buf(), Into::into);
+    let program = ctx.paths.root().join(&process.command[0]);
+    let error = Command::new(&program)
+        .args(&process.command[1..])
+        .current_dir(directory)
+        .env_clear()
+        .envs(passed_on)
+        .envs(process.env.iter().map(|(name, value)| (name, &value.text)))
+        .exec();
+    Err(error).with_context(|| format!("cannot run `{}`", program.display()))
+}
+
+fn only(stack: &Stack, name: &str) -> Stack {
+    let mut stack = stack.clone();
+    stack.processes.retain(|other, _| other == name);
+    stack.order.retain(|other| other == name);
+    stack
+}

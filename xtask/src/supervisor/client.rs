@@ -1,0 +1,107 @@
+//! The REST client of process-compose, over its unix socket.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use kit::http::{self, Endpoint, HttpError, Response};
+use tokio::runtime::Runtime;
+
+use super::state::{Answer, States};
+
+/// How long an ordinary question may take. Milliseconds are usual.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A client of one supervisor. Each call is one connection.
+#[derive(Debug)]
+pub struct Client {
+    endpoint: Endpoint,
+    socket: PathBuf,
+    runtime: RefCell<Runtime>,
+}
+
+impl Client {
+    /// A client for the supervisor at `socket`. Does not connect.
+    pub fn new(socket: PathBuf) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot set up the client of the supervisor")?;
+        let endpoint = Endpoint::Unix(socket.clone());
+        Ok(Self {
+            endpoint,
+            socket,
+            runtime: RefCell::new(runtime),
+        })
+    }
+
+    /// Where it connects to.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Whether a supervisor answers.
+    pub fn is_live(&self) -> bool {
+        self.request("GET", "/live", ANSWER_TIMEOUT)
+            .is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// All processes.
+    pub fn processes(&self) -> anyhow::Result<States> {
+        let answer = self.ask("GET", "/processes", ANSWER_TIMEOUT)?;
+        let answer: Answer =
+            serde_json::from_slice(&answer).context("cannot read the supervisor's processes")?;
+        Ok(answer
+            .data
+            .into_iter()
+            .map(|state| (state.name.clone(), state))
+            .collect())
+    }
+
+    /// Lets it read its file again and apply what changed. Returns `added`, `updated` or `removed`
+    /// by process. The answer takes as long as the processes that are removed take to stop.
+    pub fn reload(&self, timeout: Duration) -> anyhow::Result<BTreeMap<String, String>> {
+        let answer = self.ask("POST", "/project/configuration", timeout)?;
+        serde_json::from_slice(&answer).context("cannot read the supervisor's answer to a reload")
+    }
+
+    /// Starts a process that does not run.
+    pub fn start(&self, name: &str) -> anyhow::Result<()> {
+        self.ask("POST", &format!("/process/start/{name}"), ANSWER_TIMEOUT)
+            .map(drop)
+    }
+
+    /// Asks it to stop everything in order and to end. Does not wait for that.
+    pub fn stop_project(&self) -> anyhow::Result<()> {
+        self.ask("POST", "/project/stop", ANSWER_TIMEOUT).map(drop)
+    }
+
+    fn ask(&self, method: &str, path: &str, timeout: Duration) -> anyhow::Result<Vec<u8>> {
+        let doing = || format!("cannot ask the supervisor for `{method} {path}`");
+        let answer = self.request(method, path, timeout).with_context(doing)?;
+        if !(200..300).contains(&answer.status) {
+            let text = String::from_utf8_lossy(&answer.body);
+            bail!(
+                "{}: it answered {}: {}",
+                doing(),
+                answer.status,
+                text.trim()
+            );
+        }
+        Ok(answer.body)
+    }
+
+    fn request(&self, method: &str, path: &str, timeout: Duration) -> Result<Response, HttpError> {
+        let runtime = self.runtime.borrow_mut();
+        runtime.block_on(http::request(
+            &self.endpoint,
+            method,
+            path,
+            &[],
+            None,
+            timeout,
+        ))
+    }
+}

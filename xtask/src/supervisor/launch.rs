@@ -1,0 +1,133 @@
+//! Starting process-compose for an instance.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use kit::files::{self, FileLock};
+use kit::{Exit, Failure};
+
+use super::client::Client;
+use crate::env::Env;
+use crate::logs;
+use crate::paths::Paths;
+
+/// How often the API is tried while it starts: it answers after some 40 ms.
+const POLL: Duration = Duration::from_millis(2);
+
+/// How long the API may take to answer.
+const API_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Variables of ours that the supervisor and everything below it gets. Anything else comes from a
+/// manifest; above all no `PC_*`, which would change the stack.
+const PASSED_ON: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "USER"];
+
+/// A supervisor that was started and answers.
+#[derive(Debug)]
+pub struct Launched {
+    /// To see it die. It outlives us.
+    pub child: Child,
+}
+
+/// Starts process-compose at `binary` on the rendered file, in a session of its own, and waits
+/// until its API answers. `claim` is the alive lock: it goes over to the supervisor.
+pub fn launch(
+    paths: &Paths,
+    env: &Env,
+    binary: &Path,
+    client: &Client,
+    claim: FileLock,
+) -> anyhow::Result<Launched> {
+    let output = output_file(paths)?;
+    // Nothing lives, so a socket file is a leftover: the supervisor would be refused by it.
+    let _ = fs::remove_file(client.socket());
+    kit::spawn::keep_open_on_exec(claim.file()).context("cannot hand on the alive lock")?;
+    let mut command = command(paths, env, binary, client.socket());
+    let errors = output
+        .try_clone()
+        .context("cannot duplicate the supervisor's log")?;
+    command.stdin(Stdio::null()).stdout(output).stderr(errors);
+    kit::spawn::new_session(&mut command);
+    let child = command
+        .spawn()
+        .with_context(|| format!("cannot start the supervisor `{}`", binary.display()))?;
+    drop(claim);
+    wait_for_api(paths, client, child)
+}
+
+fn command(paths: &Paths, env: &Env, binary: &Path, socket: &Path) -> Command {
+    let relative = |path: PathBuf| {
+        path.strip_prefix(paths.root())
+            .map(Path::to_path_buf)
+            .unwrap_or(path)
+    };
+    let mut command = Command::new(binary);
+    command
+        .current_dir(paths.root())
+        .env_clear()
+        .envs(
+            PASSED_ON
+                .iter()
+                .filter_map(|name| Some((name, env.get(name)?))),
+        )
+        .args([
+            "up",
+            "--tui=false",
+            "--keep-project",
+            "--ordered-shutdown",
+            "--disable-dotenv",
+        ])
+        .arg("-U")
+        .arg("--unix-socket")
+        .arg(socket)
+        .arg("-L")
+        .arg(relative(paths.supervisor_log()))
+        .arg("-f")
+        .arg(relative(paths.compose_file()));
+    command
+}
+
+fn output_file(paths: &Paths) -> anyhow::Result<File> {
+    files::create_private_dir(&paths.logs())?;
+    let path = paths.supervisor_output();
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(files::PRIVATE_FILE_MODE)
+        .open(&path)
+        .with_context(|| format!("cannot open `{}`", path.display()))
+}
+
+fn wait_for_api(paths: &Paths, client: &Client, mut child: Child) -> anyhow::Result<Launched> {
+    let deadline = Instant::now() + API_TIMEOUT;
+    loop {
+        if client.socket().exists() && client.is_live() {
+            return Ok(Launched { child });
+        }
+        if let Some(status) = child
+            .try_wait()
+            .context("cannot look after the supervisor")?
+        {
+            let output = logs::tail(&paths.supervisor_output(), 0, logs::TAIL_LINES);
+            let message = format!("the supervisor ended while starting ({status}){output}");
+            return Err(Failure::new(Exit::ServiceFailed, message)
+                .hint("cargo xtask render --check")
+                .into());
+        }
+        if Instant::now() >= deadline {
+            // It may hang for ever: it is our child, so it can be ended by its handle.
+            let _ = child.kill();
+            let _ = child.wait();
+            let message = format!("the supervisor did not answer within {API_TIMEOUT:?}");
+            return Err(Failure::new(Exit::Timeout, message)
+                .hint("cargo xtask down, then try again")
+                .into());
+        }
+        thread::sleep(POLL);
+    }
+}

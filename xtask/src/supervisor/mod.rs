@@ -1,0 +1,17 @@
+//! EFFECT: process-compose. Its REST types and client, launch, waiting for health, stopping, and
+//! the proof that nothing is left.
+//!
+//! Only this module starts, stops or reloads processes. It takes the rendered file as it is and
+//! never looks at manifests.
+
+pub mod alive;
+pub mod client;
+pub mod launch;
+pub mod operation;
+pub mod socket;
+pub mod state;
+pub mod stop;
+pub mod wait;
+
+/// The name of process-compose in `.dep/`.
+pub const BINARY: &str = "process-compose";

@@ -1,0 +1,114 @@
+//! One operation at a time on an instance: `up`, `down`, `reload` and the like wait for another.
+
+use std::fs;
+use std::io::{Seek as _, Write as _};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use kit::files::{self, FileLock};
+use kit::{Exit, Failure};
+use serde::{Deserialize, Serialize};
+
+use crate::paths::Paths;
+use crate::ui::Ui;
+
+/// How often the lock is looked at while waiting for it.
+const POLL: Duration = Duration::from_millis(10);
+
+/// The right to change an instance, until it is dropped.
+#[derive(Debug)]
+pub struct Operation {
+    _lock: FileLock,
+}
+
+/// Who holds the lock, as written into it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Holder {
+    command: String,
+    pid: u32,
+}
+
+/// What a caller that finds the lock taken does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Wait so long.
+    For(Duration),
+    /// Give up at once.
+    No,
+}
+
+impl Operation {
+    /// Takes the operation lock for `command`, or waits for its holder as `wait` says.
+    pub fn begin(paths: &Paths, ui: &Ui, command: &str, wait: Wait) -> anyhow::Result<Self> {
+        files::create_private_dir(&paths.state())?;
+        let path = paths.operation_lock();
+        let begun = Instant::now();
+        let mut told = false;
+        loop {
+            if let Some(lock) = FileLock::try_exclusive(&path)? {
+                write_holder(&lock, command)?;
+                return Ok(Self { _lock: lock });
+            }
+            let holder = fs::read(&path)
+                .ok()
+                .and_then(|text| serde_json::from_slice(&text).ok());
+            let holder = holder.map_or_else(
+                || "another command".to_owned(),
+                |Holder { command, pid }| format!("`cargo xtask {command}` (pid {pid})"),
+            );
+            match wait {
+                Wait::For(limit) if begun.elapsed() < limit => {}
+                _ => {
+                    let message = format!("cannot begin `{command}`: {holder} is at work here");
+                    return Err(Failure::new(Exit::Locked, message)
+                        .hint(
+                            "run it again when that has ended, without `--no-wait` to wait for it",
+                        )
+                        .into());
+                }
+            }
+            if !told {
+                ui.line(format!("waiting for {holder} to end"));
+                told = true;
+            }
+            thread::sleep(POLL);
+        }
+    }
+}
+
+fn write_holder(lock: &FileLock, command: &str) -> anyhow::Result<()> {
+    let holder = Holder {
+        command: command.to_owned(),
+        pid: std::process::id(),
+    };
+    let text = serde_json::to_vec(&holder).context("cannot describe this operation")?;
+    let mut file = lock.file();
+    let write = |file: &mut &fs::File| {
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(&text)
+    };
+    write(&mut file).context("cannot write into the operation lock")
+}
+
+/// Held by a `down` from its begin: an operation that waits for health then gives up.
+#[derive(Debug)]
+pub struct StopRequest {
+    _lock: FileLock,
+}
+
+impl StopRequest {
+    /// Announces a `down`. `None` when another one is announced already.
+    pub fn announce(paths: &Paths) -> anyhow::Result<Option<Self>> {
+        files::create_private_dir(&paths.state())?;
+        Ok(FileLock::try_exclusive(&paths.down_lock())?.map(|lock| Self { _lock: lock }))
+    }
+
+    /// Whether a `down` is waiting.
+    pub fn is_pending(paths: &Paths) -> bool {
+        // A free lock is taken for an instant only, and no file means that nobody ever asked.
+        paths.down_lock().exists()
+            && matches!(FileLock::try_exclusive(&paths.down_lock()), Ok(None))
+    }
+}

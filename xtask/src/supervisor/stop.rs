@@ -1,0 +1,99 @@
+//! Stopping an instance, and the proof that nothing of it is left.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use kit::files::FileLock;
+use kit::{Exit, Failure};
+
+use super::alive::{self, Holder};
+use super::client::Client;
+use crate::paths::Paths;
+use crate::ui::Ui;
+
+/// How long wrappers whose supervisor is gone may take to stop by themselves.
+const SELF_STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// How long survivors get between SIGTERM and SIGKILL.
+const TERM_GRACE: Duration = Duration::from_secs(5);
+
+/// How long the kernel may take to end what was killed.
+const KILL_GRACE: Duration = Duration::from_secs(5);
+
+/// How a stop went.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// Nothing ran.
+    NothingRan,
+    /// Everything ended when it was asked to.
+    Gracefully,
+    /// These had to be signalled by us.
+    BySignal(Vec<Holder>),
+}
+
+/// Stops everything of the instance within `timeout` plus the graces above: through the
+/// supervisor, then by SIGTERM, then by SIGKILL. Afterwards the state that only a running stack
+/// needs is removed.
+pub fn stop(paths: &Paths, ui: &Ui, client: &Client, timeout: Duration) -> anyhow::Result<Stopped> {
+    if let Some(claim) = alive::try_claim(&paths.alive_lock())? {
+        clear(paths, client, claim);
+        return Ok(Stopped::NothingRan);
+    }
+    let deadline = Instant::now() + timeout;
+    let graceful = match client.stop_project() {
+        Ok(()) => alive::claim_until(&paths.alive_lock(), deadline)?,
+        Err(error) => {
+            ui.line(format!("the supervisor cannot be asked to stop: {error:#}"));
+            alive::claim_until(&paths.alive_lock(), Instant::now() + SELF_STOP_GRACE)?
+        }
+    };
+    if let Some(claim) = graceful {
+        clear(paths, client, claim);
+        return Ok(Stopped::Gracefully);
+    }
+    let (claim, holders) = force(paths, ui)?;
+    clear(paths, client, claim);
+    Ok(Stopped::BySignal(holders))
+}
+
+/// Ends what did not stop when asked to: SIGTERM, then SIGKILL.
+pub fn force(paths: &Paths, ui: &Ui) -> anyhow::Result<(FileLock, Vec<Holder>)> {
+    let lock = paths.alive_lock();
+    let mut signalled: Vec<Holder> = Vec::new();
+    for (send, name, grace) in [
+        (alive::terminate as fn(&Path) -> _, "SIGTERM", TERM_GRACE),
+        (alive::kill as fn(&Path) -> _, "SIGKILL", KILL_GRACE),
+    ] {
+        let asked: Vec<Holder> = send(&lock)?;
+        for holder in asked {
+            ui.line(format!("{holder} still ran: sent {name}"));
+            if !signalled.contains(&holder) {
+                signalled.push(holder);
+            }
+        }
+        if let Some(claim) = alive::claim_until(&lock, Instant::now() + grace)? {
+            return Ok((claim, signalled));
+        }
+    }
+    let left = alive::holders(&lock)?;
+    let left = left
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
+    Err(Failure::new(
+        Exit::Survivors,
+        format!("still running after SIGKILL: {left}"),
+    )
+    .hint("end them by hand, then run `cargo xtask down` again")
+    .into())
+}
+
+/// Removes what only a running stack needs. Logs and data stay.
+fn clear(paths: &Paths, client: &Client, claim: FileLock) {
+    // The file holds secrets and the socket would mislead; that they are gone already is fine.
+    let _ = fs::remove_file(client.socket());
+    let _ = fs::remove_file(paths.compose_file());
+    drop(claim);
+}

@@ -1,0 +1,191 @@
+//! Waiting until every process is healthy.
+
+use std::collections::BTreeMap;
+use std::process::Child;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kit::{Exit, Failure};
+
+use super::client::Client;
+use super::operation::StopRequest;
+use super::state::{Phase, State, States};
+use crate::interrupt::Interrupt;
+use crate::logs;
+use crate::paths::Paths;
+use crate::stack::Stack;
+
+/// How often the supervisor is asked.
+const POLL: Duration = Duration::from_millis(5);
+
+/// What was so before: older restarts are not failures of this start, older lines not its log.
+#[derive(Debug, Default)]
+pub struct Baseline {
+    restarts: BTreeMap<String, u32>,
+    log_sizes: BTreeMap<String, u64>,
+}
+
+impl Baseline {
+    /// Remembers the present state: of the processes `running` says, and of all log files.
+    pub fn take(paths: &Paths, stack: &Stack, running: &States) -> Self {
+        let log_size = |name: &String| (name.clone(), logs::size(&paths.process_log(name)));
+        Self {
+            restarts: running
+                .iter()
+                .map(|(name, state)| (name.clone(), state.restarts))
+                .collect(),
+            log_sizes: stack.processes.keys().map(log_size).collect(),
+        }
+    }
+
+    /// A process that was changed by a reload starts to count anew.
+    pub fn forget(&mut self, name: &str) {
+        self.restarts.remove(name);
+    }
+}
+
+/// What is waited for, and how.
+#[derive(Debug)]
+pub struct Wait<'a> {
+    /// Where logs and locks are.
+    pub paths: &'a Paths,
+    /// What must become healthy.
+    pub stack: &'a Stack,
+    /// Whom to ask.
+    pub client: &'a Client,
+    /// Whether the user gave up.
+    pub interrupt: &'a Interrupt,
+    /// What was so before.
+    pub baseline: &'a Baseline,
+    /// When it is given up.
+    pub deadline: Instant,
+    /// Seconds that were allowed, for the message.
+    pub timeout: Duration,
+}
+
+impl Wait<'_> {
+    /// Polls until every process is ready. `seen` gets each state as it is read. Fails as soon as
+    /// a process fails, when the supervisor (`child`, if it is ours) ends, when a `down` asks for
+    /// it, or at the deadline.
+    pub fn until_ready(
+        &self,
+        mut child: Option<&mut Child>,
+        mut seen: impl FnMut(&States),
+    ) -> anyhow::Result<States> {
+        loop {
+            let states = match self.client.processes() {
+                Ok(states) => states,
+                Err(error) => {
+                    let failure = Failure::new(Exit::ServiceFailed, "the supervisor went away");
+                    return Err(failure.hint("cargo xtask up").source(error).into());
+                }
+            };
+            seen(&states);
+            if let Some(failed) = self.first_failed(&states) {
+                return Err(self.failed(failed).into());
+            }
+            if self.waiting(&states).is_empty() {
+                return Ok(states);
+            }
+            if let Some(child) = child.as_deref_mut()
+                && let Ok(Some(status)) = child.try_wait()
+            {
+                let output = logs::tail(&self.paths.supervisor_output(), 0, logs::TAIL_LINES);
+                let message = format!("the supervisor ended ({status}){output}");
+                return Err(Failure::new(Exit::ServiceFailed, message).into());
+            }
+            if let Some(interrupted) = self.interrupt.signal() {
+                return Err(interrupted.into());
+            }
+            if StopRequest::is_pending(self.paths) {
+                let message = "gave up waiting: `cargo xtask down` was called";
+                return Err(Failure::new(Exit::ServiceFailed, message).into());
+            }
+            if Instant::now() >= self.deadline {
+                return Err(self.timed_out(&states).into());
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Names of processes that are meant to run and are not ready, in start order.
+    fn waiting(&self, states: &States) -> Vec<&str> {
+        let wanted = self
+            .stack
+            .order
+            .iter()
+            .filter(|name| !self.stack.processes[*name].disabled);
+        let ready = |name: &&String| {
+            states
+                .get(*name)
+                .is_some_and(|state| state.phase() == Phase::Ready)
+        };
+        wanted
+            .filter(|name| !ready(name))
+            .map(String::as_str)
+            .collect()
+    }
+
+    /// The first process, in start order, that failed: those after it are only its victims.
+    fn first_failed<'s>(&self, states: &'s States) -> Option<&'s State> {
+        let states = self.stack.order.iter().filter_map(|name| states.get(name));
+        let failed = |state: &&State| {
+            let before = self
+                .baseline
+                .restarts
+                .get(&state.name)
+                .copied()
+                .unwrap_or(0);
+            state.phase() == Phase::Failed || state.restarts > before
+        };
+        states
+            .clone()
+            .find(|s| failed(s) && s.status != "Skipped")
+            .or_else(|| states.clone().find(failed))
+    }
+
+    fn failed(&self, state: &State) -> Failure {
+        let name = &state.name;
+        let how = match state.status.as_str() {
+            "Skipped" => "was not started: what it depends on failed".to_owned(),
+            "Error" => "cannot be started".to_owned(),
+            _ => format!(
+                "ended while it was starting, with exit code {}",
+                state.exit_code
+            ),
+        };
+        Failure::new(
+            Exit::ServiceFailed,
+            format!("`{name}` {how}{}", self.log_tail(name)),
+        )
+        .hint(format!("the whole log is in `.core-stack/logs/{name}.log`"))
+    }
+
+    fn timed_out(&self, states: &States) -> Failure {
+        let waiting = self.waiting(states);
+        let first = waiting.first().copied().unwrap_or_default();
+        let probe = self
+            .stack
+            .processes
+            .get(first)
+            .and_then(|p| p.readiness.as_ref());
+        let probe = probe.map_or_else(String::new, |probe| format!(" by {}", probe.check));
+        let rest = match waiting.len() {
+            0 | 1 => String::new(),
+            more => format!(", and {} that wait for it", more - 1),
+        };
+        let message = format!(
+            "`{first}` did not become healthy within {} s{probe}{rest}{}",
+            self.timeout.as_secs(),
+            self.log_tail(first)
+        );
+        Failure::new(Exit::Timeout, message).hint(format!(
+            "look into `.core-stack/logs/{first}.log`, or allow more: --timeout SECONDS"
+        ))
+    }
+
+    fn log_tail(&self, name: &str) -> String {
+        let from = self.baseline.log_sizes.get(name).copied().unwrap_or(0);
+        logs::tail(&self.paths.process_log(name), from, logs::TAIL_LINES)
+    }
+}

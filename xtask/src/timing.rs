@@ -1,0 +1,51 @@
+//! When each process started and became ready, from the times the supervisor keeps.
+
+use crate::supervisor::state::{State, States};
+
+/// Times of a process, in milliseconds since the first process of the stack was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// When it was started: what it depends on was ready.
+    pub started_ms: i64,
+    /// When it was ready.
+    pub ready_ms: i64,
+}
+
+/// The times of a process, when the supervisor knows both.
+pub fn timing(state: &State, all: &States) -> Option<Timing> {
+    let begins = all
+        .values()
+        .filter_map(|state| millis(state.process_start_time.as_deref()?));
+    let zero = begins.min()?;
+    let started = millis(state.process_start_time.as_deref()?)?;
+    let ready = millis(state.process_ready_time.as_deref()?)?;
+    Some(Timing {
+        started_ms: started - zero,
+        ready_ms: ready - zero,
+    })
+}
+
+/// Milliseconds from a process's start until it was ready.
+pub fn ready_ms(state: &State) -> Option<i64> {
+    let ready = millis(state.process_ready_time.as_deref()?)?;
+    let started = millis(state.process_start_time.as_deref()?)?;
+    Some(ready - started)
+}
+
+/// Milliseconds of an RFC 3339 time since the Unix epoch.
+fn millis(text: &str) -> Option<i64> {
+    let time: jiff::Timestamp = text.parse().ok()?;
+    Some(time.as_millisecond())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_with_any_offset() {
+        assert_eq!(millis("1970-01-01T00:00:01.25Z"), Some(1250));
+        assert_eq!(millis("1970-01-01T01:00:00.123456789+01:00"), Some(123));
+        assert_eq!(millis("soon"), None);
+    }
+}

@@ -1,0 +1,236 @@
+//! `up`: from nothing, or from whatever runs, to the stack that the inputs describe, healthy.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use kit::files;
+use kit::{Exit, Failure};
+
+use crate::context::Ctx;
+use crate::dep::{self, Installed};
+use crate::inputs::Inputs;
+use crate::interrupt::Interrupt;
+use crate::preflight;
+use crate::render::compose::{self, Secrets};
+use crate::supervisor::client::Client;
+use crate::supervisor::launch::{self, Launched};
+use crate::supervisor::operation::{Operation, Wait as LockWait};
+use crate::supervisor::state::States;
+use crate::supervisor::wait::{Baseline, Wait};
+use crate::supervisor::{BINARY, alive, stop};
+
+/// How long a supervisor that holds the alive lock and does not answer is given: it may be
+/// starting or stopping. Wrappers without one need up to 5 s to stop by themselves.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// How long a reload may take besides the waiting for health: what it stops, stops within.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What `up` is asked for.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long everything may take to become healthy.
+    pub timeout: Duration,
+    /// Whether to wait for another operation on this instance.
+    pub lock: LockWait,
+    /// How binaries are had.
+    pub dep: dep::Options,
+}
+
+/// How `up` ended.
+#[derive(Debug)]
+pub struct Report {
+    /// The inputs it used.
+    pub inputs: Inputs,
+    /// The binaries it used.
+    pub installed: BTreeMap<String, Installed>,
+    /// The states it left.
+    pub states: States,
+    /// What it did.
+    pub outcome: Outcome,
+    /// From the start of the supervisor, or of the reload, until everything was healthy.
+    pub ready_after: Duration,
+}
+
+/// What `up` found and did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing ran: everything was started.
+    Started,
+    /// It ran already, as described.
+    Unchanged,
+    /// It ran, and these processes were added, updated or removed.
+    Changed(BTreeMap<String, String>),
+}
+
+/// Brings the stack up. `seen` gets every state while waiting.
+pub fn up(
+    ctx: &Ctx,
+    options: &Options,
+    interrupt: &Interrupt,
+    mut seen: impl FnMut(&Inputs, &States),
+) -> anyhow::Result<Report> {
+    let inputs = Inputs::load(ctx)?;
+    let installed = dep::ensure(
+        &ctx.paths,
+        &ctx.env,
+        &ctx.ui,
+        &inputs.requests(),
+        &options.dep,
+    )?;
+    let _operation = Operation::begin(&ctx.paths, &ctx.ui, "up", options.lock)?;
+    preflight::check_settings(ctx, &inputs.stack)?;
+    let text = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
+    let client = ctx.client()?;
+    let started = Instant::now();
+    let mut converge = Converge {
+        ctx,
+        options,
+        inputs: &inputs,
+        client: &client,
+        interrupt,
+        started,
+    };
+    let seen = |states: &States| seen(&inputs, states);
+    let binary = installed
+        .get(BINARY)
+        .context("process-compose is not among the binaries")?;
+    let (outcome, states) = match converge.settle()? {
+        Some(claim) => {
+            preflight::check_ports(&inputs.stack)?;
+            write(ctx, &text)?;
+            let launched = launch::launch(&ctx.paths, &ctx.env, &binary.path, &client, claim)?;
+            (Outcome::Started, converge.first_start(launched, seen)?)
+        }
+        None => converge.reload(&text, seen)?,
+    };
+    let ready_after = started.elapsed();
+    Ok(Report {
+        inputs,
+        installed,
+        states,
+        outcome,
+        ready_after,
+    })
+}
+
+fn write(ctx: &Ctx, text: &str) -> anyhow::Result<()> {
+    let file = ctx.paths.compose_file();
+    files::write_if_changed(&file, text.as_bytes(), files::PRIVATE_FILE_MODE).map(drop)
+}
+
+struct Converge<'a> {
+    ctx: &'a Ctx,
+    options: &'a Options,
+    inputs: &'a Inputs,
+    client: &'a Client,
+    interrupt: &'a Interrupt,
+    started: Instant,
+}
+
+impl Converge<'_> {
+    /// Finds out whether something runs. Returns the claim on the instance when nothing does;
+    /// what is left of a killed run is stopped first.
+    fn settle(&mut self) -> anyhow::Result<Option<files::FileLock>> {
+        let lock = self.ctx.paths.alive_lock();
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
+        loop {
+            if let Some(claim) = alive::try_claim(&lock)? {
+                return Ok(Some(claim));
+            }
+            if self.client.is_live() {
+                return Ok(None);
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+            // A short wait for either: the lock that becomes free, the API that comes.
+            if let Some(claim) = alive::claim_until(&lock, Instant::now() + SETTLE_POLL)? {
+                return Ok(Some(claim));
+            }
+        }
+        self.ctx
+            .ui
+            .line("something of an earlier run still lives without its supervisor");
+        stop::force(&self.ctx.paths, &self.ctx.ui).map(|(claim, _)| Some(claim))
+    }
+
+    /// Waits for a stack that was just started. If that fails, everything is stopped again: a
+    /// failed command leaves what was there before it.
+    fn first_start(
+        &mut self,
+        mut launched: Launched,
+        seen: impl FnMut(&States),
+    ) -> anyhow::Result<States> {
+        let baseline = Baseline::take(&self.ctx.paths, &self.inputs.stack, &States::new());
+        let result = self
+            .wait(&baseline)
+            .until_ready(Some(&mut launched.child), seen);
+        if result.is_err() {
+            let (paths, ui) = (&self.ctx.paths, &self.ctx.ui);
+            if let Err(error) = stop::stop(paths, ui, self.client, self.options.timeout) {
+                ui.line(format!("{error:#}"));
+            }
+        }
+        result
+    }
+
+    /// Gives a running supervisor the file, changed or not: only it knows what it runs.
+    fn reload(
+        &mut self,
+        text: &str,
+        seen: impl FnMut(&States),
+    ) -> anyhow::Result<(Outcome, States)> {
+        let before = self.client.processes()?;
+        let mut baseline = Baseline::take(&self.ctx.paths, &self.inputs.stack, &before);
+        write(self.ctx, text)?;
+        let changes = self.client.reload(RELOAD_TIMEOUT).map_err(|error| {
+            Failure::new(Exit::ReloadFailed, "the running stack refused the change").source(error)
+        })?;
+        for name in changes.keys() {
+            baseline.forget(name);
+        }
+        self.start_skipped()?;
+        let states = self.wait(&baseline).until_ready(None, seen)?;
+        let outcome = if changes.is_empty() {
+            Outcome::Unchanged
+        } else {
+            Outcome::Changed(changes)
+        };
+        Ok((outcome, states))
+    }
+
+    /// A process whose dependency had just crashed, or that a user stopped, is started again.
+    fn start_skipped(&self) -> anyhow::Result<()> {
+        for (name, state) in self.client.processes()? {
+            let wanted = self
+                .inputs
+                .stack
+                .processes
+                .get(&name)
+                .is_some_and(|p| !p.disabled);
+            let ended = matches!(state.status.as_str(), "Skipped" | "Completed" | "Error");
+            let one_shot = state.status == "Completed" && !state.has_ready_probe;
+            if wanted && ended && !one_shot {
+                self.client.start(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn wait<'b>(&'b self, baseline: &'b Baseline) -> Wait<'b> {
+        Wait {
+            paths: &self.ctx.paths,
+            stack: &self.inputs.stack,
+            client: self.client,
+            interrupt: self.interrupt,
+            baseline,
+            deadline: self.started + self.options.timeout,
+            timeout: self.options.timeout,
+        }
+    }
+}
+
+/// How long one look at the alive lock waits before the API is asked again.
+const SETTLE_POLL: Duration = Duration::from_millis(20);
