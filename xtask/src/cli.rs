@@ -140,12 +140,6 @@ pub(crate) enum Dep {
     },
     /// Check the digest of everything that is installed
     Verify,
-    /// Pin the digests of a version in dep.lock
-    Update {
-        /// Only this binary, at this version: NAME or NAME@VERSION
-        #[arg(value_name = "NAME[@VERSION]")]
-        target: Option<String>,
-    },
 }
 
 /// Write a generated file.
@@ -236,7 +230,6 @@ mod tests {
             "dep list --json",
             "dep fetch nats caddy-server --offline",
             "dep verify",
-            "dep update nats-server@2.15.1",
             "schema --check",
             "docs",
             "bench stack probe --runs 3 --json",
