@@ -15,8 +15,8 @@ use crate::compose;
 use crate::settings::Settings;
 use crate::superuser;
 
-/// How long the server may take to become ready: migrations come first.
-const READY_LIMIT: Duration = Duration::from_mins(1);
+/// How long the server may take to become ready: all migrations, the user's too, come first.
+const READY_LIMIT: Duration = Duration::from_mins(5);
 /// How long one answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
