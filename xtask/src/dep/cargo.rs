@@ -89,7 +89,7 @@ fn run_cargo(
     let mut command = cargo::command(program(context, task.label())?);
     let place = &context.place;
     command
-        .args(["build", "--color=never", "--profile", &place.profile])
+        .args(["build", "--color", "never", "--profile", &place.profile])
         .arg("--target-dir")
         .arg(&place.target);
     if let Some(triple) = &place.triple {

@@ -17,7 +17,7 @@ use crate::paths::Paths;
 use crate::ui::Ui;
 
 /// The variable that names a mirror of `https://github.com`.
-pub(super) const MIRROR_VAR: &str = "CORE_DEP_MIRROR";
+const MIRROR_VAR: &str = "CORE_DEP_MIRROR";
 
 /// Everything that the parts of this module need to know.
 pub(super) struct Context<'a> {
@@ -70,6 +70,20 @@ impl<'a> Context<'a> {
         }
         let table = Upstreams::embedded()?;
         Ok(self.upstreams.get_or_init(|| table))
+    }
+
+    /// The same with another table.
+    #[cfg(test)]
+    pub(super) fn with_upstreams(self, table: Upstreams) -> Self {
+        Self {
+            upstreams: OnceLock::from(table),
+            ..self
+        }
+    }
+
+    /// What stands in for `https://github.com`.
+    pub(super) fn mirror(&self) -> Option<&str> {
+        self.env.non_empty(MIRROR_VAR)
     }
 
     /// PATH, empty if unset.

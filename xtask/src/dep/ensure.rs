@@ -163,7 +163,7 @@ fn get(context: &Context<'_>, missing: &Missing<'_>) -> anyhow::Result<BTreeMap<
         };
         threads.into_iter().map(join).collect()
     });
-    collect(context, results)
+    collect(results)
 }
 
 fn fetch_one(context: &Context<'_>, wanted: Wanted<'_>) -> anyhow::Result<Done> {
@@ -191,10 +191,7 @@ fn cancelling<T>(context: &Context<'_>, result: anyhow::Result<T>) -> anyhow::Re
     result
 }
 
-fn collect(
-    context: &Context<'_>,
-    results: Vec<anyhow::Result<Done>>,
-) -> anyhow::Result<BTreeMap<String, Record>> {
+fn collect(results: Vec<anyhow::Result<Done>>) -> anyhow::Result<BTreeMap<String, Record>> {
     let mut records = BTreeMap::new();
     let mut unavailable = Vec::new();
     let mut failed = None;
@@ -209,10 +206,6 @@ fn collect(
         }
     }
     if let Some(error) = failed {
-        // Both must be known at once: what is missing would else be the next run's surprise.
-        for line in unavailable {
-            context.ui.line(line);
-        }
         return Err(error);
     }
     if unavailable.is_empty() {

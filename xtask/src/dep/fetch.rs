@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use kit::{Exit, Failure};
 
@@ -82,6 +83,10 @@ pub(super) fn fetch(context: &Context<'_>, wanted: Wanted<'_>) -> anyhow::Result
             Ok(Some(got)) => return install(&guard, wanted, source, got, &task).map(Ok),
             Ok(None) => {}
             Err(Miss::Skip(line)) => lines.push(format!("{}: {line}", source.as_str())),
+            // What fails because all work is being ended is no news.
+            Err(Miss::Told(_)) if context.cancel.load(Ordering::Relaxed) => {
+                return Err(super::cancelled());
+            }
             Err(Miss::Told(line)) => {
                 task.note(format!("{}: {}: {line}", task.label(), source.as_str()));
                 lines.push(format!("{}: {line}", source.as_str()));
@@ -189,7 +194,7 @@ pub(super) fn unpack(
     if let Some(expected) = &pin.download {
         check(&pin.location, expected, &sha256)?;
     }
-    let file = guard.work().join("binary");
+    let file = guard.work().join(format!("binary-of-{name}"));
     let limit = context.limits.unpacked_bytes;
     let binary = archive::extract(download, name, &pin.file, &file, limit).map_err(|error| {
         // What is not pinned itself may be broken without anybody lying.

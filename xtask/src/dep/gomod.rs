@@ -34,7 +34,7 @@ pub(super) fn pin(paths: &Paths, name: &str) -> Option<String> {
 }
 
 /// Whether the text of a `go.mod` requires this very version.
-fn requires(go_mod: &str, module: &str, version: &str) -> bool {
+pub(super) fn requires(go_mod: &str, module: &str, version: &str) -> bool {
     go_mod.lines().any(|line| {
         let mut words = line
             .split_whitespace()

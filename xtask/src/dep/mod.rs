@@ -14,17 +14,22 @@ mod freshness;
 mod gomod;
 mod limits;
 pub mod lock;
+mod manifests;
 mod net;
 mod place;
 mod platform;
 mod progress;
 mod record;
 mod report;
+mod resolve;
 mod run;
 mod store;
 mod system;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
+mod update;
 mod upstreams;
 mod wheel;
 
@@ -39,6 +44,7 @@ pub use ensure::ensure;
 pub use platform::current as platform;
 pub use record::Source;
 pub use report::{Listing, Row, Verification, Verified, list, verify};
+pub use update::{Update, Updated, update};
 
 /// The binaries that xtask itself needs, declared as a manifest declares its own.
 const TOOLS: &str = include_str!("../../tools.json");
@@ -145,20 +151,4 @@ fn cancelled() -> anyhow::Error {
 
 fn is_cancelled(error: &anyhow::Error) -> bool {
     error.is::<Cancelled>()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tools_are_process_compose_and_the_probe() {
-        let tools = tools().unwrap();
-        let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
-        assert_eq!(names, ["process-compose", "probe"]);
-        let kind = Kind::Fetch {
-            version: "1.120.0".into(),
-        };
-        assert_eq!(tools[0].kind, kind);
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns redirects, deadlines, sizes, proxies and the memory of hosts that cannot be reached. The
 //! clients are made on first use, because loading certificates costs tens of milliseconds. Must
-//! not judge what was downloaded: digests do.
+//! not judge what was downloaded: digests do. A cancellation is seen between two reads.
 
 use std::collections::BTreeSet;
 use std::error::Error as _;

@@ -51,6 +51,12 @@ impl Place {
         }
     }
 
+    /// The same profile in another target directory.
+    #[cfg(test)]
+    pub(super) fn move_to(&mut self, target: PathBuf) {
+        *self = Self::new(target, "debug", None);
+    }
+
     /// `TARGET/[TRIPLE/]PROFILE/[deps/|examples/]NAME`.
     fn of_executable(exe: &Path) -> Option<Self> {
         let mut dir = exe.parent()?;

@@ -56,17 +56,20 @@ pub fn list(paths: &Paths, env: &Env, ui: &Ui, requests: &[Request]) -> anyhow::
         system: true,
         ..Options::default()
     };
-    let context = Context::new(paths, env, ui, &options);
-    let lock = Lock::load(&paths.dep_lock())?;
+    list_in(&Context::new(paths, env, ui, &options), requests)
+}
+
+pub(super) fn list_in(context: &Context<'_>, requests: &[Request]) -> anyhow::Result<Listing> {
+    let lock = Lock::load(&context.paths.dep_lock())?;
     let mut binaries = requests
         .iter()
-        .map(|request| row(&context, &lock, request))
+        .map(|request| row(context, &lock, request))
         .collect::<anyhow::Result<Vec<_>>>()?;
     binaries.sort_by(|a, b| a.name.cmp(&b.name));
     binaries.dedup_by(|a, b| a.name == b.name);
     Ok(Listing {
         schema_version: SCHEMA_VERSION,
-        platform: context.platform,
+        platform: context.platform.clone(),
         binaries,
     })
 }
@@ -154,11 +157,17 @@ pub fn verify(
         system: true,
         ..Options::default()
     };
-    let context = Context::new(paths, env, ui, &options);
-    let lock = Lock::load(&paths.dep_lock())?;
+    verify_in(&Context::new(paths, env, ui, &options), requests)
+}
+
+pub(super) fn verify_in(
+    context: &Context<'_>,
+    requests: &[Request],
+) -> anyhow::Result<Verification> {
+    let lock = Lock::load(&context.paths.dep_lock())?;
     let mut binaries = requests
         .iter()
-        .map(|request| check(&context, &lock, request))
+        .map(|request| check(context, &lock, request))
         .collect::<anyhow::Result<Vec<_>>>()?;
     binaries.sort_by(|a, b| a.name.cmp(&b.name));
     binaries.dedup_by(|a, b| a.name == b.name);

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -18,6 +18,8 @@ use anyhow::Context as _;
 const TAIL_LINES: usize = 30;
 /// How often the end of the tool, its deadline and a cancellation are looked at.
 const POLL: Duration = Duration::from_millis(10);
+/// How long a program file may be busy.
+const BUSY_WAIT: Duration = Duration::from_secs(2);
 /// How long the last output may take once the tool ended: something it started may hold the pipe.
 const LAST_OUTPUT_WAIT: Duration = Duration::from_millis(500);
 
@@ -72,12 +74,11 @@ pub(super) fn run(
     on_line: &dyn Fn(&str),
 ) -> anyhow::Result<Finished> {
     let text = describe(command);
-    let mut child = command
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot run {text}"))?;
+        .stderr(Stdio::piped());
+    let mut child = spawn(command).with_context(|| format!("cannot run {text}"))?;
     let lines = read_lines(&mut child);
     let started = Instant::now();
     let mut tail = VecDeque::new();
@@ -103,6 +104,23 @@ pub(super) fn run(
         tail: tail.into(),
         command: text,
     })
+}
+
+/// Starts a command. A file that was written a moment ago counts as busy while a child that another
+/// thread is just starting still holds the descriptor: it is tried again.
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    let deadline = Instant::now() + BUSY_WAIT;
+    loop {
+        match command.spawn() {
+            Err(error)
+                if error.kind() == io::ErrorKind::ExecutableFileBusy
+                    && Instant::now() < deadline =>
+            {
+                thread::sleep(POLL);
+            }
+            spawned => return spawned,
+        }
+    }
 }
 
 /// Takes what came until now, waiting `wait` for a first line. False when no more can come.

@@ -3,8 +3,6 @@
 //! Owns the shape of `xtask/upstreams.json` and filling in its templates. A new upstream is a new
 //! entry there, never code.
 
-#![expect(dead_code, reason = "`dep update` reads the rest")]
-
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;

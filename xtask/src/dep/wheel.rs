@@ -20,7 +20,7 @@ const PIP_MISMATCH: &str = "DO NOT MATCH THE HASHES";
 /// What Python says when pip is not installed.
 const NO_PIP: &str = "No module named pip";
 /// How often pip tries a host again.
-const PIP_RETRIES: &str = "1";
+const PIP_RETRIES: &str = "2";
 
 pub(super) fn get(
     context: &Context<'_>,

@@ -1,6 +1,12 @@
-//! Archives for tests.
+//! What the tests of this module share: archives, a server that can misbehave, a checkout.
+
+mod bed;
+mod server;
 
 use std::io::{Cursor, Write as _};
+
+pub(super) use bed::{Bed, PLATFORM, artefact};
+pub(super) use server::{Answer, Server};
 
 /// A `.tar.gz` of files and, if wanted, one symbolic link (name, target).
 pub(super) fn tar_gz(files: &[(&str, &str)], link: Option<(&str, &str)>) -> Vec<u8> {
