@@ -139,7 +139,17 @@ pub(crate) enum Dep {
         options: FetchOptions,
     },
     /// Check the digest of everything that is installed
-    Verify,
+    Verify {
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Pin the digests of a version in dep.lock
+    Update {
+        /// Only these binaries: NAME at the manifest's version, or NAME@VERSION
+        #[arg(value_name = "NAME[@VERSION]")]
+        targets: Vec<String>,
+    },
 }
 
 /// Write a generated file.
@@ -229,7 +239,8 @@ mod tests {
             "render --check",
             "dep list --json",
             "dep fetch nats caddy-server --offline",
-            "dep verify",
+            "dep verify --json",
+            "dep update nats-server@2.15.1 caddy-server",
             "schema --check",
             "docs",
             "bench stack probe --runs 3 --json",

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use kit::names;
 use kit::{Exit, Failure};
 use xtask::Ctx;
-use xtask::dep::{self, Options, Request, Row};
+use xtask::dep::{self, Options, Request, Row, Updated};
 use xtask::inputs::Inputs;
 
 use super::print_json;
@@ -17,7 +17,8 @@ pub(crate) fn run(args: Dep) -> anyhow::Result<ExitCode> {
     match args {
         Dep::List { json } => list(&ctx, &requests, json)?,
         Dep::Fetch { names, options } => fetch(&ctx, &requests, &names, &options)?,
-        Dep::Verify => verify(&ctx, &requests)?,
+        Dep::Verify { json } => verify(&ctx, &requests, json)?,
+        Dep::Update { targets } => update(&ctx, &requests, &targets)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -72,21 +73,56 @@ fn fetch(
     Ok(())
 }
 
-fn verify(ctx: &Ctx, requests: &[Request]) -> anyhow::Result<()> {
+fn verify(ctx: &Ctx, requests: &[Request], json: bool) -> anyhow::Result<()> {
     let verification = dep::verify(&ctx.paths, &ctx.env, &ctx.ui, requests)?;
-    for binary in verification
-        .binaries
-        .iter()
-        .filter(|binary| binary.problem.is_none())
-    {
-        let state = if binary.installed {
-            "is as it was installed"
-        } else {
-            "is not installed"
-        };
-        ctx.ui.line(format!("{} {state}", binary.name));
+    if json {
+        print_json(ctx, &verification)?;
+    } else {
+        for binary in verification
+            .binaries
+            .iter()
+            .filter(|binary| binary.problem.is_none())
+        {
+            let state = if binary.installed {
+                "is as installed"
+            } else {
+                "is not installed"
+            };
+            ctx.ui.line(format!("{} {state}", binary.name));
+        }
     }
     verification.failure().map_or(Ok(()), Err)
+}
+
+fn update(ctx: &Ctx, requests: &[Request], targets: &[String]) -> anyhow::Result<()> {
+    let update = dep::update(&ctx.paths, &ctx.env, &ctx.ui, requests, targets)?;
+    for program in &update.programs {
+        let from = program
+            .previous
+            .as_deref()
+            .filter(|previous| *previous != program.version);
+        let from = from.map_or_else(String::new, |previous| format!(" (was {previous})"));
+        let Updated {
+            name,
+            version,
+            pins,
+            notes,
+            ..
+        } = program;
+        ctx.ui.line(format!(
+            "{name} {version}{from}: pinned for {}",
+            pins.join(", ")
+        ));
+        for note in notes {
+            ctx.ui.line(format!("  {note}"));
+        }
+    }
+    ctx.ui.line(if update.changed {
+        "wrote dep.lock"
+    } else {
+        "nothing has changed"
+    });
+    Ok(())
 }
 
 fn find<'a>(requests: &'a [Request], name: &str) -> anyhow::Result<&'a Request> {
