@@ -54,7 +54,7 @@ fn reference() -> String {
 fn collect(command: &Command, name: &str, entries: &mut Vec<Entry>) {
     for sub in command
         .get_subcommands()
-        .filter(|sub| sub.get_name() != "help")
+        .filter(|sub| sub.get_name() != "help" && !sub.is_hide_set())
     {
         let name = format!("{name} {}", sub.get_name());
         if sub.has_subcommands() {
@@ -73,7 +73,9 @@ fn section(text: &mut String, name: &str, command: Command) {
     line(text, &format!("```sh\n{usage}\n```"));
     let arguments: Vec<&Arg> = command
         .get_arguments()
-        .filter(|argument| !matches!(argument.get_id().as_str(), "help" | "version"))
+        .filter(|argument| {
+            !argument.is_hide_set() && !matches!(argument.get_id().as_str(), "help" | "version")
+        })
         .collect();
     if arguments.is_empty() {
         return;
