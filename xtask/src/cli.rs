@@ -61,7 +61,12 @@ pub(crate) struct Up {
     #[arg(long)]
     pub(crate) attach: bool,
     /// Seconds within which everything must be healthy
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 60,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     pub(crate) timeout: u64,
     /// Give up at once when another command is at work on this stack
     #[arg(long)]
@@ -92,7 +97,12 @@ pub(crate) struct FetchOptions {
 #[derive(Debug, Args)]
 pub(crate) struct Down {
     /// Seconds within which everything must have stopped before it is signalled
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     pub(crate) timeout: u64,
     /// Give up at once when another command is at work on this stack
     #[arg(long)]
