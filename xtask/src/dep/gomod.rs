@@ -152,7 +152,8 @@ mod tests {
 
     #[test]
     fn required_version_is_exact() {
-        let text = "go 1.26\n\nrequire example.com/x v1.2.3\nrequire (\n\texample.com/y v1.0.0 // indirect\n)";
+        let text = "go 1.26\n\nrequire example.com/x v1.2.3\n\
+                    require (\n\texample.com/y v1.0.0 // indirect\n)";
         assert!(requires(text, "example.com/x", "1.2.3"));
         assert!(requires(text, "example.com/y", "1.0.0"));
         assert!(!requires(text, "example.com/x", "1.2"));
