@@ -38,6 +38,14 @@ pub(crate) enum Command {
     Schema(Generate),
     /// Write docs/cli.md, this manual
     Docs(Generate),
+    /// Measure what the stack costs against what it could cost
+    Bench(Bench),
+    /// Answer every connection to a port, for the benchmark
+    #[command(hide = true)]
+    BenchListen {
+        /// The port.
+        port: u16,
+    },
     /// Run one service by itself: `cargo xtask SERVICE spec|command|run`
     #[command(external_subcommand)]
     Service(Vec<OsString>),
@@ -148,6 +156,27 @@ pub(crate) struct Generate {
     pub(crate) check: bool,
 }
 
+/// Measure what the stack costs against what it could cost.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// What to measure; all but `cold`, which builds a fresh clone, when none is named
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(xtask::bench::PARTS))]
+    pub(crate) parts: Vec<String>,
+    /// Runs of which each figure is the median
+    #[arg(long, default_value_t = 7, value_parser = runs)]
+    pub(crate) runs: usize,
+    /// Print the figures as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn runs(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(runs) if (1..=1000).contains(&runs) => Ok(runs),
+        _ => Err("must be 1 to 1000".to_owned()),
+    }
+}
+
 /// One service by itself.
 #[derive(Debug, Parser)]
 #[command(
@@ -210,6 +239,7 @@ mod tests {
             "dep update nats-server@2.15.1",
             "schema --check",
             "docs",
+            "bench stack probe --runs 3 --json",
             "nats spec",
             "my-service run --offline",
         ] {
@@ -229,6 +259,8 @@ mod tests {
             ("render --stdout --check", ErrorKind::ArgumentConflict),
             ("dep", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
             ("dep remove", ErrorKind::InvalidSubcommand),
+            ("bench everything", ErrorKind::InvalidValue),
+            ("bench --runs 0", ErrorKind::ValueValidation),
             ("--nope", ErrorKind::UnknownArgument),
         ] {
             let words = std::iter::once("xtask").chain(line.split_whitespace());

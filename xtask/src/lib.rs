@@ -3,6 +3,8 @@
 //! Knows no command line: that is the binary's. `stack` and `render` are pure; everything else
 //! touches files, processes or the network.
 
+pub mod bench;
+pub mod cargo;
 pub mod context;
 pub mod dep;
 pub mod env;

@@ -34,6 +34,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Dep(args) => commands::dep::run(args),
         Command::Schema(args) => commands::schema::run(&args),
         Command::Docs(args) => commands::docs::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
+        Command::BenchListen { port } => xtask::bench::listen(port).map(|()| ExitCode::SUCCESS),
         Command::Service(words) => commands::service::run(&words),
     }
 }

@@ -1,5 +1,7 @@
 //! Manifests: what loads, and what each mistake is told as.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use kit::manifest::{Source, parse};
 
 /// A manifest in the form that services had before this workspace, but for its source.

@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Up) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::watch()?;
     let mut view = View::new(&ctx);
     let report = up::up(&ctx, &options, &interrupt, |inputs, states| {
-        view.show(inputs, states)
+        view.show(inputs, states);
     });
     view.clear();
     let report = report?;

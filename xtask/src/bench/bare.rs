@@ -1,0 +1,76 @@
+//! The least there is: the servers alone, one after the other, each polled until healthy.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use kit::http::{self, Endpoint};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::servers::Server;
+use super::timing::millis;
+
+/// How long a server may take to become healthy.
+const HEALTHY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often it is asked.
+const POLL: Duration = Duration::from_millis(1);
+
+/// Starts the servers one after the other and returns milliseconds until the last was healthy.
+pub(super) fn run(servers: &[Server]) -> anyhow::Result<f64> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let mut running = Running(Vec::new());
+    let begun = Instant::now();
+    for server in servers {
+        running.0.push(spawn(server)?);
+        runtime.block_on(healthy(server))?;
+    }
+    Ok(millis(begun))
+}
+
+/// Servers that are stopped in reverse order, whatever happens.
+struct Running(Vec<Child>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for mut child in self.0.drain(..).rev() {
+            let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+            if let Some(pid) = pid {
+                let _ = kill_process(pid, Signal::TERM);
+            }
+            let _ = child.wait();
+        }
+    }
+}
+
+fn spawn(server: &Server) -> anyhow::Result<Child> {
+    Command::new(&server.command[0])
+        .args(&server.command[1..])
+        .env_clear()
+        .envs(&server.env)
+        .current_dir(&server.directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .with_context(|| format!("cannot start `{}`", server.name))
+}
+
+async fn healthy(server: &Server) -> anyhow::Result<()> {
+    let (endpoint, path) = Endpoint::from_url(&server.url).context("not a URL")?;
+    let deadline = Instant::now() + HEALTHY_TIMEOUT;
+    loop {
+        if http::get(&endpoint, &path, POLL * 1000)
+            .await
+            .is_ok_and(|answer| answer.status == 200)
+        {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            bail!("`{}` did not become healthy by itself", server.name);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}

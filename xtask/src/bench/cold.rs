@@ -1,0 +1,101 @@
+//! A fresh clone with empty `target/` and `.dep/`, to healthy: where the time goes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use rustix::param::clock_ticks_per_second;
+
+use super::report::Report;
+use super::timing::run;
+use crate::cargo;
+use crate::context::Ctx;
+
+/// What the whole may take beyond the least that its pieces allow.
+const FACTOR: f64 = 1.15;
+
+/// Adds the rows of a cold start: the whole, and each piece as `dep` reports it.
+pub(super) fn cold(ctx: &Ctx, report: &mut Report) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir().context("cannot make a directory")?;
+    let clone = directory.path().join("clone");
+    let mut git = Command::new("git");
+    git.args(["clone", "--quiet", "--no-hardlinks"])
+        .arg(ctx.paths.root())
+        .arg(&clone);
+    run(&mut git)?;
+    if let Ok(dotenv) = fs::read(ctx.paths.dotenv()) {
+        fs::write(clone.join(".env"), dotenv).context("cannot copy `.env`")?;
+    }
+    let xtask = |args: &[&str]| {
+        let mut command = cargo::command();
+        command
+            .current_dir(&clone)
+            .env_remove("CARGO_TARGET_DIR")
+            .env_remove("CORE_ROOT");
+        command.arg("xtask").args(args);
+        command
+    };
+    let cpu_before = children_cpu_seconds()?;
+    let begun = Instant::now();
+    run(&mut xtask(&["--version"]))?;
+    let build = begun.elapsed();
+    let output = xtask(&["up"])
+        .output()
+        .context("cannot run `cargo xtask up`")?;
+    let whole = begun.elapsed();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let cpu = children_cpu_seconds()? - cpu_before;
+    let down = run(&mut xtask(&["down"]));
+    if !output.status.success() {
+        bail!("the cold start failed: {text}");
+    }
+    down?;
+    let pieces = pieces(&text);
+    let slowest = pieces.values().copied().fold(0.0, f64::max);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    #[expect(clippy::cast_precision_loss, reason = "a handful of cores")]
+    let least = (build.as_secs_f64() + slowest).max(cpu / cores as f64);
+    let against = "max(xtask's build + the slowest other piece, CPU seconds / cores)";
+    let figures = (seconds(whole), least);
+    report.compare(
+        "fresh clone to healthy",
+        against,
+        "s",
+        figures,
+        (FACTOR, 0.0),
+    );
+    report.fixed("fresh clone: building xtask", "s", seconds(build), None);
+    report.fixed("fresh clone: CPU of all pieces", "s", cpu, None);
+    for (name, took) in pieces {
+        report.fixed(&format!("fresh clone: {name}"), "s", took, None);
+    }
+    Ok(())
+}
+
+/// Reads `installed NAME VERSION (SOURCE) in 1.2 s` lines.
+fn pieces(text: &str) -> BTreeMap<String, f64> {
+    let piece = |line: &str| {
+        let (what, took) = line.strip_prefix("installed ")?.rsplit_once(" in ")?;
+        Some((what.to_owned(), took.strip_suffix(" s")?.parse().ok()?))
+    };
+    text.lines().filter_map(piece).collect()
+}
+
+fn seconds(duration: Duration) -> f64 {
+    duration.as_secs_f64()
+}
+
+/// CPU time of all ended children of this process, theirs included, in seconds.
+fn children_cpu_seconds() -> anyhow::Result<f64> {
+    let stat = fs::read_to_string("/proc/self/stat").context("cannot read own times")?;
+    let fields = stat
+        .rsplit_once(") ")
+        .map(|(_, fields)| fields.split(' ').collect::<Vec<_>>());
+    let fields = fields.context("no times")?;
+    // Fields 16 and 17 of proc_pid_stat(5); the first after the name is 3.
+    let ticks = fields[13].parse::<u64>()? + fields[14].parse::<u64>()?;
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    Ok(ticks as f64 / clock_ticks_per_second() as f64)
+}

@@ -1,0 +1,78 @@
+//! Commands on a running stack, against an empty `cargo run`.
+
+use super::report::Report;
+use super::sandbox::Sandbox;
+use super::timing::{median, run};
+use crate::cargo;
+use crate::context::Ctx;
+
+/// Milliseconds that a command may take beyond the empty run.
+const REPORTING_MARGIN_MS: f64 = 60.0;
+
+/// Milliseconds that `down` may take beyond it.
+const DOWN_MARGIN_MS: f64 = 300.0;
+
+/// Adds the rows of `up` on a running stack, `status`, `nats spec` and `down`.
+pub(super) fn commands(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Result<()> {
+    let sandbox = Sandbox::new(ctx)?;
+    let commands: [&[&str]; 3] = [&["up"], &["status"], &["nats", "spec"]];
+    let mut figures = [(); 3].map(|()| Vec::new());
+    let (mut empty, mut down) = (Vec::new(), Vec::new());
+    for _ in 0..runs {
+        run(&mut sandbox.xtask(&["up"]))?;
+        for (command, figures) in commands.iter().zip(&mut figures) {
+            figures.push(run(&mut sandbox.xtask(command))?);
+        }
+        down.push(run(&mut sandbox.xtask(&["down"]))?);
+        empty.push(run(&mut sandbox.xtask(&["--version"]))?);
+    }
+    let empty = median(empty);
+    let against = "an empty `cargo run` in this workspace";
+    let names = ["`up` on a running stack", "`status`", "`nats spec`"];
+    for (name, figures) in names.iter().zip(figures) {
+        let value = median(figures);
+        report.compare(
+            name,
+            against,
+            "ms",
+            (value, empty),
+            (1.0, REPORTING_MARGIN_MS),
+        );
+    }
+    let down = median(down);
+    report.compare(
+        "`down`, proven, idle clients",
+        against,
+        "ms",
+        (down, empty),
+        (1.0, DOWN_MARGIN_MS),
+    );
+    report.fixed(
+        "an empty `cargo run` in an empty package",
+        "ms",
+        empty_package(runs)?,
+        None,
+    );
+    Ok(())
+}
+
+/// What cargo costs where there is nothing to look after: the difference is this workspace's.
+fn empty_package(runs: usize) -> anyhow::Result<f64> {
+    let directory = tempfile::tempdir()?;
+    let manifest = "[package]\nname = \"empty\"\nedition = \"2024\"\n[workspace]\n";
+    std::fs::write(directory.path().join("Cargo.toml"), manifest)?;
+    std::fs::create_dir(directory.path().join("src"))?;
+    std::fs::write(directory.path().join("src/main.rs"), "fn main() {}\n")?;
+    let once = || {
+        let mut command = cargo::command();
+        command
+            .args(["run", "--quiet"])
+            .current_dir(directory.path());
+        command.env_remove("CARGO_TARGET_DIR");
+        run(&mut command)
+    };
+    once()?;
+    Ok(median(
+        (0..runs).map(|_| once()).collect::<anyhow::Result<_>>()?,
+    ))
+}

@@ -1,0 +1,106 @@
+//! A hundred services with real listeners, against plain process-compose with blocking probes.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use super::plain::until_ready;
+use super::report::Report;
+use super::sandbox::Sandbox;
+use super::timing::{median, run};
+use crate::context::Ctx;
+use crate::inputs::Inputs;
+use crate::stack::{PROBE, ReadinessCheck, words};
+
+const COUNT: usize = 100;
+
+/// Adds the rows of a hundred services, in a chain and side by side.
+pub(super) fn hundred(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Result<()> {
+    for (name, chain) in [("in a chain", true), ("side by side", false)] {
+        let sandbox = Sandbox::with_services(ctx, &services(chain)?)?;
+        let plain = compose(sandbox.ctx())?;
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..runs {
+            ours.push(run(&mut sandbox.xtask(&["up"]))?);
+            run(&mut sandbox.xtask(&["down"]))?;
+            theirs.push(until_ready(sandbox.ctx(), &plain)?);
+        }
+        let what = format!("{COUNT} services {name}, to healthy");
+        let against = "plain process-compose with blocking probes";
+        let figures = (median(ours), median(theirs));
+        report.compare(&what, against, "ms", figures, (3.0, 0.0));
+    }
+    Ok(())
+}
+
+/// Answers every connection to `port` with 200, for ever.
+pub fn listen(port: u16) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(("127.0.0.1", port)).context("cannot listen")?;
+    for stream in listener.incoming() {
+        let mut stream = stream.context("cannot accept")?;
+        let mut request = [0; 1024];
+        let _ = stream.read(&mut request);
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        let _ = stream.write_all(answer);
+    }
+    Ok(())
+}
+
+fn services(chain: bool) -> anyhow::Result<BTreeMap<String, String>> {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let program = words::join(&[program.to_string_lossy().into_owned()]);
+    let name = |index: usize| format!("s{index:03}");
+    let service = |index: usize| {
+        let depends_on = match index.checked_sub(1).filter(|_| chain) {
+            Some(before) => json!({name(before): {"condition": "process_healthy"}}),
+            None => json!({}),
+        };
+        let manifest = json!({
+            "process": {
+                "command": format!("{program} bench-listen ${{port.http}}"),
+                "compose": {
+                    "depends_on": depends_on,
+                    "readiness_probe": {"http_get": {"url": "http://127.0.0.1:${port.http}/"}}
+                }
+            },
+            // Overridden in `.env` by free ones; here they only have to differ.
+            "ports": {"http": {"port": 20_000 + index, "protocol": "http"}}
+        });
+        (name(index), manifest.to_string())
+    };
+    Ok((0..COUNT).map(service).collect())
+}
+
+/// The same processes with blocking probes, as somebody who knows of them would write it.
+fn compose(ctx: &Ctx) -> anyhow::Result<Value> {
+    let stack = Inputs::load(ctx)?.stack;
+    let probe = ctx.paths.dep().join(PROBE).to_string_lossy().into_owned();
+    let mut processes = serde_json::Map::new();
+    for (name, process) in &stack.processes {
+        let check = process.readiness.as_ref().map(|readiness| &readiness.check);
+        let Some(ReadinessCheck::Http { url, .. }) = check else {
+            continue;
+        };
+        let depends_on = process.depends_on.iter();
+        let depends_on: BTreeMap<_, _> = depends_on
+            .map(|(name, condition)| (name, json!({"condition": condition})))
+            .collect();
+        let check = words::join(&[&probe, "http", url, "--limit", "50"].map(str::to_owned));
+        processes.insert(
+            name.clone(),
+            json!({
+                "command": format!("exec {}", words::join(&process.command)),
+                "depends_on": depends_on,
+                "readiness_probe": {
+                    "exec": {"command": format!("exec {check}")},
+                    "period_seconds": 10,
+                    "timeout_seconds": 60
+                }
+            }),
+        );
+    }
+    Ok(json!({"processes": processes}))
+}

@@ -1,0 +1,81 @@
+//! The rows of a benchmark, as data.
+
+use serde::Serialize;
+
+use crate::service::SCHEMA_VERSION;
+
+/// All that was measured.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Version of this document.
+    pub schema_version: u32,
+    /// One row a figure.
+    pub rows: Vec<Row>,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            rows: Vec::new(),
+        }
+    }
+}
+
+/// One figure.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    /// What was measured.
+    pub what: String,
+    /// What it was measured against.
+    pub against: String,
+    /// The figure, in `unit`.
+    pub value: f64,
+    /// The figure it is compared with, in `unit`.
+    pub base: f64,
+    /// `ms`, `MB` ...
+    pub unit: &'static str,
+    /// The largest value that is within the budget, in `unit`; `None` when none is set.
+    pub limit: Option<f64>,
+}
+
+impl Row {
+    /// Whether the figure is within its budget.
+    pub fn within(&self) -> bool {
+        self.limit.is_none_or(|limit| self.value <= limit)
+    }
+}
+
+impl Report {
+    /// A row whose budget is `factor` times the base plus `margin`.
+    pub(super) fn compare(
+        &mut self,
+        what: &str,
+        against: &str,
+        unit: &'static str,
+        (value, base): (f64, f64),
+        (factor, margin): (f64, f64),
+    ) {
+        self.rows.push(Row {
+            what: what.to_owned(),
+            against: against.to_owned(),
+            value,
+            base,
+            unit,
+            limit: Some(base * factor + margin),
+        });
+    }
+
+    /// A row with a fixed budget.
+    pub(super) fn fixed(&mut self, what: &str, unit: &'static str, value: f64, limit: Option<f64>) {
+        let (what, against) = (what.to_owned(), String::new());
+        self.rows.push(Row {
+            what,
+            against,
+            value,
+            base: 0.0,
+            unit,
+            limit,
+        });
+    }
+}

@@ -1,0 +1,140 @@
+//! A root of its own beside the checkout: the same sources and binaries, other ports and data.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+
+use crate::cargo;
+use crate::context::Ctx;
+use crate::manifests;
+use crate::paths::Paths;
+use crate::stack;
+
+/// Entries of the checkout that the sandbox has its own of.
+const OWN: [&str; 5] = [".core-stack", ".data", ".env", ".git", "target"];
+
+/// A root that ends with all it holds.
+#[derive(Debug)]
+pub(super) struct Sandbox {
+    directory: TempDir,
+    checkout: PathBuf,
+    ctx: Ctx,
+}
+
+impl Sandbox {
+    /// The services of the checkout on free ports.
+    pub(super) fn new(ctx: &Ctx) -> anyhow::Result<Self> {
+        let directory = tempdir()?;
+        for entry in fs::read_dir(ctx.paths.root()).context("cannot list the checkout")? {
+            let entry = entry.context("cannot list the checkout")?;
+            let name = entry.file_name();
+            if !OWN.iter().any(|own| name == *own) {
+                symlink(entry.path(), directory.path().join(&name)).context("cannot link")?;
+            }
+        }
+        Self::begin(ctx, directory)
+    }
+
+    /// Other services, by name and text of the manifest, with the binaries of the checkout.
+    pub(super) fn with_services(
+        ctx: &Ctx,
+        services: &BTreeMap<String, String>,
+    ) -> anyhow::Result<Self> {
+        let directory = tempdir()?;
+        symlink(ctx.paths.dep(), directory.path().join(".dep")).context("cannot link")?;
+        for name in [
+            "Cargo.toml",
+            "Cargo.lock",
+            ".cargo",
+            "dep.lock",
+            "xtask",
+            "cmd",
+        ] {
+            symlink(ctx.paths.root().join(name), directory.path().join(name))
+                .context("cannot link")?;
+        }
+        for (name, text) in services {
+            let folder = directory.path().join("services").join(name);
+            fs::create_dir_all(&folder).context("cannot make a service")?;
+            fs::write(folder.join(manifests::FILE), text).context("cannot write a manifest")?;
+        }
+        Self::begin(ctx, directory)
+    }
+
+    fn begin(ctx: &Ctx, directory: TempDir) -> anyhow::Result<Self> {
+        let paths = Paths::new(directory.path().to_path_buf());
+        let mut dotenv = String::new();
+        let mut held = Vec::new();
+        for service in manifests::load(&paths)? {
+            for port in service.document.manifest.ports.keys() {
+                // All are held until all are chosen, so that none is chosen twice.
+                let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free port")?;
+                let number = listener.local_addr().context("no free port")?.port();
+                let variable = stack::port_variable(&service.name, port);
+                writeln!(dotenv, "{variable}={number}").context("cannot write")?;
+                held.push(listener);
+            }
+        }
+        fs::write(paths.dotenv(), dotenv).context("cannot write `.env`")?;
+        drop(held);
+        let env = crate::env::Env::load(&paths.dotenv())?;
+        let checkout = ctx.paths.root().to_path_buf();
+        Ok(Self {
+            directory,
+            checkout,
+            ctx: Ctx {
+                paths,
+                env,
+                ui: ctx.ui.clone(),
+            },
+        })
+    }
+
+    pub(super) fn ctx(&self) -> &Ctx {
+        &self.ctx
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// `cargo xtask ARGS`, as a user types it, for this root.
+    pub(super) fn xtask(&self, args: &[&str]) -> Command {
+        let mut command = cargo::command();
+        command.args([
+            "run",
+            "--quiet",
+            "--package",
+            "xtask",
+            "--bin",
+            "xtask",
+            "--",
+        ]);
+        command
+            .args(args)
+            .current_dir(&self.checkout)
+            .env("CORE_ROOT", self.root());
+        command
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        // An error left it running: nothing may be left behind by a benchmark.
+        let _ = self.xtask(&["down"]).output();
+    }
+}
+
+fn tempdir() -> anyhow::Result<TempDir> {
+    tempfile::Builder::new()
+        .prefix("core-bench-")
+        .tempdir()
+        .context("cannot make a directory")
+}

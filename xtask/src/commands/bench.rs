@@ -1,0 +1,51 @@
+//! `cargo xtask bench`.
+
+use std::process::ExitCode;
+
+use xtask::Ctx;
+use xtask::bench::{self, Row};
+
+use super::print_json;
+use crate::cli::Bench;
+
+pub(crate) fn run(args: &Bench) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::load()?;
+    let report = bench::bench(&ctx, &args.parts, args.runs)?;
+    if args.json {
+        print_json(&ctx, &report)?;
+    } else {
+        for row in &report.rows {
+            ctx.ui.data(line(row))?;
+        }
+    }
+    let within = report.rows.iter().all(Row::within);
+    Ok(if within {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn line(row: &Row) -> String {
+    let Row {
+        what,
+        against,
+        value,
+        base,
+        unit,
+        limit,
+    } = row;
+    let verdict = match limit {
+        None => String::new(),
+        Some(limit) if row.within() => format!("  within {limit:.1} {unit}"),
+        Some(limit) => format!("  OVER {limit:.1} {unit}"),
+    };
+    if against.is_empty() {
+        format!("{value:>8.1} {unit:<2}  {what}{verdict}")
+    } else {
+        let ratio = value / base;
+        format!(
+            "{value:>8.1} {unit:<2}  {what}: {ratio:.2}x of {against}, {base:.1} {unit}{verdict}"
+        )
+    }
+}
