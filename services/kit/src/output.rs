@@ -2,10 +2,11 @@
 //!
 //! Owns the writing and the memory of the last lines. The server never inherits our stdout or
 //! stderr: a supervisor would take a dead wrapper for a living one while the server holds them.
-//! A reader that stalls must not stall the wrapper, so a thread of its own does the writing.
+//! A reader that stalls must not stall the wrapper, so threads of their own do the writing, one
+//! for each stream: a full stderr must not hold back the `READY` line.
 
 use std::collections::VecDeque;
-use std::io::{self, Write as _};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,23 +24,44 @@ const TAIL_LINES: usize = 20;
 /// descendant of the server may hold them open.
 const FINISH_LIMIT: Duration = Duration::from_millis(200);
 
-struct Line {
-    to_stdout: bool,
-    bytes: Vec<u8>,
-}
-
 /// The two output streams of the wrapper.
 #[derive(Debug)]
 pub struct Output {
-    queue: mpsc::Sender<Line>,
+    stdout: Writer,
+    stderr: Writer,
     tail: Tail,
     readers: JoinSet<()>,
+}
+
+/// A thread that writes what it is given.
+#[derive(Debug)]
+struct Writer {
+    queue: mpsc::Sender<Vec<u8>>,
     written: oneshot::Receiver<()>,
 }
 
-impl std::fmt::Debug for Line {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", String::from_utf8_lossy(&self.bytes))
+impl Writer {
+    fn start(mut stream: impl io::Write + Send + 'static) -> Self {
+        let (queue, mut lines) = mpsc::channel::<Vec<u8>>(QUEUE_LINES);
+        let (done, written) = oneshot::channel();
+        std::thread::spawn(move || {
+            while let Some(line) = lines.blocking_recv() {
+                // Whether anybody reads does not matter: the server matters more than its log.
+                let _ = stream.write_all(&line).and_then(|()| stream.flush());
+            }
+            let _ = done.send(());
+        });
+        Self { queue, written }
+    }
+
+    /// Adds a line, unless nobody reads what came before.
+    fn offer(&self, text: &str) {
+        let _ = self.queue.try_send(format!("{text}\n").into_bytes());
+    }
+
+    async fn finish(self) {
+        drop(self.queue);
+        let _ = tokio::time::timeout(FINISH_LIMIT, self.written).await;
     }
 }
 
@@ -77,36 +99,24 @@ impl Tail {
 }
 
 impl Output {
-    /// Starts the writing thread.
+    /// Starts the writing threads.
     pub fn start() -> Self {
-        let (queue, mut lines) = mpsc::channel::<Line>(QUEUE_LINES);
-        let (done, written) = oneshot::channel();
-        std::thread::spawn(move || {
-            while let Some(line) = lines.blocking_recv() {
-                write(&line);
-            }
-            let _ = done.send(());
-        });
         Self {
-            queue,
+            stdout: Writer::start(io::stdout()),
+            stderr: Writer::start(io::stderr()),
             tail: Tail::default(),
             readers: JoinSet::new(),
-            written,
         }
     }
 
     /// Passes everything that comes out of `pipe` to stderr, line by line: stdout is data, and
     /// the wrapper's only datum is its `READY` line, which a server must not be able to fake.
     pub fn forward(&mut self, pipe: impl AsyncRead + Send + Unpin + 'static) {
-        let (queue, tail) = (self.queue.clone(), self.tail.clone());
+        let (queue, tail) = (self.stderr.queue.clone(), self.tail.clone());
         self.readers.spawn(async move {
             let mut pipe = BufReader::with_capacity(LINE_MAX, pipe);
-            while let Some(bytes) = next_line(&mut pipe).await {
-                tail.push(&bytes);
-                let line = Line {
-                    to_stdout: false,
-                    bytes,
-                };
+            while let Some(line) = next_line(&mut pipe).await {
+                tail.push(&line);
                 if queue.send(line).await.is_err() {
                     return;
                 }
@@ -116,17 +126,12 @@ impl Output {
 
     /// Says something to the user. Dropped when nobody reads what came before.
     pub fn note(&self, text: &str) {
-        self.send(false, text);
+        self.stderr.offer(text);
     }
 
     /// Announces on stdout that the server is ready.
     pub fn ready(&self, name: &str, address: &str) {
-        self.send(true, &format!("READY: {name} {address}"));
-    }
-
-    fn send(&self, to_stdout: bool, text: &str) {
-        let bytes = format!("{text}\n").into_bytes();
-        let _ = self.queue.try_send(Line { to_stdout, bytes });
+        self.stdout.offer(&format!("READY: {name} {address}"));
     }
 
     /// The last lines of the server.
@@ -139,8 +144,8 @@ impl Output {
         let drain = async { while self.readers.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(FINISH_LIMIT, drain).await;
         self.readers.shutdown().await;
-        drop(self.queue);
-        let _ = tokio::time::timeout(FINISH_LIMIT, self.written).await;
+        self.stdout.finish().await;
+        self.stderr.finish().await;
     }
 }
 
@@ -165,17 +170,6 @@ async fn next_line(pipe: &mut (impl AsyncBufRead + Unpin)) -> Option<Vec<u8>> {
             return Some(line);
         }
     }
-}
-
-/// Writes without caring whether anybody reads: the server matters more than its log.
-fn write(line: &Line) {
-    let result = if line.to_stdout {
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(&line.bytes).and_then(|()| stdout.flush())
-    } else {
-        io::stderr().lock().write_all(&line.bytes)
-    };
-    let _ = result;
 }
 
 #[cfg(test)]

@@ -1,0 +1,484 @@
+//! A whole wrapper seen from outside: signals, exit codes, output, and what is left behind.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use tempfile::TempDir;
+
+/// Longest wait for anything that must happen soon.
+const SOON: Duration = Duration::from_secs(10);
+/// Within this an orphaned wrapper must have ended its server.
+const ORPHAN_LIMIT: Duration = Duration::from_secs(4);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// A server that stops when asked.
+const POLITE: &str = "trap 'echo term >>terms; exit 0' TERM; echo $$ >pid; touch ready; \
+                      while :; do sleep 0.02; done";
+/// A server that does not.
+const DEAF: &str = "trap 'echo term >>terms' TERM; echo $$ >pid; touch ready; \
+                    while :; do sleep 0.02; done";
+
+struct Fixture {
+    dir: TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self {
+            dir: TempDir::new().unwrap(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, script: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fake-wrapper"));
+        command.env("FAKE_DIR", self.dir.path());
+        command.env("FAKE_SCRIPT", script);
+        command.stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts a wrapper and waits for its `READY` line.
+    fn start(&self, command: &mut Command) -> Running {
+        let mut child = Guard(command.spawn().unwrap());
+        let (line, stdout) = first_line(child.0.stdout.take().unwrap());
+        assert_eq!(line, "READY: fake fake://here\n");
+        Running {
+            child,
+            stdout,
+            server: pid_in(&self.path("pid")),
+        }
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+}
+
+struct Running {
+    child: Guard,
+    stdout: BufReader<ChildStdout>,
+    server: Pid,
+}
+
+/// Kills a wrapper that a failed test would leave; its server goes with it.
+struct Guard(Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Guard {
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap()
+    }
+
+    /// Waits for the end.
+    fn status(&mut self, limit: Duration) -> ExitStatus {
+        let mut status = None;
+        until(limit, "the wrapper ends", || {
+            status = self.0.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+}
+
+fn first_line(stdout: ChildStdout) -> (String, BufReader<ChildStdout>) {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut stdout = BufReader::new(stdout);
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let _ = sender.send((line, stdout));
+    });
+    receiver.recv_timeout(SOON).unwrap()
+}
+
+impl Running {
+    fn signal(&self, signal: Signal) {
+        kill_process(self.child.pid(), signal).unwrap();
+    }
+
+    /// Waits for the wrapper; nothing of it may be left. Returns its status and what it said.
+    fn end(mut self) -> (ExitStatus, String) {
+        let status = self.child.status(SOON);
+        assert!(!lives(self.server), "the server outlived its wrapper");
+        let mut text = String::new();
+        let mut stderr = self.child.0.stderr.take().unwrap();
+        stderr.read_to_string(&mut text).unwrap();
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "", "stdout holds more than the READY line");
+        (status, text)
+    }
+}
+
+fn pid_in(file: &Path) -> Pid {
+    let mut pid = None;
+    until(SOON, "the server writes its pid", || {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        pid = text.trim().parse().ok().and_then(Pid::from_raw);
+        pid.is_some()
+    });
+    pid.unwrap()
+}
+
+fn lives(pid: Pid) -> bool {
+    // One that waits to be reaped is dead, whoever has to reap it.
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    let zombie = stat.is_ok_and(|stat| stat.rsplit(')').next().unwrap().starts_with(" Z"));
+    test_kill_process(pid).is_ok() && !zombie
+}
+
+fn until(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        std::thread::sleep(POLL_INTERVAL);
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn one_signal_stops_the_server_once() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let fixture = Fixture::new();
+        let running = fixture.start(&mut fixture.command(POLITE));
+        running.signal(signal);
+        let (status, _) = running.end();
+        assert_eq!(status.code(), Some(0));
+        assert_eq!(fixture.read("terms"), "term\n");
+    }
+}
+
+#[test]
+fn second_signal_kills_at_once() {
+    let fixture = Fixture::new();
+    let running = fixture.start(&mut fixture.command(DEAF));
+    running.signal(Signal::TERM);
+    until(SOON, "the first signal arrives", || {
+        !fixture.read("terms").is_empty()
+    });
+    let before = Instant::now();
+    running.signal(Signal::INT);
+    let (status, text) = running.end();
+    assert!(
+        before.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        before.elapsed()
+    );
+    assert_eq!(status.code(), Some(0), "it died of the signal we sent");
+    assert!(
+        text.contains("warning: `sh` is killed: a second stop was asked for"),
+        "{text}"
+    );
+    assert_eq!(fixture.read("terms"), "term\n", "only one SIGTERM");
+}
+
+#[test]
+fn exit_code_of_a_server_that_ends_by_itself_is_the_servers() {
+    let cases = [
+        ("exit 7", 7, "ended with exit code 7"),
+        ("exit 0", 1, "ended with exit code 0"),
+        ("kill -KILL $$", 137, "was ended by signal 9"),
+    ];
+    for (end, code, line) in cases {
+        let fixture = Fixture::new();
+        let script = POLITE.replace("while :;", "while [ ! -e go ];");
+        let running = fixture.start(&mut fixture.command(&format!("{script}; {end}")));
+        fs::write(fixture.path("go"), "").unwrap();
+        let (status, text) = running.end();
+        assert_eq!(status.code(), Some(code), "{end}: {text}");
+        assert_eq!(text, format!("error: `sh` {line} by itself\n"));
+    }
+}
+
+#[test]
+fn exit_code_of_a_server_that_never_started_is_the_servers() {
+    let cases = [
+        ("exit 3", 3, "ended with exit code 3"),
+        ("exit 0", 1, "ended with exit code 0"),
+        ("kill -SEGV $$", 139, "was ended by signal 11"),
+    ];
+    for (script, code, line) in cases {
+        let fixture = Fixture::new();
+        let output = fixture.command(script).output().unwrap();
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{script}: {text}");
+        let expected = format!("error: `sh` {line} by itself before it was ready\n");
+        assert_eq!(text, expected, "{script}");
+    }
+}
+
+#[test]
+fn code_of_a_server_that_fails_while_stopping() {
+    let fixture = Fixture::new();
+    let script = POLITE.replace("exit 0", "exit 9");
+    let running = fixture.start(&mut fixture.command(&script));
+    running.signal(Signal::TERM);
+    let (status, text) = running.end();
+    assert_eq!(status.code(), Some(9));
+    assert!(
+        text.contains("`sh` ended with exit code 9 when it was stopped"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_server_that_never_gets_ready_is_stopped() {
+    let fixture = Fixture::new();
+    let script = DEAF.replace("touch ready; ", "");
+    let script = script.replace("echo term >>terms", "exit 0");
+    let output = fixture.command(&script).output().unwrap();
+    assert_eq!(output.status.code(), Some(14));
+    assert_eq!(stderr(&output), "error: `sh` was not ready within 2 s\n");
+    assert!(!lives(pid_in(&fixture.path("pid"))));
+}
+
+#[test]
+fn a_stranger_that_answers_ends_the_start() {
+    let fixture = Fixture::new();
+    let script = POLITE.replace("touch ready", "touch foreign");
+    let output = fixture.command(&script).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stderr(&output), "error: a stranger answers\n");
+    assert!(!lives(pid_in(&fixture.path("pid"))));
+}
+
+#[test]
+fn garbage_goes_to_stderr_and_cannot_fake_the_ready_line() {
+    let fixture = Fixture::new();
+    let script = format!(
+        "printf 'READY: fake fake://there\\n\\377\\376\\000\\n'; \
+         head -c 100000 /dev/zero | tr '\\0' x; echo; {POLITE}"
+    );
+    let mut command = fixture.command(&script);
+    let mut child = Guard(command.spawn().unwrap());
+    // Read at once: the pipe would fill.
+    let mut pipe = child.0.stderr.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    let server = pid_in(&fixture.path("pid"));
+    let (line, _stdout) = first_line(child.0.stdout.take().unwrap());
+    assert_eq!(line, "READY: fake fake://here\n");
+    kill_process(child.pid(), Signal::TERM).unwrap();
+    assert_eq!(child.status(SOON).code(), Some(0));
+    assert!(!lives(server));
+    let bytes = reader.join().unwrap();
+    assert!(bytes.starts_with(b"READY: fake fake://there\n\xff\xfe\0\n"));
+    let text = String::from_utf8_lossy(&bytes);
+    assert_eq!(text.matches('x').count(), 100_000);
+}
+
+#[test]
+fn a_reader_that_stalls_does_not_hold_up_a_stop() {
+    let fixture = Fixture::new();
+    let script = format!(
+        "(while :; do echo noise noise noise; done) & N=$!; \
+                          trap 'kill $N; exit 0' TERM; {}",
+        POLITE.split_once("TERM; ").unwrap().1
+    );
+    // Nobody reads stderr: its pipe fills within milliseconds.
+    let running = fixture.start(&mut fixture.command(&script));
+    running.signal(Signal::TERM);
+    let mut child = running.child;
+    assert_eq!(child.status(SOON).code(), Some(0));
+    assert!(!lives(running.server));
+}
+
+#[test]
+fn environment_of_the_server_is_clean() {
+    let fixture = Fixture::new();
+    let script = format!("env >env; {POLITE}");
+    let mut command = fixture.command(&script);
+    let running = fixture.start(command.env("FAKE_SECRET", "x"));
+    running.signal(Signal::TERM);
+    running.end();
+    let allowed = [
+        "PATH",
+        "HOME",
+        "TMPDIR",
+        "LANG",
+        "FAKE_GIVEN",
+        "PWD",
+        "SHLVL",
+        "OLDPWD",
+        "_",
+    ];
+    let text = fixture.read("env");
+    assert!(text.contains("FAKE_GIVEN=given\n"), "{text}");
+    for line in text.lines() {
+        let name = line.split('=').next().unwrap();
+        assert!(allowed.contains(&name), "{name} reached the server");
+    }
+}
+
+#[test]
+fn a_second_wrapper_is_told_who_holds_the_directory() {
+    let fixture = Fixture::new();
+    let running = fixture.start(&mut fixture.command(POLITE));
+    let output = fixture.command(POLITE).output().unwrap();
+    assert_eq!(output.status.code(), Some(15));
+    let holders = format!(
+        "{} and {}",
+        running.child.0.id(),
+        running.server.as_raw_nonzero()
+    );
+    let text = stderr(&output);
+    assert!(
+        text.contains(&format!("is in use by process {holders}\n")),
+        "{text}"
+    );
+    assert!(lives(running.server));
+    running.signal(Signal::TERM);
+    running.end();
+}
+
+#[test]
+fn a_killed_server_is_started_again_as_often_as_allowed() {
+    let fixture = Fixture::new();
+    let mut command = fixture.command(POLITE);
+    let running = fixture.start(command.env("FAKE_RESPAWNS", "2"));
+    let mut server = running.server;
+    for _ in 0..2 {
+        fs::remove_file(fixture.path("pid")).unwrap();
+        kill_process(server, Signal::KILL).unwrap();
+        let next = pid_in(&fixture.path("pid"));
+        assert_ne!(next, server);
+        server = next;
+    }
+    kill_process(server, Signal::KILL).unwrap();
+    let (status, text) = running.end();
+    assert_eq!(status.code(), Some(137), "{text}");
+    assert!(
+        text.contains("starting it again (2 of 2 in a minute)"),
+        "{text}"
+    );
+}
+
+#[test]
+fn reload_is_reported_in_the_file() {
+    let fixture = Fixture::new();
+    let running = fixture.start(&mut fixture.command(POLITE));
+    let wrapper = running.child.0.id();
+    let reload = |count: u32, rest: &str| {
+        running.signal(Signal::HUP);
+        let expected = format!(r#"{{"wrapper":{wrapper},"count":{count},{rest}}}"#);
+        until(SOON, &expected, || fixture.read("reload.json") == expected);
+    };
+    reload(
+        1,
+        r#""applied":null,"error":"No such file or directory (os error 2)""#,
+    );
+    fs::write(fixture.path("wanted"), "v2").unwrap();
+    reload(2, r#""applied":"v2","error":null"#);
+    assert!(lives(running.server));
+    running.signal(Signal::TERM);
+    let (status, _) = running.end();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn supervised_server_stays_in_the_wrappers_group_and_a_free_one_does_not() {
+    for (supervised, same) in [("1", true), ("", false)] {
+        let fixture = Fixture::new();
+        let mut command = fixture.command(POLITE);
+        let running = fixture.start(command.env("CORE_SUPERVISED", supervised));
+        let wrapper = Some(running.child.pid());
+        let group = |pid| rustix::process::getpgid(pid).unwrap();
+        assert_eq!(group(wrapper) == group(Some(running.server)), same);
+        running.signal(Signal::TERM);
+        running.end();
+    }
+}
+
+/// Starts a supervised wrapper below a shell that is then killed; returns the server.
+fn orphan(fixture: &Fixture, script: &str) -> (Pid, BufReader<ChildStdout>) {
+    let wrapper = fixture.command(script).get_program().to_owned();
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg("\"$0\"; exit").arg(wrapper);
+    shell.env("FAKE_DIR", fixture.dir.path());
+    shell.env("FAKE_SCRIPT", script).env("CORE_SUPERVISED", "1");
+    // Kept open by the test: only the end of the parent is to be noticed.
+    shell.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut shell = Guard(shell.spawn().unwrap());
+    let server = pid_in(&fixture.path("pid"));
+    let (line, stdout) = first_line(shell.0.stdout.take().unwrap());
+    assert!(line.starts_with("READY"), "{line}");
+    drop(shell);
+    (server, stdout)
+}
+
+#[test]
+fn the_end_of_the_parent_ends_the_server() {
+    for script in [POLITE, DEAF] {
+        let fixture = Fixture::new();
+        let (server, _stdout) = orphan(&fixture, script);
+        until(ORPHAN_LIMIT, "the server ends", || !lives(server));
+        assert_eq!(fixture.read("terms"), "term\n");
+    }
+}
+
+#[test]
+fn an_unread_stdout_ends_a_supervised_wrapper() {
+    let fixture = Fixture::new();
+    let mut command = fixture.command(POLITE);
+    let running = fixture.start(command.env("CORE_SUPERVISED", "1"));
+    let mut child = running.child;
+    drop(running.stdout);
+    assert_eq!(child.status(ORPHAN_LIMIT).code(), Some(0));
+    assert!(!lives(running.server));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_killed_wrapper_takes_its_server_along_and_the_next_one_starts() {
+    let fixture = Fixture::new();
+    // Takes its time to stop: the next wrapper has to wait for it.
+    let slow = POLITE.replace("exit 0", "sleep 0.3; exit 0");
+    let mut first = fixture.start(&mut fixture.command(&slow));
+    fs::remove_file(fixture.path("pid")).unwrap();
+    fs::remove_file(fixture.path("ready")).unwrap();
+    first.child.0.kill().unwrap();
+    first.child.0.wait().unwrap();
+    let second = fixture.start(&mut fixture.command(POLITE));
+    assert!(!lives(first.server));
+    assert_eq!(fixture.read("terms"), "term\n");
+    second.signal(Signal::TERM);
+    second.end();
+}
+
+#[test]
+fn orders_besides_running() {
+    let fixture = Fixture::new();
+    let output = fixture.command("x").arg("spec").output().unwrap();
+    assert_eq!(output.stdout, b"{\"fake\": true}\n");
+    let output = fixture.command("x").arg("check").output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let output = fixture.command("").arg("check").output().unwrap();
+    assert_eq!(output.status.code(), Some(10));
+    let expected = "error: the settings of `fake` are invalid: FAKE_SCRIPT is not set\n";
+    assert_eq!(stderr(&output), expected);
+    let output = fixture.command("x").arg("else").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
