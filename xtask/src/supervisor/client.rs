@@ -73,24 +73,18 @@ impl Client {
             .map(drop)
     }
 
-    /// Asks it to stop everything in order and to end. Does not wait for that.
-    pub fn stop_project(&self) -> anyhow::Result<()> {
-        self.ask("POST", "/project/stop", ANSWER_TIMEOUT).map(drop)
+    /// Asks it to stop everything in order and to end. It answers when that is done, so that no
+    /// answer within `timeout` means only that something takes longer.
+    pub fn stop_project(&self, timeout: Duration) -> anyhow::Result<()> {
+        let (method, path) = ("POST", "/project/stop");
+        match self.request(method, path, timeout.min(ANSWER_TIMEOUT)) {
+            Err(HttpError::Silent(_)) => Ok(()),
+            answer => accepted(method, path, answer).map(drop),
+        }
     }
 
     fn ask(&self, method: &str, path: &str, timeout: Duration) -> anyhow::Result<Vec<u8>> {
-        let doing = || format!("cannot ask the supervisor for `{method} {path}`");
-        let answer = self.request(method, path, timeout).with_context(doing)?;
-        if !(200..300).contains(&answer.status) {
-            let text = String::from_utf8_lossy(&answer.body);
-            bail!(
-                "{}: it answered {}: {}",
-                doing(),
-                answer.status,
-                text.trim()
-            );
-        }
-        Ok(answer.body)
+        accepted(method, path, self.request(method, path, timeout))
     }
 
     fn request(&self, method: &str, path: &str, timeout: Duration) -> Result<Response, HttpError> {
@@ -104,4 +98,24 @@ impl Client {
             timeout,
         ))
     }
+}
+
+/// The body of a good answer.
+fn accepted(
+    method: &str,
+    path: &str,
+    answer: Result<Response, HttpError>,
+) -> anyhow::Result<Vec<u8>> {
+    let doing = || format!("cannot ask the supervisor for `{method} {path}`");
+    let answer = answer.with_context(doing)?;
+    if !(200..300).contains(&answer.status) {
+        let text = String::from_utf8_lossy(&answer.body);
+        bail!(
+            "{}: it answered {}: {}",
+            doing(),
+            answer.status,
+            text.trim()
+        );
+    }
+    Ok(answer.body)
 }
