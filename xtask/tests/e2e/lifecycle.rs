@@ -97,7 +97,7 @@ fn each_service_starts_when_the_one_before_is_healthy() {
 }
 
 #[test]
-fn status_tells_everything_about_a_running_stack() {
+pub(crate) fn status_tells_everything_about_a_running_stack() {
     let sandbox = Sandbox::core();
     let down = sandbox.run("status").ends(3);
     same("stdout", down.stdout.as_str(), "");

@@ -6,12 +6,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stderr, reason = "the logs of a failed test")]
-#![expect(dead_code, reason = "the tests that use it follow")]
-
 mod harness;
 
+mod bad_environment;
+mod bad_manifest;
 mod caddy;
+mod command_line;
+mod custom;
+mod exit_codes;
+mod failing;
+mod foreground;
 mod jetstream;
 mod lifecycle;
+mod operations;
 mod pocketbase;
 mod recovery;
+mod render;

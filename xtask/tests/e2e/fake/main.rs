@@ -7,6 +7,8 @@
 //! `--dump FILE`          write arguments and environment, each ended by NUL, in one step
 //! `--say TEXT`           print a line on stdout
 //! `--ignore-term`        refuse to end on SIGTERM
+//! `--journal FILE NAME`  append `NAME begins` to a file, and at SIGTERM `NAME ends`
+//! `--slow-end MS`        with a journal: milliseconds between SIGTERM and the end
 //! `--exit CODE`          end at once, after everything else
 //! `--fail-unless NAME`   end with 1 and an error that names the variable, unless it is set
 
@@ -22,7 +24,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 use std::{env, fs, io, thread};
+
+use signal_hook::consts::SIGTERM;
+use signal_hook::iterator::Signals;
 
 fn main() -> ExitCode {
     match play() {
@@ -37,6 +43,7 @@ fn main() -> ExitCode {
 fn play() -> io::Result<ExitCode> {
     let mut arguments = env::args().skip(1).take_while(|argument| argument != "--");
     let (mut listen, mut status, mut exit) = (None, 200, None::<u8>);
+    let (mut journal, mut slow_end) = (None, Duration::ZERO);
     while let Some(order) = arguments.next() {
         let mut value = || {
             arguments
@@ -55,6 +62,8 @@ fn play() -> io::Result<ExitCode> {
                     Arc::new(AtomicBool::new(false)),
                 )?;
             }
+            "--journal" => journal = Some((value()?, value()?)),
+            "--slow-end" => slow_end = Duration::from_millis(number(&value()?)?),
             "--fail-unless" => {
                 let name = value()?;
                 if env::var_os(&name).is_none_or(|value| value.is_empty()) {
@@ -66,6 +75,9 @@ fn play() -> io::Result<ExitCode> {
     }
     if let Some(code) = exit {
         return Ok(ExitCode::from(code));
+    }
+    if let Some((file, name)) = journal {
+        keep_journal(file, name, slow_end)?;
     }
     match listen {
         Some(port) => serve(port, status),
@@ -100,6 +112,27 @@ fn dump(file: &str) -> io::Result<()> {
     let half = format!("{file}.half");
     fs::write(&half, bytes)?;
     fs::rename(half, file)
+}
+
+fn keep_journal(file: String, name: String, slow_end: Duration) -> io::Result<()> {
+    let write = move |what: &str| {
+        let mut journal = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&file)?;
+        journal.write_all(format!("{name} {what}\n").as_bytes())
+    };
+    write("begins")?;
+    let mut signals = Signals::new([SIGTERM])?;
+    thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            thread::sleep(slow_end);
+            let code = write("ends").map_or(1, |()| 0);
+            #[expect(clippy::exit, reason = "the listening thread knows nothing of it")]
+            std::process::exit(code);
+        }
+    });
+    Ok(())
 }
 
 fn serve(port: u16, status: u16) -> io::Result<ExitCode> {

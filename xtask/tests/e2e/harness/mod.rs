@@ -17,7 +17,8 @@ use std::fmt::Debug;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub(crate) use sandbox::{Sandbox, fake_program};
+pub(crate) use command::{Run, Running};
+pub(crate) use sandbox::{Sandbox, fake_program, stranger};
 
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(10);

@@ -40,11 +40,21 @@ pub(crate) fn fake_program() -> &'static str {
     env!("CARGO_BIN_EXE_xtask-fake")
 }
 
+/// A program of somebody else's that listens on a port, until it is dropped.
+#[track_caller]
+pub(crate) fn stranger(port: u16) -> Running {
+    let mut command = Command::new(fake_program());
+    command.args(["--listen", &port.to_string()]).env_clear();
+    let mut stranger = Running::spawn("the stranger", command);
+    stranger.wait_for_stdout("listening on");
+    stranger
+}
+
 /// A checkout of a test's own. When it is dropped, the stack is stopped, and the test fails if
 /// anything is left of it.
 #[derive(Debug)]
 pub(crate) struct Sandbox {
-    dir: TempDir,
+    _dir: TempDir,
     root: PathBuf,
     block: PortBlock,
     ports: Vec<(String, u16)>,
@@ -93,7 +103,7 @@ impl Sandbox {
             fs::create_dir_all(dir.path().join(own)).expect("the sandbox can be written to");
         }
         Self {
-            dir,
+            _dir: dir,
             root,
             block: PortBlock::reserve(),
             ports: Vec::new(),
@@ -217,12 +227,6 @@ impl Sandbox {
             "`.env` cannot hold it between single quotes"
         );
         self.dotenv.insert(name.to_owned(), format!("'{value}'"));
-        self.write_dotenv();
-    }
-
-    /// Removes a variable from `.env`.
-    pub(crate) fn no_dotenv(&mut self, name: &str) {
-        self.dotenv.remove(name);
         self.write_dotenv();
     }
 
