@@ -61,7 +61,12 @@ pub(crate) struct Up {
     #[arg(long)]
     pub(crate) attach: bool,
     /// Seconds within which everything must be healthy
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 60,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     pub(crate) timeout: u64,
     /// Give up at once when another command is at work on this stack
     #[arg(long)]
@@ -92,7 +97,12 @@ pub(crate) struct FetchOptions {
 #[derive(Debug, Args)]
 pub(crate) struct Down {
     /// Seconds within which everything must have stopped before it is signalled
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     pub(crate) timeout: u64,
     /// Give up at once when another command is at work on this stack
     #[arg(long)]
@@ -139,12 +149,16 @@ pub(crate) enum Dep {
         options: FetchOptions,
     },
     /// Check the digest of everything that is installed
-    Verify,
+    Verify {
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Pin the digests of a version in dep.lock
     Update {
-        /// Only this binary, at this version: NAME or NAME@VERSION
+        /// Only these binaries: NAME at the manifest's version, or NAME@VERSION
         #[arg(value_name = "NAME[@VERSION]")]
-        target: Option<String>,
+        targets: Vec<String>,
     },
 }
 
@@ -235,8 +249,8 @@ mod tests {
             "render --check",
             "dep list --json",
             "dep fetch nats caddy-server --offline",
-            "dep verify",
-            "dep update nats-server@2.15.1",
+            "dep verify --json",
+            "dep update nats-server@2.15.1 caddy-server",
             "schema --check",
             "docs",
             "bench stack probe --runs 3 --json",

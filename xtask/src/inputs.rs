@@ -1,9 +1,7 @@
 //! The inputs of a stack, read and resolved: what every command begins with.
 
-use kit::manifest::Source;
-
 use crate::context::Ctx;
-use crate::dep::{Kind, Request};
+use crate::dep::{self, Request};
 use crate::manifests;
 use crate::stack::{self, Places, Service, Stack};
 
@@ -33,32 +31,23 @@ impl Inputs {
     }
 
     /// The binaries that the services and the orchestration need.
-    pub fn requests(&self) -> Vec<Request> {
-        let mut requests = crate::dep::tools();
-        for service in &self.services {
-            requests.extend(requests_of(service));
-        }
+    pub fn requests(&self) -> anyhow::Result<Vec<Request>> {
+        let mut requests = dep::tools()?;
+        requests.extend(self.services.iter().flat_map(requests_of));
+        // Two services may declare the same binary.
         requests.sort_by(|a, b| a.name.cmp(&b.name));
-        requests.dedup_by(|a, b| a.name == b.name);
-        requests
+        requests.dedup();
+        Ok(requests)
     }
 }
 
 /// The binaries that one service declares.
 pub fn requests_of(service: &Service) -> Vec<Request> {
-    let binaries = service.document.manifest.binaries.iter();
-    let request = |binary: &kit::manifest::Binary| {
-        let kind = match (binary.source, &binary.path, &binary.version) {
-            (Source::CargoBuild, Some(path), _) => Kind::CargoBuild { path: path.into() },
-            (Source::Fetch, _, Some(version)) => Kind::Fetch {
-                version: version.clone(),
-            },
-            _ => return None,
-        };
-        Some(Request {
-            name: binary.name.clone(),
-            kind,
-        })
-    };
-    binaries.filter_map(request).collect()
+    service
+        .document
+        .manifest
+        .binaries
+        .iter()
+        .filter_map(Request::of)
+        .collect()
 }

@@ -22,8 +22,8 @@ impl Paths {
         Self { root }
     }
 
-    /// The checkout that is worked on: `CORE_ROOT` if set, else the workspace that cargo runs us from,
-    /// else the one we were built in.
+    /// The checkout that is worked on: `CORE_ROOT` if set, else the workspace that cargo runs us
+    /// from, else the one we were built in.
     pub fn discover() -> anyhow::Result<Self> {
         if let Some(root) = env::var_os("CORE_ROOT").filter(|root| !root.is_empty()) {
             return Ok(Self::new(std::path::absolute(root)?));

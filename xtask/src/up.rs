@@ -76,7 +76,7 @@ pub fn up(
         &ctx.paths,
         &ctx.env,
         &ctx.ui,
-        &inputs.requests(),
+        &inputs.requests()?,
         &options.dep,
     )?;
     let _operation = Operation::begin(&ctx.paths, &ctx.ui, "up", options.lock)?;

@@ -73,7 +73,7 @@ async fn until_ready(probe: &Probe) -> anyhow::Result<()> {
             bail!("not ready within {} s: {why}", probe.limit.as_secs_f64());
         }
         tokio::time::sleep(pause).await;
-        pause = (pause * 3 / 2).min(POLL_MAX);
+        pause = (pause * 6 / 5).min(POLL_MAX);
     }
 }
 

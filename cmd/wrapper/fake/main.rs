@@ -68,7 +68,6 @@ async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8> {
         stdin: None,
         ready_limit: READY_LIMIT,
         respawns_max: settings.respawns_max,
-        note: None,
         reload_report: settings.directory.join("reload.json"),
     };
     let mut fake = Fake {

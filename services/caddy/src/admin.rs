@@ -99,3 +99,61 @@ fn short_path(path: &Path) -> PathBuf {
     let below = here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
     below.unwrap_or_else(|| path.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kit::failure::exit_of;
+
+    fn settings(state_dir: &Path) -> Settings {
+        let fake = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fake-caddy");
+        Settings {
+            server: PathBuf::from(fake),
+            state_dir: state_dir.to_owned(),
+            ..crate::settings::tests::settings(&[]).unwrap()
+        }
+    }
+
+    fn calls(dir: &Path) -> usize {
+        let text = std::fs::read_to_string(dir.join("calls")).unwrap_or_default();
+        text.lines().count()
+    }
+
+    #[tokio::test]
+    async fn only_a_changed_configuration_is_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = settings(dir.path());
+        install(&settings, "one").await.unwrap();
+        install(&settings, "one").await.unwrap();
+        assert_eq!(calls(dir.path()), 1);
+        install(&settings, "two").await.unwrap();
+        assert_eq!(calls(dir.path()), 2);
+        let live = std::fs::read_to_string(config_file(&settings)).unwrap();
+        assert_eq!(live, "two");
+    }
+
+    #[tokio::test]
+    async fn a_refused_configuration_leaves_the_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = settings(dir.path());
+        install(&settings, "one").await.unwrap();
+        let error = install(&settings, "bad").await.unwrap_err();
+        assert_eq!(exit_of(&error), Exit::Invalid);
+        let expected = r#"Caddy refuses its configuration: {"msg":"no such module"}"#;
+        assert_eq!(error.to_string(), expected);
+        let live = std::fs::read_to_string(config_file(&settings)).unwrap();
+        assert_eq!(live, "one");
+        assert!(!config_file(&settings).with_extension("new.json").exists());
+    }
+
+    #[tokio::test]
+    async fn a_reload_that_cannot_reach_caddy_restores_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = settings(dir.path());
+        install(&settings, "one").await.unwrap();
+        let error = load(&settings, "two").await.unwrap_err();
+        assert_eq!(exit_of(&error), Exit::ReloadFailed);
+        let live = std::fs::read_to_string(config_file(&settings)).unwrap();
+        assert_eq!(live, "one");
+    }
+}

@@ -65,7 +65,6 @@ fn launch(settings: &Settings, listener: TcpListener) -> anyhow::Result<Launch> 
         stdin: Some(OwnedFd::from(listener)),
         ready_limit: READY_LIMIT,
         respawns_max: RESPAWNS_MAX,
-        note: None,
         reload_report: settings.state_dir.join("reload.json"),
     })
 }

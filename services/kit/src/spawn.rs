@@ -72,17 +72,20 @@ mod tests {
     use super::*;
     use std::fs::File;
     use std::os::fd::AsRawFd as _;
+    use std::process::Stdio;
+
+    use rustix::process::Pid;
 
     #[test]
     fn child_leads_its_own_session() {
-        let mut command = Command::new("sh");
-        command.args(["-c", "ps -o sid= -p $$; echo $$"]);
+        let mut command = Command::new("cat");
+        command.stdin(Stdio::piped());
         new_session(&mut command);
-        let output = command.output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let mut words = text.split_whitespace();
-        let session = words.next().unwrap();
-        assert_eq!(Some(session), words.next(), "{text}");
+        let mut child = command.spawn().unwrap();
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        assert_eq!(rustix::process::getsid(pid).ok(), pid);
+        drop(child.stdin.take());
+        assert!(child.wait().unwrap().success());
     }
 
     #[test]

@@ -94,11 +94,20 @@ async fn digest_of(server_bin: &Path, file: &Path) -> anyhow::Result<String> {
     if !output.status.success() {
         bail!("the new configuration is invalid: {}", text.trim());
     }
-    let digest = text
-        .rsplit_once('(')
-        .and_then(|(_, end)| end.split_once(')'));
-    let (digest, _) = digest.context("the check of the configuration names no digest")?;
+    let digest = digest_in(&text).context("the check of the configuration names no digest")?;
     Ok(digest.to_owned())
+}
+
+/// Takes the digest out of `configuration file FILE is valid (DIGEST)`.
+fn digest_in(text: &str) -> Option<&str> {
+    let (_, end) = text.rsplit_once("is valid (")?;
+    end.split_once(')').map(|(digest, _)| digest)
+}
+
+/// The reason in a log line that says that a reload was refused.
+fn refusal_in(line: &str) -> Option<&str> {
+    let (_, reason) = line.split_once(REFUSAL)?;
+    Some(reason.trim_start_matches(':').trim())
 }
 
 async fn wait_for(digest: &str, monitor: &Endpoint, server: &ServerHandle) -> anyhow::Result<()> {
@@ -108,9 +117,9 @@ async fn wait_for(digest: &str, monitor: &Endpoint, server: &ServerHandle) -> an
         if seen.as_ref().is_ok_and(|varz| varz.config_digest == digest) {
             return Ok(());
         }
-        if let Some(line) = server.tail().find(REFUSAL) {
-            let reason = line.split_once(REFUSAL).map_or("", |(_, reason)| reason);
-            bail!("the server refused it{reason}");
+        let line = server.tail().find(REFUSAL);
+        if let Some(reason) = line.as_deref().and_then(refusal_in) {
+            bail!("the server refused it: {reason}");
         }
         if Instant::now() > deadline {
             seen?;
@@ -120,5 +129,28 @@ async fn wait_for(digest: &str, monitor: &Endpoint, server: &ServerHandle) -> an
             );
         }
         tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_prints_is_understood() {
+        let valid = "nats-server: configuration file /a (b)/n.conf is valid (sha256:12ab)\n";
+        assert_eq!(digest_in(valid), Some("sha256:12ab"));
+        assert_eq!(
+            digest_in("nats-server: configuration file n.conf is valid"),
+            None
+        );
+        let line = "[1] 2026/01/01 00:00:00.000000 [ERR] Failed to reload server configuration: \
+                    config reload not supported for LameDuckDuration: old=30s, new=40s";
+        let reason = "config reload not supported for LameDuckDuration: old=30s, new=40s";
+        assert_eq!(refusal_in(line), Some(reason));
+        assert_eq!(
+            refusal_in("[INF] Reloaded server configuration (sha256:1)"),
+            None
+        );
     }
 }

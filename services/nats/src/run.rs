@@ -83,7 +83,6 @@ impl Nats {
             stdin: None,
             ready_limit: READY_LIMIT,
             respawns_max: 0,
-            note: None,
             reload_report: self.settings.state_dir.join("reload.json"),
         }
     }

@@ -43,6 +43,7 @@ onBootstrap((e) => {
     }
   }
   $app.store().set("core.superuser", true);
+  $app.store().set("core.superuser.ours", find() !== null);
 });
 
 // Answers 200 once the superuser is there; not written to the request log.
@@ -51,8 +52,11 @@ routerAdd(
   "/core/ready",
   (e) => {
     const superuser = $app.store().get("core.superuser") === true;
-    const instance = $os.getenv("CORE_POCKETBASE_INSTANCE");
-    return e.json(superuser ? 200 : 503, { superuser: superuser, instance: instance });
+    return e.json(superuser ? 200 : 503, {
+      superuser: superuser,
+      ours: $app.store().get("core.superuser.ours") === true,
+      instance: $os.getenv("CORE_POCKETBASE_INSTANCE"),
+    });
   },
   $apis.skipSuccessActivityLog(),
 );

@@ -1,5 +1,6 @@
 //! Running the server.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -14,8 +15,8 @@ use crate::compose;
 use crate::settings::Settings;
 use crate::superuser;
 
-/// How long the server may take to become ready: migrations come first.
-const READY_LIMIT: Duration = Duration::from_mins(1);
+/// How long the server may take to become ready: all migrations, the user's too, come first.
+const READY_LIMIT: Duration = Duration::from_mins(5);
 /// How long one answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
@@ -37,6 +38,10 @@ pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8>
     let mut pocketbase = PocketBase {
         endpoint: Endpoint::tcp(address.ip().to_string(), address.port()),
         instance: kit::secret::generate()?,
+        made_up: settings
+            .superuser
+            .is_none()
+            .then(|| superuser::file(&settings.data_dir)),
     };
     let launch = launch(&settings, &pocketbase.instance)?;
     server::run(&lifecycle, &claim, &launch, &mut pocketbase).await
@@ -46,7 +51,7 @@ pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8>
 /// builds of PocketBase, and one of them depends on where the program lies.
 fn launch(settings: &Settings, instance: &str) -> anyhow::Result<Launch> {
     let state = &settings.state_dir;
-    let flag = |name: &str, path: std::path::PathBuf| format!("--{name}={}", path.display());
+    let flag = |name: &str, path: PathBuf| format!("--{name}={}", path.display());
     let args = vec![
         "serve".to_owned(),
         format!(
@@ -72,16 +77,8 @@ fn launch(settings: &Settings, instance: &str) -> anyhow::Result<Launch> {
         stdin: None,
         ready_limit: READY_LIMIT,
         respawns_max: 0,
-        note: superuser_note(settings),
         reload_report: state.join("reload.json"),
     })
-}
-
-/// Where the made-up password is, never what it is.
-fn superuser_note(settings: &Settings) -> Option<String> {
-    let file = superuser::file(&settings.data_dir);
-    let note = || format!("superuser: e-mail and password are in `{}`", file.display());
-    settings.superuser.is_none().then(note)
 }
 
 /// What the hook reads. Never arguments: every local user sees those.
@@ -102,18 +99,34 @@ struct PocketBase {
     endpoint: Endpoint,
     /// Known to our own child only, so that no other server is taken for it.
     instance: String,
+    /// Where the superuser is kept whose password was made up, unless it turns out that the
+    /// database has others instead.
+    made_up: Option<PathBuf>,
 }
 
 /// The answer of `/core/ready`.
 #[derive(Deserialize)]
 struct Ready {
+    /// There is a superuser.
     superuser: bool,
+    /// It is the one whose e-mail we gave.
+    ours: bool,
+    /// The token we gave.
     instance: String,
 }
 
 impl Upstream for PocketBase {
     fn address(&self) -> String {
         format!("http://{}", self.endpoint)
+    }
+
+    /// Where the made-up password is, never what it is.
+    fn note(&self) -> Option<String> {
+        let file = self.made_up.as_ref()?;
+        let place = file.display();
+        Some(format!(
+            "superuser: e-mail and first password are in `{place}`"
+        ))
     }
 
     async fn is_ready(&mut self) -> anyhow::Result<bool> {
@@ -129,6 +142,9 @@ impl Upstream for PocketBase {
         };
         if ready.instance != self.instance {
             bail!("another PocketBase answers at {}", self.endpoint);
+        }
+        if !ready.ours {
+            self.made_up = None;
         }
         Ok(response.status == 200 && ready.superuser)
     }

@@ -29,7 +29,7 @@ pub(super) fn cold(ctx: &Ctx, report: &mut Report) -> anyhow::Result<()> {
         fs::write(clone.join(".env"), dotenv).context("cannot copy `.env`")?;
     }
     let xtask = |args: &[&str]| {
-        let mut command = cargo::command();
+        let mut command = cargo::command(cargo::program());
         command
             .current_dir(&clone)
             .env_remove("CARGO_TARGET_DIR")

@@ -64,7 +64,7 @@ fn empty_package(runs: usize) -> anyhow::Result<f64> {
     std::fs::create_dir(directory.path().join("src"))?;
     std::fs::write(directory.path().join("src/main.rs"), "fn main() {}\n")?;
     let once = || {
-        let mut command = cargo::command();
+        let mut command = cargo::command(cargo::program());
         command
             .args(["run", "--quiet"])
             .current_dir(directory.path());

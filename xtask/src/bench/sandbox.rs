@@ -107,7 +107,7 @@ impl Sandbox {
 
     /// `cargo xtask ARGS`, as a user types it, for this root.
     pub(super) fn xtask(&self, args: &[&str]) -> Command {
-        let mut command = cargo::command();
+        let mut command = cargo::command(cargo::program());
         command.args([
             "run",
             "--quiet",

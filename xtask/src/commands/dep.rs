@@ -1,6 +1,142 @@
-//! stub
-use crate::cli::Dep;
+//! `cargo xtask dep list|fetch|verify|update`.
+
 use std::process::ExitCode;
-pub(crate) fn run(_args: Dep) -> anyhow::Result<ExitCode> {
+
+use kit::names;
+use kit::{Exit, Failure};
+use xtask::Ctx;
+use xtask::dep::{self, Options, Request, Row, Updated};
+use xtask::inputs::Inputs;
+
+use super::print_json;
+use crate::cli::{Dep, FetchOptions};
+
+pub(crate) fn run(args: Dep) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::load()?;
+    let requests = Inputs::load(&ctx)?.requests()?;
+    match args {
+        Dep::List { json } => list(&ctx, &requests, json)?,
+        Dep::Fetch { names, options } => fetch(&ctx, &requests, &names, &options)?,
+        Dep::Verify { json } => verify(&ctx, &requests, json)?,
+        Dep::Update { targets } => update(&ctx, &requests, &targets)?,
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn list(ctx: &Ctx, requests: &[Request], json: bool) -> anyhow::Result<()> {
+    let listing = dep::list(&ctx.paths, &ctx.env, &ctx.ui, requests)?;
+    if json {
+        return print_json(ctx, &listing);
+    }
+    for row in &listing.binaries {
+        ctx.ui.data(line(row))?;
+    }
+    Ok(())
+}
+
+fn line(row: &Row) -> String {
+    let version = row.version.as_deref().unwrap_or("workspace");
+    let installed = match (&row.source, row.size_bytes) {
+        (Some(source), Some(size)) => format!("{:.1} MB, {source}", megabytes(size)),
+        _ => "not installed".to_owned(),
+    };
+    let platforms = row.platforms.join(" ");
+    let line = format!("{:<18} {version:<10} {installed:<22} {platforms}", row.name);
+    line.trim_end().to_owned()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a size to be read by people")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+fn fetch(
+    ctx: &Ctx,
+    requests: &[Request],
+    names: &[String],
+    options: &FetchOptions,
+) -> anyhow::Result<()> {
+    for name in names {
+        find(requests, name)?;
+    }
+    let wanted = |request: &&Request| names.is_empty() || names.contains(&request.name);
+    let wanted: Vec<Request> = requests.iter().filter(wanted).cloned().collect();
+    let installed = dep::ensure(
+        &ctx.paths,
+        &ctx.env,
+        &ctx.ui,
+        &wanted,
+        &Options::from(options),
+    )?;
+    ctx.ui
+        .line(format!("{} binaries are in .dep/", installed.len()));
+    Ok(())
+}
+
+fn verify(ctx: &Ctx, requests: &[Request], json: bool) -> anyhow::Result<()> {
+    let verification = dep::verify(&ctx.paths, &ctx.env, &ctx.ui, requests)?;
+    if json {
+        print_json(ctx, &verification)?;
+    } else {
+        for binary in verification
+            .binaries
+            .iter()
+            .filter(|binary| binary.problem.is_none())
+        {
+            let state = if binary.installed {
+                "is as installed"
+            } else {
+                "is not installed"
+            };
+            ctx.ui.line(format!("{} {state}", binary.name));
+        }
+    }
+    verification.failure().map_or(Ok(()), Err)
+}
+
+fn update(ctx: &Ctx, requests: &[Request], targets: &[String]) -> anyhow::Result<()> {
+    let update = dep::update(&ctx.paths, &ctx.env, &ctx.ui, requests, targets)?;
+    for program in &update.programs {
+        let from = program
+            .previous
+            .as_deref()
+            .filter(|previous| *previous != program.version);
+        let from = from.map_or_else(String::new, |previous| format!(" (was {previous})"));
+        let Updated {
+            name,
+            version,
+            pins,
+            notes,
+            ..
+        } = program;
+        ctx.ui.line(format!(
+            "{name} {version}{from}: pinned for {}",
+            pins.join(", ")
+        ));
+        for note in notes {
+            ctx.ui.line(format!("  {note}"));
+        }
+    }
+    ctx.ui.line(if update.changed {
+        "wrote dep.lock"
+    } else {
+        "nothing has changed"
+    });
+    Ok(())
+}
+
+fn find<'a>(requests: &'a [Request], name: &str) -> anyhow::Result<&'a Request> {
+    requests
+        .iter()
+        .find(|request| request.name == name)
+        .ok_or_else(|| {
+            let known = requests.iter().map(|request| request.name.as_str());
+            let hint = names::nearest(name, known.clone()).map_or_else(
+                || format!("there are: {}", known.collect::<Vec<_>>().join(", ")),
+                |meant| format!("did you mean `{meant}`?"),
+            );
+            Failure::new(Exit::Usage, format!("no service needs the binary `{name}`"))
+                .hint(hint)
+                .into()
+        })
 }

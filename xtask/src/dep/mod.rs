@@ -1,58 +1,154 @@
-//! stub
-#![allow(missing_docs)]
-use crate::{env::Env, paths::Paths, ui::Ui};
-use std::collections::BTreeMap;
+//! The binaries in `.dep/`: built by cargo or fetched as pinned in `dep.lock`.
+//!
+//! Owns everything between a manifest's `binaries` and an executable file whose digest is known.
+//! Must not start a service. Nothing is done on the way of an `up` whose binaries are in place but
+//! reading records and sources: no process, no thread, no connection.
+
+mod archive;
+mod cargo;
+mod context;
+mod digest;
+mod ensure;
+mod fetch;
+mod freshness;
+mod gomod;
+mod limits;
+pub mod lock;
+mod manifests;
+mod net;
+mod place;
+mod platform;
+mod progress;
+mod record;
+mod report;
+mod resolve;
+mod run;
+mod store;
+mod system;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod update;
+mod upstreams;
+mod wheel;
+
+use std::fmt;
 use std::path::PathBuf;
-#[derive(Debug, Clone)]
+
+use anyhow::Context as _;
+use kit::manifest::{Binary, Source as Declared};
+use serde::Deserialize;
+
+pub use ensure::ensure;
+pub use platform::current as platform;
+pub use record::Source;
+pub use report::{Listing, Row, Verification, Verified, list, verify};
+pub use update::{Update, Updated, update};
+
+/// The binaries that xtask itself needs, declared as a manifest declares its own.
+const TOOLS: &str = include_str!("../../tools.json");
+
+/// A binary that must be in `.dep/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
+    /// Its name in `.dep/`.
     pub name: String,
+    /// How it is had.
     pub kind: Kind,
 }
-#[derive(Debug, Clone)]
+
+/// How a binary is had.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    CargoBuild { path: PathBuf },
-    Fetch { version: String },
+    /// Built from a package of the workspace.
+    CargoBuild {
+        /// Folder of the package, relative to the root: `./cmd/nats`.
+        path: PathBuf,
+    },
+    /// Fetched as pinned in `dep.lock`.
+    Fetch {
+        /// The version that the manifest asks for.
+        version: String,
+    },
 }
-#[derive(Debug, Clone, Default)]
+
+/// What the user allows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
+    /// No network.
     pub offline: bool,
+    /// `Cargo.lock` must be up to date.
     pub locked: bool,
+    /// A program of the same version on PATH will do.
     pub system: bool,
 }
-#[derive(Debug, Clone)]
+
+/// A binary that is in `.dep/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installed {
+    /// `.dep/NAME`, absolute.
     pub path: PathBuf,
+    /// The version of a fetched program.
     pub version: Option<String>,
+    /// SHA-256 of the file.
     pub sha256: String,
+    /// Where it came from: `cargo-build`, `archive`, `wheel`, `go`, `system`.
     pub source: String,
 }
-pub fn tools() -> Vec<Request> {
-    vec![Request {
-        name: "process-compose".into(),
-        kind: Kind::Fetch {
-            version: "1.120.0".into(),
-        },
-    }]
-}
-pub fn ensure(
-    paths: &Paths,
-    _e: &Env,
-    _ui: &Ui,
-    requests: &[Request],
-    _o: &Options,
-) -> anyhow::Result<BTreeMap<String, Installed>> {
-    Ok(requests
-        .iter()
-        .map(|r| {
-            (
-                r.name.clone(),
-                Installed {
-                    path: paths.dep().join(&r.name),
-                    version: None,
-                    sha256: String::new(),
-                    source: String::new(),
-                },
-            )
+
+impl Request {
+    /// What a manifest's entry asks for; `None` for a placeholder. Entries that lack what their
+    /// source needs are refused when the manifest is loaded, and ask for an empty path or version.
+    pub fn of(binary: &Binary) -> Option<Self> {
+        let kind = match binary.source {
+            Declared::Placeholder => return None,
+            Declared::CargoBuild => Kind::CargoBuild {
+                path: binary.path.clone().unwrap_or_default().into(),
+            },
+            Declared::Fetch => Kind::Fetch {
+                version: binary.version.clone().unwrap_or_default(),
+            },
+        };
+        Some(Self {
+            name: binary.name.clone(),
+            kind,
         })
-        .collect())
+    }
+}
+
+/// The binaries that xtask itself needs: `xtask/tools.json`.
+pub fn tools() -> anyhow::Result<Vec<Request>> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Tools {
+        binaries: Vec<Binary>,
+    }
+    let tools: Tools = serde_json::from_str(TOOLS).context("cannot read `xtask/tools.json`")?;
+    Ok(tools.binaries.iter().filter_map(Request::of).collect())
+}
+
+/// The command that pins a program.
+fn update_hint(name: &str) -> String {
+    format!("cargo xtask dep update {name}")
+}
+
+/// The error of work that ended because other work failed; never shown.
+#[derive(Debug)]
+struct Cancelled;
+
+impl fmt::Display for Cancelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cancelled, because another binary failed")
+    }
+}
+
+impl std::error::Error for Cancelled {}
+
+fn cancelled() -> anyhow::Error {
+    Cancelled.into()
+}
+
+fn is_cancelled(error: &anyhow::Error) -> bool {
+    error.is::<Cancelled>()
 }

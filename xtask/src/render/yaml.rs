@@ -126,7 +126,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_string_survives_and_no_dollar_stands(key in "[^\u{0}]{1,20}", value in "\\PC{0,40}|.{0,40}|[\u{0}-\u{ff}]{0,40}") {
+        fn any_string_survives_and_no_dollar_stands(
+            key in "[^\u{0}]{1,20}",
+            value in "\\PC{0,40}|.{0,40}|[\u{0}-\u{ff}]{0,40}",
+        ) {
             let document = json!({"list": [value], key.clone(): value});
             let text = write(&document);
             prop_assert!(!text.contains('$'));

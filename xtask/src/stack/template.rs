@@ -182,9 +182,9 @@ fn simple(name: &str) -> Result<Segment, String> {
         },
         _ => {
             return Err(format!(
-                "has the unknown placeholder `${{{name}}}`; there are `${{dep.NAME}}`, `${{data}}`, \
-                 `${{state}}`, `${{env.VAR}}`, `${{env.VAR:-default}}`, `${{port.NAME}}` and \
-                 `${{port.SERVICE.NAME}}` (write `$${{` for a literal `${{`)"
+                "has the unknown placeholder `${{{name}}}`; there are `${{dep.NAME}}`, \
+                 `${{data}}`, `${{state}}`, `${{env.VAR}}`, `${{env.VAR:-default}}`, \
+                 `${{port.NAME}}` and `${{port.SERVICE.NAME}}` (write `$${{` for a literal `${{`)"
             ));
         }
     };

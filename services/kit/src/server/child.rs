@@ -119,7 +119,9 @@ impl Server {
                 return Ok(self.stopped_code(status.context("cannot wait for the server")?, output));
             }
             () = lifecycle.killed() => "a second stop was asked for".to_owned(),
-            () = tokio::time::sleep(STOP_LIMIT) => format!("no end within {} s", STOP_LIMIT.as_secs()),
+            () = tokio::time::sleep(STOP_LIMIT) => {
+                format!("no end within {} s", STOP_LIMIT.as_secs())
+            }
             () = orphan_limit(lifecycle) => "the parent is gone".to_owned(),
         };
         output.note(&format!("warning: `{}` is killed: {why}", self.name));

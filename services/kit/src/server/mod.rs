@@ -49,8 +49,6 @@ pub struct Launch {
     pub ready_limit: Duration,
     /// How often it is started again within a minute when it ends by itself after it was ready.
     pub respawns_max: usize,
-    /// What the user is told on stderr once the server is ready.
-    pub note: Option<String>,
     /// Where the outcome of the last reload is written.
     pub reload_report: PathBuf,
 }
@@ -59,6 +57,11 @@ pub struct Launch {
 pub trait Upstream {
     /// Where clients find it, with a scheme.
     fn address(&self) -> String;
+
+    /// What else the user is told on stderr once it is ready.
+    fn note(&self) -> Option<String> {
+        None
+    }
 
     /// Looks once whether the server answers and is ours. An error ends the start: the wrong
     /// server answers.
@@ -172,8 +175,8 @@ async fn live(
     }
     if announce {
         output.ready(launch.name, &upstream.address());
-        if let Some(note) = &launch.note {
-            output.note(note);
+        if let Some(note) = upstream.note() {
+            output.note(&note);
         }
     }
     loop {
@@ -200,7 +203,7 @@ async fn until_ready(upstream: &mut impl Upstream, launch: &Launch) -> anyhow::R
     let poll = async {
         while !upstream.is_ready().await? {
             tokio::time::sleep(pause).await;
-            pause = (pause * 3 / 2).min(READY_POLL_MAX);
+            pause = (pause * 6 / 5).min(READY_POLL_MAX);
         }
         Ok(())
     };

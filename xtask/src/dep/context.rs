@@ -1,0 +1,132 @@
+//! What all the work of one call shares.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+
+use super::fetch::{self, Wanted};
+use super::limits::Limits;
+use super::net::Net;
+use super::place::Place;
+use super::record::Record;
+use super::store::{State, Store};
+use super::upstreams::Upstreams;
+use super::{Options, platform};
+use crate::env::Env;
+use crate::paths::Paths;
+use crate::ui::Ui;
+
+/// The variable that names a mirror of `https://github.com`.
+const MIRROR_VAR: &str = "CORE_DEP_MIRROR";
+
+/// Everything that the parts of this module need to know.
+pub(super) struct Context<'a> {
+    pub(super) paths: &'a Paths,
+    pub(super) env: &'a Env,
+    pub(super) ui: &'a Ui,
+    pub(super) options: &'a Options,
+    pub(super) platform: String,
+    pub(super) store: Store,
+    pub(super) place: Place,
+    pub(super) limits: Limits,
+    pub(super) net: Net,
+    /// Set once something failed for good: all other work ends.
+    pub(super) cancel: AtomicBool,
+    upstreams: OnceLock<Upstreams>,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(paths: &'a Paths, env: &'a Env, ui: &'a Ui, options: &'a Options) -> Self {
+        Self::with_limits(paths, env, ui, options, Limits::default())
+    }
+
+    /// The same with other bounds.
+    pub(super) fn with_limits(
+        paths: &'a Paths,
+        env: &'a Env,
+        ui: &'a Ui,
+        options: &'a Options,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            paths,
+            env,
+            ui,
+            options,
+            platform: platform::current(),
+            store: Store::new(paths.dep()),
+            place: Place::current(paths, env),
+            net: Net::new(limits.clone(), env.non_empty(MIRROR_VAR)),
+            limits,
+            cancel: AtomicBool::new(false),
+            upstreams: OnceLock::new(),
+        }
+    }
+
+    /// The table of upstreams, read once.
+    pub(super) fn upstreams(&self) -> anyhow::Result<&Upstreams> {
+        if let Some(table) = self.upstreams.get() {
+            return Ok(table);
+        }
+        let table = Upstreams::embedded()?;
+        Ok(self.upstreams.get_or_init(|| table))
+    }
+
+    /// The same with another table.
+    #[cfg(test)]
+    pub(super) fn with_upstreams(self, table: Upstreams) -> Self {
+        Self {
+            upstreams: OnceLock::from(table),
+            ..self
+        }
+    }
+
+    /// What stands in for `https://github.com`.
+    pub(super) fn mirror(&self) -> Option<&str> {
+        self.env.non_empty(MIRROR_VAR)
+    }
+
+    /// PATH, empty if unset.
+    pub(super) fn path(&self) -> &str {
+        self.env.get("PATH").unwrap_or_default()
+    }
+
+    /// A program on PATH.
+    pub(super) fn find(&self, program: &str) -> Option<PathBuf> {
+        which::which_in(program, Some(self.path()), self.paths.root()).ok()
+    }
+
+    /// A program on PATH, in all its places.
+    pub(super) fn find_all(&self, program: &str) -> Vec<PathBuf> {
+        which::which_in_all(program, Some(self.path()), self.paths.root())
+            .map(Iterator::collect)
+            .unwrap_or_default()
+    }
+
+    /// The record of an installed binary whose file is intact and, when it is a fetched one, is
+    /// what the lock allows. `tell` says so when a file was changed.
+    pub(super) fn installed(
+        &self,
+        name: &str,
+        wanted: Option<Wanted<'_>>,
+        tell: bool,
+    ) -> anyhow::Result<Option<Record>> {
+        match self.store.state(name)? {
+            State::Absent => Ok(None),
+            State::Intact(record) => {
+                let allowed = wanted.is_none_or(|wanted| fetch::allowed(self, wanted, &record));
+                Ok(allowed.then_some(record))
+            }
+            State::Changed { record, found } => {
+                if tell {
+                    let expected = record.sha256;
+                    self.ui.line(format!(
+                        "`.dep/{name}` was changed: sha256 {found}, not {expected}; \
+                         installing it again"
+                    ));
+                }
+                Ok(None)
+            }
+        }
+    }
+}

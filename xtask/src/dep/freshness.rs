@@ -1,0 +1,271 @@
+//! Whether a built binary is still what its sources say, without calling cargo.
+//!
+//! Owns the digest over everything that goes into a wrapper: contents, not times, because a cache
+//! restores files with new ones. On the path of every `up`: files are read once for all wrappers.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context as _, anyhow};
+use sha2::{Digest as _, Sha256};
+
+use super::digest::hex;
+use super::place::Place;
+use super::record::Build;
+use crate::env::{Env, Origin};
+
+/// Files of the workspace that concern every package.
+const WORKSPACE_FILES: [&str; 5] = [
+    ".cargo/config.toml",
+    "Cargo.lock",
+    "Cargo.toml",
+    "rust-toolchain",
+    "rust-toolchain.toml",
+];
+/// Variables that change what cargo builds.
+const VARIABLES: [&str; 5] = [
+    "CARGO_ENCODED_RUSTFLAGS",
+    "RUSTC",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "RUSTC_WRAPPER",
+    "RUSTFLAGS",
+];
+/// Beginnings of further ones.
+const VARIABLE_PREFIXES: [&str; 4] = [
+    "CARGO_BUILD_",
+    "CARGO_PROFILE_",
+    "CARGO_TARGET_",
+    "CARGO_UNSTABLE_",
+];
+/// Exceptions: where files go, and what cargo sets for tests.
+const VARIABLES_LEFT_OUT: [&str; 4] = [
+    "CARGO_BUILD_JOBS",
+    "CARGO_BUILD_TARGET_DIR",
+    "CARGO_TARGET_DIR",
+    "CARGO_TARGET_TMPDIR",
+];
+
+/// Digests builds; remembers the files it read.
+pub(super) struct Freshness<'a> {
+    root: &'a Path,
+    /// Toolchain, profile and flags; `None` when the toolchain is unknown.
+    base: Option<String>,
+    files: RefCell<HashMap<String, Option<[u8; 32]>>>,
+}
+
+impl<'a> Freshness<'a> {
+    pub(super) fn new(root: &'a Path, place: &Place, env: &Env) -> Self {
+        let base = place.toolchain().map(|toolchain| {
+            let triple = place.triple.as_deref().unwrap_or_default();
+            let mut text = format!("{toolchain}\n{}\n{triple}\n", place.profile);
+            let of_process = env
+                .iter()
+                .filter(|(name, _)| counts(name) && env.origin(name) == Some(Origin::Process));
+            for (name, value) in of_process {
+                text.push_str(name);
+                text.push('=');
+                text.push_str(value);
+                text.push('\n');
+            }
+            text
+        });
+        Self {
+            root,
+            base,
+            files: RefCell::default(),
+        }
+    }
+
+    /// Whether a build of the package at `path` is still what its inputs say.
+    pub(super) fn is_fresh(&self, path: &str, build: &Build) -> bool {
+        build.path == path && build.digest.is_some() && build.digest == self.digest(&build.inputs)
+    }
+
+    /// The digest over inputs; `None` when the toolchain is unknown.
+    fn digest(&self, inputs: &[String]) -> Option<String> {
+        let mut hasher = Sha256::new();
+        hasher.update(self.base.as_ref()?);
+        let mut files = self.files.borrow_mut();
+        for input in inputs {
+            if !files.contains_key(input) {
+                let content = fs::read(self.root.join(input)).ok();
+                let digest = content.map(|bytes| Sha256::digest(&bytes).into());
+                files.insert(input.clone(), digest);
+            }
+            hasher.update(input);
+            match files.get(input) {
+                Some(Some(digest)) => {
+                    hasher.update([1]);
+                    hasher.update(digest);
+                }
+                _ => hasher.update([0]),
+            }
+        }
+        Some(hex(&hasher.finalize()))
+    }
+
+    /// What a binary was built from, after cargo built it; cargo was started at `started`.
+    pub(super) fn describe(
+        &self,
+        path: &str,
+        place: &Place,
+        binary: &str,
+        started: SystemTime,
+    ) -> anyhow::Result<Build> {
+        let file = place.binaries.join(format!("{binary}.d"));
+        let text = fs::read_to_string(&file)
+            .with_context(|| format!("cannot read `{}`", file.display()))?;
+        let sources = parse_dep_info(&text)
+            .ok_or_else(|| anyhow!("cannot understand `{}`", file.display()))?;
+        let inputs = self.inputs(path, &place.target, &sources);
+        // A file that changed during the build may or may not have gone in.
+        let changed = inputs.iter().any(|input| {
+            let modified = fs::metadata(self.root.join(input)).and_then(|meta| meta.modified());
+            modified.is_ok_and(|modified| modified >= started)
+        });
+        let digest = if changed { None } else { self.digest(&inputs) };
+        Ok(Build {
+            path: path.to_owned(),
+            inputs,
+            digest,
+        })
+    }
+
+    /// The files of the workspace that count, relative to the root, sorted. Those that are absent
+    /// count too: their coming is a change.
+    fn inputs(&self, path: &str, target: &Path, sources: &[PathBuf]) -> Vec<String> {
+        let mut inputs: BTreeSet<String> = WORKSPACE_FILES.map(str::to_owned).into();
+        let mut packages = BTreeSet::from([PathBuf::from(path)]);
+        for source in sources {
+            // Files that a build script generated follow from the others.
+            if source.starts_with(target) {
+                continue;
+            }
+            let source = self.root.join(source);
+            let Ok(relative) = source.strip_prefix(self.root) else {
+                continue;
+            };
+            if let Some(text) = relative.to_str() {
+                inputs.insert(text.to_owned());
+            }
+            let package = relative
+                .ancestors()
+                .skip(1)
+                .find(|dir| self.root.join(dir).join("Cargo.toml").is_file());
+            packages.extend(package.map(Path::to_path_buf));
+        }
+        for package in &packages {
+            let files = ["Cargo.toml", "build.rs"].map(|name| package.join(name));
+            inputs.extend(
+                files
+                    .iter()
+                    .filter_map(|file| Some(file.to_str()?.to_owned())),
+            );
+        }
+        inputs.into_iter().collect()
+    }
+}
+
+/// Whether a variable changes what cargo builds.
+fn counts(name: &str) -> bool {
+    if VARIABLES_LEFT_OUT.contains(&name) {
+        return false;
+    }
+    VARIABLES.contains(&name)
+        || VARIABLE_PREFIXES
+            .iter()
+            .any(|start| name.starts_with(start))
+}
+
+/// The files behind the colon of a dep-info file, in the form that make reads: a space in a path
+/// is written `\ `. Form: <https://doc.rust-lang.org/cargo/reference/build-cache.html>.
+fn parse_dep_info(text: &str) -> Option<Vec<PathBuf>> {
+    let (_, files) = text.lines().next()?.split_once(": ")?;
+    let mut paths = Vec::new();
+    let mut path = String::new();
+    let mut chars = files.chars().peekable();
+    while let Some(char) = chars.next() {
+        match char {
+            '\\' if chars.peek() == Some(&' ') => path.extend(chars.next()),
+            ' ' => paths.push(std::mem::take(&mut path)),
+            other => path.push(other),
+        }
+    }
+    paths.push(path);
+    paths.retain(|path| !path.is_empty());
+    Some(paths.into_iter().map(PathBuf::from).collect())
+}
+
+/// Name of the package and of its binary, as a `Cargo.toml` has them.
+pub(super) fn package_names(root: &Path, path: &str) -> anyhow::Result<(String, String)> {
+    #[derive(serde::Deserialize)]
+    struct Manifest {
+        package: Named,
+        #[serde(default)]
+        bin: Vec<Named>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let file = root.join(path).join("Cargo.toml");
+    let read = |file: &Path| -> anyhow::Result<Manifest> {
+        let text = fs::read_to_string(file).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => anyhow!("there is no such file"),
+            _ => error.into(),
+        })?;
+        Ok(toml::from_str(&text)?)
+    };
+    let manifest = read(&file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    let package = manifest.package.name;
+    let binary = match manifest.bin.as_slice() {
+        [only] => only.name.clone(),
+        _ => package.clone(),
+    };
+    Ok((package, binary))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dep_info_with_spaces() {
+        let text = "/t/a\\ b/x: /w/a\\ b/main.rs /w/c\\d.rs rel.rs\n\n/other: /no\n";
+        let expected = ["/w/a b/main.rs", "/w/c\\d.rs", "rel.rs"].map(PathBuf::from);
+        assert_eq!(parse_dep_info(text).unwrap(), expected);
+        assert_eq!(parse_dep_info(""), None);
+    }
+
+    #[test]
+    fn flags_count_and_places_do_not() {
+        for (name, expected) in [
+            ("RUSTFLAGS", true),
+            ("CARGO_BUILD_RUSTFLAGS", true),
+            ("CARGO_PROFILE_DEV_OPT_LEVEL", true),
+            ("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER", true),
+            ("CARGO_TARGET_DIR", false),
+            ("CARGO_TARGET_TMPDIR", false),
+            ("CARGO_MANIFEST_DIR", false),
+            ("PATH", false),
+        ] {
+            assert_eq!(counts(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_of_package_and_binary() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |text: &str| fs::write(dir.path().join("Cargo.toml"), text).unwrap();
+        let names = || package_names(dir.path(), "").unwrap();
+        write("[package]\nname = 'a'\n");
+        assert_eq!(names(), ("a".into(), "a".into()));
+        write("[package]\nname = 'a'\n[[bin]]\nname = 'b'\npath = 'b.rs'\n");
+        assert_eq!(names(), ("a".into(), "b".into()));
+        assert!(package_names(dir.path(), "absent").is_err());
+    }
+}

@@ -1,0 +1,104 @@
+//! How one binary's progress is shown: a bar on a terminal, plain lines elsewhere.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::ui::Ui;
+
+/// How often a spinner turns.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The progress of one piece of work. Its bar goes when it is dropped.
+pub(super) struct Task<'a> {
+    ui: &'a Ui,
+    label: String,
+    bar: ProgressBar,
+    started: Instant,
+}
+
+impl<'a> Task<'a> {
+    /// Begins `label`, for example `caddy-server 2.11.7`. Nothing is shown yet.
+    pub(super) fn new(ui: &'a Ui, label: impl Into<String>) -> Self {
+        Self {
+            ui,
+            label: label.into(),
+            bar: ProgressBar::hidden(),
+            started: Instant::now(),
+        }
+    }
+
+    /// What is being worked on.
+    pub(super) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Says what is done now: `fetching`, `wheel`.
+    pub(super) fn stage(&mut self, doing: &str, source: &str) {
+        let text = format!("{doing} {} ({source})", self.label);
+        if !self.ui.interactive() {
+            self.ui.line(text);
+            return;
+        }
+        self.bar.finish_and_clear();
+        self.bar = self.ui.bars().add(ProgressBar::new_spinner());
+        self.bar
+            .set_style(style("{spinner} {prefix} {wide_msg:.dim}"));
+        self.bar.set_prefix(text);
+        self.bar.enable_steady_tick(TICK);
+    }
+
+    /// The newest line of a tool's output.
+    pub(super) fn detail(&self, text: &str) {
+        self.bar.set_message(text.trim().to_owned());
+    }
+
+    /// Bytes downloaded so far, and how many there will be, if known.
+    pub(super) fn bytes(&self, done: u64, total: Option<u64>) {
+        if let Some(total) = total.filter(|total| self.bar.length() != Some(*total)) {
+            self.bar.set_length(total);
+            let template = "{spinner} {prefix} {bar:24} {bytes}/{total_bytes} {bytes_per_sec}";
+            self.bar.set_style(style(template));
+        }
+        self.bar.set_position(done);
+    }
+
+    /// A line that stays.
+    pub(super) fn note(&self, text: impl AsRef<str>) {
+        self.ui.line(text);
+    }
+
+    /// The work is done.
+    pub(super) fn done(&self, source: &str) {
+        self.bar.finish_and_clear();
+        let seconds = self.started.elapsed().as_secs_f64();
+        let label = &self.label;
+        self.ui
+            .line(format!("installed {label} ({source}) in {seconds:.1} s"));
+    }
+}
+
+impl Drop for Task<'_> {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_are_valid() {
+        for template in [
+            "{spinner} {prefix} {wide_msg:.dim}",
+            "{spinner} {prefix} {bar:24} {bytes}/{total_bytes} {bytes_per_sec}",
+        ] {
+            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What the commands `dep list` and `dep verify` tell.
+
+use serde::Serialize;
+
+use super::context::Context;
+use super::digest;
+use super::fetch::{self, Wanted};
+use super::lock::Lock;
+use super::record::Stamp;
+use super::{Kind, Options, Request};
+use crate::env::Env;
+use crate::paths::Paths;
+use crate::ui::Ui;
+use kit::{Exit, Failure};
+
+/// Format of the documents.
+const SCHEMA_VERSION: u32 = 1;
+
+/// All binaries of a checkout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Listing {
+    /// Format of this document.
+    pub schema_version: u32,
+    /// The platform we run on.
+    pub platform: String,
+    /// One row a binary, by name.
+    pub binaries: Vec<Row>,
+}
+
+/// One binary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// Its name in `.dep/`.
+    pub name: String,
+    /// `cargo-build` or `fetch`.
+    pub kind: &'static str,
+    /// The version that is asked for, of a fetched one.
+    pub version: Option<String>,
+    /// Platforms that `dep.lock` pins at this version.
+    pub platforms: Vec<String>,
+    /// Whether an intact file of the right version is in place. A wrapper may still be older than
+    /// its sources.
+    pub installed: bool,
+    /// Where the installed file came from.
+    pub source: Option<String>,
+    /// Its size in bytes.
+    pub size_bytes: Option<u64>,
+    /// Its SHA-256.
+    pub sha256: Option<String>,
+}
+
+/// The state of every binary. Reads only.
+pub fn list(paths: &Paths, env: &Env, ui: &Ui, requests: &[Request]) -> anyhow::Result<Listing> {
+    // A program of the system is in place when it is.
+    let options = Options {
+        system: true,
+        ..Options::default()
+    };
+    list_in(&Context::new(paths, env, ui, &options), requests)
+}
+
+pub(super) fn list_in(context: &Context<'_>, requests: &[Request]) -> anyhow::Result<Listing> {
+    let lock = Lock::load(&context.paths.dep_lock())?;
+    let mut binaries = requests
+        .iter()
+        .map(|request| row(context, &lock, request))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    binaries.sort_by(|a, b| a.name.cmp(&b.name));
+    binaries.dedup_by(|a, b| a.name == b.name);
+    Ok(Listing {
+        schema_version: SCHEMA_VERSION,
+        platform: context.platform.clone(),
+        binaries,
+    })
+}
+
+fn row(context: &Context<'_>, lock: &Lock, request: &Request) -> anyhow::Result<Row> {
+    let name = &request.name;
+    let (kind, version) = match &request.kind {
+        Kind::CargoBuild { .. } => ("cargo-build", None),
+        Kind::Fetch { version } => ("fetch", Some(version.as_str())),
+    };
+    let wanted = version.and_then(|version| wanted(lock, name, version));
+    let unpinned = version.is_some() && wanted.is_none();
+    let installed = if unpinned {
+        None
+    } else {
+        context.installed(name, wanted, false)?
+    };
+    let platforms = wanted.map(|wanted| wanted.program.platforms.keys().cloned().collect());
+    Ok(Row {
+        name: name.clone(),
+        kind,
+        version: version.map(str::to_owned),
+        platforms: platforms.unwrap_or_default(),
+        installed: installed.is_some(),
+        source: installed.as_ref().map(|r| r.source.as_str().to_owned()),
+        size_bytes: installed.as_ref().map(|r| r.stamp.size_bytes()),
+        sha256: installed.map(|r| r.sha256),
+    })
+}
+
+fn wanted<'a>(lock: &'a Lock, name: &'a str, version: &'a str) -> Option<Wanted<'a>> {
+    let program = lock.programs.get(name).filter(|p| p.version == version)?;
+    Some(Wanted {
+        name,
+        version,
+        program,
+    })
+}
+
+/// The full check of everything that is installed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verification {
+    /// Format of this document.
+    pub schema_version: u32,
+    /// One entry a binary, by name.
+    pub binaries: Vec<Verified>,
+}
+
+/// The check of one binary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// Its name in `.dep/`.
+    pub name: String,
+    /// Whether it is in place at all.
+    pub installed: bool,
+    /// What differs.
+    pub problem: Option<String>,
+}
+
+impl Verification {
+    /// The error that names everything that differs, if anything does.
+    pub fn failure(&self) -> Option<anyhow::Error> {
+        let problems: Vec<String> = self
+            .binaries
+            .iter()
+            .filter_map(|b| Some(format!("`.dep/{}` {}", b.name, b.problem.as_ref()?)))
+            .collect();
+        if problems.is_empty() {
+            return None;
+        }
+        let message = format!("not what was installed:\n  {}", problems.join("\n  "));
+        let failure = Failure::new(Exit::Binary, message).hint("cargo xtask dep fetch");
+        Some(failure.into())
+    }
+}
+
+/// Digests every installed binary in full and compares it with its record and with `dep.lock`.
+pub fn verify(
+    paths: &Paths,
+    env: &Env,
+    ui: &Ui,
+    requests: &[Request],
+) -> anyhow::Result<Verification> {
+    let options = Options {
+        system: true,
+        ..Options::default()
+    };
+    verify_in(&Context::new(paths, env, ui, &options), requests)
+}
+
+pub(super) fn verify_in(
+    context: &Context<'_>,
+    requests: &[Request],
+) -> anyhow::Result<Verification> {
+    let lock = Lock::load(&context.paths.dep_lock())?;
+    let mut binaries = requests
+        .iter()
+        .map(|request| check(context, &lock, request))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    binaries.sort_by(|a, b| a.name.cmp(&b.name));
+    binaries.dedup_by(|a, b| a.name == b.name);
+    Ok(Verification {
+        schema_version: SCHEMA_VERSION,
+        binaries,
+    })
+}
+
+fn check(context: &Context<'_>, lock: &Lock, request: &Request) -> anyhow::Result<Verified> {
+    let name = &request.name;
+    let path = context.store.binary(name);
+    let installed = Stamp::of(&path).is_ok();
+    let problem = match (installed, context.store.record(name)) {
+        (false, _) => None,
+        (true, None) => Some("has no record".to_owned()),
+        (true, Some(record)) => {
+            let found = digest::of_file(&path)?;
+            let version = match &request.kind {
+                Kind::Fetch { version } => Some(version.as_str()),
+                Kind::CargoBuild { .. } => None,
+            };
+            let allowed = version.is_none_or(|version| {
+                wanted(lock, name, version)
+                    .is_some_and(|wanted| fetch::allowed(context, wanted, &record))
+            });
+            if found != record.sha256 {
+                let expected = record.sha256;
+                Some(format!("has sha256 {found}, not {expected}"))
+            } else if !allowed {
+                Some("is not what `dep.lock` pins".to_owned())
+            } else {
+                None
+            }
+        }
+    };
+    Ok(Verified {
+        name: name.clone(),
+        installed,
+        problem,
+    })
+}

@@ -1,0 +1,239 @@
+//! Running a tool (cargo, pip, go) to its end, under a deadline.
+//!
+//! Owns what is kept of its output and the text of a failure. The tool stays in our process group,
+//! so that Ctrl-C reaches both. Must not print.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::io::{self, BufRead as _, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+/// Lines of output that are kept for the text of a failure.
+const TAIL_LINES: usize = 30;
+/// How often the end of the tool, its deadline and a cancellation are looked at.
+const POLL: Duration = Duration::from_millis(10);
+/// How long a program file may be busy.
+const BUSY_WAIT: Duration = Duration::from_secs(2);
+/// How long the last output may take once the tool ended: something it started may hold the pipe.
+const LAST_OUTPUT_WAIT: Duration = Duration::from_millis(500);
+
+/// How a tool ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// By itself.
+    Status(ExitStatus),
+    /// It was killed at its deadline.
+    Deadline(Duration),
+}
+
+/// A tool that ended, and the last lines it wrote.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) end: End,
+    pub(super) tail: Vec<String>,
+    command: String,
+}
+
+impl Finished {
+    /// Whether it ended with 0.
+    pub(super) fn success(&self) -> bool {
+        matches!(&self.end, End::Status(status) if status.success())
+    }
+
+    /// Its command line, directory and end, on one line.
+    pub(super) fn summary(&self) -> String {
+        let end = match &self.end {
+            End::Status(status) => status.to_string(),
+            End::Deadline(after) => format!("killed after {} s", after.as_secs()),
+        };
+        format!("{} ended with {end}", self.command)
+    }
+
+    /// [`Finished::summary`] and the last lines of output, indented.
+    pub(super) fn report(&self) -> String {
+        let mut text = self.summary();
+        for line in &self.tail {
+            text.push_str("\n    ");
+            text.push_str(line);
+        }
+        text
+    }
+}
+
+/// Runs a command to its end. `on_line` sees each line of output as it comes.
+pub(super) fn run(
+    command: &mut Command,
+    deadline: Duration,
+    cancel: &AtomicBool,
+    on_line: &dyn Fn(&str),
+) -> anyhow::Result<Finished> {
+    let text = describe(command);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = spawn(command).with_context(|| format!("cannot run {text}"))?;
+    let lines = read_lines(&mut child);
+    let started = Instant::now();
+    let mut tail = VecDeque::new();
+    let end = loop {
+        receive(&lines, POLL, &mut tail, on_line);
+        if let Some(status) = child.try_wait()? {
+            break End::Status(status);
+        }
+        let late = started.elapsed() >= deadline;
+        if late || cancel.load(Ordering::Relaxed) {
+            child.kill()?;
+            child.wait()?;
+            if late {
+                break End::Deadline(deadline);
+            }
+            return Err(super::cancelled());
+        }
+    };
+    let last = Instant::now() + LAST_OUTPUT_WAIT;
+    while Instant::now() < last && receive(&lines, POLL, &mut tail, on_line) {}
+    Ok(Finished {
+        end,
+        tail: tail.into(),
+        command: text,
+    })
+}
+
+/// Starts a command. A file that was written a moment ago counts as busy while a child that another
+/// thread is just starting still holds the descriptor: it is tried again.
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    let deadline = Instant::now() + BUSY_WAIT;
+    loop {
+        match command.spawn() {
+            Err(error)
+                if error.kind() == io::ErrorKind::ExecutableFileBusy
+                    && Instant::now() < deadline =>
+            {
+                thread::sleep(POLL);
+            }
+            spawned => return spawned,
+        }
+    }
+}
+
+/// Takes what came until now, waiting `wait` for a first line. False when no more can come.
+fn receive(
+    lines: &Receiver<String>,
+    wait: Duration,
+    tail: &mut VecDeque<String>,
+    on_line: &dyn Fn(&str),
+) -> bool {
+    let mut next = lines.recv_timeout(wait);
+    while let Ok(line) = next {
+        on_line(&line);
+        if tail.len() == TAIL_LINES {
+            tail.pop_front();
+        }
+        tail.push_back(line);
+        next = lines.recv_timeout(Duration::ZERO);
+    }
+    next != Err(RecvTimeoutError::Disconnected)
+}
+
+fn read_lines(child: &mut Child) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    if let Some(out) = child.stdout.take() {
+        forward(out, sender.clone());
+    }
+    if let Some(err) = child.stderr.take() {
+        forward(err, sender);
+    }
+    receiver
+}
+
+/// The thread ends with the pipe; nobody waits for it.
+fn forward(pipe: impl Read + Send + 'static, sender: Sender<String>) {
+    thread::spawn(move || {
+        let mut reader = BufReader::new(pipe);
+        let mut bytes = Vec::new();
+        while matches!(reader.read_until(b'\n', &mut bytes), Ok(count) if count > 0) {
+            let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+            if sender.send(line).is_err() {
+                return;
+            }
+            bytes.clear();
+        }
+    });
+}
+
+/// The command line and directory of a command, for people.
+fn describe(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<_> = words.map(OsStr::to_string_lossy).collect();
+    let line = shell_words::join(words);
+    match command.get_current_dir() {
+        Some(dir) => format!("`{line}` in `{}`", dir.display()),
+        None => format!("`{line}`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    fn sh(script: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    static NEVER: AtomicBool = AtomicBool::new(false);
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn output_is_seen_and_the_failure_tells_it() {
+        let seen = RefCell::new(Vec::new());
+        let see = |line: &str| seen.borrow_mut().push(line.to_owned());
+        let script = "echo out; echo err >&2; exit 3";
+        let finished = run(&mut sh(script), LONG, &NEVER, &see).unwrap();
+        assert!(!finished.success());
+        seen.borrow_mut().sort();
+        assert_eq!(*seen.borrow(), ["err", "out"]);
+        let report = finished.report();
+        assert!(report.contains("exit status: 3"), "{report}");
+        assert!(report.contains("\n    err"), "{report}");
+    }
+
+    #[test]
+    fn only_the_last_lines_are_kept() {
+        let finished = run(&mut sh("seq 100"), LONG, &NEVER, &|_| {}).unwrap();
+        assert!(finished.success());
+        assert_eq!(finished.tail.len(), TAIL_LINES);
+        assert_eq!(finished.tail.last().map(String::as_str), Some("100"));
+    }
+
+    #[test]
+    fn a_tool_that_hangs_is_killed() {
+        let deadline = Duration::from_millis(50);
+        let finished = run(&mut sh("exec sleep 60"), deadline, &NEVER, &|_| {}).unwrap();
+        assert!(matches!(finished.end, End::Deadline(_)));
+    }
+
+    #[test]
+    fn a_background_process_that_keeps_the_pipe_does_not_hold_us() {
+        let started = Instant::now();
+        let finished = run(&mut sh("sleep 20 & echo done"), LONG, &NEVER, &|_| {}).unwrap();
+        assert!(finished.success());
+        assert!(started.elapsed() < LONG / 2);
+    }
+
+    #[test]
+    fn cancelling_ends_it() {
+        let cancel = AtomicBool::new(true);
+        let error = run(&mut sh("exec sleep 60"), LONG, &cancel, &|_| {}).unwrap_err();
+        assert!(super::super::is_cancelled(&error));
+    }
+}

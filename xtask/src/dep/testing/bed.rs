@@ -1,0 +1,188 @@
+//! A checkout of its own for a test: `dep.lock`, tools on PATH, bounds that are soon reached.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::dep::context::Context;
+use crate::dep::ensure::ensure_in;
+use crate::dep::limits::Limits;
+use crate::dep::lock::{Artefact, Artefacts, Lock, Program};
+use crate::dep::update::{Update, update_in};
+use crate::dep::upstreams::Upstreams;
+use crate::dep::{Installed, Kind, Options, Request};
+use crate::env::Env;
+use crate::paths::Paths;
+use crate::ui::Ui;
+
+/// The platform that tests run as.
+pub(crate) const PLATFORM: &str = "linux-amd64";
+
+/// One upstream that has everything.
+const TABLE: &str = r#"{
+  "platforms": {
+    "linux-amd64": {"os": "linux", "arch": "amd64", "wheel_tags": ["tag_a"]},
+    "darwin-arm64": {"os": "darwin", "arch": "arm64", "wheel_tags": ["tag_b", "tag_c"]}
+  },
+  "programs": {
+    "tool": {
+      "release": {
+        "base": "https://github.com/o/tool/releases/download/v{version}",
+        "archive": "tool-{os}-{arch}.tar.gz",
+        "file": "tool",
+        "checksums": "sums-{version}.txt",
+        "os_names": {"darwin": "mac"}
+      },
+      "wheel": {"package": "tool-bin", "file": "tool_bin-{version}.data/scripts/tool"},
+      "go": {"module": "example.com/tool", "package": "example.com/tool/cmd", "ldflags": "-s"},
+      "system": {"program": "tool", "args": ["--version"]}
+    }
+  }
+}"#;
+
+/// A checkout in a temporary directory.
+pub(crate) struct Bed {
+    dir: TempDir,
+    pub(crate) paths: Paths,
+    pub(crate) limits: Limits,
+    pub(crate) options: Options,
+    vars: BTreeMap<String, String>,
+    ui: Ui,
+}
+
+impl Bed {
+    /// An empty checkout, with nothing on PATH.
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path().join("root"));
+        fs::create_dir(paths.root()).unwrap();
+        fs::create_dir(dir.path().join("bin")).unwrap();
+        let path = dir.path().join("bin").to_str().unwrap().to_owned();
+        let limits = Limits {
+            connect: Duration::from_secs(5),
+            stall: Duration::from_millis(300),
+            download_total: Duration::from_secs(10),
+            download_bytes: 1 << 20,
+            unpacked_bytes: 1 << 20,
+            lock_wait: Duration::from_secs(20),
+            tool: Duration::from_mins(2),
+            version: Duration::from_secs(10),
+        };
+        Self {
+            dir,
+            paths,
+            limits,
+            options: Options::default(),
+            vars: BTreeMap::from([("PATH".to_owned(), path)]),
+            ui: Ui::new(),
+        }
+    }
+
+    /// Sets a variable.
+    pub(crate) fn var(&mut self, name: &str, value: &str) {
+        self.vars.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Unsets a variable.
+    pub(crate) fn unset(&mut self, name: &str) {
+        self.vars.remove(name);
+    }
+
+    /// Takes GitHub's place.
+    pub(crate) fn mirror(&mut self, url: &str) {
+        self.var("CORE_DEP_MIRROR", url);
+    }
+
+    /// Puts a shell script on PATH.
+    pub(crate) fn tool(&self, name: &str, script: &str) -> PathBuf {
+        let path = self.dir.path().join("bin").join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    /// Writes a file below the root.
+    pub(crate) fn write(&self, path: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.paths.root().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// Pins programs at version 1.0.0 for [`PLATFORM`].
+    pub(crate) fn pin<const N: usize>(&self, programs: [(&str, Artefacts); N]) {
+        let mut lock = Lock::empty();
+        for (name, artefacts) in programs {
+            let program = Program {
+                version: "1.0.0".into(),
+                platforms: BTreeMap::from([(PLATFORM.to_owned(), artefacts)]),
+            };
+            lock.programs.insert(name.to_owned(), program);
+        }
+        lock.store(&self.paths.dep_lock()).unwrap();
+    }
+
+    /// Hands a context to `work`.
+    pub(crate) fn with_context<T>(&self, work: impl FnOnce(&Context<'_>) -> T) -> T {
+        let vars = self.vars.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+        let env = Env::from_pairs(vars);
+        let limits = self.limits.clone();
+        let context = Context::with_limits(&self.paths, &env, &self.ui, &self.options, limits);
+        let mut context = context.with_upstreams(serde_json::from_str::<Upstreams>(TABLE).unwrap());
+        PLATFORM.clone_into(&mut context.platform);
+        context.place.move_to(self.paths.root().join("target"));
+        work(&context)
+    }
+
+    /// Asks for programs at version 1.0.0.
+    pub(crate) fn fetch(&self, names: &[&str]) -> anyhow::Result<BTreeMap<String, Installed>> {
+        let request = |&name: &&str| Request {
+            name: name.to_owned(),
+            kind: Kind::Fetch {
+                version: "1.0.0".into(),
+            },
+        };
+        let requests: Vec<Request> = names.iter().map(request).collect();
+        self.ensure(&requests)
+    }
+
+    /// Asks for binaries.
+    pub(crate) fn ensure(
+        &self,
+        requests: &[Request],
+    ) -> anyhow::Result<BTreeMap<String, Installed>> {
+        self.with_context(|context| ensure_in(context, requests))
+    }
+
+    /// Pins programs anew.
+    pub(crate) fn update(&self, targets: &[&str]) -> anyhow::Result<Update> {
+        let targets: Vec<String> = targets.iter().map(|&target| target.into()).collect();
+        self.with_context(|context| update_in(context, &[], &targets))
+    }
+
+    /// The content of `.dep/NAME`.
+    pub(crate) fn installed(&self, name: &str) -> Option<String> {
+        fs::read_to_string(self.paths.dep().join(name)).ok()
+    }
+}
+
+/// A pin of the binary `tool`, or of `NAME` in `PACKAGE==VERSION`.
+pub(crate) fn artefact(location: &str, download: Option<&[u8]>, binary: Option<&str>) -> Artefact {
+    let wheel = !location.contains('/');
+    let file = if wheel {
+        "tool_bin-1.0.0.data/scripts/tool"
+    } else {
+        "tool"
+    };
+    let sha256 = |bytes: &[u8]| crate::dep::digest::of_bytes(bytes);
+    Artefact {
+        location: location.to_owned(),
+        file: file.to_owned(),
+        download: download.map(sha256),
+        binary: binary.map(|text| sha256(text.as_bytes())),
+    }
+}

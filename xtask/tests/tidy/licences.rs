@@ -1,0 +1,152 @@
+//! Licences of everything that is compiled in.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::{Findings, root};
+
+/// Licences that a user of `MIT OR Apache-2.0` code expects no surprise from.
+const ALLOWED: [&str; 9] = [
+    "0BSD",
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "MIT",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
+];
+
+#[test]
+fn every_dependency_has_an_allowed_licence() {
+    let mut findings = Findings::default();
+    let packages = packages();
+    assert!(packages.len() > 50, "only {} packages", packages.len());
+    for package in packages {
+        let name = format!("{} {}", text(&package, "name"), text(&package, "version"));
+        let licence = text(&package, "license");
+        match allowed(&licence) {
+            Ok(true) => {}
+            Ok(false) => findings.add(name, format!("`{licence}` is not allowed")),
+            Err(problem) => findings.add(name, format!("`{licence}`: {problem}")),
+        }
+    }
+    findings.finish();
+}
+
+/// The packages of this machine's dependency tree: cargo has those here, so no network is needed.
+fn packages() -> Vec<Value> {
+    let platform = run("rustc", &["--version", "--verbose"]);
+    let platform = platform
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .expect("rustc names its host");
+    let cargo = std::env::var("CARGO").expect("cargo runs the tests");
+    let metadata = run(
+        &cargo,
+        &[
+            "metadata",
+            "--offline",
+            "--format-version=1",
+            "--filter-platform",
+            platform,
+        ],
+    );
+    let metadata: Value = serde_json::from_str(&metadata).expect("the metadata is JSON");
+    metadata["packages"]
+        .as_array()
+        .expect("the metadata lists packages")
+        .clone()
+}
+
+fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run `{program}`: {error}"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "`{program} {}`: {errors}",
+        arguments.join(" ")
+    );
+    String::from_utf8(output.stdout).expect("the output is UTF-8")
+}
+
+fn text(package: &Value, key: &str) -> String {
+    package[key].as_str().unwrap_or_default().to_owned()
+}
+
+/// Whether an SPDX expression leaves a choice of allowed licences only. `/` is an old `OR`.
+fn allowed(expression: &str) -> Result<bool, String> {
+    let spaced = expression
+        .replace('/', " OR ")
+        .replace('(', " ( ")
+        .replace(')', " ) ");
+    let mut words: Vec<&str> = spaced.split_whitespace().rev().collect();
+    let result = any_of(&mut words)?;
+    match words.pop() {
+        None => Ok(result),
+        Some(word) => Err(format!("cannot read it from `{word}` on")),
+    }
+}
+
+/// `A OR B ...`; the next word is the last one.
+fn any_of(words: &mut Vec<&str>) -> Result<bool, String> {
+    let mut result = all_of(words)?;
+    while words.last() == Some(&"OR") {
+        words.pop();
+        result |= all_of(words)?;
+    }
+    Ok(result)
+}
+
+/// `A AND B ...`
+fn all_of(words: &mut Vec<&str>) -> Result<bool, String> {
+    let mut result = one(words)?;
+    while words.last() == Some(&"AND") {
+        words.pop();
+        result &= one(words)?;
+    }
+    Ok(result)
+}
+
+/// A licence, perhaps with an exception, which only ever permits more; or something in brackets.
+fn one(words: &mut Vec<&str>) -> Result<bool, String> {
+    let word = words.pop().ok_or("it ends too soon")?;
+    if word == "(" {
+        let result = any_of(words)?;
+        return match words.pop() {
+            Some(")") => Ok(result),
+            _ => Err("a bracket is not closed".to_owned()),
+        };
+    }
+    if words.last() == Some(&"WITH") {
+        words.pop();
+        words.pop();
+    }
+    Ok(ALLOWED.contains(&word))
+}
+
+#[test]
+fn expressions() {
+    for (expression, expected) in [
+        ("MIT", Ok(true)),
+        ("GPL-3.0-only", Ok(false)),
+        ("MIT OR GPL-3.0-only", Ok(true)),
+        ("MIT AND GPL-3.0-only", Ok(false)),
+        ("MIT/Apache-2.0", Ok(true)),
+        ("(MIT OR Apache-2.0) AND Unicode-3.0", Ok(true)),
+        ("(MIT OR Apache-2.0) AND MPL-2.0", Ok(false)),
+        ("MPL-2.0 OR MIT AND ISC", Ok(true)),
+        ("Apache-2.0 WITH LLVM-exception OR MPL-2.0", Ok(true)),
+    ] {
+        assert_eq!(allowed(expression), expected, "{expression}");
+    }
+    for broken in ["", "(MIT", "MIT MIT", "MIT OR"] {
+        assert!(allowed(broken).is_err(), "{broken}");
+    }
+}

@@ -1,0 +1,109 @@
+//! Tidiness of the whole repository: sources, documents, generated files, licences.
+//!
+//! Owns checks that no compiler makes. Each test reports everything it found at once, as
+//! `path:line: what`. Must not need a network or a running stack.
+
+mod documents;
+mod generated;
+mod licences;
+mod sources;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Directories that hold nothing of the repository.
+const SKIPPED_DIRECTORIES: [&str; 5] = [".git", "target", ".dep", ".core-stack", ".data"];
+
+/// Files that others write, in a form of their own.
+const FOREIGN_FILES: [&str; 3] = ["Cargo.lock", "LICENSE-APACHE", ".env"];
+
+/// A text file of the repository.
+pub(crate) struct TextFile {
+    /// From the root, with `/`.
+    pub(crate) path: String,
+    pub(crate) text: String,
+}
+
+impl TextFile {
+    /// Lines with their numbers, from 1.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.text
+            .lines()
+            .enumerate()
+            .map(|(index, line)| (index + 1, line))
+    }
+
+    pub(crate) fn has_extension(&self, extension: &str) -> bool {
+        Path::new(&self.path)
+            .extension()
+            .is_some_and(|own| own == extension)
+    }
+}
+
+/// What was found, told all at once.
+#[derive(Default)]
+pub(crate) struct Findings(Vec<String>);
+
+impl Findings {
+    pub(crate) fn add(&mut self, at: impl std::fmt::Display, what: impl std::fmt::Display) {
+        self.0.push(format!("{at}: {what}"));
+    }
+
+    /// Fails the test unless there is nothing to tell.
+    pub(crate) fn finish(self) {
+        assert!(
+            self.0.is_empty(),
+            "{} findings:\n{}",
+            self.0.len(),
+            self.0.join("\n")
+        );
+    }
+}
+
+/// The root of the repository.
+pub(crate) fn root() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().expect("xtask lies below the root").into()
+}
+
+/// A file of the repository that must be there.
+pub(crate) fn read(path: &str) -> TextFile {
+    let text = fs::read_to_string(root().join(path));
+    TextFile {
+        path: path.to_owned(),
+        text: text.unwrap_or_else(|error| panic!("cannot read `{path}`: {error}")),
+    }
+}
+
+/// Every text file of the repository but those that others write.
+pub(crate) fn text_files() -> Vec<TextFile> {
+    let mut files = Vec::new();
+    collect(&root(), "", &mut files);
+    assert!(
+        files.len() > 50,
+        "only {} files: is this the root?",
+        files.len()
+    );
+    files
+}
+
+fn collect(directory: &Path, prefix: &str, files: &mut Vec<TextFile>) {
+    let mut entries: Vec<_> = fs::read_dir(directory)
+        .and_then(Iterator::collect)
+        .unwrap_or_else(|error| panic!("cannot list `{}`: {error}", directory.display()));
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let path = format!("{prefix}{name}");
+        let kind = entry.file_type().expect("entries have a type");
+        if kind.is_dir() && !SKIPPED_DIRECTORIES.contains(&name.as_str()) {
+            collect(&entry.path(), &format!("{path}/"), files);
+        } else if kind.is_file()
+            && !FOREIGN_FILES.contains(&name.as_str())
+            // What is no text is an image or the like.
+            && let Ok(text) = fs::read_to_string(entry.path())
+        {
+            files.push(TextFile { path, text });
+        }
+    }
+}

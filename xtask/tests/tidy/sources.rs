@@ -1,0 +1,107 @@
+//! What every source file has to keep to.
+
+use crate::{Findings, root, text_files};
+
+/// Longest line of a Rust file, in characters.
+const COLUMNS_MAX: usize = 100;
+
+/// Longest Rust file, in lines.
+const LINES_MAX: usize = 600;
+
+/// Macros that say that something is not done. Split, so that this file does not hold them.
+const UNFINISHED: [&str; 3] = [
+    concat!("todo", "!("),
+    concat!("unimplemented", "!("),
+    concat!("dbg", "!("),
+];
+
+/// Hosts of package registries: a mirror may stand in for each, so none is named here.
+const REGISTRIES: [&str; 5] = [
+    concat!("py", "pi.org"),
+    concat!("python", "hosted.org"),
+    concat!("crates", ".io"),
+    concat!("proxy.", "golang.org"),
+    concat!("sum.", "golang.org"),
+];
+
+/// Begins of paths that mean something on one machine only.
+const LOCAL_PATHS: [&str; 2] = [concat!("/ho", "me/"), concat!("/Us", "ers/")];
+
+#[test]
+fn rust_files_open_with_their_purpose_and_stay_small() {
+    let mut findings = Findings::default();
+    for file in text_files().iter().filter(|file| file.has_extension("rs")) {
+        if !file.text.starts_with("//!") {
+            findings.add(&file.path, "does not begin with `//!`: what it owns");
+        }
+        let lines = file.text.lines().count();
+        if lines > LINES_MAX {
+            findings.add(
+                &file.path,
+                format!("has {lines} lines, more than {LINES_MAX}"),
+            );
+        }
+        for (number, line) in file.lines() {
+            let at = format!("{}:{number}", file.path);
+            let columns = line.chars().count();
+            if columns > COLUMNS_MAX {
+                findings.add(
+                    &at,
+                    format!("has {columns} columns, more than {COLUMNS_MAX}"),
+                );
+            }
+            for word in UNFINISHED.iter().filter(|word| line.contains(**word)) {
+                findings.add(&at, format!("is not finished: `{word}`"));
+            }
+        }
+    }
+    findings.finish();
+}
+
+#[test]
+fn no_text_file_has_blanks_at_line_ends_or_tabs() {
+    let mut findings = Findings::default();
+    for file in text_files() {
+        // Go's own form has tabs.
+        let tabs = ["go", "mod", "sum"]
+            .iter()
+            .any(|extension| file.has_extension(extension));
+        for (number, line) in file.lines() {
+            let at = format!("{}:{number}", file.path);
+            if line.ends_with([' ', '\t', '\r']) {
+                findings.add(&at, "ends with a blank");
+            }
+            if !tabs && line.contains('\t') {
+                findings.add(&at, "has a tab");
+            }
+        }
+        if !file.text.is_empty() && (!file.text.ends_with('\n') || file.text.ends_with("\n\n")) {
+            findings.add(&file.path, "does not end with exactly one line break");
+        }
+    }
+    findings.finish();
+}
+
+#[test]
+fn nothing_names_a_registry_or_a_path_of_one_machine() {
+    let mut findings = Findings::default();
+    let checkout = format!("{}/", root().display());
+    // A checkout at `/app` would find itself in any URL.
+    let checkout = Some(checkout).filter(|path| path.matches('/').count() > 2);
+    let forbidden: Vec<&str> = REGISTRIES
+        .into_iter()
+        .chain(LOCAL_PATHS)
+        .chain(checkout.as_deref())
+        .collect();
+    for file in text_files() {
+        for (number, line) in file.lines() {
+            for word in forbidden.iter().filter(|word| line.contains(**word)) {
+                findings.add(
+                    format!("{}:{number}", file.path),
+                    format!("names `{word}`, which is not the same everywhere"),
+                );
+            }
+        }
+    }
+    findings.finish();
+}
