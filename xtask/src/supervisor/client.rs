@@ -67,6 +67,14 @@ impl Client {
         serde_json::from_slice(&answer).context("cannot read the supervisor's answer to a reload")
     }
 
+    /// Whether a reload failed because the supervisor (at 1.120.0) missed the end of a process that
+    /// it had told to stop: it looks for the end only after it has sent the signal. It then waits
+    /// for the whole shutdown timeout and finds nothing to kill. All else was done, but the process
+    /// is not started again.
+    pub fn missed_an_end(error: &anyhow::Error) -> bool {
+        format!("{error:#}").contains("no such process")
+    }
+
     /// Starts a process that does not run.
     pub fn start(&self, name: &str) -> anyhow::Result<()> {
         self.ask("POST", &format!("/process/start/{name}"), ANSWER_TIMEOUT)

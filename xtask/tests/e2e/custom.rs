@@ -196,6 +196,7 @@ fn a_failing_start_does_not_show_its_secret() {
     assert!(!run.stderr.contains(SECRET), "{}", run.stderr);
     expect![[r"
         error: `hello` ended while it was starting, with exit code 7
+          | TIME INF hello there
         hint: the whole log is in `.core-stack/logs/hello.log`"]]
     .assert_eq(&sandbox.normal(&run.stderr));
     sandbox.nothing_is_left_within(Duration::from_secs(2));

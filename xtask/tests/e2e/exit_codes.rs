@@ -117,7 +117,7 @@ fn something_that_cannot_be_ended() {
     drop(far);
     same("stdout", run.stdout.as_str(), "");
     expect![[r"
-        the supervisor cannot be asked to stop: cannot ask the supervisor for `POST /project/stop`: nothing listens at `SANDBOX/run/core-stack/eb8da8309602332c.sock`
+        the supervisor cannot be asked to stop: cannot ask the supervisor for `POST /project/stop`: nothing listens at `SANDBOX/run/core-stack/SOCKET`
         error: still running after SIGKILL: something that cannot be seen from here
         hint: end them by hand, then run `cargo xtask down` again"]].assert_eq(&sandbox.normal(&run.stderr));
 }

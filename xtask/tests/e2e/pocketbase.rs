@@ -129,7 +129,7 @@ fn without_one_a_superuser_is_made_up_once_and_its_place_told() {
     let before = token(&sandbox, email, password);
     let log = sandbox.read(".core-stack/logs/pocketbase.log");
     assert!(
-        log.contains("superuser: e-mail and password are in `"),
+        log.contains("superuser: e-mail and first password are in `"),
         "{log}"
     );
     assert!(log.contains(file) && !log.contains(password), "{log}");

@@ -23,6 +23,25 @@ fn numbers(text: &str, replace: impl Fn(&str, &str, &str) -> Option<String>) -> 
     result
 }
 
+/// The name of the supervisor's socket, which comes from the place of the checkout, becomes
+/// `SOCKET`.
+pub(super) fn socket(text: &str) -> String {
+    const LENGTH: usize = 16;
+    let mut result = String::new();
+    let mut rest = text;
+    while let Some(end) = rest.find(".sock") {
+        let (before, after) = rest.split_at(end);
+        let name = before.len().saturating_sub(LENGTH);
+        let is_hash = before
+            .get(name..)
+            .is_some_and(|name| name.bytes().all(|b| b.is_ascii_hexdigit()));
+        result.push_str(if is_hash { &before[..name] } else { before });
+        result.push_str(if is_hash { "SOCKET" } else { ".sock" });
+        rest = &after[".sock".len()..];
+    }
+    result + rest
+}
+
 /// Ports become `{service.port}`, process ids and times `N`.
 pub(super) fn normalise(text: &str, ports: &[(String, u16)]) -> String {
     let lines: Vec<String> = text.lines().map(timestamp).collect();

@@ -33,7 +33,10 @@ const PASSED_ON: [&str; 5] = [
 ];
 
 /// State of a checkout that a sandbox has of its own.
-const OWN: [&str; 5] = [".git", ".env", ".core-stack", ".data", "services"];
+const OWN: [&str; 6] = [".git", ".env", ".core-stack", ".data", "services", "target"];
+
+/// The name of a manifest in its folder.
+const MANIFEST: &str = "service.json";
 
 /// The program that plays a service, see `fake/main.rs`.
 pub(crate) fn fake_program() -> &'static str {
@@ -65,15 +68,11 @@ impl Sandbox {
     /// With the services of the checkout.
     pub(crate) fn core() -> Self {
         let mut sandbox = Self::empty();
-        let services = binaries::checkout().join("services");
-        let mut names: Vec<String> = list(&services);
-        names.sort();
-        for name in names {
-            link(
-                &services.join(&name),
-                &sandbox.root.join("services").join(&name),
-            );
-            sandbox.declare_ports(&name);
+        for (name, folder) in folders() {
+            if folder.join(MANIFEST).exists() {
+                link(&folder, &sandbox.root.join("services").join(&name));
+                sandbox.declare_ports(&name);
+            }
         }
         sandbox
     }
@@ -84,23 +83,27 @@ impl Sandbox {
         let dir = tempfile::Builder::new()
             .prefix("core-")
             .rand_bytes(8)
-            .tempdir_in(short_temp());
-        let dir = dir.expect("a temporary directory can be made");
+            .tempdir_in(short_temp())
+            .expect("a temporary directory can be made");
         // Links in its path would keep processes from being recognised by it.
         let root = dir
             .path()
             .canonicalize()
             .expect("it exists")
             .join("checkout");
-        let checkout = binaries::checkout();
-        for name in list(&checkout) {
-            if !OWN.contains(&name.as_str()) && name != "target" {
-                fs::create_dir_all(&root).expect("the sandbox can be written to");
-                link(&checkout.join(&name), &root.join(&name));
-            }
-        }
         for own in ["checkout/services", "home", "run"] {
             fs::create_dir_all(dir.path().join(own)).expect("the sandbox can be written to");
+        }
+        let checkout = binaries::checkout();
+        let names = list(&checkout).into_iter();
+        for name in names.filter(|name| !OWN.contains(&name.as_str())) {
+            link(&checkout.join(&name), &root.join(&name));
+        }
+        // What is no service is shared source, which the binaries are built from.
+        for (name, folder) in folders() {
+            if !folder.join(MANIFEST).exists() {
+                link(&folder, &root.join("services").join(&name));
+            }
         }
         Self {
             _dir: dir,
@@ -137,8 +140,14 @@ impl Sandbox {
 
     /// Adds a service, or replaces one, by the very text of its manifest.
     pub(crate) fn service_text(&mut self, name: &str, text: &str) {
-        let folder = self.own_service(name);
-        fs::write(folder.join("service.json"), text).expect("a manifest can be written");
+        let manifest = self.own_service(name).join("service.json");
+        // The wrappers are built from their manifests: a changed one would have them built anew,
+        // for all sandboxes.
+        assert!(
+            !manifest.is_symlink(),
+            "`{name}` is a service of the checkout, whose manifest stays as it is"
+        );
+        fs::write(manifest, text).expect("a manifest can be written");
     }
 
     /// Changes the manifest of a service.
@@ -161,7 +170,7 @@ impl Sandbox {
     }
 
     /// The folder of a service, no longer a link to the checkout's.
-    fn own_service(&self, name: &str) -> PathBuf {
+    pub(crate) fn own_service(&self, name: &str) -> PathBuf {
         let folder = self.root.join("services").join(name);
         if folder.is_symlink() {
             let original = fs::canonicalize(&folder).expect("a service is there");
@@ -172,10 +181,6 @@ impl Sandbox {
             }
         }
         fs::create_dir_all(&folder).expect("a service can be made");
-        let manifest = folder.join("service.json");
-        if manifest.is_symlink() {
-            fs::remove_file(manifest).expect("a link can be removed");
-        }
         folder
     }
 
@@ -288,6 +293,12 @@ impl Sandbox {
             .current_dir(&self.root)
             .env_clear()
             .env("LANG", "C.UTF-8");
+        let home = std::env::var_os("HOME")
+            .map(PathBuf::from)
+            .unwrap_or_default();
+        for (name, folder) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
+            command.env(name, home.join(folder));
+        }
         for name in PASSED_ON {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
@@ -417,7 +428,7 @@ impl Sandbox {
             .replace(&*self.root.to_string_lossy(), "ROOT")
             .replace(&*dir.to_string_lossy(), "SANDBOX")
             .replace(fake_program(), "FAKE");
-        normalise::normalise(&text, &self.ports)
+        normalise::normalise(&normalise::socket(&text), &self.ports)
     }
 
     fn tell_logs(&self) {
@@ -463,6 +474,17 @@ fn short_temp() -> PathBuf {
     } else {
         PathBuf::from("/tmp")
     }
+}
+
+/// The folders in `services/` of the checkout.
+fn folders() -> Vec<(String, PathBuf)> {
+    let services = binaries::checkout().join("services");
+    let mut names = list(&services);
+    names.sort();
+    names
+        .into_iter()
+        .map(|name| (name.clone(), services.join(name)))
+        .collect()
 }
 
 fn link(original: &Path, link: &Path) {
