@@ -29,6 +29,15 @@ impl Ctx {
         })
     }
 
+    /// The same for a command that must work whatever `.env` holds: stopping a stack needs none of it.
+    pub fn without_dotenv() -> anyhow::Result<Self> {
+        Ok(Self {
+            paths: Paths::discover()?,
+            env: Env::of_process(),
+            ui: Ui::new(),
+        })
+    }
+
     /// A client of this instance's supervisor, running or not.
     pub fn client(&self) -> anyhow::Result<Client> {
         kit::files::create_private_dir(&self.paths.state())?;

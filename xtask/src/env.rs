@@ -34,12 +34,23 @@ impl Env {
         for (name, value) in read_dotenv(path)? {
             env.vars.insert(name, (value, Origin::DotEnv));
         }
+        env.add_process();
+        Ok(env)
+    }
+
+    /// The process environment alone.
+    pub fn of_process() -> Self {
+        let mut env = Self::default();
+        env.add_process();
+        env
+    }
+
+    fn add_process(&mut self) {
         for (name, value) in std::env::vars_os() {
             if let (Ok(name), Ok(value)) = (name.into_string(), value.into_string()) {
-                env.vars.insert(name, (value, Origin::Process));
+                self.vars.insert(name, (value, Origin::Process));
             }
         }
-        Ok(env)
     }
 
     /// Variables given directly, as if they came from the process.

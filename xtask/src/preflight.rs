@@ -15,6 +15,9 @@ use crate::stack::{Port, Process, Stack};
 /// How long a check of settings may take; it starts nothing, so milliseconds are usual.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Lines of a refusal that are shown.
+const REASONS_MAX: usize = 10;
+
 /// How often a running check is looked at.
 const POLL: Duration = Duration::from_millis(1);
 
@@ -76,9 +79,7 @@ fn finish(name: &str, mut child: Child, deadline: Instant) -> anyhow::Result<Opt
                     .read_to_string(&mut text)
                     .context("cannot read what a check says")?;
             }
-            let first = text.lines().next().unwrap_or("it gave no reason");
-            let reason = first.strip_prefix("error: ").unwrap_or(first);
-            return Ok(Some(format!("`{name}` refuses its settings: {reason}")));
+            return Ok(Some(refusal(name, &text)));
         }
         if Instant::now() >= deadline {
             child.kill().context("cannot end a check that hangs")?;
@@ -87,6 +88,27 @@ fn finish(name: &str, mut child: Child, deadline: Instant) -> anyhow::Result<Opt
             return Err(Failure::new(Exit::Timeout, message).into());
         }
         thread::sleep(POLL);
+    }
+}
+
+/// What a check says, as a sentence; several reasons on lines of their own. Our wrappers name
+/// themselves and give a hint, which the sentence and our own hint replace.
+fn refusal(name: &str, text: &str) -> String {
+    let text = text.split("\nhint: ").next().unwrap_or_default();
+    let reason = text.strip_prefix("error: ").unwrap_or(text);
+    let own = format!("the settings of `{name}` are invalid:");
+    let reason = reason.strip_prefix(&own).unwrap_or(reason);
+    let mut lines = reason
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
+    let mut lines: Vec<&str> = lines.by_ref().take(REASONS_MAX).collect();
+    if lines.is_empty() {
+        lines.push("it gave no reason");
+    }
+    match lines.as_slice() {
+        [only] => format!("`{name}` refuses its settings: {only}"),
+        many => format!("`{name}` refuses its settings:\n  {}", many.join("\n  ")),
     }
 }
 

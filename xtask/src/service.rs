@@ -30,14 +30,16 @@ pub struct Resolved<'a> {
     pub process: &'a Process,
 }
 
-/// Finds a service by name. An unknown one is a wrong command line.
-pub fn find<'a>(inputs: &'a Inputs, name: &str) -> anyhow::Result<Resolved<'a>> {
+/// Finds a service by name. An unknown one is a wrong command line; one of the `commands` may have
+/// been meant.
+pub fn find<'a>(inputs: &'a Inputs, name: &str, commands: &[&str]) -> anyhow::Result<Resolved<'a>> {
     let service = inputs.services.iter().find(|service| service.name == name);
     if let (Some(service), Some(process)) = (service, inputs.stack.processes.get(name)) {
         return Ok(Resolved { service, process });
     }
     let known = inputs.services.iter().map(|service| service.name.as_str());
-    let hint = names::nearest(name, known.clone()).map_or_else(
+    let meant = names::nearest(name, known.clone().chain(commands.iter().copied()));
+    let hint = meant.map_or_else(
         || format!("services here: {}", known.collect::<Vec<_>>().join(", ")),
         |meant| format!("did you mean `cargo xtask {meant}`?"),
     );

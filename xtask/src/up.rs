@@ -1,6 +1,6 @@
 //! `up`: from nothing, or from whatever runs, to the stack that the inputs describe, healthy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -99,9 +99,14 @@ pub fn up(
     let (outcome, states) = match converge.settle()? {
         Some(claim) => {
             preflight::check_ports(&inputs.stack)?;
+            // Before anything is started: what dies at once has written its last words by then.
+            let baseline = Baseline::take(&ctx.paths, &inputs.stack, &States::new());
             write(ctx, &text)?;
             let launched = launch::launch(&ctx.paths, &ctx.env, &binary.path, &client, claim)?;
-            (Outcome::Started, converge.first_start(launched, seen)?)
+            (
+                Outcome::Started,
+                converge.first_start(launched, &baseline, seen)?,
+            )
         }
         None => converge.reload(&text, seen)?,
     };
@@ -161,11 +166,11 @@ impl Converge<'_> {
     fn first_start(
         &mut self,
         mut launched: Launched,
+        baseline: &Baseline,
         seen: impl FnMut(&States),
     ) -> anyhow::Result<States> {
-        let baseline = Baseline::take(&self.ctx.paths, &self.inputs.stack, &States::new());
         let result = self
-            .wait(&baseline)
+            .wait(baseline)
             .until_ready(Some(&mut launched.child), seen);
         if result.is_err() {
             let (paths, ui) = (&self.ctx.paths, &self.ctx.ui);
@@ -185,7 +190,7 @@ impl Converge<'_> {
         let before = self.client.processes()?;
         let mut baseline = Baseline::take(&self.ctx.paths, &self.inputs.stack, &before);
         write(self.ctx, text)?;
-        let changes = self.client.reload(RELOAD_TIMEOUT).map_err(|error| {
+        let changes = self.hand_over(&before).map_err(|error| {
             Failure::new(Exit::ReloadFailed, "the running stack refused the change").source(error)
         })?;
         for name in changes.keys() {
@@ -199,6 +204,18 @@ impl Converge<'_> {
             Outcome::Changed(changes)
         };
         Ok((outcome, states))
+    }
+
+    /// Lets the supervisor read the file. Returns what it added, updated or removed.
+    fn hand_over(&self, before: &States) -> anyhow::Result<BTreeMap<String, String>> {
+        match self.client.reload(RELOAD_TIMEOUT) {
+            Err(error) if Client::missed_an_end(&error) => {
+                // All other changes were made, this process is gone: what is missing is its start.
+                self.client.reload(RELOAD_TIMEOUT)?;
+                Ok(changes(before, &self.client.processes()?))
+            }
+            answer => answer,
+        }
     }
 
     /// A process whose dependency had just crashed, or that a user stopped, is started again.
@@ -232,5 +249,47 @@ impl Converge<'_> {
     }
 }
 
+/// What happened to each process between two states.
+fn changes(before: &States, after: &States) -> BTreeMap<String, String> {
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let change = |name: &String| match (before.get(name), after.get(name)) {
+        (None, _) => Some("added"),
+        (_, None) => Some("removed"),
+        (Some(old), Some(new)) => {
+            let same = old.pid == new.pid && old.process_start_time == new.process_start_time;
+            (!same).then_some("updated")
+        }
+    };
+    let named = |name: &String| Some((name.clone(), change(name)?.to_owned()));
+    names.into_iter().filter_map(named).collect()
+}
+
 /// How long one look at the alive lock waits before the API is asked again.
 const SETTLE_POLL: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn states(pids: &[(&str, i32)]) -> States {
+        let state = |(name, pid): &(&str, i32)| {
+            let state = json!({
+                "name": name, "status": "Running", "is_ready": "-", "has_ready_probe": false,
+                "restarts": 0, "exit_code": 0, "pid": pid, "is_running": true, "age": 0,
+            });
+            ((*name).to_owned(), serde_json::from_value(state).unwrap())
+        };
+        pids.iter().map(state).collect()
+    }
+
+    #[test]
+    fn changes_are_seen_by_process_ids() {
+        let before = states(&[("same", 1), ("updated", 2), ("removed", 3)]);
+        let after = states(&[("same", 1), ("updated", 4), ("added", 5)]);
+        let expected =
+            ["added", "removed", "updated"].map(|name| (name.to_owned(), name.to_owned()));
+        assert_eq!(changes(&before, &after), expected.into_iter().collect());
+    }
+}

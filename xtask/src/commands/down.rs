@@ -13,10 +13,15 @@ use super::{lock_wait, print_json};
 use crate::cli::Down;
 
 pub(crate) fn run(args: &Down) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load()?;
+    let ctx = Ctx::without_dotenv()?;
     let begun = Instant::now();
     let client = ctx.client()?;
-    let request = StopRequest::announce(&ctx.paths)?;
+    // Whoever does not want to wait must not end what the others do either.
+    let request = if args.no_wait {
+        None
+    } else {
+        StopRequest::announce(&ctx.paths)?
+    };
     let _operation = Operation::begin(&ctx.paths, &ctx.ui, "down", lock_wait(args.no_wait))?;
     drop(request);
     let stopped = stop::stop(

@@ -9,7 +9,7 @@ use xtask::inputs::Inputs;
 use xtask::service;
 
 use super::print_json;
-use crate::cli::{ServiceCli, ServiceCommand};
+use crate::cli::{Cli, ServiceCli, ServiceCommand};
 
 pub(crate) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     let ctx = Ctx::load()?;
@@ -18,7 +18,9 @@ pub(crate) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
         .first()
         .map(|word| word.to_string_lossy().into_owned())
         .unwrap_or_default();
-    let resolved = service::find(&inputs, &name)?;
+    let cli = Cli::command();
+    let commands: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
+    let resolved = service::find(&inputs, &name, &commands)?;
     let command = ServiceCli::command().bin_name(format!("cargo xtask {name}"));
     let matches = command
         .try_get_matches_from(&words[1..])

@@ -16,6 +16,12 @@ use crate::ui::Ui;
 /// How often the lock is looked at while waiting for it.
 const POLL: Duration = Duration::from_millis(10);
 
+/// How long a lock that is only looked at may be held: microseconds, unless the machine is busy.
+const ANNOUNCE_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// How often an announcement is tried.
+const ANNOUNCE_POLL: Duration = Duration::from_millis(1);
+
 /// The right to change an instance, until it is dropped.
 #[derive(Debug)]
 pub struct Operation {
@@ -102,7 +108,17 @@ impl StopRequest {
     /// Announces a `down`. `None` when another one is announced already.
     pub fn announce(paths: &Paths) -> anyhow::Result<Option<Self>> {
         files::create_private_dir(&paths.state())?;
-        Ok(FileLock::try_exclusive(&paths.down_lock())?.map(|lock| Self { _lock: lock }))
+        let deadline = Instant::now() + ANNOUNCE_TIMEOUT;
+        loop {
+            if let Some(lock) = FileLock::try_exclusive(&paths.down_lock())? {
+                return Ok(Some(Self { _lock: lock }));
+            }
+            // Whoever only looks whether a `down` is waiting holds the lock for an instant, too.
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            thread::sleep(ANNOUNCE_POLL);
+        }
     }
 
     /// Whether a `down` is waiting.

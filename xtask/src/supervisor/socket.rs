@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 use kit::files;
 use sha2::{Digest as _, Sha256};
 
-use crate::env::Env;
+use crate::env::{Env, Origin};
 
 /// The directory below the runtime or temporary directory.
 const DIRECTORY: &str = "core-stack";
@@ -32,7 +32,10 @@ pub fn path(env: &Env, state: &Path) -> anyhow::Result<PathBuf> {
 
 fn directory(env: &Env) -> anyhow::Result<PathBuf> {
     let uid = rustix::process::getuid();
-    let directory = match env.non_empty("XDG_RUNTIME_DIR").map(Path::new) {
+    // Not from `.env`, without which a stack can be stopped.
+    let runtime = env.non_empty("XDG_RUNTIME_DIR");
+    let runtime = runtime.filter(|_| env.origin("XDG_RUNTIME_DIR") == Some(Origin::Process));
+    let directory = match runtime.map(Path::new) {
         Some(runtime) if runtime.is_dir() => runtime.join(DIRECTORY),
         _ => std::env::temp_dir().join(format!("{DIRECTORY}-{}", uid.as_raw())),
     };

@@ -41,7 +41,7 @@ pub fn stop(paths: &Paths, ui: &Ui, client: &Client, timeout: Duration) -> anyho
         return Ok(Stopped::NothingRan);
     }
     let deadline = Instant::now() + timeout;
-    let graceful = match client.stop_project() {
+    let graceful = match client.stop_project(timeout) {
         Ok(()) => alive::claim_until(&paths.alive_lock(), deadline)?,
         Err(error) => {
             ui.line(format!("the supervisor cannot be asked to stop: {error:#}"));
@@ -77,14 +77,13 @@ pub fn force(paths: &Paths, ui: &Ui) -> anyhow::Result<(FileLock, Vec<Holder>)> 
         }
     }
     let left = alive::holders(&lock)?;
-    let left = left
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ");
+    let mut left: Vec<String> = left.iter().map(ToString::to_string).collect();
+    if left.is_empty() {
+        left.push("something that cannot be seen from here".to_owned());
+    }
     Err(Failure::new(
         Exit::Survivors,
-        format!("still running after SIGKILL: {left}"),
+        format!("still running after SIGKILL: {}", left.join(", ")),
     )
     .hint("end them by hand, then run `cargo xtask down` again")
     .into())

@@ -1,6 +1,7 @@
 //! Waiting until every process is healthy.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +18,15 @@ use crate::stack::Stack;
 
 /// How often the supervisor is asked.
 const POLL: Duration = Duration::from_millis(5);
+
+/// How long a process that nobody can ask must have run to count as started.
+const SETTLED_AFTER: Duration = Duration::from_millis(100);
+
+/// How long the last words of a process may take to reach its log file.
+const LOG_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// A log file that does not grow for so long is complete.
+const LOG_QUIET: Duration = Duration::from_millis(50);
 
 /// What was so before: older restarts are not failures of this start, older lines not its log.
 #[derive(Debug, Default)]
@@ -118,7 +128,7 @@ impl Wait<'_> {
         let ready = |name: &&String| {
             states
                 .get(*name)
-                .is_some_and(|state| state.phase() == Phase::Ready)
+                .is_some_and(|state| state.phase() == Phase::Ready && has_settled(state))
         };
         wanted
             .filter(|name| !ready(name))
@@ -186,6 +196,57 @@ impl Wait<'_> {
 
     fn log_tail(&self, name: &str) -> String {
         let from = self.baseline.log_sizes.get(name).copied().unwrap_or(0);
-        logs::tail(&self.paths.process_log(name), from, logs::TAIL_LINES)
+        let path = self.paths.process_log(name);
+        wait_until_written(&path, from);
+        logs::tail(&path, from, logs::TAIL_LINES)
+    }
+}
+
+/// Whether a process without a probe has run long enough to count as started: one that cannot
+/// even be executed is `Running` for an instant, too.
+fn has_settled(state: &State) -> bool {
+    let age = Duration::from_nanos(u64::try_from(state.age).unwrap_or(0));
+    state.has_ready_probe || !state.is_running || age >= SETTLED_AFTER
+}
+
+/// The supervisor tells of an end before it has written the last words: waits until something is
+/// there and nothing more comes. A process may also have said nothing.
+fn wait_until_written(log: &Path, from: u64) {
+    let deadline = Instant::now() + LOG_TIMEOUT;
+    let mut size = logs::size(log);
+    let mut since = Instant::now();
+    while Instant::now() < deadline && (size <= from || since.elapsed() < LOG_QUIET) {
+        thread::sleep(POLL);
+        let now = logs::size(log);
+        if now != size {
+            (size, since) = (now, Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn state(has_ready_probe: bool, is_running: bool, age: i64) -> State {
+        let text = json!({
+            "name": "x", "status": "Running", "is_ready": "-", "has_ready_probe": has_ready_probe,
+            "restarts": 0, "exit_code": 0, "pid": 1, "is_running": is_running, "age": age,
+        });
+        serde_json::from_value(text).unwrap()
+    }
+
+    #[test]
+    fn a_process_that_nobody_can_ask_must_have_run_for_a_moment() {
+        const SECOND: i64 = 1_000_000_000;
+        assert!(!has_settled(&state(false, true, 0)));
+        assert!(has_settled(&state(false, true, SECOND)));
+        assert!(has_settled(&state(true, true, 0)), "its probe has answered");
+        assert!(
+            has_settled(&state(false, false, 0)),
+            "it did its work and ended"
+        );
     }
 }

@@ -1,0 +1,158 @@
+//! The program that plays a service in the end-to-end tests: it serves, dies, hangs, refuses to
+//! end, and tells what it was given, as its arguments say.
+//!
+//! `xtask-fake [ORDER...] [-- WHATEVER]`, orders in any sequence:
+//! `--listen PORT`        answer GET requests with `--status` (default 200)
+//! `--status N`           the status of the answers
+//! `--dump FILE`          write arguments and environment, each ended by NUL, in one step
+//! `--say TEXT`           print a line on stdout
+//! `--ignore-term`        refuse to end on SIGTERM
+//! `--journal FILE NAME`  append `NAME begins` to a file, and at SIGTERM `NAME ends`
+//! `--slow-end MS`        with a journal: milliseconds between SIGTERM and the end
+//! `--exit CODE`          end at once, after everything else
+//! `--fail-unless NAME`   end with 1 and an error that names the variable, unless it is set
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what a service says"
+)]
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use std::{env, fs, io, thread};
+
+use signal_hook::consts::SIGTERM;
+use signal_hook::iterator::Signals;
+
+fn main() -> ExitCode {
+    match play() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn play() -> io::Result<ExitCode> {
+    let mut arguments = env::args().skip(1).take_while(|argument| argument != "--");
+    let (mut listen, mut status, mut exit) = (None, 200, None::<u8>);
+    let (mut journal, mut slow_end) = (None, Duration::ZERO);
+    while let Some(order) = arguments.next() {
+        let mut value = || {
+            arguments
+                .next()
+                .ok_or_else(|| io::Error::other("a value is missing"))
+        };
+        match order.as_str() {
+            "--listen" => listen = Some(number(&value()?)?),
+            "--status" => status = number(&value()?)?,
+            "--exit" => exit = Some(number(&value()?)?),
+            "--dump" => dump(&value()?)?,
+            "--say" => println!("{}", value()?),
+            "--ignore-term" => {
+                signal_hook::flag::register(
+                    signal_hook::consts::SIGTERM,
+                    Arc::new(AtomicBool::new(false)),
+                )?;
+            }
+            "--journal" => journal = Some((value()?, value()?)),
+            "--slow-end" => slow_end = Duration::from_millis(number(&value()?)?),
+            "--fail-unless" => {
+                let name = value()?;
+                if env::var_os(&name).is_none_or(|value| value.is_empty()) {
+                    return Err(io::Error::other(format!("{name} is not set")));
+                }
+            }
+            other => return Err(io::Error::other(format!("unknown order `{other}`"))),
+        }
+    }
+    if let Some(code) = exit {
+        return Ok(ExitCode::from(code));
+    }
+    if let Some((file, name)) = journal {
+        keep_journal(file, name, slow_end)?;
+    }
+    match listen {
+        Some(port) => serve(port, status),
+        None => loop {
+            thread::park();
+        },
+    }
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> io::Result<T> {
+    text.parse()
+        .map_err(|_| io::Error::other(format!("`{text}` is not a number")))
+}
+
+/// Everything that this process was given, byte for byte, by rename so that nobody reads a half.
+fn dump(file: &str) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    for argument in env::args_os() {
+        bytes.extend(argument.as_bytes());
+        bytes.push(0);
+    }
+    // Arguments and environment are told apart by an empty entry and the number of the process.
+    bytes.push(0);
+    bytes.extend(std::process::id().to_string().as_bytes());
+    bytes.push(0);
+    for (name, value) in env::vars_os() {
+        bytes.extend(name.as_bytes());
+        bytes.push(b'=');
+        bytes.extend(value.as_bytes());
+        bytes.push(0);
+    }
+    let half = format!("{file}.half");
+    fs::write(&half, bytes)?;
+    fs::rename(half, file)
+}
+
+fn keep_journal(file: String, name: String, slow_end: Duration) -> io::Result<()> {
+    let write = move |what: &str| {
+        let mut journal = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&file)?;
+        journal.write_all(format!("{name} {what}\n").as_bytes())
+    };
+    write("begins")?;
+    let mut signals = Signals::new([SIGTERM])?;
+    thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            thread::sleep(slow_end);
+            let code = write("ends").map_or(1, |()| 0);
+            #[expect(clippy::exit, reason = "the listening thread knows nothing of it")]
+            std::process::exit(code);
+        }
+    });
+    Ok(())
+}
+
+fn serve(port: u16, status: u16) -> io::Result<ExitCode> {
+    let listener = TcpListener::bind(("127.0.0.1", port))?;
+    println!("listening on {port}");
+    for stream in listener.incoming() {
+        // A client that went away is none of our business.
+        let _ = stream.and_then(|stream| answer(stream, status));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn answer(stream: TcpStream, status: u16) -> io::Result<()> {
+    let mut request = BufReader::new(stream);
+    let mut line = String::new();
+    while request.read_line(&mut line)? > 2 {
+        line.clear();
+    }
+    let head = format!("HTTP/1.1 {status} Fake\r\nContent-Length: 4\r\nConnection: close\r\n\r\n");
+    request
+        .get_mut()
+        .write_all(format!("{head}fake").as_bytes())
+}

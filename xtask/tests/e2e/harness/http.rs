@@ -1,0 +1,100 @@
+//! A small HTTP client. Speaks 1.0, so that an answer ends with the connection.
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// How long one answer may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    /// Its body as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// Sends one request to a port of this machine.
+pub(crate) fn request(
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> io::Result<Answer> {
+    let mut stream = connect(port)?;
+    let lines = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"));
+    let text = format!(
+        "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n{}Content-Length: {}\r\n\r\n{body}",
+        lines.collect::<String>(),
+        body.len()
+    );
+    stream.write_all(text.as_bytes())?;
+    let mut stream = BufReader::new(stream);
+    let status = status_line(&mut stream)?;
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest)?;
+    let rest = String::from_utf8_lossy(&rest).into_owned();
+    let body = rest.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    Ok(Answer {
+        status,
+        body: body.to_owned(),
+    })
+}
+
+/// `GET`, which must be answered.
+#[track_caller]
+pub(crate) fn get(port: u16, path: &str) -> Answer {
+    let answer = request(port, "GET", path, &[], "");
+    answer.unwrap_or_else(|error| panic!("GET {path} of port {port}: {error}"))
+}
+
+/// `POST` of JSON, which must be answered.
+#[track_caller]
+pub(crate) fn post(port: u16, path: &str, token: Option<&str>, body: &Value) -> Answer {
+    let mut headers = vec![("Content-Type", "application/json")];
+    headers.extend(token.map(|token| ("Authorization", token)));
+    let answer = request(port, "POST", path, &headers, &body.to_string());
+    answer.unwrap_or_else(|error| panic!("POST {path} of port {port}: {error}"))
+}
+
+/// Asks for a websocket as a page of `origin` would. Returns the status: 101 when it is there.
+pub(crate) fn websocket(port: u16, path: &str, origin: &str) -> io::Result<u16> {
+    let mut stream = connect(port)?;
+    let text = format!(
+        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: {origin}\r\n\
+         Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(text.as_bytes())?;
+    status_line(&mut BufReader::new(stream))
+}
+
+fn connect(port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+    stream.set_write_timeout(Some(ANSWER_LIMIT))?;
+    Ok(stream)
+}
+
+fn status_line(stream: &mut BufReader<TcpStream>) -> io::Result<u16> {
+    let mut line = String::new();
+    stream.read_line(&mut line)?;
+    let status = line
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    status.ok_or_else(|| io::Error::other(format!("not HTTP: `{line}`")))
+}

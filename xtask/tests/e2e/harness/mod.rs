@@ -1,0 +1,60 @@
+//! What the tests stand on: a checkout of their own, commands with deadlines, clients, and the
+//! proof that nothing is left.
+//!
+//! Must not know what is tested.
+
+mod binaries;
+mod command;
+pub(crate) mod http;
+mod leftovers;
+pub(crate) mod nats;
+mod normalise;
+mod ports;
+pub(crate) mod processes;
+mod sandbox;
+
+use std::fmt::Debug;
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub(crate) use command::{Run, Running};
+pub(crate) use sandbox::{Sandbox, fake_program, stranger};
+
+/// How often a condition is looked at.
+const POLL: Duration = Duration::from_millis(10);
+
+/// How long anything that takes milliseconds may take on a machine under load.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+/// Waits until `look` finds something, or fails the test naming `what` was waited for.
+#[track_caller]
+pub(crate) fn eventually<T>(what: &str, limit: Duration, look: impl FnMut() -> Option<T>) -> T {
+    within(limit, look).unwrap_or_else(|| panic!("{what}: not within {limit:?}"))
+}
+
+/// Waits until `look` finds something, at most `limit`.
+pub(crate) fn within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// Fails with the whole of both sides, readable: texts of several lines as they stand.
+#[track_caller]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "literals read better without `&`"
+)]
+pub(crate) fn same<T: Debug + PartialEq>(what: &str, actual: T, expected: T) {
+    assert!(
+        actual == expected,
+        "{what}\n--- expected\n{expected:#?}\n--- actual\n{actual:#?}"
+    );
+}

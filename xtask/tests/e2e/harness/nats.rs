@@ -1,0 +1,127 @@
+//! A small NATS client: the protocol by hand, as far as the tests need it.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// How long one answer may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Nats {
+    stream: BufReader<TcpStream>,
+    inboxes: usize,
+}
+
+impl Nats {
+    /// Connects to a port of this machine, without credentials.
+    #[track_caller]
+    pub(crate) fn connect(port: u16) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("NATS accepts connections");
+        stream
+            .set_read_timeout(Some(ANSWER_LIMIT))
+            .expect("a limit can be set");
+        let mut nats = Self {
+            stream: BufReader::new(stream),
+            inboxes: 0,
+        };
+        assert!(nats.line().starts_with("INFO "), "NATS greets first");
+        let options = json!({"verbose": false, "pedantic": false, "headers": true,
+            "no_responders": true, "name": "e2e", "lang": "rust", "version": "0"});
+        nats.send(&format!("CONNECT {options}\r\nPING\r\n"));
+        assert_eq!(nats.line(), "PONG");
+        nats
+    }
+
+    /// Sends a request and returns the answer's payload.
+    #[track_caller]
+    pub(crate) fn request(&mut self, subject: &str, payload: &str) -> String {
+        self.inboxes += 1;
+        let (inbox, id) = (format!("_INBOX.e2e.{}", self.inboxes), self.inboxes);
+        let length = payload.len();
+        self.send(&format!("SUB {inbox} {id}\r\nUNSUB {id} 1\r\n"));
+        self.send(&format!("PUB {subject} {inbox} {length}\r\n{payload}\r\n"));
+        self.message()
+    }
+
+    /// A request of the JetStream API, which must succeed.
+    #[track_caller]
+    pub(crate) fn api(&mut self, name: &str, body: &Value) -> Value {
+        let answer = self.request(&format!("$JS.API.{name}"), &body.to_string());
+        let answer: Value = serde_json::from_str(&answer).expect("JetStream answers in JSON");
+        assert!(answer["error"].is_null(), "{name}: {answer}");
+        answer
+    }
+
+    /// Makes a stream of the subject `NAME.>` whose messages lie on disk.
+    #[track_caller]
+    pub(crate) fn make_stream(&mut self, name: &str) {
+        let body = json!({"name": name, "subjects": [format!("{name}.>")], "storage": "file",
+            "retention": "limits", "allow_direct": true});
+        self.api(&format!("STREAM.CREATE.{name}"), &body);
+    }
+
+    /// Publishes into a stream and waits for the acknowledgement. Returns the sequence number.
+    #[track_caller]
+    pub(crate) fn publish(&mut self, subject: &str, payload: &str) -> u64 {
+        let answer = self.request(subject, payload);
+        let answer: Value = serde_json::from_str(&answer).expect("JetStream answers in JSON");
+        answer["seq"]
+            .as_u64()
+            .unwrap_or_else(|| panic!("not stored: {answer}"))
+    }
+
+    /// The payload of a stored message.
+    #[track_caller]
+    pub(crate) fn stored(&mut self, stream: &str, sequence: u64) -> String {
+        let body = json!({"seq": sequence}).to_string();
+        self.request(&format!("$JS.API.DIRECT.GET.{stream}"), &body)
+    }
+
+    fn send(&mut self, text: &str) {
+        self.stream
+            .get_mut()
+            .write_all(text.as_bytes())
+            .expect("NATS can be written to");
+    }
+
+    #[track_caller]
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).expect("NATS answers");
+        line.trim_end().to_owned()
+    }
+
+    /// The payload of the next message: `MSG subject sid [reply] SIZE`, or with headers
+    /// `HMSG subject sid [reply] HEADERS SIZE`.
+    #[track_caller]
+    fn message(&mut self) -> String {
+        loop {
+            let line = self.line();
+            let words: Vec<&str> = line.split(' ').collect();
+            let number = |word: &str| word.parse::<usize>().expect("a size is a number");
+            let (headers, size) = match words.as_slice() {
+                ["MSG", .., size] => (0, number(size)),
+                ["HMSG", .., headers, size] => (number(headers), number(size)),
+                ["PING"] => {
+                    self.send("PONG\r\n");
+                    continue;
+                }
+                other => panic!("NATS says {other:?}"),
+            };
+            let mut bytes = vec![0; size + 2];
+            self.stream
+                .read_exact(&mut bytes)
+                .expect("NATS sends the whole message");
+            let head = String::from_utf8_lossy(&bytes[..headers]).into_owned();
+            assert!(
+                !head.starts_with("NATS/1.0 4") && !head.starts_with("NATS/1.0 5"),
+                "{head}"
+            );
+            return String::from_utf8_lossy(&bytes[headers..size]).into_owned();
+        }
+    }
+}

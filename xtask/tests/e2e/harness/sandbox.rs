@@ -1,0 +1,499 @@
+//! A checkout of a test's own: the real one's files by link, state, data and ports of its own.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use xtask::stack::port_variable;
+
+use super::command::{Run, Running};
+use super::ports::PortBlock;
+use super::processes::{self, Proc};
+use super::{binaries, eventually, leftovers, normalise, within};
+
+/// Longest path of a temporary directory below which sockets still have room for their names.
+const TEMP_PATH_MAX: usize = 60;
+
+/// How long the kernel may take to remove the last trace of a process that has ended.
+const TRACE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Variables of ours that commands get; everything else is the test's.
+const PASSED_ON: [&str; 5] = [
+    "PATH",
+    "CARGO",
+    "CARGO_HOME",
+    "RUSTUP_HOME",
+    "RUSTUP_TOOLCHAIN",
+];
+
+/// State of a checkout that a sandbox has of its own.
+const OWN: [&str; 6] = [".git", ".env", ".core-stack", ".data", "services", "target"];
+
+/// The name of a manifest in its folder.
+const MANIFEST: &str = "service.json";
+
+/// The program that plays a service, see `fake/main.rs`.
+pub(crate) fn fake_program() -> &'static str {
+    env!("CARGO_BIN_EXE_xtask-fake")
+}
+
+/// A program of somebody else's that listens on a port, until it is dropped.
+#[track_caller]
+pub(crate) fn stranger(port: u16) -> Running {
+    let mut command = Command::new(fake_program());
+    command.args(["--listen", &port.to_string()]).env_clear();
+    let mut stranger = Running::spawn("the stranger", command);
+    stranger.wait_for_stdout("listening on");
+    stranger
+}
+
+/// A checkout of a test's own. When it is dropped, the stack is stopped, and the test fails if
+/// anything is left of it.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    _dir: TempDir,
+    root: PathBuf,
+    block: PortBlock,
+    ports: Vec<(String, u16)>,
+    dotenv: BTreeMap<String, String>,
+}
+
+impl Sandbox {
+    /// With the services of the checkout.
+    pub(crate) fn core() -> Self {
+        let mut sandbox = Self::empty();
+        for (name, folder) in folders() {
+            if folder.join(MANIFEST).exists() {
+                link(&folder, &sandbox.root.join("services").join(&name));
+                sandbox.declare_ports(&name);
+            }
+        }
+        sandbox
+    }
+
+    /// Without any service.
+    pub(crate) fn empty() -> Self {
+        binaries::ensure();
+        let dir = tempfile::Builder::new()
+            .prefix("core-")
+            .rand_bytes(8)
+            .tempdir_in(short_temp())
+            .expect("a temporary directory can be made");
+        // Links in its path would keep processes from being recognised by it.
+        let root = dir
+            .path()
+            .canonicalize()
+            .expect("it exists")
+            .join("checkout");
+        for own in ["checkout/services", "home", "run"] {
+            fs::create_dir_all(dir.path().join(own)).expect("the sandbox can be written to");
+        }
+        let checkout = binaries::checkout();
+        let names = list(&checkout).into_iter();
+        for name in names.filter(|name| !OWN.contains(&name.as_str())) {
+            link(&checkout.join(&name), &root.join(&name));
+        }
+        // What is no service is shared source, which the binaries are built from.
+        for (name, folder) in folders() {
+            if !folder.join(MANIFEST).exists() {
+                link(&folder, &root.join("services").join(&name));
+            }
+        }
+        Self {
+            _dir: dir,
+            root,
+            block: PortBlock::reserve(),
+            ports: Vec::new(),
+            dotenv: BTreeMap::new(),
+        }
+    }
+
+    /// The checkout.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A file of it.
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
+        self.root.join(relative)
+    }
+
+    /// The text of a file of it.
+    #[track_caller]
+    pub(crate) fn read(&self, relative: &str) -> String {
+        let text = fs::read_to_string(self.path(relative));
+        text.unwrap_or_else(|error| panic!("`{relative}`: {error}"))
+    }
+
+    /// Adds a service, or replaces one. Its ports become free ones.
+    pub(crate) fn service(&mut self, name: &str, manifest: &Value) {
+        let text = serde_json::to_string_pretty(manifest).expect("a manifest is JSON");
+        self.service_text(name, &text);
+        self.declare_ports(name);
+    }
+
+    /// Adds a service, or replaces one, by the very text of its manifest.
+    pub(crate) fn service_text(&mut self, name: &str, text: &str) {
+        let manifest = self.own_service(name).join("service.json");
+        // The wrappers are built from their manifests: a changed one would have them built anew,
+        // for all sandboxes.
+        assert!(
+            !manifest.is_symlink(),
+            "`{name}` is a service of the checkout, whose manifest stays as it is"
+        );
+        fs::write(manifest, text).expect("a manifest can be written");
+    }
+
+    /// Changes the manifest of a service.
+    pub(crate) fn edit(&mut self, name: &str, change: impl FnOnce(&mut Value)) {
+        let text = self.read(&format!("services/{name}/service.json"));
+        let mut manifest = serde_json::from_str(&text).expect("a manifest is JSON");
+        change(&mut manifest);
+        self.service(name, &manifest);
+    }
+
+    /// Removes a service.
+    pub(crate) fn remove_service(&mut self, name: &str) {
+        let folder = self.own_service(name);
+        fs::remove_dir_all(folder).expect("a service can be removed");
+        let prefix = format!("{name}.");
+        self.ports.retain(|(port, _)| !port.starts_with(&prefix));
+        self.dotenv
+            .retain(|variable, _| !variable.starts_with(&port_variable(name, "")));
+        self.write_dotenv();
+    }
+
+    /// The folder of a service, no longer a link to the checkout's.
+    pub(crate) fn own_service(&self, name: &str) -> PathBuf {
+        let folder = self.root.join("services").join(name);
+        if folder.is_symlink() {
+            let original = fs::canonicalize(&folder).expect("a service is there");
+            fs::remove_file(&folder).expect("a link can be removed");
+            fs::create_dir(&folder).expect("a service can be made");
+            for file in list(&original) {
+                link(&original.join(&file), &folder.join(&file));
+            }
+        }
+        fs::create_dir_all(&folder).expect("a service can be made");
+        folder
+    }
+
+    /// Gives every port of a service a free number, by `.env`.
+    fn declare_ports(&mut self, name: &str) {
+        let Ok(text) = fs::read_to_string(self.path(&format!("services/{name}/service.json")))
+        else {
+            return;
+        };
+        let Ok(manifest) = serde_json::from_str::<Value>(&text) else {
+            return;
+        };
+        for port in manifest["ports"]
+            .as_object()
+            .into_iter()
+            .flat_map(|ports| ports.keys())
+        {
+            let key = format!("{name}.{port}");
+            if self.ports.iter().all(|(known, _)| *known != key) {
+                let number = self.block.take();
+                self.ports.push((key, number));
+                self.dotenv
+                    .insert(port_variable(name, port), number.to_string());
+            }
+        }
+        self.write_dotenv();
+    }
+
+    /// The number of a port: `nats.client`.
+    #[track_caller]
+    pub(crate) fn port(&self, name: &str) -> u16 {
+        let found = self.ports.iter().find(|(port, _)| port == name);
+        found
+            .unwrap_or_else(|| panic!("no port `{name}`: {:?}", self.ports))
+            .1
+    }
+
+    /// A port that nothing of the sandbox uses; it is known as `name` from now on.
+    pub(crate) fn spare_port(&mut self, name: &str) -> u16 {
+        let port = self.block.take();
+        self.ports.push((name.to_owned(), port));
+        port
+    }
+
+    /// Sets a variable in `.env`. The value may not hold a single quote.
+    pub(crate) fn dotenv(&mut self, name: &str, value: &str) {
+        assert!(
+            !value.contains('\''),
+            "`.env` cannot hold it between single quotes"
+        );
+        self.dotenv.insert(name.to_owned(), format!("'{value}'"));
+        self.write_dotenv();
+    }
+
+    fn write_dotenv(&self) {
+        let lines = self
+            .dotenv
+            .iter()
+            .map(|(name, value)| format!("{name}={value}\n"));
+        fs::write(self.path(".env"), lines.collect::<String>()).expect("`.env` can be written");
+    }
+
+    /// Adds a line to `.env` as it stands.
+    pub(crate) fn dotenv_line(&self, line: &str) {
+        let text = format!("{}{line}\n", self.read(".env"));
+        fs::write(self.path(".env"), text).expect("`.env` can be written");
+    }
+
+    /// The superuser that PocketBase is asked to have.
+    pub(crate) fn superuser(&mut self, email: &str, password: &str) {
+        self.dotenv("CORE_POCKETBASE_ADMIN_EMAIL", email);
+        self.dotenv("CORE_POCKETBASE_ADMIN_PASSWORD", password);
+    }
+
+    /// `cargo xtask LINE`, at work. Words are separated by spaces.
+    #[track_caller]
+    pub(crate) fn start(&self, line: &str) -> Running {
+        self.start_with(line, &[])
+    }
+
+    /// `cargo xtask LINE` with further variables, at work.
+    #[track_caller]
+    pub(crate) fn start_with(&self, line: &str, variables: &[(&str, &str)]) -> Running {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.args(line.split_whitespace());
+        self.environment(&mut command);
+        command.envs(variables.iter().copied());
+        Running::spawn(&format!("xtask {line}"), command)
+    }
+
+    /// Another program in the sandbox, to its end.
+    #[track_caller]
+    pub(crate) fn program(&self, program: &Path, arguments: &[&str]) -> Run {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        self.environment(&mut command);
+        Running::spawn(
+            &format!("{} {}", program.display(), arguments.join(" ")),
+            command,
+        )
+        .wait()
+    }
+
+    fn environment(&self, command: &mut Command) {
+        let dir = self
+            .root
+            .parent()
+            .expect("the checkout lies in the sandbox");
+        command
+            .current_dir(&self.root)
+            .env_clear()
+            .env("LANG", "C.UTF-8");
+        let home = std::env::var_os("HOME")
+            .map(PathBuf::from)
+            .unwrap_or_default();
+        for (name, folder) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
+            command.env(name, home.join(folder));
+        }
+        for name in PASSED_ON {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command
+            .env("CORE_ROOT", &self.root)
+            .env("HOME", dir.join("home"));
+        command.env("XDG_RUNTIME_DIR", dir.join("run"));
+    }
+
+    /// `cargo xtask LINE`, to its end.
+    #[track_caller]
+    pub(crate) fn run(&self, line: &str) -> Run {
+        self.start(line).wait()
+    }
+
+    /// `cargo xtask LINE` with further variables, to its end.
+    #[track_caller]
+    pub(crate) fn run_with(&self, line: &str, variables: &[(&str, &str)]) -> Run {
+        self.start_with(line, variables).wait()
+    }
+
+    /// `up`, which must succeed; its document.
+    #[track_caller]
+    pub(crate) fn up(&self) -> Value {
+        self.run("up --json").succeeds().json()
+    }
+
+    /// `down`, which must succeed.
+    #[track_caller]
+    pub(crate) fn down(&self) -> Run {
+        self.run("down").succeeds()
+    }
+
+    /// `status --json`, whatever it says.
+    #[track_caller]
+    pub(crate) fn status(&self) -> Value {
+        self.run("status --json").json()
+    }
+
+    /// The process id of a service's process.
+    #[track_caller]
+    pub(crate) fn pid(&self, service: &str) -> i32 {
+        let status = self.status();
+        let pid = &status["services"][service]["processes"][service]["pid"];
+        let pid = pid.as_i64().and_then(|pid| i32::try_from(pid).ok());
+        pid.unwrap_or_else(|| panic!("`{service}` does not run: {status:#}"))
+    }
+
+    /// The upstream server below a wrapper: `nats-server` of `nats`.
+    #[track_caller]
+    pub(crate) fn server(&self, service: &str) -> Proc {
+        let wrapper = self.pid(service);
+        let program = format!("{service}-server");
+        let mut children = processes::children(wrapper).into_iter();
+        let found = children.find(|child| child.program == program);
+        found.unwrap_or_else(|| panic!("no `{program}` below process {wrapper}"))
+    }
+
+    /// process-compose.
+    #[track_caller]
+    pub(crate) fn supervisor(&self) -> Proc {
+        let services = self.status()["services"].clone();
+        let services = services
+            .as_object()
+            .expect("services are an object")
+            .clone();
+        let mut pids = services.values().flat_map(|service| {
+            let processes = service["processes"]
+                .as_object()
+                .cloned()
+                .unwrap_or_default();
+            processes
+                .into_iter()
+                .filter_map(|(_, process)| process["pid"].as_i64())
+        });
+        let first = pids.next().and_then(|pid| i32::try_from(pid).ok());
+        let child = first
+            .and_then(processes::find)
+            .expect("a process of the stack runs");
+        let parent = processes::find(child.parent).expect("its parent runs");
+        assert_eq!(parent.program, "process-compose");
+        parent
+    }
+
+    /// Waits until `status` says that everything is healthy.
+    #[track_caller]
+    pub(crate) fn wait_healthy(&self) {
+        eventually("everything healthy", super::SOON, || {
+            (self.run("status").code == 0).then_some(())
+        });
+    }
+
+    /// Everything that lives of the sandbox.
+    pub(crate) fn leftovers(&self) -> Vec<String> {
+        leftovers::find(self.root.parent().unwrap_or(&self.root), &self.ports)
+    }
+
+    /// Fails the test unless nothing lives within `limit`.
+    #[track_caller]
+    pub(crate) fn nothing_is_left_within(&self, limit: Duration) {
+        let mut left = Vec::new();
+        let gone = within(limit, || {
+            left = self.leftovers();
+            left.is_empty().then_some(())
+        });
+        assert!(gone.is_some(), "left after {limit:?}:\n{}", left.join("\n"));
+    }
+
+    /// Fails the test unless nothing was started and no file for the supervisor was written.
+    #[track_caller]
+    pub(crate) fn nothing_was_started(&self) {
+        self.nothing_is_left_within(TRACE_LIMIT);
+        let compose = self.path(".core-stack/process-compose.yaml");
+        assert!(!compose.exists(), "a file for the supervisor was written");
+        assert!(
+            !self.path(".core-stack/logs").exists(),
+            "the supervisor was started"
+        );
+    }
+
+    /// Text with places, ports, process ids and times replaced by words.
+    pub(crate) fn normal(&self, text: &str) -> String {
+        let dir = self.root.parent().unwrap_or(&self.root);
+        let text = text
+            .replace(&*self.root.to_string_lossy(), "ROOT")
+            .replace(&*dir.to_string_lossy(), "SANDBOX")
+            .replace(fake_program(), "FAKE");
+        normalise::normalise(&normalise::socket(&text), &self.ports)
+    }
+
+    fn tell_logs(&self) {
+        let logs = self.path(".core-stack/logs");
+        for name in list(&logs) {
+            let text = fs::read_to_string(logs.join(&name)).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().rev().take(15).collect();
+            let lines = lines.into_iter().rev().collect::<Vec<_>>().join("\n");
+            eprintln!("--- {name}\n{lines}");
+        }
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.tell_logs();
+            let _ = std::panic::catch_unwind(|| self.run("down --timeout 5"));
+            leftovers::kill(self.root.parent().unwrap_or(&self.root));
+            return;
+        }
+        let down = self.run("down");
+        let left = within(TRACE_LIMIT, || self.leftovers().is_empty().then_some(()));
+        let left = if left.is_none() {
+            self.leftovers()
+        } else {
+            Vec::new()
+        };
+        if down.code != 0 || !left.is_empty() {
+            leftovers::kill(self.root.parent().unwrap_or(&self.root));
+            panic!(
+                "`down` ended with {}: {}\nleft: {left:#?}",
+                down.code, down.stderr
+            );
+        }
+    }
+}
+
+fn short_temp() -> PathBuf {
+    let temp = std::env::temp_dir();
+    if temp.as_os_str().len() <= TEMP_PATH_MAX {
+        temp
+    } else {
+        PathBuf::from("/tmp")
+    }
+}
+
+/// The folders in `services/` of the checkout.
+fn folders() -> Vec<(String, PathBuf)> {
+    let services = binaries::checkout().join("services");
+    let mut names = list(&services);
+    names.sort();
+    names
+        .into_iter()
+        .map(|name| (name.clone(), services.join(name)))
+        .collect()
+}
+
+fn link(original: &Path, link: &Path) {
+    symlink(original, link).unwrap_or_else(|error| panic!("`{}`: {error}", link.display()));
+}
+
+fn list(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}

@@ -1,0 +1,24 @@
+//! End-to-end tests: the real command, the real process-compose, the real servers.
+//!
+//! Each test has a checkout of its own with free ports (see `harness`), so they run side by side.
+//! They wait for conditions under deadlines and never for a time; how long something takes is
+//! asserted only where the product promises a bound.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stderr, reason = "the logs of a failed test")]
+mod harness;
+
+mod bad_environment;
+mod bad_manifest;
+mod caddy;
+mod command_line;
+mod custom;
+mod exit_codes;
+mod failing;
+mod foreground;
+mod jetstream;
+mod lifecycle;
+mod operations;
+mod pocketbase;
+mod recovery;
+mod render;
