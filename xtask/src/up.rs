@@ -1,6 +1,7 @@
 //! `up`: from nothing, or from whatever runs, to the stack that the inputs describe, healthy.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -181,18 +182,31 @@ impl Converge<'_> {
         result
     }
 
-    /// Gives a running supervisor the file, changed or not: only it knows what it runs.
+    /// Gives a running supervisor the file, changed or not: only it knows what it runs. If what
+    /// that changes does not become healthy, the previous file is given back.
     fn reload(
         &mut self,
         text: &str,
         seen: impl FnMut(&States),
     ) -> anyhow::Result<(Outcome, States)> {
+        let file = self.ctx.paths.compose_file();
+        let previous = fs::read_to_string(&file)
+            .ok()
+            .filter(|previous| previous != text);
+        let result = self.apply(text, seen);
+        match (result, previous) {
+            (Err(error), Some(previous)) => Err(self.restore(&previous, error)),
+            (result, _) => result,
+        }
+    }
+
+    fn apply(&self, text: &str, seen: impl FnMut(&States)) -> anyhow::Result<(Outcome, States)> {
         let before = self.client.processes()?;
         let mut baseline = Baseline::take(&self.ctx.paths, &self.inputs.stack, &before);
         write(self.ctx, text)?;
-        let changes = self.hand_over(&before).map_err(|error| {
-            Failure::new(Exit::ReloadFailed, "the running stack refused the change").source(error)
-        })?;
+        let changes = self
+            .hand_over(&before)
+            .context("the running stack refused the change")?;
         for name in changes.keys() {
             baseline.forget(name);
         }
@@ -204,6 +218,23 @@ impl Converge<'_> {
             Outcome::Changed(changes)
         };
         Ok((outcome, states))
+    }
+
+    /// Gives the supervisor back what it ran, and says so in the error. Does not wait for health:
+    /// what ran before was as healthy as it was.
+    fn restore(&self, previous: &str, error: anyhow::Error) -> anyhow::Error {
+        let restored = write(self.ctx, previous).and_then(|()| {
+            self.client.reload(RELOAD_TIMEOUT)?;
+            self.start_skipped()
+        });
+        let what = match restored {
+            Ok(()) => "the change failed and the previous state was restored".to_owned(),
+            Err(again) => format!("the change failed, and so did restoring: {again:#}"),
+        };
+        let failure = Failure::new(Exit::ReloadFailed, what).source(error);
+        failure
+            .hint("correct what is named above, then run `cargo xtask up` again")
+            .into()
     }
 
     /// Lets the supervisor read the file. Returns what it added, updated or removed.
