@@ -29,7 +29,8 @@ impl Ctx {
         })
     }
 
-    /// The same for a command that must work whatever `.env` holds: stopping a stack needs none of it.
+    /// The same for a command that must work whatever `.env` holds: stopping a stack needs none
+    /// of it.
     pub fn without_dotenv() -> anyhow::Result<Self> {
         Ok(Self {
             paths: Paths::discover()?,

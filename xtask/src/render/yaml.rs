@@ -86,7 +86,7 @@ fn quote(value: &str) -> String {
     for char in value.chars() {
         match char {
             '"' => text.push_str("\\\""),
-            // Not as two backslashes: the substitution takes one of them away before the end of a string.
+            // Not as two backslashes: the substitution takes one away before the end of a string.
             '\\' => text.push_str("\\x5c"),
             '\n' => text.push_str("\\n"),
             '\r' => text.push_str("\\r"),

@@ -2,28 +2,27 @@
 
 use std::net::TcpListener;
 
-use expect_test::{Expect, expect};
 use serde_json::json;
 
-use crate::harness::{Sandbox, fake_program, same, stranger};
+use crate::harness::{Sandbox, expected, fake_program, same, stranger};
 
 /// Runs `up`, which must refuse its input with this text, without having started anything.
 #[track_caller]
-fn refused(sandbox: &Sandbox, code: u8, expected: &Expect) {
+fn refused(sandbox: &Sandbox, code: u8, name: &str) {
     let run = sandbox.run("up").ends(code);
     same("stdout", run.stdout.as_str(), "");
-    expected.assert_eq(&sandbox.normal(&run.stderr));
+    expected(name, &sandbox.normal(&run.stderr));
     sandbox.nothing_was_started();
 }
 
 /// The checkout's services with these variables in `.env`.
 #[track_caller]
-fn refused_with(variables: &[(&str, &str)], expected: &Expect) {
+fn refused_with(variables: &[(&str, &str)], name: &str) {
     let mut sandbox = Sandbox::core();
     for (name, value) in variables {
         sandbox.dotenv(name, value);
     }
-    refused(&sandbox, 10, expected);
+    refused(&sandbox, 10, name);
 }
 
 #[test]
@@ -62,26 +61,16 @@ fn a_stack_can_be_stopped_whatever_its_inputs_have_become() {
 fn port_variables() {
     refused_with(
         &[("CORE_PORT_NATS_CLEINT", "4222")],
-        &expect![[r"
-        error: invalid input: environment: `CORE_PORT_NATS_CLEINT` names no port of any service; did you mean `CORE_PORT_NATS_CLIENT`?
-        hint: nothing was changed; correct it and check with `cargo xtask render --check`"]],
+        "bad-environment/port-variable-unknown",
     );
     refused_with(
         &[("CORE_PORT_NATS_CLIENT", "70000")],
-        &expect![[r"
-        error: invalid input: environment: `CORE_PORT_NATS_CLIENT` must be a port, 1 to 65535
-        hint: nothing was changed; correct it and check with `cargo xtask render --check`"]],
+        "bad-environment/port-variable-no-port",
     );
     let mut sandbox = Sandbox::core();
     let taken = sandbox.port("nats.client").to_string();
     sandbox.dotenv("CORE_PORT_CADDY_HTTP", &taken);
-    refused(
-        &sandbox,
-        10,
-        &expect![[r"
-        error: invalid input: services/nats/service.json:34: `ports.client.port` is {nats.client}, which `caddy` has already by `CORE_PORT_CADDY_HTTP`
-        hint: nothing was changed; correct it and check with `cargo xtask render --check`"]],
-    );
+    refused(&sandbox, 10, "bad-environment/port-variable-taken");
 }
 
 #[test]
@@ -92,41 +81,27 @@ fn superuser() {
     );
     refused_with(
         &[(email, "admin@localhost"), (password, "long enough")],
-        &expect![[r"
-            error: `pocketbase` refuses its settings: CORE_POCKETBASE_ADMIN_EMAIL: `admin@localhost` is not an e-mail address that PocketBase takes (its domain needs a dot: admin@core.local)
-            hint: nothing was started; correct the variable in `.env` or the environment"]],
+        "bad-environment/superuser-email",
     );
     refused_with(
         &[(email, "a@b.example"), (password, "short")],
-        &expect![[r"
-            error: `pocketbase` refuses its settings: CORE_POCKETBASE_ADMIN_PASSWORD must have 8 to 71 characters, not 5
-            hint: nothing was started; correct the variable in `.env` or the environment"]],
+        "bad-environment/superuser-short-password",
     );
     refused_with(
         &[(email, "a@b.example"), (password, &"x".repeat(72))],
-        &expect![[r"
-            error: `pocketbase` refuses its settings: CORE_POCKETBASE_ADMIN_PASSWORD must have 8 to 71 characters, not 72
-            hint: nothing was started; correct the variable in `.env` or the environment"]],
+        "bad-environment/superuser-long-password",
     );
     refused_with(
         &[(email, "a@b.example")],
-        &expect![[r"
-            error: `pocketbase` refuses its settings: CORE_POCKETBASE_ADMIN_EMAIL is set, so CORE_POCKETBASE_ADMIN_PASSWORD must be, too
-            hint: nothing was started; correct the variable in `.env` or the environment"]],
+        "bad-environment/superuser-no-password",
     );
     refused_with(
         &[(password, "long enough")],
-        &expect![[r"
-            error: `pocketbase` refuses its settings: CORE_POCKETBASE_ADMIN_PASSWORD is set, so CORE_POCKETBASE_ADMIN_EMAIL must be, too
-            hint: nothing was started; correct the variable in `.env` or the environment"]],
+        "bad-environment/superuser-no-email",
     );
     refused_with(
         &[(email, "nobody"), (password, "short")],
-        &expect![[r"
-            error: `pocketbase` refuses its settings:
-              CORE_POCKETBASE_ADMIN_EMAIL: `nobody` is not an e-mail address that PocketBase takes (its domain needs a dot: admin@core.local)
-              CORE_POCKETBASE_ADMIN_PASSWORD must have 8 to 71 characters, not 5
-            hint: nothing was started; correct the variable in `.env` or the environment"]],
+        "bad-environment/superuser-two-mistakes",
     );
 }
 
@@ -134,35 +109,21 @@ fn superuser() {
 fn hosts() {
     refused_with(
         &[("CADDY_HOST", "example.com")],
-        &expect![[r"
-            error: `caddy` refuses its settings: CADDY_HOST: `example.com` is not an IP address (127.0.0.1, 0.0.0.0 ...)
-            hint: nothing was started; correct the variable in `.env` or the environment"]],
+        "bad-environment/host-name",
     );
     refused_with(
         &[("NATS_HOST", "0.0.0.0")],
-        &expect![[r"
-            error: `nats` refuses its settings: NATS_HOST is 0.0.0.0, which others can reach: set NATS_USER and NATS_PASSWORD, too
-            hint: nothing was started; correct the variable in `.env` or the environment"]],
+        "bad-environment/nats-on-the-network",
     );
-    refused_with(
-        &[("NATS_USER", "me")],
-        &expect![[r"
-            error: `nats` refuses its settings: NATS_USER is set, so NATS_PASSWORD must be, too
-            hint: nothing was started; correct the variable in `.env` or the environment"]],
-    );
+    refused_with(&[("NATS_USER", "me")], "bad-environment/nats-half-a-login");
     refused_with(
         &[("NATS_WS_ALLOWED_ORIGINS", "*")],
-        &expect![[r"
-            error: `nats` refuses its settings: NATS_WS_ALLOWED_ORIGINS: `*` is not an origin (http://localhost:2015)
-            hint: nothing was started; correct the variable in `.env` or the environment"]],
+        "bad-environment/nats-any-origin",
     );
     // Every service that refuses says so.
     refused_with(
         &[("CADDY_HOST", "x"), ("POCKETBASE_HOST", "y")],
-        &expect![[r"
-            error: `caddy` refuses its settings: CADDY_HOST: `x` is not an IP address (127.0.0.1, 0.0.0.0 ...)
-            `pocketbase` refuses its settings: POCKETBASE_HOST: `y` is not an IP address (127.0.0.1, 0.0.0.0 ...)
-            hint: nothing was started; correct the variable in `.env` or the environment"]],
+        "bad-environment/two-services",
     );
 }
 
@@ -199,9 +160,10 @@ pub(crate) fn a_port_that_a_stranger_holds() {
         "{}",
         run.stderr
     );
-    expect![[r"
-        error: port {pocketbase.http} of `pocketbase` (`CORE_PORT_POCKETBASE_HTTP`) is taken by `xtask-fake` (pid N)
-        hint: end that program, or choose another port in `.env`: CORE_PORT_POCKETBASE_HTTP=NUMBER"]].assert_eq(&sandbox.normal(&run.stderr));
+    expected(
+        "bad-environment/port-of-a-stranger",
+        &sandbox.normal(&run.stderr),
+    );
     drop(stranger);
     sandbox.nothing_was_started();
 }
@@ -211,7 +173,7 @@ fn a_declared_port_is_named_with_its_manifest() {
     let mut sandbox = Sandbox::empty();
     let port = sandbox.spare_port("held");
     let text = format!(
-        "{{\n  \"process\": {{\"command\": \"x\"}},\n  \"ports\": {{\n    \"web\": {{\"port\": {port}}}\n  }}\n}}"
+        "{{\"process\": {{\"command\": \"x\"}},\n \"ports\": {{\n\"web\": {{\"port\": {port}}}}}}}"
     );
     sandbox.service_text("mine", &text);
     let stranger = TcpListener::bind(("127.0.0.1", port)).unwrap();
@@ -221,9 +183,9 @@ fn a_declared_port_is_named_with_its_manifest() {
     let told = told
         .lines()
         .map(|line| line.split(" by `").next().unwrap_or_default());
-    expect![[r"
-        error: port {held} of `mine` (`ports.web.port` in services/mine/service.json:4) is taken
-        hint: end that program, or choose another port in `.env`: CORE_PORT_MINE_WEB=NUMBER"]]
-    .assert_eq(&told.collect::<Vec<_>>().join("\n"));
+    expected(
+        "bad-environment/port-of-a-manifest",
+        &told.collect::<Vec<_>>().join("\n"),
+    );
     sandbox.nothing_was_started();
 }

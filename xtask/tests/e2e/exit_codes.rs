@@ -13,7 +13,7 @@ use kit::files::FileLock;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::json;
 
-use crate::harness::{Sandbox, fake_program, same};
+use crate::harness::{Sandbox, expected, fake_program, same};
 use crate::{bad_environment, bad_manifest, command_line, failing, lifecycle, operations};
 
 /// The test that produces an exit code. A new code does not compile until it has one.
@@ -25,7 +25,7 @@ fn produced_by(exit: Exit) -> fn() {
         Exit::Unhealthy => failing::a_server_that_hangs_is_unhealthy,
         Exit::Invalid => bad_manifest::unknown_key,
         Exit::PortTaken => bad_environment::a_port_that_a_stranger_holds,
-        Exit::Binary => a_binary_that_is_not_there,
+        Exit::Binary => a_binary_that_cannot_be_had,
         Exit::ServiceFailed => failing::a_service_that_dies_at_start_ends_up_at_once,
         Exit::Timeout => failing::a_service_that_never_gets_healthy_is_given_up_at_the_deadline,
         Exit::Locked => operations::a_command_that_does_not_want_to_wait_gives_up,
@@ -64,14 +64,16 @@ fn a_generated_file_that_is_out_of_date() {
 }
 
 #[test]
-fn a_binary_that_is_not_there() {
-    let sandbox = Sandbox::core();
-    let dep = sandbox.path(".dep");
-    fs::remove_file(&dep).unwrap();
-    fs::create_dir(&dep).unwrap();
-    let run = sandbox.run("nats run --offline").ends(Exit::Binary.code());
+fn a_binary_that_cannot_be_had() {
+    let mut sandbox = Sandbox::empty();
+    let manifest = json!({
+        "binaries": [{"name": "nats-server", "source": "fetch", "version": "99.0.0"}],
+        "process": {"command": "${dep.nats-server}"},
+    });
+    sandbox.service("mine", &manifest);
+    let run = sandbox.run("up").ends(Exit::Binary.code());
     same("stdout", run.stdout.as_str(), "");
-    assert!(run.stderr.contains("nats-server"), "{}", run.stderr);
+    expected("exit-codes/no-such-binary", &sandbox.normal(&run.stderr));
     sandbox.nothing_was_started();
 }
 
@@ -93,7 +95,7 @@ fn a_reload_that_the_supervisor_refuses() {
     sandbox.dotenv("UNUSED", "x");
     let run = sandbox.run("up").ends(Exit::ReloadFailed.code());
     same("stdout", run.stdout.as_str(), "");
-    expect![[r#"error: the running stack refused the change: cannot ask the supervisor for `POST /project/configuration`: it answered 400: {"error":"open .core-stack/process-compose.yaml: no such file or directory"}"#]].assert_eq(&sandbox.normal(&run.stderr));
+    expected("exit-codes/refused-reload", &sandbox.normal(&run.stderr));
     // What ran runs on.
     let status = sandbox.status();
     let pid = &status["services"]["one"]["processes"]["one"]["pid"];
@@ -116,10 +118,7 @@ fn something_that_cannot_be_ended() {
     let run = sandbox.run("down --timeout 1").ends(Exit::Survivors.code());
     drop(far);
     same("stdout", run.stdout.as_str(), "");
-    expect![[r"
-        the supervisor cannot be asked to stop: cannot ask the supervisor for `POST /project/stop`: nothing listens at `SANDBOX/run/core-stack/SOCKET`
-        error: still running after SIGKILL: something that cannot be seen from here
-        hint: end them by hand, then run `cargo xtask down` again"]].assert_eq(&sandbox.normal(&run.stderr));
+    expected("exit-codes/survivor", &sandbox.normal(&run.stderr));
 }
 
 fn send(socket: &UnixStream, lock: &FileLock) {

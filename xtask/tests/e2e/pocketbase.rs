@@ -151,3 +151,38 @@ fn without_one_a_superuser_is_made_up_once_and_its_place_told() {
     token(&sandbox, email, "mine, by hand");
     same("the file", sandbox.read(file), text);
 }
+
+#[test]
+fn hooks_and_pages_of_the_user_are_served() {
+    let sandbox = Sandbox::core();
+    let folder = sandbox.own_service("pocketbase");
+    for (name, text) in [
+        (
+            "pb_hooks/hello.pb.js",
+            "routerAdd('GET', '/hello', (e) => e.string(200, 'from a hook'));",
+        ),
+        ("pb_public/page.html", "<p>a page</p>"),
+    ] {
+        let path = folder.join(name);
+        let directory = path.parent().unwrap();
+        if directory.is_symlink() {
+            fs::remove_file(directory).unwrap();
+        }
+        fs::create_dir_all(directory).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    sandbox.up();
+    let caddy = sandbox.port("caddy.http");
+    let hook = http::get(caddy, "/hello");
+    same(
+        "a hook",
+        (hook.status, hook.body.as_str()),
+        (200, "from a hook"),
+    );
+    let page = http::get(caddy, "/page.html");
+    same(
+        "a page",
+        (page.status, page.body.as_str()),
+        (200, "<p>a page</p>"),
+    );
+}

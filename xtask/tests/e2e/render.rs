@@ -203,7 +203,10 @@ fn any_value_arrives_byte_for_byte_on_reload() {
 #[test]
 fn a_variable_in_dotenv_changes_only_who_reads_it() {
     let mut sandbox = Sandbox::empty();
-    let reads = |variable: &str| json!({"process": {"command": fake_program(), "env": {"V": format!("${{env.{variable}:-none}}")}}});
+    let reads = |variable: &str| {
+        let value = format!("${{env.{variable}:-none}}");
+        json!({"process": {"command": fake_program(), "env": {"V": value}}})
+    };
     sandbox.service("one", &reads("FIRST"));
     sandbox.service("two", &reads("SECOND"));
     let before = sandbox.up();

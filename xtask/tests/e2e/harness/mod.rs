@@ -14,8 +14,11 @@ pub(crate) mod processes;
 mod sandbox;
 
 use std::fmt::Debug;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use expect_test::expect_file;
 
 pub(crate) use command::{Run, Running};
 pub(crate) use sandbox::{Sandbox, fake_program, stranger};
@@ -44,6 +47,14 @@ pub(crate) fn within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) ->
         }
         thread::sleep(POLL);
     }
+}
+
+/// Fails unless `text` is what `expected/NAME.txt` holds; `UPDATE_EXPECT=1` writes that file.
+#[track_caller]
+pub(crate) fn expected(name: &str, text: &str) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/expected");
+    let file = expect_file![directory.join(format!("{name}.txt"))];
+    file.assert_eq(&format!("{}\n", text.trim_end()));
 }
 
 /// Fails with the whole of both sides, readable: texts of several lines as they stand.

@@ -79,7 +79,8 @@ mod tests {
     #[test]
     fn ports_ids_and_times() {
         let ports = [("nats.client".to_owned(), 10_000)];
-        let text = "up 127.0.0.1:10000 in 0.31 s, 12 ms, within 60 s (pid 10000)\n  | 2026-01-02T03:04:05.678Z x 1";
+        let text = "up 127.0.0.1:10000 in 0.31 s, 12 ms, within 60 s (pid 10000)\n\
+                    \x20 | 2026-01-02T03:04:05.678Z x 1";
         let expected = "up 127.0.0.1:{nats.client} in N s, N ms, within 60 s (pid N)\n  | TIME x 1";
         assert_eq!(normalise(text, &ports), expected);
     }

@@ -497,3 +497,37 @@ fn list(directory: &Path) -> Vec<String> {
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_left_fails_the_test_and_is_ended() {
+        let sandbox = Sandbox::empty();
+        let mut command = Command::new(fake_program());
+        sandbox.environment(&mut command);
+        let left = Running::spawn("what is left", command);
+        let result = catch_unwind(AssertUnwindSafe(|| drop(sandbox)));
+        let message = result.expect_err("the test must fail");
+        let message = message
+            .downcast_ref::<String>()
+            .expect("a panic has a message");
+        let named = format!("process {} `{}` runs in it", left.pid(), fake_program());
+        assert!(message.contains(&named), "{message}");
+        assert_eq!(left.wait().code, 128 + 9, "it was killed");
+    }
+
+    #[test]
+    fn a_port_that_is_listened_on_is_found() {
+        let mut sandbox = Sandbox::empty();
+        let port = sandbox.spare_port("spare");
+        let listener = std::net::TcpListener::bind(("127.0.0.1", port)).expect("it is free");
+        let expected = format!("port {port} (spare) is still listened on");
+        assert_eq!(sandbox.leftovers(), [expected]);
+        drop(listener);
+        assert_eq!(sandbox.leftovers(), [""; 0]);
+    }
+}
