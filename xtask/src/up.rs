@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -17,7 +18,7 @@ use crate::render::compose::{self, Secrets};
 use crate::supervisor::client::Client;
 use crate::supervisor::launch::{self, Launched};
 use crate::supervisor::operation::{Operation, Wait as LockWait};
-use crate::supervisor::state::States;
+use crate::supervisor::state::{State, States};
 use crate::supervisor::wait::{Baseline, Wait};
 use crate::supervisor::{BINARY, alive, stop};
 
@@ -27,6 +28,12 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How long a reload may take besides the waiting for health: what it stops, stops within.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a process that is started again may still be told as ended.
+const START_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often it is looked at.
+const START_POLL: Duration = Duration::from_millis(5);
 
 /// What `up` is asked for.
 #[derive(Debug, Clone)]
@@ -204,9 +211,9 @@ impl Converge<'_> {
         let before = self.client.processes()?;
         let mut baseline = Baseline::take(&self.ctx.paths, &self.inputs.stack, &before);
         write(self.ctx, text)?;
-        let changes = self
-            .hand_over(&before)
-            .context("the running stack refused the change")?;
+        let changes = self.hand_over(&before).map_err(|error| {
+            Failure::new(Exit::ReloadFailed, "the running stack refused the change").source(error)
+        })?;
         for name in changes.keys() {
             baseline.forget(name);
         }
@@ -251,18 +258,36 @@ impl Converge<'_> {
 
     /// A process whose dependency had just crashed, or that a user stopped, is started again.
     fn start_skipped(&self) -> anyhow::Result<()> {
-        for (name, state) in self.client.processes()? {
+        let ended = |state: &State| {
             let wanted = self
                 .inputs
                 .stack
                 .processes
-                .get(&name)
+                .get(&state.name)
                 .is_some_and(|p| !p.disabled);
-            let ended = matches!(state.status.as_str(), "Skipped" | "Completed" | "Error");
             let one_shot = state.status == "Completed" && !state.has_ready_probe;
-            if wanted && ended && !one_shot {
-                self.client.start(&name)?;
+            wanted && !one_shot && matches!(&*state.status, "Skipped" | "Completed" | "Error")
+        };
+        let states = self.client.processes()?;
+        let names: Vec<&String> = states
+            .values()
+            .filter(|s| ended(s))
+            .map(|s| &s.name)
+            .collect();
+        for name in &names {
+            self.client.start(name)?;
+        }
+        // The order is accepted before it is carried out; until then the old end would be told.
+        let deadline = Instant::now() + START_TIMEOUT;
+        while !names.is_empty() && Instant::now() < deadline {
+            let states = self.client.processes()?;
+            if !names
+                .iter()
+                .any(|name| states.get(*name).is_some_and(ended))
+            {
+                break;
             }
+            thread::sleep(START_POLL);
         }
         Ok(())
     }
