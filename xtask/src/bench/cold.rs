@@ -22,7 +22,9 @@ pub(super) fn cold(ctx: &Ctx, report: &mut Report) -> anyhow::Result<()> {
     let clone = directory.path().join("clone");
     let shell = Shell::new().context("cannot find the working directory")?;
     let checkout = ctx.paths.root();
-    cmd!(shell, "git clone --quiet --no-hardlinks {checkout} {clone}").run()?;
+    cmd!(shell, "git clone --quiet --no-hardlinks {checkout} {clone}")
+        .quiet()
+        .run()?;
     if let Ok(dotenv) = fs::read(ctx.paths.dotenv()) {
         fs::write(clone.join(".env"), dotenv).context("cannot copy `.env`")?;
     }
