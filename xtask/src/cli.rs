@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 
 /// Runs NATS, PocketBase and Caddy as one stack, under process-compose.
@@ -83,7 +84,7 @@ pub(crate) struct Up {
 #[derive(Debug, Args)]
 pub(crate) struct FetchOptions {
     /// Make no network call: use what is installed or cached
-    #[arg(long, env = "CORE_OFFLINE", value_parser = clap::builder::BoolishValueParser::new())]
+    #[arg(long, env = "CORE_OFFLINE", value_parser = switch)]
     pub(crate) offline: bool,
     /// Build with Cargo.lock exactly as it is
     #[arg(long)]
@@ -182,6 +183,13 @@ pub(crate) struct Bench {
     /// Print the figures as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// A switch by a variable: an empty one is off, as an unset one.
+fn switch(text: &str) -> Result<bool, clap::Error> {
+    let parser = clap::builder::BoolishValueParser::new();
+    let text = if text.is_empty() { "false" } else { text };
+    parser.parse_ref(&clap::Command::new("xtask"), None, text.as_ref())
 }
 
 fn runs(text: &str) -> Result<usize, String> {

@@ -53,7 +53,7 @@ fn spawn(ctx: &Ctx, process: &Process, check: &[String]) -> anyhow::Result<Child
         .env
         .iter()
         .map(|(name, value)| (name.as_str(), value.text.as_str()));
-    Command::new(ctx.paths.root().join(&check[0]))
+    Command::new(Process::program(ctx.paths.root(), &check[0]))
         .args(&check[1..])
         .current_dir(ctx.paths.root())
         .env_clear()

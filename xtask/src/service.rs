@@ -98,7 +98,7 @@ pub fn run(
         .filter_map(|name| Some((*name, ctx.env.get(name)?)));
     let directory = process.working_dir.as_ref();
     let directory = directory.map_or_else(|| ctx.paths.root().to_path_buf(), Into::into);
-    let program = ctx.paths.root().join(&process.command[0]);
+    let program = Process::program(ctx.paths.root(), &process.command[0]);
     let error = Command::new(&program)
         .args(&process.command[1..])
         .current_dir(directory)

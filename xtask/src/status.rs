@@ -26,6 +26,8 @@ pub struct Status {
     pub schema_version: u32,
     /// Whether the stack runs.
     pub running: bool,
+    /// Whether the supervisor answers. Without it, what runs is what a killed one left behind.
+    pub supervised: bool,
     /// Whether it runs and every process that should be healthy is.
     pub healthy: bool,
     /// Services by name.
@@ -77,10 +79,12 @@ pub fn status(ctx: &Ctx) -> anyhow::Result<Status> {
     let lock = ctx.paths.alive_lock();
     let running = lock.exists() && alive::try_claim(&lock)?.is_none();
     let states = if running {
-        ctx.client()?.processes()?
+        ctx.client()?.processes().ok()
     } else {
-        States::new()
+        None
     };
+    let supervised = states.is_some();
+    let states = states.unwrap_or_default();
     let answers = if running {
         ask_servers(&inputs)?
     } else {
@@ -97,10 +101,11 @@ pub fn status(ctx: &Ctx) -> anyhow::Result<Status> {
     let well = |process: &ProcessStatus| {
         process.disabled || process.ready && process.answers.unwrap_or(true)
     };
-    let healthy = running && processes.into_iter().all(well);
+    let healthy = supervised && processes.into_iter().all(well);
     Ok(Status {
         schema_version: SCHEMA_VERSION,
         running,
+        supervised,
         healthy,
         services,
     })

@@ -1,6 +1,8 @@
 //! `up`: from nothing, or from whatever runs, to the stack that the inputs describe, healthy.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -16,7 +18,7 @@ use crate::render::compose::{self, Secrets};
 use crate::supervisor::client::Client;
 use crate::supervisor::launch::{self, Launched};
 use crate::supervisor::operation::{Operation, Wait as LockWait};
-use crate::supervisor::state::States;
+use crate::supervisor::state::{State, States};
 use crate::supervisor::wait::{Baseline, Wait};
 use crate::supervisor::{BINARY, alive, stop};
 
@@ -26,6 +28,12 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How long a reload may take besides the waiting for health: what it stops, stops within.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a process that is started again may still be told as ended.
+const START_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often it is looked at.
+const START_POLL: Duration = Duration::from_millis(5);
 
 /// What `up` is asked for.
 #[derive(Debug, Clone)]
@@ -181,12 +189,25 @@ impl Converge<'_> {
         result
     }
 
-    /// Gives a running supervisor the file, changed or not: only it knows what it runs.
+    /// Gives a running supervisor the file, changed or not: only it knows what it runs. If what
+    /// that changes does not become healthy, the previous file is given back.
     fn reload(
         &mut self,
         text: &str,
         seen: impl FnMut(&States),
     ) -> anyhow::Result<(Outcome, States)> {
+        let file = self.ctx.paths.compose_file();
+        let previous = fs::read_to_string(&file)
+            .ok()
+            .filter(|previous| previous != text);
+        let result = self.apply(text, seen);
+        match (result, previous) {
+            (Err(error), Some(previous)) => Err(self.restore(&previous, error)),
+            (result, _) => result,
+        }
+    }
+
+    fn apply(&self, text: &str, seen: impl FnMut(&States)) -> anyhow::Result<(Outcome, States)> {
         let before = self.client.processes()?;
         let mut baseline = Baseline::take(&self.ctx.paths, &self.inputs.stack, &before);
         write(self.ctx, text)?;
@@ -206,6 +227,23 @@ impl Converge<'_> {
         Ok((outcome, states))
     }
 
+    /// Gives the supervisor back what it ran, and says so in the error. Does not wait for health:
+    /// what ran before was as healthy as it was.
+    fn restore(&self, previous: &str, error: anyhow::Error) -> anyhow::Error {
+        let restored = write(self.ctx, previous).and_then(|()| {
+            self.client.reload(RELOAD_TIMEOUT)?;
+            self.start_skipped()
+        });
+        let what = match restored {
+            Ok(()) => "the change failed and the previous state was restored".to_owned(),
+            Err(again) => format!("the change failed, and so did restoring: {again:#}"),
+        };
+        let failure = Failure::new(Exit::ReloadFailed, what).source(error);
+        failure
+            .hint("correct what is named above, then run `cargo xtask up` again")
+            .into()
+    }
+
     /// Lets the supervisor read the file. Returns what it added, updated or removed.
     fn hand_over(&self, before: &States) -> anyhow::Result<BTreeMap<String, String>> {
         match self.client.reload(RELOAD_TIMEOUT) {
@@ -220,18 +258,36 @@ impl Converge<'_> {
 
     /// A process whose dependency had just crashed, or that a user stopped, is started again.
     fn start_skipped(&self) -> anyhow::Result<()> {
-        for (name, state) in self.client.processes()? {
+        let ended = |state: &State| {
             let wanted = self
                 .inputs
                 .stack
                 .processes
-                .get(&name)
+                .get(&state.name)
                 .is_some_and(|p| !p.disabled);
-            let ended = matches!(state.status.as_str(), "Skipped" | "Completed" | "Error");
             let one_shot = state.status == "Completed" && !state.has_ready_probe;
-            if wanted && ended && !one_shot {
-                self.client.start(&name)?;
+            wanted && !one_shot && matches!(&*state.status, "Skipped" | "Completed" | "Error")
+        };
+        let states = self.client.processes()?;
+        let names: Vec<&String> = states
+            .values()
+            .filter(|s| ended(s))
+            .map(|s| &s.name)
+            .collect();
+        for name in &names {
+            self.client.start(name)?;
+        }
+        // The order is accepted before it is carried out; until then the old end would be told.
+        let deadline = Instant::now() + START_TIMEOUT;
+        while !names.is_empty() && Instant::now() < deadline {
+            let states = self.client.processes()?;
+            if !names
+                .iter()
+                .any(|name| states.get(*name).is_some_and(ended))
+            {
+                break;
             }
+            thread::sleep(START_POLL);
         }
         Ok(())
     }

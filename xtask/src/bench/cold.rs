@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use rustix::param::clock_ticks_per_second;
+use xshell::{Shell, cmd};
 
 use super::report::Report;
 use super::timing::run;
@@ -20,11 +20,9 @@ const FACTOR: f64 = 1.15;
 pub(super) fn cold(ctx: &Ctx, report: &mut Report) -> anyhow::Result<()> {
     let directory = tempfile::tempdir().context("cannot make a directory")?;
     let clone = directory.path().join("clone");
-    let mut git = Command::new("git");
-    git.args(["clone", "--quiet", "--no-hardlinks"])
-        .arg(ctx.paths.root())
-        .arg(&clone);
-    run(&mut git)?;
+    let shell = Shell::new().context("cannot find the working directory")?;
+    let checkout = ctx.paths.root();
+    cmd!(shell, "git clone --quiet --no-hardlinks {checkout} {clone}").run()?;
     if let Ok(dotenv) = fs::read(ctx.paths.dotenv()) {
         fs::write(clone.join(".env"), dotenv).context("cannot copy `.env`")?;
     }

@@ -20,6 +20,10 @@ use crate::stack;
 /// Entries of the checkout that the sandbox has its own of.
 const OWN: [&str; 5] = [".core-stack", ".data", ".env", ".git", "target"];
 
+/// The superuser of the sandbox, which lives as long as the benchmark.
+const SUPERUSER: &str = "CORE_POCKETBASE_ADMIN_EMAIL=bench@core.local\n\
+                         CORE_POCKETBASE_ADMIN_PASSWORD=only-for-the-benchmark\n";
+
 /// A root that ends with all it holds.
 #[derive(Debug)]
 pub(super) struct Sandbox {
@@ -70,7 +74,8 @@ impl Sandbox {
 
     fn begin(ctx: &Ctx, directory: TempDir) -> anyhow::Result<Self> {
         let paths = Paths::new(directory.path().to_path_buf());
-        let mut dotenv = String::new();
+        // As somebody who chose a superuser runs it: PocketBase then verifies the login each time.
+        let mut dotenv = String::from(SUPERUSER);
         let mut held = Vec::new();
         for service in manifests::load(&paths)? {
             for port in service.document.manifest.ports.keys() {

@@ -68,8 +68,13 @@ fn fetch(
         &wanted,
         &Options::from(options),
     )?;
-    ctx.ui
-        .line(format!("{} binaries are in .dep/", installed.len()));
+    let count = installed.len();
+    let (noun, verb) = if count == 1 {
+        ("binary", "is")
+    } else {
+        ("binaries", "are")
+    };
+    ctx.ui.line(format!("{count} {noun} {verb} in .dep/"));
     Ok(())
 }
 

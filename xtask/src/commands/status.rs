@@ -14,8 +14,11 @@ pub(crate) fn run(args: &Status) -> anyhow::Result<ExitCode> {
     let status = status::status(&ctx)?;
     if args.json {
         print_json(&ctx, &status)?;
-    } else if status.running {
+    } else if status.supervised {
         table(&ctx, &status)?;
+    } else if status.running {
+        ctx.ui
+            .line("running without its supervisor; `cargo xtask up` or `down` puts that right");
     } else {
         ctx.ui.line("not running; start it with `cargo xtask up`");
     }

@@ -11,6 +11,7 @@ use xtask::follow::Follow;
 use xtask::inputs::Inputs;
 use xtask::interrupt::Interrupt;
 use xtask::service::SCHEMA_VERSION;
+use xtask::supervisor::operation::Operation;
 use xtask::supervisor::state::{Phase, State, States};
 use xtask::supervisor::stop;
 use xtask::timing;
@@ -57,6 +58,7 @@ fn attach(
         interrupt.signal().is_some() || !client.socket().exists()
     })?;
     ctx.ui.line("stopping");
+    let _operation = Operation::begin(&ctx.paths, &ctx.ui, "down", lock_wait(false))?;
     stop::stop(&ctx.paths, &ctx.ui, &client, timeout)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use kit::manifest::Condition;
 use serde::Serialize;
@@ -54,6 +55,15 @@ pub struct Process {
 }
 
 impl Process {
+    /// Where a program of a command lies: below the root, unless it is looked up on PATH.
+    pub fn program(root: &Path, word: &str) -> PathBuf {
+        if word.contains('/') {
+            root.join(word)
+        } else {
+            PathBuf::from(word)
+        }
+    }
+
     /// The URL a user reaches it at: its port `http`, else `client`, else its only one.
     pub fn url(&self) -> Option<String> {
         let only = || self.ports.values().next().filter(|_| self.ports.len() == 1);

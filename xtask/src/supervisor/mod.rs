@@ -6,6 +6,7 @@
 
 pub mod alive;
 pub mod client;
+mod holders;
 pub mod launch;
 pub mod operation;
 pub mod socket;

@@ -31,6 +31,7 @@ const LOG_QUIET: Duration = Duration::from_millis(50);
 /// What was so before: older restarts are not failures of this start, older lines not its log.
 #[derive(Debug, Default)]
 pub struct Baseline {
+    /// How often each may have been started again.
     restarts: BTreeMap<String, u32>,
     log_sizes: BTreeMap<String, u64>,
 }
@@ -39,13 +40,21 @@ impl Baseline {
     /// Remembers the present state: of the processes `running` says, and of all log files.
     pub fn take(paths: &Paths, stack: &Stack, running: &States) -> Self {
         let log_size = |name: &String| (name.clone(), logs::size(&paths.process_log(name)));
+        let allowed = |(name, state): (&String, &State)| {
+            let awaited = u32::from(state.status == "Restarting");
+            (name.clone(), state.restarts + awaited)
+        };
         Self {
-            restarts: running
-                .iter()
-                .map(|(name, state)| (name.clone(), state.restarts))
-                .collect(),
+            restarts: running.iter().map(allowed).collect(),
             log_sizes: stack.processes.keys().map(log_size).collect(),
         }
+    }
+
+    /// Whether a process failed since. One that was waiting to be started again may do so once.
+    fn has_failed(&self, state: &State) -> bool {
+        let allowed = self.restarts.get(&state.name).copied().unwrap_or(0);
+        let awaited = state.status == "Restarting" && state.restarts < allowed;
+        state.restarts > allowed || (state.phase() == Phase::Failed && !awaited)
     }
 
     /// A process that was changed by a reload starts to count anew.
@@ -139,15 +148,7 @@ impl Wait<'_> {
     /// The first process, in start order, that failed: those after it are only its victims.
     fn first_failed<'s>(&self, states: &'s States) -> Option<&'s State> {
         let states = self.stack.order.iter().filter_map(|name| states.get(name));
-        let failed = |state: &&State| {
-            let before = self
-                .baseline
-                .restarts
-                .get(&state.name)
-                .copied()
-                .unwrap_or(0);
-            state.phase() == Phase::Failed || state.restarts > before
-        };
+        let failed = |state: &&State| self.baseline.has_failed(state);
         states
             .clone()
             .find(|s| failed(s) && s.status != "Skipped")

@@ -165,3 +165,35 @@ fn a_crashed_service_is_reported_until_it_is_back() {
     );
     sandbox.run("status").succeeds();
 }
+
+#[test]
+fn a_change_that_fails_is_taken_back() {
+    let mut sandbox = Sandbox::empty();
+    let manifest = |arguments: &[&str]| {
+        let arguments = [&["--listen", "${port.http}"], arguments].concat();
+        json!({
+            "process": {
+                "command": fake_program(), "args": arguments,
+                "compose": {
+                    "readiness_probe": {"http_get": {"url": "http://127.0.0.1:${port.http}/"}},
+                },
+            },
+            "ports": {"http": {"port": 1}},
+        })
+    };
+    sandbox.service("changing", &manifest(&[]));
+    sandbox.service("staying", &json!({"process": {"command": fake_program()}}));
+    sandbox.up();
+    let staying = sandbox.pid("staying");
+    let before = sandbox.read(".core-stack/process-compose.yaml");
+    sandbox.edit("changing", |value| {
+        *value = manifest(&["--say", "oh no", "--exit", "3"])
+    });
+    let run = sandbox.run("up").ends(16);
+    expected("failing/taken-back", &sandbox.normal(&run.stderr));
+    let after = sandbox.read(".core-stack/process-compose.yaml");
+    same("the file", after.as_str(), before.as_str());
+    sandbox.edit("changing", |value| *value = manifest(&[]));
+    sandbox.wait_healthy();
+    same("the other process", sandbox.pid("staying"), staying);
+}

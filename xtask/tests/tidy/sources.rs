@@ -41,15 +41,20 @@ fn rust_files_open_with_their_purpose_and_stay_small() {
                 format!("has {lines} lines, more than {LINES_MAX}"),
             );
         }
+        let mut in_expectation = false;
         for (number, line) in file.lines() {
             let at = format!("{}:{number}", file.path);
             let columns = line.chars().count();
-            if columns > COLUMNS_MAX {
+            // What a command is expected to print is as long as it is.
+            in_expectation |= line.contains("expect![[r");
+            let is_expectation = in_expectation || line.contains("expect![\"");
+            if columns > COLUMNS_MAX && !is_expectation {
                 findings.add(
                     &at,
                     format!("has {columns} columns, more than {COLUMNS_MAX}"),
                 );
             }
+            in_expectation &= !line.contains("\"]]") && !line.contains("#]]");
             for word in UNFINISHED.iter().filter(|word| line.contains(**word)) {
                 findings.add(&at, format!("is not finished: `{word}`"));
             }

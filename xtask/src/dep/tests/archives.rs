@@ -235,7 +235,7 @@ fn a_host_that_refuses_is_unreachable_at_once() {
 #[test]
 fn proxies_never_see_loopback() {
     // Each test is a thread of one process: a proxy cannot be set for one alone. A child can.
-    const CHILD: &str = "CORE_TEST_BEHIND_A_PROXY";
+    const CHILD: &str = "TEST_BEHIND_A_PROXY";
     if std::env::var_os(CHILD).is_some() {
         let server = Server::start([(PATH, Answer::Body(good()))]);
         bed(&server, &good()).fetch(&["tool"]).unwrap();
