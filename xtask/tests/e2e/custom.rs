@@ -122,9 +122,10 @@ fn it_has_the_commands_of_every_service() {
     let port = sandbox.port("hello.http");
     run.wait_for_stdout(&format!("listening on {port}"));
     same("its page", http::get(port, "/").body.as_str(), "fake");
-    run.signal(Signal::INT);
+    // Not Ctrl-C, which a shell has its background jobs ignore, this one then, too.
+    run.signal(Signal::TERM);
     // It has no wrapper of ours: it dies of the signal, as it would in a shell.
-    run.wait().ends(130);
+    run.wait().ends(143);
     sandbox.nothing_is_left_within(Duration::from_secs(2));
 }
 
