@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Status) -> anyhow::Result<ExitCode> {
 fn table(ctx: &Ctx, status: &Document) -> anyhow::Result<()> {
     let mut rows = vec![
         [
-            "PROCESS", "STATE", "PID", "RESTARTS", "UPTIME", "URL", "VERSION",
+            "PROCESS", "STATE", "PID", "RESTARTS", "UPTIME", "URL", "VERSION", "PORTS",
         ]
         .map(str::to_owned),
     ];
@@ -41,6 +41,11 @@ fn table(ctx: &Ctx, status: &Document) -> anyhow::Result<()> {
             .versions
             .iter()
             .map(|(k, v)| format!("{k} {v}"))
+            .collect();
+        let ports: Vec<_> = service
+            .ports
+            .iter()
+            .map(|(name, port)| format!("{name}:{}", port.port))
             .collect();
         for (name, process) in &service.processes {
             rows.push([
@@ -55,6 +60,7 @@ fn table(ctx: &Ctx, status: &Document) -> anyhow::Result<()> {
                     .map_or_else(|| "-".to_owned(), uptime),
                 service.url.clone().unwrap_or_else(|| "-".to_owned()),
                 versions.join(", "),
+                ports.join(" "),
             ]);
         }
     }

@@ -157,7 +157,7 @@ pub(crate) fn status_tells_everything_about_a_running_stack() {
         .map(|line| line.split_whitespace().collect())
         .collect();
     let expected = [
-        "PROCESS", "STATE", "PID", "RESTARTS", "UPTIME", "URL", "VERSION",
+        "PROCESS", "STATE", "PID", "RESTARTS", "UPTIME", "URL", "VERSION", "PORTS",
     ];
     same("heading", lines[0].as_slice(), &expected);
     let states: Vec<_> = lines[1..].iter().map(|line| (line[0], line[1])).collect();
