@@ -33,7 +33,7 @@ fn own_services() -> Vec<Service> {
 }
 
 fn places() -> Places {
-    Places::new(PathBuf::from("/root"))
+    Places::new(PathBuf::from("/checkout"))
 }
 
 fn stack(services: &[Service], env: &[(&str, &str)]) -> Stack {
@@ -129,13 +129,18 @@ fn a_directory_of_its_own_makes_paths_absolute() {
     let process = &stack.processes["web"];
     assert_eq!(
         process.command,
-        ["/root/.dep/web", "/root/.data/a b", "", "/root/.core-stack"]
+        [
+            "/checkout/.dep/web",
+            "/checkout/.data/a b",
+            "",
+            "/checkout/.core-stack"
+        ]
     );
-    assert_eq!(process.working_dir.as_deref(), Some("/root/sub"));
+    assert_eq!(process.working_dir.as_deref(), Some("/checkout/sub"));
     let yaml = render(&stack, Secrets::Plain);
     for command in [
-        r#""exec /root/.dep/web '/root/.data/a b' '' /root/.core-stack""#,
-        r#""exec /root/.dep/probe tcp 127.0.0.1:80 --limit 59.8""#,
+        r#""exec /checkout/.dep/web '/checkout/.data/a b' '' /checkout/.core-stack""#,
+        r#""exec /checkout/.dep/probe tcp 127.0.0.1:80 --limit 59.8""#,
     ] {
         assert!(yaml.contains(command), "{yaml}");
     }
