@@ -28,6 +28,10 @@ pub(crate) enum Command {
     Up(Up),
     /// Stop the stack and prove that nothing of it is left
     Down(Down),
+    /// Apply edited manifests and variables to the running stack
+    Reload(Reload),
+    /// Show what `up` or `reload` would do, and why
+    Plan(Plan),
     /// Show services, processes, health and ports
     Status(Status),
     /// Write the file that process-compose runs
@@ -61,6 +65,14 @@ pub(crate) struct Up {
     /// Stay and show the logs; Ctrl-C stops the stack
     #[arg(long)]
     pub(crate) attach: bool,
+    /// What it shares with `reload`.
+    #[command(flatten)]
+    pub(crate) converge: Converge,
+}
+
+/// What `up` and `reload` share.
+#[derive(Debug, Args)]
+pub(crate) struct Converge {
     /// Seconds within which everything must be healthy
     #[arg(
         long,
@@ -72,12 +84,30 @@ pub(crate) struct Up {
     /// Give up at once when another command is at work on this stack
     #[arg(long)]
     pub(crate) no_wait: bool,
-    /// Print what was started, and what each process waited for, as JSON
+    /// Print what was done, and what each process waited for, as JSON
     #[arg(long)]
     pub(crate) json: bool,
     /// How binaries are had.
     #[command(flatten)]
     pub(crate) fetch: FetchOptions,
+}
+
+/// Apply edited manifests and variables to the running stack.
+///
+/// What did not change keeps running. A change that does not become healthy is taken back.
+#[derive(Debug, Args)]
+pub(crate) struct Reload {
+    /// What it shares with `up`.
+    #[command(flatten)]
+    pub(crate) converge: Converge,
+}
+
+/// Show what `up` or `reload` would do, and why.
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// Print it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// How binaries are had.
@@ -252,6 +282,8 @@ mod tests {
             "up --attach --timeout 5 --no-wait --offline --locked --system",
             "up --json",
             "down --timeout 3",
+            "reload --json --timeout 5 --no-wait",
+            "plan --json",
             "status --json",
             "render --stdout",
             "render --check",

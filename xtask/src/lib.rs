@@ -14,6 +14,7 @@ pub mod interrupt;
 pub mod logs;
 pub mod manifests;
 pub mod paths;
+pub mod plan;
 pub mod preflight;
 pub mod render;
 pub mod service;

@@ -29,6 +29,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Up(args) => commands::up::run(&args),
         Command::Down(args) => commands::down::run(&args),
+        Command::Reload(args) => commands::up::reload(&args),
+        Command::Plan(args) => commands::plan::run(&args),
         Command::Status(args) => commands::status::run(&args),
         Command::Render(args) => commands::render::run(&args),
         Command::Dep(args) => commands::dep::run(args),

@@ -35,9 +35,20 @@ const START_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often it is looked at.
 const START_POLL: Duration = Duration::from_millis(5);
 
+/// What is done when nothing runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// `up`: everything is started.
+    Up,
+    /// `reload`: it is an error.
+    Reload,
+}
+
 /// What `up` is asked for.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// What is done when nothing runs.
+    pub mode: Mode,
     /// How long everything may take to become healthy.
     pub timeout: Duration,
     /// Whether to wait for another operation on this instance.
@@ -87,7 +98,11 @@ pub fn up(
         &inputs.requests()?,
         &options.dep,
     )?;
-    let _operation = Operation::begin(&ctx.paths, &ctx.ui, "up", options.lock)?;
+    let command = match options.mode {
+        Mode::Up => "up",
+        Mode::Reload => "reload",
+    };
+    let _operation = Operation::begin(&ctx.paths, &ctx.ui, command, options.lock)?;
     preflight::check_settings(ctx, &inputs.stack)?;
     let text = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
     let client = ctx.client()?;
@@ -105,6 +120,7 @@ pub fn up(
         .get(BINARY)
         .context("process-compose is not among the binaries")?;
     let (outcome, states) = match converge.settle()? {
+        Some(_) if options.mode == Mode::Reload => return Err(not_running()),
         Some(claim) => {
             preflight::check_ports(&inputs.stack)?;
             // Before anything is started: what dies at once has written its last words by then.
@@ -126,6 +142,11 @@ pub fn up(
         outcome,
         ready_after,
     })
+}
+
+fn not_running() -> anyhow::Error {
+    let failure = Failure::new(Exit::NotRunning, "there is no running stack to reload");
+    failure.hint("cargo xtask up").into()
 }
 
 fn write(ctx: &Ctx, text: &str) -> anyhow::Result<()> {

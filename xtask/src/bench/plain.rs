@@ -126,7 +126,7 @@ pub(super) fn until_ready(ctx: &Ctx, compose: &Value) -> anyhow::Result<f64> {
         }
         thread::sleep(POLL);
     };
-    let _ = client.stop_project(TIMEOUT);
+    let _ = client.stop_project();
     supervisor.wait()?;
     result
 }

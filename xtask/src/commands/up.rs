@@ -1,4 +1,4 @@
-//! `cargo xtask up`.
+//! `cargo xtask up` and `cargo xtask reload`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
@@ -15,34 +15,54 @@ use xtask::supervisor::operation::Operation;
 use xtask::supervisor::state::{Phase, State, States};
 use xtask::supervisor::stop;
 use xtask::timing;
-use xtask::up::{self, Options, Outcome, Report};
+use xtask::up::{self, Mode, Options, Outcome, Report};
 
 use super::{lock_wait, print_json};
-use crate::cli::Up;
+use crate::cli::{Converge, Reload, Up};
 
 pub(crate) fn run(args: &Up) -> anyhow::Result<ExitCode> {
     let ctx = Ctx::load()?;
+    let interrupt = Interrupt::watch()?;
+    let report = converge(&ctx, Mode::Up, &args.converge, &interrupt)?;
+    if args.attach {
+        let timeout = Duration::from_secs(args.converge.timeout);
+        return attach(&ctx, &report, &interrupt, timeout);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `cargo xtask reload`: as `up`, but only on a running stack.
+pub(crate) fn reload(args: &Reload) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::load()?;
+    converge(&ctx, Mode::Reload, &args.converge, &Interrupt::watch()?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Does it with a live view, and tells what was done.
+fn converge(
+    ctx: &Ctx,
+    mode: Mode,
+    args: &Converge,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Report> {
     let options = Options {
+        mode,
         timeout: Duration::from_secs(args.timeout),
         lock: lock_wait(args.no_wait),
         dep: (&args.fetch).into(),
     };
-    let interrupt = Interrupt::watch()?;
-    let mut view = View::new(&ctx);
-    let report = up::up(&ctx, &options, &interrupt, |inputs, states| {
+    let mut view = View::new(ctx);
+    let report = up::up(ctx, &options, interrupt, |inputs, states| {
         view.show(inputs, states);
     });
     view.clear();
     let report = report?;
     if args.json {
-        print_json(&ctx, &document(&report))?;
+        print_json(ctx, &document(&report))?;
     } else {
-        summary(&ctx, &report);
+        summary(ctx, &report);
     }
-    if args.attach {
-        return attach(&ctx, &report, &interrupt, options.timeout);
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(report)
 }
 
 /// Shows the logs until the user ends it, then stops the stack.

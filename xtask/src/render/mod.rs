@@ -2,4 +2,5 @@
 //! the same bytes on any machine, and entries that a change does not concern keep theirs.
 
 pub mod compose;
+pub mod difference;
 mod yaml;

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use kit::files::FileLock;
 use rustix::process::Signal;
 
-use super::holders::send;
+use super::BINARY;
 pub use super::holders::{Holder, holders};
+use super::holders::{has_children, send};
 
 /// How often a lock is looked at while waiting for it.
 const POLL: Duration = Duration::from_millis(2);
@@ -50,6 +51,14 @@ pub fn terminate(lock: &Path) -> anyhow::Result<Vec<Holder>> {
 /// Sends SIGKILL to every holder. Returns those that were hit.
 pub fn kill(lock: &Path) -> anyhow::Result<Vec<Holder>> {
     Ok(signal(lock, holders(lock)?, Signal::KILL))
+}
+
+/// Whether the supervisor is all that is left, without a process below it.
+pub fn is_supervisor_alone(lock: &Path) -> anyhow::Result<bool> {
+    Ok(match holders(lock)?.as_slice() {
+        [only] => only.program == BINARY && !has_children(only.pid),
+        _ => false,
+    })
 }
 
 fn signal(lock: &Path, holders: Vec<Holder>, signal: Signal) -> Vec<Holder> {

@@ -14,6 +14,9 @@ use super::state::{Answer, States};
 /// How long an ordinary question may take. Milliseconds are usual.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long the order to stop is given to be refused. Stopping goes on without our connection.
+const STOP_ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
+
 /// A client of one supervisor. Each call is one connection.
 #[derive(Debug)]
 pub struct Client {
@@ -81,12 +84,13 @@ impl Client {
             .map(drop)
     }
 
-    /// Asks it to stop everything in order and to end. It answers when that is done, so that no
-    /// answer within `timeout` means only that something takes longer.
-    pub fn stop_project(&self, timeout: Duration) -> anyhow::Result<()> {
+    /// Asks it to stop everything in order and to end. Does not wait for that: it would answer
+    /// only when it is done.
+    pub fn stop_project(&self) -> anyhow::Result<()> {
         let (method, path) = ("POST", "/project/stop");
-        match self.request(method, path, timeout.min(ANSWER_TIMEOUT)) {
-            Err(HttpError::Silent(_)) => Ok(()),
+        match self.request(method, path, STOP_ANSWER_TIMEOUT) {
+            // It may also be gone before it has answered.
+            Err(HttpError::Silent(_) | HttpError::Broken { .. }) => Ok(()),
             answer => accepted(method, path, answer).map(drop),
         }
     }

@@ -5,11 +5,11 @@ use std::fmt;
 #[cfg(not(target_os = "linux"))]
 pub use lsof::holders;
 #[cfg(not(target_os = "linux"))]
-pub(super) use lsof::send;
+pub(super) use lsof::{has_children, send};
 #[cfg(target_os = "linux")]
 pub use proc::holders;
 #[cfg(target_os = "linux")]
-pub(super) use proc::send;
+pub(super) use proc::{has_children, send};
 
 /// A process that holds the alive lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,14 +78,32 @@ mod proc {
             && pidfd_send_signal(process, signal).is_ok()
     }
 
+    /// Whether a process has a child that has not ended.
+    pub(in super::super) fn has_children(pid: i32) -> bool {
+        let Ok(entries) = fs::read_dir("/proc") else {
+            return true;
+        };
+        let pids = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.into_iter()
+            .any(|child| parent(child) == Some(pid) && !has_ended(child))
+    }
+
     fn parent(pid: i32) -> Option<i32> {
+        status(pid, "PPid:")?.parse().ok()
+    }
+
+    /// Whether a process only waits for its parent to take note of its end.
+    fn has_ended(pid: i32) -> bool {
+        status(pid, "State:").is_none_or(|state| state.starts_with('Z'))
+    }
+
+    /// A line of `/proc/PID/status`.
+    fn status(pid: i32, key: &str) -> Option<String> {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix("PPid:"))?
-            .trim()
-            .parse()
-            .ok()
+        let value = status.lines().find_map(|line| line.strip_prefix(key))?;
+        Some(value.trim().to_owned())
     }
 
     /// Whether a process has a file open. Processes of others cannot be looked into: not ours.
@@ -135,6 +153,11 @@ mod lsof {
         let own = i32::try_from(std::process::id()).unwrap_or_default();
         found.retain(|holder| holder.pid != own);
         Ok(found)
+    }
+
+    /// Not found out here: the caller then waits.
+    pub(in super::super) fn has_children(_pid: i32) -> bool {
+        true
     }
 
     /// Signals a process that still holds the lock.

@@ -15,6 +15,9 @@ use crate::ui::Ui;
 /// How long wrappers whose supervisor is gone may take to stop by themselves.
 const SELF_STOP_GRACE: Duration = Duration::from_secs(5);
 
+/// How often it is looked whether the supervisor has anything left to wait for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
 /// How long survivors get between SIGTERM and SIGKILL.
 const TERM_GRACE: Duration = Duration::from_secs(5);
 
@@ -41,8 +44,8 @@ pub fn stop(paths: &Paths, ui: &Ui, client: &Client, timeout: Duration) -> anyho
         return Ok(Stopped::NothingRan);
     }
     let deadline = Instant::now() + timeout;
-    let graceful = match client.stop_project(timeout) {
-        Ok(()) => alive::claim_until(&paths.alive_lock(), deadline)?,
+    let graceful = match client.stop_project() {
+        Ok(()) => wait_for_end(&paths.alive_lock(), deadline)?,
         Err(error) => {
             ui.line(format!("the supervisor cannot be asked to stop: {error:#}"));
             alive::claim_until(&paths.alive_lock(), Instant::now() + SELF_STOP_GRACE)?
@@ -55,6 +58,29 @@ pub fn stop(paths: &Paths, ui: &Ui, client: &Client, timeout: Duration) -> anyho
     let (claim, holders) = force(paths, ui)?;
     clear(paths, client, claim);
     Ok(Stopped::BySignal(holders))
+}
+
+/// Waits until nothing lives, or until `deadline`.
+///
+/// process-compose 1.120 can miss the end of a process that ends the moment it is told to; it
+/// then waits out the whole timeout of that process. A supervisor that was twice found with
+/// nothing below it has nothing left to do, and is ended.
+fn wait_for_end(lock: &Path, deadline: Instant) -> anyhow::Result<Option<FileLock>> {
+    let mut was_alone = false;
+    loop {
+        let look = deadline.min(Instant::now() + LOOK_INTERVAL);
+        if let Some(claim) = alive::claim_until(lock, look)? {
+            return Ok(Some(claim));
+        }
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
+        let alone = alive::is_supervisor_alone(lock)?;
+        if alone && was_alone {
+            alive::kill(lock)?;
+        }
+        was_alone = alone;
+    }
 }
 
 /// Ends what did not stop when asked to: SIGTERM, then SIGKILL.

@@ -204,3 +204,63 @@ fn a_service_that_refuses_to_end_is_killed_and_named() {
         run.took
     );
 }
+
+#[test]
+fn a_plan_is_what_a_reload_then_does() {
+    let mut sandbox = Sandbox::empty();
+    let manifest = json!({"process": {"command": fake_program()}});
+    for name in ["changing", "going", "staying"] {
+        sandbox.service(name, &manifest);
+    }
+    sandbox.run("reload").ends(3);
+    let plan = sandbox.run("plan --json").succeeds().json();
+    same("nothing runs", &plan["running"], &json!(false));
+    same(
+        "start",
+        &plan["processes"]["going"]["action"],
+        &json!("start"),
+    );
+
+    sandbox.up();
+    let pids = ["changing", "staying"].map(|name| sandbox.pid(name));
+    let plan = sandbox.run("plan --json").succeeds().json();
+    same("nothing to do", &plan["changes"], &json!(false));
+    let report = sandbox.run("reload --json").succeeds().json();
+    same("nothing done", &report["outcome"], &json!("unchanged"));
+
+    sandbox.edit("changing", |manifest| {
+        manifest["process"]["env"] = json!({"NEW": "x"});
+    });
+    sandbox.remove_service("going");
+    sandbox.service("coming", &manifest);
+    let plan = sandbox.run("plan --json").succeeds().json();
+    let expected = json!({
+        "changing": {"action": "restart", "because": ["environment.NEW"]},
+        "coming": {"action": "add"},
+        "going": {"action": "remove"},
+        "staying": {"action": "none"},
+    });
+    same("the plan", &plan["processes"], &expected);
+    let report = sandbox.run("reload --json").succeeds().json();
+    let expected = json!({"changing": "updated", "coming": "added", "going": "removed"});
+    same("what was done", &report["changes"], &expected);
+    same("the process that stays", sandbox.pid("staying"), pids[1]);
+    assert_ne!(sandbox.pid("changing"), pids[0]);
+    let run = sandbox.run("plan").succeeds();
+    same("no data", run.stdout.as_str(), "");
+}
+
+#[test]
+fn services_that_end_at_once_do_not_hold_up_down() {
+    let mut sandbox = Sandbox::empty();
+    for index in 0..10 {
+        sandbox.service(
+            &format!("s{index}"),
+            &json!({"process": {"command": fake_program()}}),
+        );
+    }
+    sandbox.up();
+    let run = sandbox.down();
+    // Each has 10 s, which the supervisor waits out when it misses an end.
+    assert!(run.took < Duration::from_secs(5), "{:?}", run.took);
+}

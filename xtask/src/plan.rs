@@ -1,0 +1,111 @@
+//! What `up` or `reload` would do now, without doing it.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use crate::context::Ctx;
+use crate::inputs::Inputs;
+use crate::render::compose::{self, Secrets};
+use crate::render::difference::{Difference, difference};
+use crate::service::SCHEMA_VERSION;
+use crate::supervisor::alive;
+
+/// The answer of `plan`.
+#[derive(Debug, Serialize)]
+pub struct Plan {
+    /// Version of this document.
+    pub schema_version: u32,
+    /// Whether the stack runs; without, everything would be started.
+    pub running: bool,
+    /// Whether anything would be done.
+    pub changes: bool,
+    /// What would happen to each process.
+    pub processes: BTreeMap<String, Step>,
+}
+
+/// What would happen to one process.
+#[derive(Debug, Serialize)]
+pub struct Step {
+    /// In a word.
+    pub action: Action,
+    /// The keys of the process's entry that are the cause: `environment.NATS_HOST`, `command`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub because: Vec<String>,
+}
+
+/// What happens to a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It keeps running, with its process id.
+    None,
+    /// It is started with the stack.
+    Start,
+    /// It is new in a stack that runs.
+    Add,
+    /// It is stopped and started again.
+    Restart,
+    /// It is stopped.
+    Remove,
+}
+
+impl Action {
+    /// The word for people and documents.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Start => "start",
+            Self::Add => "add",
+            Self::Restart => "restart",
+            Self::Remove => "remove",
+        }
+    }
+}
+
+/// Plans the way from what runs to what the inputs describe. Changes nothing.
+pub fn plan(ctx: &Ctx) -> anyhow::Result<Plan> {
+    let inputs = Inputs::load(ctx)?;
+    let lock = ctx.paths.alive_lock();
+    let running = lock.exists() && alive::try_claim(&lock)?.is_none();
+    let new = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
+    let processes: BTreeMap<String, Step> = if running {
+        let file = ctx.paths.compose_file();
+        let old = fs::read_to_string(&file)
+            .with_context(|| format!("cannot read what runs from `{}`", file.display()))?;
+        difference(&old, &new)?
+            .into_iter()
+            .map(|(name, found)| (name, step(found)))
+            .collect()
+    } else {
+        let start = |name: &String| {
+            (
+                name.clone(),
+                Step {
+                    action: Action::Start,
+                    because: Vec::new(),
+                },
+            )
+        };
+        inputs.stack.order.iter().map(start).collect()
+    };
+    let changes = processes.values().any(|step| step.action != Action::None);
+    Ok(Plan {
+        schema_version: SCHEMA_VERSION,
+        running,
+        changes,
+        processes,
+    })
+}
+
+fn step(difference: Difference) -> Step {
+    let (action, because) = match difference {
+        Difference::None => (Action::None, Vec::new()),
+        Difference::Added => (Action::Add, Vec::new()),
+        Difference::Removed => (Action::Remove, Vec::new()),
+        Difference::Changed(keys) => (Action::Restart, keys),
+    };
+    Step { action, because }
+}
