@@ -1,4 +1,4 @@
-//! The server's configuration file. Pure: settings and credentials in, text out.
+//! The server's configuration file. Pure: settings, credentials and topology in, text out.
 //!
 //! It is JSON, which nats-server reads. What a reload cannot add is there from the first day:
 //! the JetStream domain, `leafnodes.reconnect` with an empty list of remotes, the websocket, the
@@ -8,17 +8,18 @@ use serde_json::{Value, json};
 
 use crate::credentials::{Credentials, Login};
 use crate::settings::Settings;
+use crate::topology::facts::{LEAF_USER, ROUTE_USER};
+use crate::topology::{Facts, Role};
 
-/// The server's name, by which we know that our own server answers.
-pub(crate) const SERVER_NAME: &str = "nats";
-/// The JetStream domain: streams stay reachable under it when the server becomes a leaf.
-const DOMAIN: &str = "core";
+/// The name of the hub's cluster.
+const CLUSTER_NAME: &str = "hub";
 
 /// The configuration file.
-pub(crate) fn render(settings: &Settings, credentials: &Credentials) -> String {
+pub(crate) fn render(settings: &Settings, credentials: &Credentials, facts: &Facts) -> String {
     let app = settings.login.as_ref().unwrap_or(&credentials.app);
+    let node = &settings.node;
     let mut config = json!({
-        "server_name": SERVER_NAME,
+        "server_name": node.name,
         // Each address in full: an unset host would be 0.0.0.0.
         "listen": address(settings.host, settings.client_port),
         "http": local(settings.http_port),
@@ -41,13 +42,46 @@ pub(crate) fn render(settings: &Settings, credentials: &Credentials) -> String {
         "lame_duck_grace_period": "1s",
     });
     if settings.jetstream {
-        config["jetstream"] = json!({"store_dir": settings.data_dir, "domain": DOMAIN});
+        config["jetstream"] = json!({"store_dir": settings.data_dir, "domain": node.domain});
         config["accounts"]["APP"]["jetstream"] = json!("enabled");
     }
     if settings.login.is_none() {
         config["no_auth_user"] = json!(credentials.app.user);
     }
+    if let Some(region) = &node.region {
+        config["server_tags"] = json!([format!("region:{region}")]);
+    }
+    match node.role {
+        Some(Role::Hub) => join_hub(&mut config, settings, facts),
+        // The first server and the leaves find the hub alike.
+        None | Some(Role::Leaf) => config["leafnodes"]["remotes"] = remotes(facts),
+    }
     format!("{config:#}\n")
+}
+
+fn join_hub(config: &mut Value, settings: &Settings, facts: &Facts) {
+    config["cluster"] = json!({
+        "name": CLUSTER_NAME,
+        "listen": local(settings.cluster_port),
+        "authorization": {"user": ROUTE_USER, "password": facts.route_password},
+        "routes": facts.route_urls(),
+    });
+    let leaf = json!({
+        "user": LEAF_USER,
+        "password": facts.leaf_password,
+        "allowed_connection_types": ["LEAFNODE", "LEAFNODE_WS"],
+    });
+    if let Value::Array(users) = &mut config["accounts"]["APP"]["users"] {
+        users.push(leaf);
+    }
+}
+
+/// The hub, as one remote with several addresses; none without a hub.
+fn remotes(facts: &Facts) -> Value {
+    match facts.leaf_urls() {
+        urls if urls.is_empty() => json!([]),
+        urls => json!([{"urls": urls, "account": "APP"}]),
+    }
 }
 
 fn account(login: &Login) -> Value {
@@ -65,7 +99,9 @@ fn local(port: u16) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::tests::settings;
+    use crate::settings::tests::{node_of, settings};
+    use crate::topology::facts::tests::hub_of_three;
+    use crate::topology::remotes_in;
 
     fn credentials() -> Credentials {
         let login = |user: &str, password: &str| Login {
@@ -126,7 +162,8 @@ mod tests {
   }
 }
 "#;
-        assert_eq!(render(&settings(&[]).unwrap(), &credentials()), expected);
+        let text = render(&settings(&[]).unwrap(), &credentials(), &Facts::default());
+        assert_eq!(text, expected);
     }
 
     #[test]
@@ -136,7 +173,7 @@ mod tests {
             ("NATS_USER", "u\"1"),
             ("NATS_PASSWORD", "$p\\"),
         ]);
-        let text = render(&settings.unwrap(), &credentials());
+        let text = render(&settings.unwrap(), &credentials(), &Facts::default());
         let config: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(config["no_auth_user"], Value::Null);
         assert_eq!(config["listen"], "[::]:4222");
@@ -151,7 +188,43 @@ mod tests {
             jetstream: false,
             ..settings(&[]).unwrap()
         };
-        let text = render(&settings, &credentials());
+        let text = render(&settings, &credentials(), &Facts::default());
         assert!(!text.contains("jetstream"), "{text}");
+    }
+
+    fn parsed(changes: &[(&str, &str)], facts: &Facts) -> (Value, String) {
+        let text = render(&settings(changes).unwrap(), &credentials(), facts);
+        (serde_json::from_str(&text).unwrap(), text)
+    }
+
+    #[test]
+    fn a_hub_node_knows_its_peers_and_lets_leaves_in() {
+        let (config, text) = parsed(&node_of("hub", "hub-1"), &hub_of_three());
+        let cluster = &config["cluster"];
+        assert_eq!(cluster["listen"], "127.0.0.1:6222");
+        assert_eq!(cluster["authorization"]["password"], "croute");
+        assert_eq!(cluster["routes"].as_array().unwrap().len(), 3);
+        assert_eq!(config["jetstream"]["domain"], "hub");
+        let leaf = &config["accounts"]["APP"]["users"][1];
+        assert_eq!(leaf["user"], "leaf");
+        assert_eq!(leaf["allowed_connection_types"][0], "LEAFNODE");
+        assert_eq!(remotes_in(&text), [""; 0]);
+    }
+
+    #[test]
+    fn the_first_server_differs_only_by_its_remotes() {
+        let (mut joined, text) = parsed(&[], &hub_of_three());
+        let (alone, _) = parsed(&[], &Facts::default());
+        assert_eq!(remotes_in(&text), hub_of_three().leaf_urls());
+        joined["leafnodes"]["remotes"] = json!([]);
+        assert_eq!(joined, alone);
+    }
+
+    #[test]
+    fn a_leaf_has_the_domain_of_its_region() {
+        let (config, text) = parsed(&node_of("leaf", "leaf-lhr"), &hub_of_three());
+        assert_eq!(config["jetstream"]["domain"], "lhr");
+        assert_eq!(config["cluster"], Value::Null);
+        assert_eq!(remotes_in(&text).len(), 3);
     }
 }

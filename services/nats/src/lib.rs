@@ -9,6 +9,7 @@ mod reload;
 mod run;
 mod settings;
 mod store;
+pub mod topology;
 
 pub use run::run;
 pub use settings::{Settings, check};

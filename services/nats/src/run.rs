@@ -3,18 +3,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use kit::Lifecycle;
 use kit::claim::{Claim, Port};
 use kit::files::{PRIVATE_FILE_MODE, create_private_dir, write_if_changed};
 use kit::http::{self, Endpoint, HttpError};
 use kit::server::{self, Launch, ServerHandle, Upstream, reachable};
 
-use crate::config::{self, SERVER_NAME};
+use crate::config;
 use crate::credentials;
 use crate::reload;
 use crate::settings::Settings;
-use crate::store;
+use crate::store::{self, Mode};
+use crate::topology::{self, CONFIG_FILE, RELOAD_REPORT, Role};
 
 /// How long the server may take to become ready: it reads its whole store first. A million
 /// messages take 0.3 to 1.2 s.
@@ -27,10 +28,14 @@ pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8>
     let Some(claim) = Claim::take(&lifecycle, &settings.data_dir).await? else {
         return Ok(0);
     };
-    store::open_standalone(&settings.data_dir)?;
+    let mode = match settings.node.role {
+        Some(Role::Hub) => Mode::Clustered,
+        None | Some(Role::Leaf) => Mode::Standalone,
+    };
+    store::open(&settings.data_dir, mode)?;
     create_private_dir(&settings.state_dir)?;
     let nats = Nats {
-        config_file: settings.state_dir.join("nats.conf"),
+        config_file: settings.state_dir.join(CONFIG_FILE),
         monitor: Endpoint::tcp("127.0.0.1", settings.http_port),
         settings,
     };
@@ -53,16 +58,23 @@ struct Nats {
 impl Nats {
     fn render(&self) -> anyhow::Result<String> {
         let credentials = credentials::load_or_create(&self.settings.data_dir)?;
-        Ok(config::render(&self.settings, &credentials))
+        let facts = topology::read(&self.settings.topology_file)?;
+        ensure!(
+            self.settings.node.role.is_none() || !facts.nodes().is_empty(),
+            "`{}` names no node, and `{}` is one",
+            self.settings.topology_file.display(),
+            self.settings.node.name
+        );
+        Ok(config::render(&self.settings, &credentials, &facts))
     }
 
-    fn ports(&self) -> [Port; 4] {
+    fn ports(&self) -> Vec<Port> {
         let settings = &self.settings;
         let local = |variable, port| Port {
             variable,
             address: Settings::local(port),
         };
-        [
+        let mut ports = vec![
             Port {
                 variable: "NATS_CLIENT_PORT",
                 address: (settings.host, settings.client_port).into(),
@@ -70,7 +82,11 @@ impl Nats {
             local("NATS_HTTP_PORT", settings.http_port),
             local("NATS_LEAF_PORT", settings.leaf_port),
             local("NATS_WS_PORT", settings.ws_port),
-        ]
+        ];
+        if settings.node.role == Some(Role::Hub) {
+            ports.push(local("NATS_CLUSTER_PORT", settings.cluster_port));
+        }
+        ports
     }
 
     fn launch(&self) -> Launch {
@@ -83,7 +99,7 @@ impl Nats {
             stdin: None,
             ready_limit: READY_LIMIT,
             respawns_max: 0,
-            reload_report: self.settings.state_dir.join("reload.json"),
+            reload_report: self.settings.state_dir.join(RELOAD_REPORT),
         }
     }
 }
@@ -95,7 +111,12 @@ impl Upstream for Nats {
     }
 
     async fn is_ready(&mut self) -> anyhow::Result<bool> {
-        match http::get(&self.monitor, "/healthz", ANSWER_LIMIT).await {
+        let health = match self.settings.node.role {
+            // A lone hub node waits for the others, which nobody would start if it never got ready.
+            Some(Role::Hub) => "/healthz?js-server-only=true",
+            None | Some(Role::Leaf) => "/healthz",
+        };
+        match http::get(&self.monitor, health, ANSWER_LIMIT).await {
             Ok(response) if response.status == 200 => {}
             // Refused before it listens, 500 while it reads its store.
             Ok(_)
@@ -108,7 +129,7 @@ impl Upstream for Nats {
             return Ok(false);
         };
         let name = varz.server_name;
-        if name != SERVER_NAME {
+        if name != self.settings.node.name {
             bail!("another NATS server, `{name}`, answers at {}", self.monitor);
         }
         Ok(true)

@@ -7,6 +7,14 @@ use kit::env::{Lookup, Reader};
 use kit::{Exit, Failure};
 
 use crate::credentials::Login;
+use crate::topology::Role;
+
+/// The name of the server that is no further node, by which we know that our own answers.
+const SERVER_NAME: &str = "nats";
+/// Its JetStream domain: streams stay reachable under it when it becomes a leaf.
+const DOMAIN: &str = "core";
+/// The JetStream domain of the hub.
+const HUB_DOMAIN: &str = "hub";
 
 /// The settings of the service, valid one by one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,12 +27,30 @@ pub struct Settings {
     pub(crate) http_port: u16,
     pub(crate) leaf_port: u16,
     pub(crate) ws_port: u16,
+    pub(crate) cluster_port: u16,
+    /// Which node of a topology this is.
+    pub(crate) node: Node,
+    /// Where the durable facts of the topology are.
+    pub(crate) topology_file: PathBuf,
     /// Origins whose pages may open a websocket; never empty: an empty list would allow all.
     pub(crate) ws_allowed_origins: Vec<String>,
     /// The user of the account APP; without one, clients need no credentials.
     pub(crate) login: Option<Login>,
     /// Whether JetStream is on, from the manifest.
     pub(crate) jetstream: bool,
+}
+
+/// Which node of a topology a server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Node {
+    /// What it does; `None` for the first server, which is there in every topology.
+    pub(crate) role: Option<Role>,
+    /// The name of the server.
+    pub(crate) name: String,
+    /// The JetStream domain.
+    pub(crate) domain: String,
+    /// Where it is.
+    pub(crate) region: Option<String>,
 }
 
 impl Settings {
@@ -40,6 +66,9 @@ impl Settings {
             http_port: reader.port("NATS_HTTP_PORT"),
             leaf_port: reader.port("NATS_LEAF_PORT"),
             ws_port: reader.port("NATS_WS_PORT"),
+            cluster_port: reader.port("NATS_CLUSTER_PORT"),
+            node: node(&mut reader),
+            topology_file: reader.path("NATS_TOPOLOGY_FILE"),
             ws_allowed_origins: origins(&mut reader),
             login: login(&mut reader),
             jetstream: jetstream(&mut reader),
@@ -70,6 +99,46 @@ pub fn check(settings: &Settings) -> anyhow::Result<()> {
     );
     let hint = "cargo xtask dep fetch";
     Err(Failure::new(Exit::Binary, message).hint(hint).into())
+}
+
+fn node(reader: &mut Reader<'_>) -> Node {
+    let role = match reader.optional("NATS_CLUSTER").as_deref() {
+        None => {
+            return Node {
+                role: None,
+                name: SERVER_NAME.to_owned(),
+                domain: DOMAIN.to_owned(),
+                region: None,
+            };
+        }
+        Some("hub") => Role::Hub,
+        Some("leaf") => Role::Leaf,
+        Some(other) => {
+            reader.problem(format!(
+                "NATS_CLUSTER: `{other}` is neither `hub` nor `leaf`"
+            ));
+            Role::Leaf
+        }
+    };
+    let name = reader.required("NATS_NODE_ID");
+    let domain = match role {
+        Role::Hub => HUB_DOMAIN.to_owned(),
+        Role::Leaf => name.trim_start_matches("leaf-").to_owned(),
+    };
+    for (variable, value) in [
+        ("NATS_NODE_ID", &name),
+        ("NATS_REGION", &reader.required("NATS_REGION")),
+    ] {
+        if let Some(problem) = kit::names::problem(value).filter(|_| !value.is_empty()) {
+            reader.problem(format!("{variable}: `{value}` {problem}"));
+        }
+    }
+    Node {
+        role: Some(role),
+        name,
+        domain,
+        region: reader.optional("NATS_REGION"),
+    }
 }
 
 fn origins(reader: &mut Reader<'_>) -> Vec<String> {
@@ -160,6 +229,8 @@ pub(crate) mod tests {
         ("NATS_HTTP_PORT", "8222"),
         ("NATS_LEAF_PORT", "7422"),
         ("NATS_WS_PORT", "8443"),
+        ("NATS_CLUSTER_PORT", "6222"),
+        ("NATS_TOPOLOGY_FILE", "/data/nats/topology.json"),
         (
             "NATS_WS_ALLOWED_ORIGINS",
             "http://127.0.0.1:2015,http://localhost:2015",
@@ -210,6 +281,37 @@ pub(crate) mod tests {
             ("NATS_PASSWORD", "p"),
         ];
         assert!(settings(&open).is_ok());
+    }
+
+    /// What a node of a topology is told besides.
+    pub(crate) fn node_of(
+        cluster: &'static str,
+        id: &'static str,
+    ) -> [(&'static str, &'static str); 3] {
+        [
+            ("NATS_CLUSTER", cluster),
+            ("NATS_NODE_ID", id),
+            ("NATS_REGION", "iad"),
+        ]
+    }
+
+    #[test]
+    fn a_node_has_a_role_a_name_and_a_region() {
+        assert_eq!(settings(&[]).unwrap().node.name, "nats");
+        let leaf = settings(&node_of("leaf", "leaf-lhr-2")).unwrap().node;
+        assert_eq!(
+            (leaf.role, leaf.domain.as_str()),
+            (Some(Role::Leaf), "lhr-2")
+        );
+        let hub = settings(&node_of("hub", "hub-1")).unwrap().node;
+        assert_eq!((hub.role, hub.domain.as_str()), (Some(Role::Hub), "hub"));
+        assert!(problem(&node_of("spoke", "a")).contains("neither `hub` nor `leaf`"));
+        assert!(problem(&node_of("hub", "A")).contains("NATS_NODE_ID: `A` may only"));
+        let text = problem(&[("NATS_CLUSTER", "hub")]);
+        assert!(
+            text.contains("NATS_NODE_ID is not set") && text.contains("NATS_REGION is"),
+            "{text}"
+        );
     }
 
     #[test]

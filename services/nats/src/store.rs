@@ -14,7 +14,7 @@ const FILE: &str = "store.json";
 /// How a store may be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Mode {
+pub(crate) enum Mode {
     /// By one server alone, which may be a leaf.
     Standalone,
     /// By a node of a cluster.
@@ -26,21 +26,28 @@ struct Mark {
     mode: Mode,
 }
 
-/// Marks the store as that of a standalone server, or refuses one that is marked otherwise.
-pub(crate) fn open_standalone(data_dir: &Path) -> anyhow::Result<()> {
+impl Mode {
+    /// Who opens a store in this mode.
+    fn owner(self) -> &'static str {
+        match self {
+            Self::Standalone => "a standalone server",
+            Self::Clustered => "a cluster node",
+        }
+    }
+}
+
+/// Marks a new store with the mode, or refuses one that is marked otherwise.
+pub(crate) fn open(data_dir: &Path, mode: Mode) -> anyhow::Result<()> {
     let path = data_dir.join(FILE);
-    let new = || {
-        Ok(Mark {
-            mode: Mode::Standalone,
-        })
-    };
-    let mark: Mark = kit::secret::load_or_create(&path, new)?;
-    if mark.mode == Mode::Standalone {
+    let mark: Mark = kit::secret::load_or_create(&path, || Ok(Mark { mode }))?;
+    if mark.mode == mode {
         return Ok(());
     }
     let message = format!(
-        "`{}` is the store of a cluster node, and a standalone server would damage it",
-        data_dir.display()
+        "`{}` is the store of {}, and {} would damage it",
+        data_dir.display(),
+        mark.mode.owner(),
+        mode.owner()
     );
     let hint = "point NATS_DATA_DIR at another directory";
     Err(Failure::new(Exit::Invalid, message).hint(hint).into())
@@ -52,13 +59,17 @@ mod tests {
 
     #[test]
     fn a_store_is_opened_only_in_its_own_mode() {
-        let dir = tempfile::tempdir().unwrap();
-        open_standalone(dir.path()).unwrap();
-        open_standalone(dir.path()).unwrap();
-        std::fs::write(dir.path().join(FILE), r#"{"mode":"clustered"}"#).unwrap();
-        let error = open_standalone(dir.path()).unwrap_err();
-        assert_eq!(kit::failure::exit_of(&error), Exit::Invalid);
-        std::fs::write(dir.path().join(FILE), r#"{"mode":"else"}"#).unwrap();
-        assert!(open_standalone(dir.path()).is_err());
+        for (own, other) in [
+            (Mode::Standalone, Mode::Clustered),
+            (Mode::Clustered, Mode::Standalone),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            open(dir.path(), own).unwrap();
+            open(dir.path(), own).unwrap();
+            let error = open(dir.path(), other).unwrap_err();
+            assert_eq!(kit::failure::exit_of(&error), Exit::Invalid);
+            std::fs::write(dir.path().join(FILE), r#"{"mode":"else"}"#).unwrap();
+            assert!(open(dir.path(), own).is_err());
+        }
     }
 }
