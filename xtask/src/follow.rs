@@ -1,6 +1,7 @@
 //! Following the log files of a running stack.
 
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 use std::thread;
@@ -15,7 +16,23 @@ use crate::ui::Ui;
 /// How often the files are looked at.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Follows log files from their present ends.
+/// The sizes of all log files at one moment, to follow them from there.
+#[derive(Debug, Default)]
+pub struct LogSizes(BTreeMap<PathBuf, u64>);
+
+impl LogSizes {
+    /// The present sizes.
+    pub fn now(paths: &Paths) -> Self {
+        let entries = fs::read_dir(paths.logs()).into_iter().flatten().flatten();
+        Self(
+            entries
+                .map(|entry| (entry.path(), logs::size(&entry.path())))
+                .collect(),
+        )
+    }
+}
+
+/// Follows log files.
 #[derive(Debug)]
 pub struct Follow {
     files: Vec<Followed>,
@@ -32,16 +49,17 @@ struct Followed {
 }
 
 impl Follow {
-    /// Follows the logs of these processes.
-    pub fn new<'a>(paths: &Paths, names: impl Iterator<Item = &'a String>) -> Self {
-        let followed = |name: &String| {
-            let path = paths.process_log(name);
-            Followed {
-                name: name.clone(),
-                offset: logs::size(&path),
-                path,
-                rest: Vec::new(),
-            }
+    /// Follows the logs of these processes from where they ended at `begin`.
+    pub fn new<'a>(
+        paths: &Paths,
+        names: impl Iterator<Item = &'a String>,
+        begin: &LogSizes,
+    ) -> Self {
+        let followed = |name: &String| Followed {
+            name: name.clone(),
+            path: paths.process_log(name),
+            offset: begin.0.get(&paths.process_log(name)).copied().unwrap_or(0),
+            rest: Vec::new(),
         };
         let files: Vec<Followed> = names.map(followed).collect();
         let width = files.iter().map(|file| file.name.len()).max().unwrap_or(0);

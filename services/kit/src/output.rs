@@ -29,6 +29,8 @@ const FINISH_LIMIT: Duration = Duration::from_millis(200);
 pub struct Output {
     stdout: Writer,
     stderr: Writer,
+    /// Where the server's lines and our notes go.
+    talk: mpsc::Sender<Vec<u8>>,
     tail: Tail,
     readers: JoinSet<()>,
 }
@@ -54,15 +56,15 @@ impl Writer {
         Self { queue, written }
     }
 
-    /// Adds a line, unless nobody reads what came before.
-    fn offer(&self, text: &str) {
-        let _ = self.queue.try_send(format!("{text}\n").into_bytes());
-    }
-
     async fn finish(self) {
         drop(self.queue);
         let _ = tokio::time::timeout(FINISH_LIMIT, self.written).await;
     }
+}
+
+/// Adds a line, unless nobody reads what came before.
+fn offer(queue: &mpsc::Sender<Vec<u8>>, text: &str) {
+    let _ = queue.try_send(format!("{text}\n").into_bytes());
 }
 
 /// The last lines that the server wrote.
@@ -99,20 +101,24 @@ impl Tail {
 }
 
 impl Output {
-    /// Starts the writing threads.
-    pub fn start() -> Self {
+    /// Starts the writing threads. Alone, stdout is data and our only datum is the `READY` line,
+    /// which a server must not be able to fake: its lines go to stderr. A supervisor puts both
+    /// streams into one log and calls all that comes by stderr an error: there they go to stdout.
+    pub fn start(supervised: bool) -> Self {
+        let (stdout, stderr) = (Writer::start(io::stdout()), Writer::start(io::stderr()));
+        let talk = if supervised { &stdout } else { &stderr };
         Self {
-            stdout: Writer::start(io::stdout()),
-            stderr: Writer::start(io::stderr()),
+            talk: talk.queue.clone(),
+            stdout,
+            stderr,
             tail: Tail::default(),
             readers: JoinSet::new(),
         }
     }
 
-    /// Passes everything that comes out of `pipe` to stderr, line by line: stdout is data, and
-    /// the wrapper's only datum is its `READY` line, which a server must not be able to fake.
+    /// Passes on everything that comes out of `pipe`, line by line.
     pub fn forward(&mut self, pipe: impl AsyncRead + Send + Unpin + 'static) {
-        let (queue, tail) = (self.stderr.queue.clone(), self.tail.clone());
+        let (queue, tail) = (self.talk.clone(), self.tail.clone());
         self.readers.spawn(async move {
             let mut pipe = BufReader::with_capacity(LINE_MAX, pipe);
             while let Some(line) = next_line(&mut pipe).await {
@@ -126,12 +132,12 @@ impl Output {
 
     /// Says something to the user. Dropped when nobody reads what came before.
     pub fn note(&self, text: &str) {
-        self.stderr.offer(text);
+        offer(&self.talk, text);
     }
 
     /// Announces on stdout that the server is ready.
     pub fn ready(&self, name: &str, address: &str) {
-        self.stdout.offer(&format!("READY: {name} {address}"));
+        offer(&self.stdout.queue, &format!("READY: {name} {address}"));
     }
 
     /// The last lines of the server.
@@ -144,6 +150,7 @@ impl Output {
         let drain = async { while self.readers.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(FINISH_LIMIT, drain).await;
         self.readers.shutdown().await;
+        drop(self.talk);
         self.stdout.finish().await;
         self.stderr.finish().await;
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use xtask::Ctx;
-use xtask::follow::Follow;
+use xtask::follow::{Follow, LogSizes};
 use xtask::inputs::Inputs;
 use xtask::interrupt::Interrupt;
 use xtask::service::SCHEMA_VERSION;
@@ -23,10 +23,12 @@ use crate::cli::{Converge, Reload, Up};
 pub(crate) fn run(args: &Up) -> anyhow::Result<ExitCode> {
     let ctx = Ctx::load()?;
     let interrupt = Interrupt::watch()?;
+    let begin = LogSizes::now(&ctx.paths);
     let report = converge(&ctx, Mode::Up, &args.converge, &interrupt)?;
     if args.attach {
         let timeout = Duration::from_secs(args.converge.timeout);
-        return attach(&ctx, &report, &interrupt, timeout);
+        let follow = Follow::new(&ctx.paths, report.inputs.stack.processes.keys(), &begin);
+        return attach(&ctx, follow, &interrupt, timeout);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -65,15 +67,14 @@ fn converge(
     Ok(report)
 }
 
-/// Shows the logs until the user ends it, then stops the stack.
+/// Shows the logs, from before the start, until the user ends it; then stops the stack.
 fn attach(
     ctx: &Ctx,
-    report: &Report,
+    mut follow: Follow,
     interrupt: &Interrupt,
     timeout: Duration,
 ) -> anyhow::Result<ExitCode> {
     let client = ctx.client()?;
-    let mut follow = Follow::new(&ctx.paths, report.inputs.stack.processes.keys());
     follow.until(&ctx.ui, || {
         interrupt.signal().is_some() || !client.socket().exists()
     })?;

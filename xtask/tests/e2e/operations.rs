@@ -140,14 +140,29 @@ fn attached_up_shows_logs_and_stops_in_order() {
     up.wait_for_stderr("stop it with");
     // A service that is killed is started again, and says so.
     processes::kill(sandbox.pid("second"));
-    let port = sandbox.port("second.http");
-    up.wait_for_stdout(&format!("listening on {port}"));
+    eventually("the second start", SOON, || {
+        let begins = sandbox.read("journal").matches("second begins").count();
+        (begins == 2).then_some(())
+    });
+    // What was logged while it started is shown, too.
+    for service in ["first", "second"] {
+        let port = sandbox.port(&format!("{service}.http"));
+        up.wait_for_stdout(&format!("listening on {port}"));
+    }
     up.signal(Signal::INT);
     let run = up.wait().succeeds();
     sandbox.nothing_is_left_within(GONE_LIMIT);
     assert!(run.stderr.ends_with("stopping\n"), "{}", run.stderr);
-    let lines: Vec<&str> = run.stdout.lines().collect();
-    assert!(lines[0].starts_with("second | "), "{lines:?}");
+    assert!(
+        run.stdout.lines().any(|line| line.starts_with("first  | ")),
+        "{}",
+        run.stdout
+    );
+    assert!(
+        run.stdout.lines().any(|line| line.starts_with("second | ")),
+        "{}",
+        run.stdout
+    );
     let expected = "first begins\nsecond begins\nsecond begins\nsecond ends\nfirst ends\n";
     same("the order", sandbox.read("journal").as_str(), expected);
 }
