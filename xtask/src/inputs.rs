@@ -1,9 +1,12 @@
 //! The inputs of a stack, read and resolved: what every command begins with.
 
+use service_nats::topology::Facts;
+
 use crate::context::Ctx;
 use crate::dep::{self, Request};
 use crate::manifests;
 use crate::stack::{self, Places, Service, Stack};
+use crate::topology::Topology;
 
 /// Everything that a stack is made from, and the stack.
 #[derive(Debug)]
@@ -12,6 +15,8 @@ pub struct Inputs {
     pub services: Vec<Service>,
     /// Where the instance's directories are.
     pub places: Places,
+    /// The topology of NATS: the one applied last, and the one asked for.
+    pub topology: Topology,
     /// The resolved stack.
     pub stack: Stack,
 }
@@ -21,11 +26,24 @@ impl Inputs {
     pub fn load(ctx: &Ctx) -> anyhow::Result<Self> {
         let services = manifests::load(&ctx.paths)?;
         let places = Places::new(ctx.paths.root().to_path_buf());
-        let stack = stack::build(&services, &ctx.env, &places)
+        let build = |facts: &Facts| {
+            let stack = stack::build(&services, &ctx.env, &places, facts);
+            stack.map_err(|findings| manifests::invalid(&findings))
+        };
+        // It has no node yet, but every problem of the inputs.
+        let alone = build(&Facts::default())?;
+        let spec = stack::topology(&services, &ctx.env)
             .map_err(|findings| manifests::invalid(&findings))?;
+        let topology = Topology::prepare(&ctx.paths, &ctx.env, &services, spec, &alone)?;
+        let stack = if topology.now.nodes().is_empty() {
+            alone
+        } else {
+            build(&topology.now)?
+        };
         Ok(Self {
             services,
             places,
+            topology,
             stack,
         })
     }

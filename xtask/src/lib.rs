@@ -22,6 +22,7 @@ pub mod stack;
 pub mod status;
 pub mod supervisor;
 pub mod timing;
+pub mod topology;
 pub mod ui;
 pub mod up;
 

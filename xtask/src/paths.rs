@@ -69,6 +69,11 @@ impl Paths {
         self.root.join(".data")
     }
 
+    /// The durable facts of the topology of NATS.
+    pub fn topology(&self) -> PathBuf {
+        self.data().join(service_nats::topology::FILE)
+    }
+
     /// What process-compose is started with.
     pub fn compose_file(&self) -> PathBuf {
         self.state().join("process-compose.yaml")

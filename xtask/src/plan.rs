@@ -5,6 +5,7 @@ use std::fs;
 
 use anyhow::Context as _;
 use serde::Serialize;
+use service_nats::topology::SERVICE;
 
 use crate::context::Ctx;
 use crate::inputs::Inputs;
@@ -12,6 +13,8 @@ use crate::render::compose::{self, Secrets};
 use crate::render::difference::{Difference, difference};
 use crate::service::SCHEMA_VERSION;
 use crate::supervisor::alive;
+use crate::topology::guard;
+use crate::topology::link::Link;
 
 /// The answer of `plan`.
 #[derive(Debug, Serialize)]
@@ -46,6 +49,8 @@ pub enum Action {
     Start,
     /// It is new in a stack that runs.
     Add,
+    /// Its server reads its configuration anew, with its process id.
+    Reload,
     /// It is stopped and started again.
     Restart,
     /// It is stopped.
@@ -59,6 +64,7 @@ impl Action {
             Self::None => "none",
             Self::Start => "start",
             Self::Add => "add",
+            Self::Reload => "reload",
             Self::Restart => "restart",
             Self::Remove => "remove",
         }
@@ -71,14 +77,26 @@ pub fn plan(ctx: &Ctx) -> anyhow::Result<Plan> {
     let lock = ctx.paths.alive_lock();
     let running = lock.exists() && alive::try_claim(&lock)?.is_none();
     let new = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
+    guard::check(ctx, &inputs.topology, running)?;
     let processes: BTreeMap<String, Step> = if running {
         let file = ctx.paths.compose_file();
         let old = fs::read_to_string(&file)
             .with_context(|| format!("cannot read what runs from `{}`", file.display()))?;
-        difference(&old, &new)?
+        let mut steps: BTreeMap<String, Step> = difference(&old, &new)?
             .into_iter()
             .map(|(name, found)| (name, step(found)))
-            .collect()
+            .collect();
+        let link = Link::new(&ctx.paths, &inputs.stack, &inputs.topology.now);
+        if let Some(step) = steps.get_mut(SERVICE)
+            && step.action == Action::None
+            && !link.is_current()
+        {
+            *step = Step {
+                action: Action::Reload,
+                because: vec!["topology".to_owned()],
+            };
+        }
+        steps
     } else {
         let start = |name: &String| {
             (

@@ -129,18 +129,26 @@ pub fn check_ports(stack: &Stack) -> anyhow::Result<()> {
     if taken.is_empty() {
         return Ok(());
     }
-    let first = stack.processes.iter().find_map(|(name, process)| {
+    // The port of a further node of a service has no variable.
+    let variable_of = |(name, process): (&String, &Process)| {
+        if *name != process.service {
+            return None;
+        }
         let port = process
             .ports
             .iter()
             .find(|(_, port)| bind_error(port.port).is_some());
         port.map(|(port, _)| crate::stack::port_variable(name, port))
-    });
-    let variable = first.unwrap_or_default();
+    };
+    let first = stack.processes.iter().find_map(variable_of);
+    let hint = match first {
+        Some(variable) => {
+            format!("end that program, or choose another port in `.env`: {variable}=NUMBER")
+        }
+        None => "end that program".to_owned(),
+    };
     Err(Failure::new(Exit::PortTaken, taken.join("\n"))
-        .hint(format!(
-            "end that program, or choose another port in `.env`: {variable}=NUMBER"
-        ))
+        .hint(hint)
         .into())
 }
 

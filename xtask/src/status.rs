@@ -134,7 +134,11 @@ fn service_status(
         .filter(|(_, process)| process.service == service.name);
     for (name, process) in own {
         status.url = status.url.take().or_else(|| process.url());
-        status.ports.extend(process.ports.clone());
+        // A further node of a service has ports of the same names: those of the first are told.
+        for (name, port) in &process.ports {
+            let port = || port.clone();
+            status.ports.entry(name.clone()).or_insert_with(port);
+        }
         let answers = answers.get(name).copied();
         let process = process_status(states.get(name), answers, process.disabled);
         status.processes.insert(name.clone(), process);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use kit::files;
 use kit::{Exit, Failure};
+use service_nats::topology::SERVICE;
 
 use crate::context::Ctx;
 use crate::dep::{self, Installed};
@@ -21,6 +22,8 @@ use crate::supervisor::operation::{Operation, Wait as LockWait};
 use crate::supervisor::state::{State, States};
 use crate::supervisor::wait::{Baseline, Wait};
 use crate::supervisor::{BINARY, alive, stop};
+use crate::topology::guard;
+use crate::topology::link::Link;
 
 /// How long a supervisor that holds the alive lock and does not answer is given: it may be
 /// starting or stopping. Wrappers without one need up to 5 s to stop by themselves.
@@ -79,7 +82,7 @@ pub enum Outcome {
     Started,
     /// It ran already, as described.
     Unchanged,
-    /// It ran, and these processes were added, updated or removed.
+    /// It ran, and these processes were added, updated, removed or, in place, reloaded.
     Changed(BTreeMap<String, String>),
 }
 
@@ -90,7 +93,7 @@ pub fn up(
     interrupt: &Interrupt,
     mut seen: impl FnMut(&Inputs, &States),
 ) -> anyhow::Result<Report> {
-    let inputs = Inputs::load(ctx)?;
+    let mut inputs = Inputs::load(ctx)?;
     let installed = dep::ensure(
         &ctx.paths,
         &ctx.env,
@@ -103,6 +106,11 @@ pub fn up(
         Mode::Reload => "reload",
     };
     let _operation = Operation::begin(&ctx.paths, &ctx.ui, command, options.lock)?;
+    if inputs.topology.is_stale(&ctx.paths)? {
+        // The operation that we waited for has changed it.
+        inputs = Inputs::load(ctx)?;
+    }
+    inputs.topology.complete()?;
     preflight::check_settings(ctx, &inputs.stack)?;
     let text = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
     let client = ctx.client()?;
@@ -122,9 +130,11 @@ pub fn up(
     let (outcome, states) = match converge.settle()? {
         Some(_) if options.mode == Mode::Reload => return Err(not_running()),
         Some(claim) => {
+            guard::check(ctx, &inputs.topology, false)?;
             preflight::check_ports(&inputs.stack)?;
             // Before anything is started: what dies at once has written its last words by then.
             let baseline = Baseline::take(&ctx.paths, &inputs.stack, &States::new());
+            inputs.topology.write(&ctx.paths)?;
             write(ctx, &text)?;
             let launched = launch::launch(&ctx.paths, &ctx.env, &binary.path, &client, claim)?;
             (
@@ -132,7 +142,10 @@ pub fn up(
                 converge.first_start(launched, &baseline, seen)?,
             )
         }
-        None => converge.reload(&text, seen)?,
+        None => {
+            guard::check(ctx, &inputs.topology, true)?;
+            converge.reload(&text, seen)?
+        }
     };
     let ready_after = started.elapsed();
     Ok(Report {
@@ -200,7 +213,8 @@ impl Converge<'_> {
     ) -> anyhow::Result<States> {
         let result = self
             .wait(baseline)
-            .until_ready(Some(&mut launched.child), seen);
+            .until_ready(Some(&mut launched.child), seen)
+            .and_then(|states| self.link().wait_until_joined().map(|()| states));
         if result.is_err() {
             let (paths, ui) = (&self.ctx.paths, &self.ctx.ui);
             if let Err(error) = stop::stop(paths, ui, self.client, self.options.timeout) {
@@ -211,16 +225,17 @@ impl Converge<'_> {
     }
 
     /// Gives a running supervisor the file, changed or not: only it knows what it runs. If what
-    /// that changes does not become healthy, the previous file is given back.
+    /// that changes does not become healthy, the previous file and topology are given back.
     fn reload(
         &mut self,
         text: &str,
         seen: impl FnMut(&States),
     ) -> anyhow::Result<(Outcome, States)> {
         let file = self.ctx.paths.compose_file();
+        let changes_topology = self.inputs.topology.changes();
         let previous = fs::read_to_string(&file)
             .ok()
-            .filter(|previous| previous != text);
+            .filter(|previous| previous != text || changes_topology);
         let result = self.apply(text, seen);
         match (result, previous) {
             (Err(error), Some(previous)) => Err(self.restore(&previous, error)),
@@ -231,8 +246,12 @@ impl Converge<'_> {
     fn apply(&self, text: &str, seen: impl FnMut(&States)) -> anyhow::Result<(Outcome, States)> {
         let before = self.client.processes()?;
         let mut baseline = Baseline::take(&self.ctx.paths, &self.inputs.stack, &before);
+        self.inputs.topology.write(&self.ctx.paths)?;
+        let link = self.link();
+        // Parted before the hub stops, the server never looks for what is no longer there.
+        let parted = link.is_alone() && self.relink(&link)?;
         write(self.ctx, text)?;
-        let changes = self.hand_over(&before).map_err(|error| {
+        let mut changes = self.hand_over(&before).map_err(|error| {
             Failure::new(Exit::ReloadFailed, "the running stack refused the change").source(error)
         })?;
         for name in changes.keys() {
@@ -240,6 +259,12 @@ impl Converge<'_> {
         }
         self.start_skipped()?;
         let states = self.wait(&baseline).until_ready(None, seen)?;
+        if self.relink(&link)? || parted {
+            changes.insert(SERVICE.to_owned(), "reloaded".to_owned());
+        }
+        if !changes.is_empty() {
+            link.wait_until_joined()?;
+        }
         let outcome = if changes.is_empty() {
             Outcome::Unchanged
         } else {
@@ -248,15 +273,34 @@ impl Converge<'_> {
         Ok((outcome, states))
     }
 
+    /// The link of the first NATS server that is asked for.
+    fn link(&self) -> Link<'_> {
+        let inputs = self.inputs;
+        Link::new(&self.ctx.paths, &inputs.stack, &inputs.topology.now)
+    }
+
+    /// Lets the first NATS server take the link if it has another one. Says whether it had.
+    fn relink(&self, link: &Link<'_>) -> anyhow::Result<bool> {
+        let stale = !link.is_current();
+        if stale {
+            link.reload(self.client)?;
+        }
+        Ok(stale)
+    }
+
     /// Gives the supervisor back what it ran, and says so in the error. Does not wait for health:
     /// what ran before was as healthy as it was.
     fn restore(&self, previous: &str, error: anyhow::Error) -> anyhow::Error {
-        let restored = write(self.ctx, previous).and_then(|()| {
+        let restore = || {
+            let facts = self.inputs.topology.write_before(&self.ctx.paths)?;
+            write(self.ctx, previous)?;
             self.client.reload(RELOAD_TIMEOUT)?;
-            self.start_skipped()
-        });
+            self.start_skipped()?;
+            self.relink(&Link::new(&self.ctx.paths, &self.inputs.stack, &facts))
+        };
+        let restored = restore();
         let what = match restored {
-            Ok(()) => "the change failed and the previous state was restored".to_owned(),
+            Ok(_) => "the change failed and the previous state was restored".to_owned(),
             Err(again) => format!("the change failed, and so did restoring: {again:#}"),
         };
         let failure = Failure::new(Exit::ReloadFailed, what).source(error);

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use expect_test::{ExpectFile, expect_file};
+use service_nats::topology::Facts;
 use xtask::env::Env;
 use xtask::render::compose::{self, Secrets};
 use xtask::stack::{Places, Service, Stack, build};
@@ -37,7 +38,13 @@ fn places() -> Places {
 }
 
 fn stack(services: &[Service], env: &[(&str, &str)]) -> Stack {
-    build(services, &Env::from_pairs(env.iter().copied()), &places()).unwrap()
+    build(
+        services,
+        &Env::from_pairs(env.iter().copied()),
+        &places(),
+        &Facts::default(),
+    )
+    .unwrap()
 }
 
 fn render(stack: &Stack, secrets: Secrets) -> String {
@@ -51,7 +58,7 @@ fn check_findings(services: &[(&str, &str)], env: &[(&str, &str)], expected: &Ex
         .map(|(name, text)| service(name, text))
         .collect();
     let env = Env::from_pairs(env.iter().copied());
-    let findings = build(&services, &env, &places()).unwrap_err();
+    let findings = build(&services, &env, &places(), &Facts::default()).unwrap_err();
     let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
     expected.assert_eq(&format!("{}\n", lines.join("\n")));
 }

@@ -4,21 +4,39 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kit::manifest::{Binary, Condition, Source};
 use kit::names;
+use service_nats::topology::{Facts, SERVICE};
 
+use super::nodes::{self, Expansion};
 use super::ports::{self, Ports};
 use super::process::Resolver;
 use super::{Finding, Places, Process, Service, Stack, graph};
 use crate::env::Env;
 
-/// Builds the stack of all `services`. All findings of all manifests are returned at once.
-pub fn build(services: &[Service], env: &Env, places: &Places) -> Result<Stack, Vec<Finding>> {
-    let mut findings = Vec::new();
-    check_names(services, &mut findings);
+/// Builds the stack of all `services`, NATS in the topology that `facts` hold. All findings of
+/// all manifests are returned at once.
+pub fn build(
+    services: &[Service],
+    env: &Env,
+    places: &Places,
+    facts: &Facts,
+) -> Result<Stack, Vec<Finding>> {
+    let mut findings = nodes::topology(services, env).err().unwrap_or_default();
+    check_names(services, facts, &mut findings);
     check_binaries(services, &mut findings);
-    let ports = ports::resolve(services, env, &mut findings);
-    let processes = resolve(services, env, places, &ports, &mut findings);
+    let ports = ports::resolve(services, env, facts, &mut findings);
+    let mut processes = resolve(services, env, places, &ports, &mut findings);
+    if let Some(service) = services.iter().find(|service| service.name == SERVICE) {
+        let expansion = Expansion {
+            service,
+            env,
+            places,
+            ports: &ports,
+            facts,
+        };
+        processes.extend(expansion.processes());
+    }
     check_dependencies(services, &mut findings);
-    let order = order(services, &mut findings);
+    let order = order(services, &processes, &mut findings);
     if findings.is_empty() {
         return Ok(Stack { processes, order });
     }
@@ -49,8 +67,16 @@ fn resolve(
     processes
 }
 
-fn check_names(services: &[Service], findings: &mut Vec<Finding>) {
+fn check_names(services: &[Service], facts: &Facts, findings: &mut Vec<Finding>) {
+    let nodes = facts.nodes();
     for service in services {
+        if nodes.iter().any(|node| node.process == service.name) {
+            let message = format!(
+                "the folder's name `{}` is that of a node of NATS in this topology",
+                service.name
+            );
+            add(findings, service, "", message);
+        }
         if let Some(problem) = names::problem(&service.name) {
             let message = format!("the folder's name `{}` {problem}", service.name);
             add(findings, service, "", message);
@@ -119,18 +145,18 @@ fn check_dependencies(services: &[Service], findings: &mut Vec<Finding>) {
     }
 }
 
-fn order(services: &[Service], findings: &mut Vec<Finding>) -> Vec<String> {
-    let known: BTreeSet<&str> = services
-        .iter()
-        .map(|service| service.name.as_str())
-        .collect();
-    let edges = services.iter().map(|service| {
-        let on = service.document.manifest.process.compose.depends_on.keys();
-        let on = on
-            .filter(|name| known.contains(name.as_str()))
+fn order(
+    services: &[Service],
+    processes: &BTreeMap<String, Process>,
+    findings: &mut Vec<Finding>,
+) -> Vec<String> {
+    let edges = processes.iter().map(|(name, process)| {
+        let on = process.depends_on.keys();
+        let on: BTreeSet<String> = on
+            .filter(|name| processes.contains_key(*name))
             .cloned()
             .collect();
-        (service.name.clone(), on)
+        (name.clone(), on)
     });
     graph::order(&edges.collect()).unwrap_or_else(|cycle| {
         if let Some(service) = services

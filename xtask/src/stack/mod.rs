@@ -7,6 +7,7 @@ mod build;
 mod defaults;
 mod graph;
 mod model;
+mod nodes;
 mod ports;
 mod process;
 mod template;
@@ -22,6 +23,7 @@ pub use defaults::{PROBE, SUPERVISED};
 pub use model::{
     Log, MASK, Port, Process, Readiness, ReadinessCheck, RestartPolicy, Shutdown, Stack, Value,
 };
+pub use nodes::{PROFILE_VARIABLE, TOPOLOGY_VARIABLE, topology};
 pub use ports::variable as port_variable;
 
 /// A manifest with its name and where it was read.

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kit::manifest::Problem;
 use kit::names::nearest;
+use service_nats::topology::Facts;
 
-use super::{Finding, Port, Service};
+use super::{Finding, Port, Service, nodes};
 use crate::env::Env;
 
 /// What the names of variables that override a port begin with.
@@ -20,8 +21,13 @@ pub fn variable(service: &str, port: &str) -> String {
 /// Ports by service and name.
 pub(super) type Ports = BTreeMap<String, BTreeMap<String, Port>>;
 
-/// Resolves all ports and finds numbers that are used twice.
-pub(super) fn resolve(services: &[Service], env: &Env, findings: &mut Vec<Finding>) -> Ports {
+/// Resolves all ports, those of further nodes included, and finds numbers that are used twice.
+pub(super) fn resolve(
+    services: &[Service],
+    env: &Env,
+    facts: &Facts,
+    findings: &mut Vec<Finding>,
+) -> Ports {
     let mut known = BTreeSet::new();
     let mut ports = Ports::new();
     for service in services {
@@ -46,7 +52,9 @@ pub(super) fn resolve(services: &[Service], env: &Env, findings: &mut Vec<Findin
         }
     }
     find_unknown(&known, env, findings);
-    find_twins(services, &ports, findings);
+    let of_nodes = nodes::ports(services, facts);
+    find_twins(services, &ports, &of_nodes, findings);
+    ports.extend(of_nodes);
     ports
 }
 
@@ -65,8 +73,13 @@ fn find_unknown(known: &BTreeSet<String>, env: &Env, findings: &mut Vec<Finding>
     }
 }
 
-fn find_twins(services: &[Service], ports: &Ports, findings: &mut Vec<Finding>) {
-    let mut seen: BTreeMap<u16, (&str, &Port)> = BTreeMap::new();
+fn find_twins(services: &[Service], ports: &Ports, of_nodes: &Ports, findings: &mut Vec<Finding>) {
+    let of_nodes = of_nodes
+        .iter()
+        .flat_map(|(name, ports)| ports.values().map(move |port| (name, port)));
+    let mut seen: BTreeMap<u16, (&str, &Port)> = of_nodes
+        .map(|(name, port)| (port.port, (name.as_str(), port)))
+        .collect();
     for service in services {
         for (name, port) in &ports[&service.name] {
             if let Some((owner, first)) = seen.get(&port.port) {

@@ -54,6 +54,11 @@ impl<'a> Resolver<'a> {
         self.problems
     }
 
+    /// A path as the process sees it.
+    pub(super) fn path(&self, relative: &str) -> String {
+        self.scope.path(relative)
+    }
+
     pub(super) fn process(&mut self) -> Process {
         let manifest = &self.service.document.manifest;
         let process = &manifest.process;

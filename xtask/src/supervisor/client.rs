@@ -84,6 +84,12 @@ impl Client {
             .map(drop)
     }
 
+    /// Sends a signal to a process and what it started.
+    pub fn signal(&self, name: &str, signal: u8) -> anyhow::Result<()> {
+        let path = format!("/process/signal/{name}/{signal}");
+        self.ask("PATCH", &path, ANSWER_TIMEOUT).map(drop)
+    }
+
     /// Asks it to stop everything in order and to end. Does not wait for that: it would answer
     /// only when it is done.
     pub fn stop_project(&self) -> anyhow::Result<()> {

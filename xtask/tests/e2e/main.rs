@@ -22,3 +22,4 @@ mod operations;
 mod pocketbase;
 mod recovery;
 mod render;
+mod topology;

@@ -50,7 +50,7 @@ pub fn remotes_in(config: &str) -> Vec<String> {
     let remotes = config["leafnodes"]["remotes"].as_array().into_iter();
     let urls = remotes
         .flatten()
-        .flat_map(|remote| remote["urls"].as_array());
+        .filter_map(|remote| remote["urls"].as_array());
     let urls = urls.flatten().filter_map(|url| url.as_str());
     urls.map(str::to_owned).collect()
 }

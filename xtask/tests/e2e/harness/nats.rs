@@ -81,6 +81,19 @@ impl Nats {
         self.request(&format!("$JS.API.DIRECT.GET.{stream}"), &body)
     }
 
+    /// Listens on a subject; the server has heard of it when this returns.
+    #[track_caller]
+    pub(crate) fn subscribe(&mut self, subject: &str) {
+        self.send(&format!("SUB {subject} listener\r\nPING\r\n"));
+        assert_eq!(self.line(), "PONG");
+    }
+
+    /// Sends a message that nobody need receive.
+    pub(crate) fn tell(&mut self, subject: &str, payload: &str) {
+        let length = payload.len();
+        self.send(&format!("PUB {subject} {length}\r\n{payload}\r\n"));
+    }
+
     fn send(&mut self, text: &str) {
         self.stream
             .get_mut()
@@ -98,7 +111,7 @@ impl Nats {
     /// The payload of the next message: `MSG subject sid [reply] SIZE`, or with headers
     /// `HMSG subject sid [reply] HEADERS SIZE`.
     #[track_caller]
-    fn message(&mut self) -> String {
+    pub(crate) fn message(&mut self) -> String {
         loop {
             let line = self.line();
             let words: Vec<&str> = line.split(' ').collect();

@@ -225,6 +225,16 @@ impl Sandbox {
         port
     }
 
+    /// Reserves ports for further nodes of NATS.
+    pub(crate) fn ports_of_nodes(&mut self, count: u16) {
+        let ports: Vec<u16> = (0..count)
+            .map(|index| self.spare_port(&format!("node.{index}")))
+            .collect();
+        if let [first, .., last] = ports.as_slice() {
+            self.dotenv("CORE_TOPOLOGY_PORTS", &format!("{first}-{last}"));
+        }
+    }
+
     /// Sets a variable in `.env`. The value may not hold a single quote.
     pub(crate) fn dotenv(&mut self, name: &str, value: &str) {
         assert!(

@@ -1,0 +1,170 @@
+//! The topology of NATS that is applied: its durable facts, and the steps that a change of it takes
+//! besides those of the supervisor.
+//!
+//! Owns `.data/nats/topology.json`: nobody else writes it. Whoever changes it holds the operation
+//! lock. What a topology means is decided in `service_nats::topology` and in `stack`.
+
+pub mod guard;
+pub mod link;
+mod ports;
+
+use std::collections::BTreeSet;
+
+use kit::files;
+use service_nats::topology::{self, Facts, SERVICE, Spec};
+
+use crate::env::Env;
+use crate::paths::Paths;
+use crate::stack::{Service, Stack};
+
+/// The topology that was applied last and the one that the inputs ask for.
+#[derive(Debug, Clone, Default)]
+pub struct Topology {
+    /// What the file says.
+    pub before: Facts,
+    /// What it is to say.
+    pub now: Facts,
+}
+
+impl Topology {
+    /// Reads the facts and adds what `spec` needs: every new node gets ports that are free now and
+    /// that no service of `alone`, the stack without nodes, declares. Writes nothing.
+    pub fn prepare(
+        paths: &Paths,
+        env: &Env,
+        services: &[Service],
+        spec: Spec,
+        alone: &Stack,
+    ) -> anyhow::Result<Self> {
+        let before = topology::read(&paths.topology())?;
+        let mut now = before.with_spec(spec);
+        let nats = services.iter().find(|service| service.name == SERVICE);
+        let names = nats.map(|service| service.document.manifest.ports.keys());
+        let names: Vec<&String> = names.into_iter().flatten().collect();
+        let declared: BTreeSet<u16> = alone
+            .processes
+            .values()
+            .flat_map(|process| process.ports.values().map(|port| port.port))
+            .collect();
+        let candidates = ports::candidates(env, paths.root())?;
+        ports::allocate(&mut now, &names, &declared, candidates)?;
+        Ok(Self { before, now })
+    }
+
+    /// Whether the inputs ask for something else than what was applied last.
+    pub fn changes(&self) -> bool {
+        self.before != self.now
+    }
+
+    /// Whether somebody else wrote the file since it was read.
+    pub fn is_stale(&self, paths: &Paths) -> anyhow::Result<bool> {
+        Ok(topology::read(&paths.topology())? != self.before)
+    }
+
+    /// Makes up the passwords that a first hub needs.
+    pub fn complete(&mut self) -> anyhow::Result<()> {
+        if self.now.spec == Spec::SingleNode {
+            return Ok(());
+        }
+        for password in [&mut self.now.route_password, &mut self.now.leaf_password] {
+            if password.is_empty() {
+                *password = kit::secret::generate()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is to be. Without a change nothing is written, so that a stack of one server
+    /// needs no file.
+    pub fn write(&self, paths: &Paths) -> anyhow::Result<()> {
+        if self.changes() {
+            write(paths, &self.now)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what was before, but for what is kept for good.
+    pub fn write_before(&self, paths: &Paths) -> anyhow::Result<Facts> {
+        let facts = Facts {
+            spec: self.before.spec.clone(),
+            hub_generation: self.before.hub_generation,
+            ..self.now.clone()
+        };
+        if self.changes() {
+            write(paths, &facts)?;
+        }
+        Ok(facts)
+    }
+}
+
+fn write(paths: &Paths, facts: &Facts) -> anyhow::Result<()> {
+    let path = paths.topology();
+    if let Some(directory) = path.parent() {
+        files::create_private_dir(directory)?;
+    }
+    let mut text = serde_json::to_vec_pretty(facts)?;
+    text.push(b'\n');
+    files::write_if_changed(&path, &text, files::PRIVATE_FILE_MODE).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use service_nats::topology::HubSpoke;
+
+    use super::*;
+
+    fn hub(regions: &[&str]) -> Spec {
+        Spec::HubSpoke(HubSpoke {
+            hub_region: "iad".to_owned(),
+            hub_nodes: 3,
+            leaf_regions: regions.iter().map(|name| (*name).to_owned()).collect(),
+            leaf_nodes_per_region: 1,
+        })
+    }
+
+    fn prepare(paths: &Paths, spec: Spec) -> Topology {
+        let text = r#"{"process": {"command": "x"}, "ports": {"client": {"port": 4222}}}"#;
+        let service = Service {
+            name: SERVICE.to_owned(),
+            file: "services/nats/service.json".to_owned(),
+            document: kit::manifest::parse(text).unwrap(),
+        };
+        let alone = Stack {
+            processes: std::collections::BTreeMap::new(),
+            order: Vec::new(),
+        };
+        let mut topology =
+            Topology::prepare(paths, &Env::default(), &[service], spec, &alone).unwrap();
+        topology.complete().unwrap();
+        topology
+    }
+
+    #[test]
+    fn one_server_needs_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path().to_path_buf());
+        let topology = prepare(&paths, Spec::SingleNode);
+        topology.write(&paths).unwrap();
+        assert!(!paths.data().exists());
+    }
+
+    #[test]
+    fn ports_and_passwords_are_kept_while_regions_come_and_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path().to_path_buf());
+        let first = prepare(&paths, hub(&["lhr", "nrt"]));
+        assert!(first.changes());
+        first.write(&paths).unwrap();
+        assert!(first.is_stale(&paths).unwrap());
+        let fewer = prepare(&paths, hub(&["nrt"]));
+        fewer.write(&paths).unwrap();
+        let again = prepare(&paths, hub(&["syd", "lhr", "nrt"]));
+        for (process, ports) in &first.now.ports {
+            assert_eq!(again.now.ports.get(process), Some(ports), "{process}");
+        }
+        assert_eq!(first.now.leaf_urls(), again.now.leaf_urls());
+        assert_eq!(again.now.ports.len(), 6);
+        again.write_before(&paths).unwrap();
+        assert_eq!(prepare(&paths, hub(&["nrt"])).before.spec, hub(&["nrt"]));
+    }
+}
