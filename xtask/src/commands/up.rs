@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use xtask::Ctx;
 use xtask::follow::Follow;
 use xtask::inputs::Inputs;
 use xtask::interrupt::Interrupt;
-use xtask::service::SCHEMA_VERSION;
 use xtask::supervisor::operation::Operation;
 use xtask::supervisor::state::{Phase, State, States};
 use xtask::supervisor::stop;
 use xtask::timing;
 use xtask::up::{self, Options, Outcome, Report};
+use xtask::{Ctx, SCHEMA_VERSION};
 
 use super::{lock_wait, print_json};
 use crate::cli::Up;

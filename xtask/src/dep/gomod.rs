@@ -12,10 +12,10 @@ use super::digest;
 use super::fetch::{self, Got, Miss, Wanted};
 use super::progress::Task;
 use super::record::Source;
-use super::run;
 use super::store::Guard;
 use super::upstreams;
 use crate::paths::Paths;
+use crate::tool;
 
 /// What Go says when a module's digest differs from `go.sum` or from the checksum database.
 const GO_MISMATCH: [&str; 2] = ["checksum mismatch", "SECURITY ERROR"];
@@ -91,7 +91,7 @@ pub(super) fn get(
         command.env("GOPROXY", "off");
     }
     let detail = |line: &str| task.detail(line);
-    let finished = run::run(&mut command, context.limits.tool, &context.cancel, &detail)?;
+    let finished = tool::run(&mut command, context.limits.tool, &context.cancel, &detail)?;
     if finished.success() {
         return fetch::got(file, Some(origin)).map(Some);
     }

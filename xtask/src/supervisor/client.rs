@@ -1,6 +1,5 @@
 //! The REST client of process-compose, over its unix socket.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,21 +18,16 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Client {
     endpoint: Endpoint,
     socket: PathBuf,
-    runtime: RefCell<Runtime>,
+    runtime: Runtime,
 }
 
 impl Client {
     /// A client for the supervisor at `socket`. Does not connect.
     pub fn new(socket: PathBuf) -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("cannot set up the client of the supervisor")?;
-        let endpoint = Endpoint::Unix(socket.clone());
         Ok(Self {
-            endpoint,
+            endpoint: Endpoint::Unix(socket.clone()),
             socket,
-            runtime: RefCell::new(runtime),
+            runtime: kit::runtime::current_thread()?,
         })
     }
 
@@ -96,15 +90,8 @@ impl Client {
     }
 
     fn request(&self, method: &str, path: &str, timeout: Duration) -> Result<Response, HttpError> {
-        let runtime = self.runtime.borrow_mut();
-        runtime.block_on(http::request(
-            &self.endpoint,
-            method,
-            path,
-            &[],
-            None,
-            timeout,
-        ))
+        let request = http::request(&self.endpoint, method, path, &[], None, timeout);
+        self.runtime.block_on(request)
     }
 }
 

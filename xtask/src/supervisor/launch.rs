@@ -22,9 +22,14 @@ const POLL: Duration = Duration::from_millis(2);
 /// How long the API may take to answer.
 const API_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Variables of ours that the supervisor and everything below it gets. Anything else comes from a
-/// manifest; above all no `PC_*`, which would change the stack.
-const PASSED_ON: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "USER"];
+/// How it is started: without a terminal, and without reading `.env` by itself.
+pub(crate) const ARGUMENTS: [&str; 5] = [
+    "up",
+    "--tui=false",
+    "--keep-project",
+    "--ordered-shutdown",
+    "--disable-dotenv",
+];
 
 /// A supervisor that was started and answers.
 #[derive(Debug)]
@@ -68,19 +73,10 @@ fn command(paths: &Paths, env: &Env, binary: &Path, socket: &Path) -> Command {
     let mut command = Command::new(binary);
     command
         .current_dir(paths.root())
+        // Above all no `PC_*`, which would change the stack.
         .env_clear()
-        .envs(
-            PASSED_ON
-                .iter()
-                .filter_map(|name| Some((name, env.get(name)?))),
-        )
-        .args([
-            "up",
-            "--tui=false",
-            "--keep-project",
-            "--ordered-shutdown",
-            "--disable-dotenv",
-        ])
+        .envs(env.passed_on())
+        .args(ARGUMENTS)
         .arg("-U")
         .arg("--unix-socket")
         .arg(socket)
