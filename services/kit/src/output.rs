@@ -112,6 +112,8 @@ impl Output {
     /// Passes everything that comes out of `pipe` to stderr, line by line: stdout is data, and
     /// the wrapper's only datum is its `READY` line, which a server must not be able to fake.
     pub fn forward(&mut self, pipe: impl AsyncRead + Send + Unpin + 'static) {
+        // Those of servers that ended: a server that is started again for years adds up.
+        while self.readers.try_join_next().is_some() {}
         let (queue, tail) = (self.stderr.queue.clone(), self.tail.clone());
         self.readers.spawn(async move {
             let mut pipe = BufReader::with_capacity(LINE_MAX, pipe);

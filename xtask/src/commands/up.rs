@@ -26,9 +26,11 @@ pub(crate) fn run(args: &Up) -> anyhow::Result<ExitCode> {
         lock: lock_wait(args.no_wait),
         dep: (&args.fetch).into(),
     };
+    let prepared = up::prepare(&ctx, &options)?;
+    // Only now: until here there is nothing to end in order, and a signal ends us at once.
     let interrupt = Interrupt::watch()?;
     let mut view = View::new(&ctx);
-    let report = up::up(&ctx, &options, &interrupt, |inputs, states| {
+    let report = up::up(&ctx, &options, prepared, &interrupt, |inputs, states| {
         view.show(inputs, states);
     });
     view.clear();
@@ -53,12 +55,14 @@ fn attach(
 ) -> anyhow::Result<ExitCode> {
     let client = ctx.client()?;
     let mut follow = Follow::new(&ctx.paths, report.inputs.stack.processes.keys());
-    follow.until(&ctx.ui, || {
-        interrupt.signal().is_some() || !client.socket().exists()
-    })?;
+    let followed = follow.until(&ctx.ui, || {
+        interrupt.signal().is_some() || !client.is_reachable()
+    });
+    // Whatever ended it, a reader that went away included: the stack is not left alone.
     ctx.ui.line("stopping");
     let _operation = Operation::begin(&ctx.paths, &ctx.ui, "down", lock_wait(false))?;
     stop::stop(&ctx.paths, &ctx.ui, &client, timeout)?;
+    followed?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -36,6 +36,12 @@ impl Client {
         &self.socket
     }
 
+    /// Whether somebody listens there, without asking anything.
+    pub fn is_reachable(&self) -> bool {
+        let touch = http::touch(&self.endpoint, ANSWER_TIMEOUT);
+        self.runtime.block_on(touch).is_ok()
+    }
+
     /// Whether a supervisor answers.
     pub fn is_live(&self) -> bool {
         self.request("GET", "/live", ANSWER_TIMEOUT)

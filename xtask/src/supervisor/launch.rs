@@ -31,22 +31,16 @@ pub(crate) const ARGUMENTS: [&str; 5] = [
     "--disable-dotenv",
 ];
 
-/// A supervisor that was started and answers.
-#[derive(Debug)]
-pub struct Launched {
-    /// To see it die. It outlives us.
-    pub child: Child,
-}
-
 /// Starts process-compose at `binary` on the rendered file, in a session of its own, and waits
-/// until its API answers. `claim` is the alive lock: it goes over to the supervisor.
+/// until its API answers. `claim` is the alive lock: it goes over to the supervisor. Returns the
+/// child, to see it die; it outlives us.
 pub fn launch(
     paths: &Paths,
     env: &Env,
     binary: &Path,
     client: &Client,
     claim: FileLock,
-) -> anyhow::Result<Launched> {
+) -> anyhow::Result<Child> {
     let output = output_file(paths)?;
     // Nothing lives, so a socket file is a leftover: the supervisor would be refused by it.
     let _ = fs::remove_file(client.socket());
@@ -99,11 +93,11 @@ fn output_file(paths: &Paths) -> anyhow::Result<File> {
         .with_context(|| format!("cannot open `{}`", path.display()))
 }
 
-fn wait_for_api(paths: &Paths, client: &Client, mut child: Child) -> anyhow::Result<Launched> {
+fn wait_for_api(paths: &Paths, client: &Client, mut child: Child) -> anyhow::Result<Child> {
     let deadline = Instant::now() + API_TIMEOUT;
     loop {
         if client.socket().exists() && client.is_live() {
-            return Ok(Launched { child });
+            return Ok(child);
         }
         if let Some(status) = child
             .try_wait()

@@ -15,6 +15,9 @@ use crate::ui::Ui;
 /// How long wrappers whose supervisor is gone may take to stop by themselves.
 const SELF_STOP_GRACE: Duration = Duration::from_secs(5);
 
+/// How long the alive lock may be held by somebody who only looks at it.
+const GLANCE: Duration = Duration::from_millis(50);
+
 /// How long survivors get between SIGTERM and SIGKILL.
 const TERM_GRACE: Duration = Duration::from_secs(5);
 
@@ -44,6 +47,11 @@ pub fn stop(paths: &Paths, ui: &Ui, client: &Client, timeout: Duration) -> anyho
     let graceful = match client.stop_project(timeout) {
         Ok(()) => alive::claim_until(&paths.alive_lock(), deadline)?,
         Err(error) => {
+            // A `status` holds the lock for an instant to see whether it is free.
+            if let Some(claim) = alive::claim_until(&paths.alive_lock(), Instant::now() + GLANCE)? {
+                clear(paths, client, claim);
+                return Ok(Stopped::NothingRan);
+            }
             ui.line(format!("the supervisor cannot be asked to stop: {error:#}"));
             alive::claim_until(&paths.alive_lock(), Instant::now() + SELF_STOP_GRACE)?
         }
