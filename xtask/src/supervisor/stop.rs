@@ -9,6 +9,7 @@ use kit::{Exit, Failure};
 
 use super::alive::{self, Holder};
 use super::client::Client;
+use super::socket;
 use crate::paths::Paths;
 use crate::ui::Ui;
 
@@ -101,6 +102,7 @@ pub fn force(paths: &Paths, ui: &Ui) -> anyhow::Result<(FileLock, Vec<Holder>)> 
 fn clear(paths: &Paths, client: &Client, claim: FileLock) {
     // The file holds secrets and the socket would mislead; that they are gone already is fine.
     let _ = fs::remove_file(client.socket());
+    socket::forget(&paths.state());
     let _ = fs::remove_file(paths.compose_file());
     drop(claim);
 }
