@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -95,7 +95,12 @@ impl Followed {
             self.offset = 0;
         }
         let context = || format!("cannot read `{}`", self.path.display());
-        let mut file = File::open(&self.path).with_context(context)?;
+        let mut file = match File::open(&self.path) {
+            Ok(file) => file,
+            // It is just being rotated.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error).with_context(context),
+        };
         file.seek(SeekFrom::Start(self.offset))
             .with_context(context)?;
         let mut new = Vec::new();

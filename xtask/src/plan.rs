@@ -6,11 +6,11 @@ use std::fs;
 use anyhow::Context as _;
 use serde::Serialize;
 
+use crate::SCHEMA_VERSION;
 use crate::context::Ctx;
 use crate::inputs::Inputs;
 use crate::render::compose::{self, Secrets};
 use crate::render::difference::{Difference, difference};
-use crate::service::SCHEMA_VERSION;
 use crate::supervisor::alive;
 
 /// The answer of `plan`.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use crate::interrupt::Interrupt;
 use crate::preflight;
 use crate::render::compose::{self, Secrets};
 use crate::supervisor::client::Client;
-use crate::supervisor::launch::{self, Launched};
+use crate::supervisor::launch;
 use crate::supervisor::operation::{Operation, Wait as LockWait};
 use crate::supervisor::state::{State, States};
 use crate::supervisor::wait::{Baseline, Wait};
@@ -26,8 +27,12 @@ use crate::supervisor::{BINARY, alive, stop};
 /// starting or stopping. Wrappers without one need up to 5 s to stop by themselves.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// How long a reload may take besides the waiting for health: what it stops, stops within.
-const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one look at the alive lock waits before the API is asked again.
+const SETTLE_POLL: Duration = Duration::from_millis(20);
+
+/// How long a reload may take besides the stopping of what it changes, which the supervisor may
+/// do one after the other; and besides the waiting for health.
+const RELOAD_MARGIN: Duration = Duration::from_secs(30);
 
 /// How long a process that is started again may still be told as ended.
 const START_TIMEOUT: Duration = Duration::from_secs(2);
@@ -83,13 +88,17 @@ pub enum Outcome {
     Changed(BTreeMap<String, String>),
 }
 
-/// Brings the stack up. `seen` gets every state while waiting.
-pub fn up(
-    ctx: &Ctx,
-    options: &Options,
-    interrupt: &Interrupt,
-    mut seen: impl FnMut(&Inputs, &States),
-) -> anyhow::Result<Report> {
+/// All that is needed before anything of the stack is touched, and the right to touch it.
+#[derive(Debug)]
+pub struct Prepared {
+    inputs: Inputs,
+    installed: BTreeMap<String, Installed>,
+    _operation: Operation,
+}
+
+/// Reads the inputs, gets the binaries, waits for other operations and checks the settings. It may
+/// be ended at any moment: nothing has to be taken back.
+pub fn prepare(ctx: &Ctx, options: &Options) -> anyhow::Result<Prepared> {
     let inputs = Inputs::load(ctx)?;
     let installed = dep::ensure(
         &ctx.paths,
@@ -102,12 +111,33 @@ pub fn up(
         Mode::Up => "up",
         Mode::Reload => "reload",
     };
-    let _operation = Operation::begin(&ctx.paths, &ctx.ui, command, options.lock)?;
+    let operation = Operation::begin(&ctx.paths, &ctx.ui, command, options.lock)?;
     preflight::check_settings(ctx, &inputs.stack)?;
+    Ok(Prepared {
+        inputs,
+        installed,
+        _operation: operation,
+    })
+}
+
+/// Brings the stack up. `seen` gets every state while waiting. When `interrupt` comes, or anything
+/// fails, what was there before is there again.
+pub fn up(
+    ctx: &Ctx,
+    options: &Options,
+    prepared: Prepared,
+    interrupt: &Interrupt,
+    mut seen: impl FnMut(&Inputs, &States),
+) -> anyhow::Result<Report> {
+    let Prepared {
+        inputs,
+        installed,
+        _operation,
+    } = prepared;
     let text = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
     let client = ctx.client()?;
     let started = Instant::now();
-    let mut converge = Converge {
+    let converge = Converge {
         ctx,
         options,
         inputs: &inputs,
@@ -123,14 +153,9 @@ pub fn up(
         Some(_) if options.mode == Mode::Reload => return Err(not_running()),
         Some(claim) => {
             preflight::check_ports(&inputs.stack)?;
-            // Before anything is started: what dies at once has written its last words by then.
-            let baseline = Baseline::take(&ctx.paths, &inputs.stack, &States::new());
             write(ctx, &text)?;
-            let launched = launch::launch(&ctx.paths, &ctx.env, &binary.path, &client, claim)?;
-            (
-                Outcome::Started,
-                converge.first_start(launched, &baseline, seen)?,
-            )
+            let states = converge.first_start(&binary.path, claim, seen)?;
+            (Outcome::Started, states)
         }
         None => converge.reload(&text, seen)?,
     };
@@ -166,7 +191,7 @@ struct Converge<'a> {
 impl Converge<'_> {
     /// Finds out whether something runs. Returns the claim on the instance when nothing does;
     /// what is left of a killed run is stopped first.
-    fn settle(&mut self) -> anyhow::Result<Option<files::FileLock>> {
+    fn settle(&self) -> anyhow::Result<Option<files::FileLock>> {
         let lock = self.ctx.paths.alive_lock();
         let deadline = Instant::now() + SETTLE_TIMEOUT;
         loop {
@@ -190,33 +215,31 @@ impl Converge<'_> {
         stop::force(&self.ctx.paths, &self.ctx.ui).map(|(claim, _)| Some(claim))
     }
 
-    /// Waits for a stack that was just started. If that fails, everything is stopped again: a
-    /// failed command leaves what was there before it.
+    /// Starts everything. If that fails, everything is stopped again: a failed command leaves what
+    /// was there before it.
     fn first_start(
-        &mut self,
-        mut launched: Launched,
-        baseline: &Baseline,
+        &self,
+        binary: &Path,
+        claim: files::FileLock,
         seen: impl FnMut(&States),
     ) -> anyhow::Result<States> {
-        let result = self
-            .wait(baseline)
-            .until_ready(Some(&mut launched.child), seen);
-        if result.is_err() {
-            let (paths, ui) = (&self.ctx.paths, &self.ctx.ui);
-            if let Err(error) = stop::stop(paths, ui, self.client, self.options.timeout) {
-                ui.line(format!("{error:#}"));
-            }
+        let (paths, ui) = (&self.ctx.paths, &self.ctx.ui);
+        // Before anything is started: what dies at once has written its last words by then.
+        let baseline = Baseline::take(paths, &self.inputs.stack, &States::new());
+        let launched = launch::launch(paths, &self.ctx.env, binary, self.client, claim);
+        let result =
+            launched.and_then(|mut child| self.wait(&baseline).until_ready(Some(&mut child), seen));
+        if result.is_err()
+            && let Err(error) = stop::stop(paths, ui, self.client, self.options.timeout)
+        {
+            ui.line(format!("{error:#}"));
         }
         result
     }
 
     /// Gives a running supervisor the file, changed or not: only it knows what it runs. If what
     /// that changes does not become healthy, the previous file is given back.
-    fn reload(
-        &mut self,
-        text: &str,
-        seen: impl FnMut(&States),
-    ) -> anyhow::Result<(Outcome, States)> {
+    fn reload(&self, text: &str, seen: impl FnMut(&States)) -> anyhow::Result<(Outcome, States)> {
         let file = self.ctx.paths.compose_file();
         let previous = fs::read_to_string(&file)
             .ok()
@@ -252,7 +275,7 @@ impl Converge<'_> {
     /// what ran before was as healthy as it was.
     fn restore(&self, previous: &str, error: anyhow::Error) -> anyhow::Error {
         let restored = write(self.ctx, previous).and_then(|()| {
-            self.client.reload(RELOAD_TIMEOUT)?;
+            self.client.reload(self.reload_timeout())?;
             self.start_skipped()
         });
         let what = match restored {
@@ -267,10 +290,10 @@ impl Converge<'_> {
 
     /// Lets the supervisor read the file. Returns what it added, updated or removed.
     fn hand_over(&self, before: &States) -> anyhow::Result<BTreeMap<String, String>> {
-        match self.client.reload(RELOAD_TIMEOUT) {
+        match self.client.reload(self.reload_timeout()) {
             Err(error) if Client::missed_an_end(&error) => {
                 // All other changes were made, this process is gone: what is missing is its start.
-                self.client.reload(RELOAD_TIMEOUT)?;
+                self.client.reload(self.reload_timeout())?;
                 Ok(changes(before, &self.client.processes()?))
             }
             answer => answer,
@@ -313,6 +336,12 @@ impl Converge<'_> {
         Ok(())
     }
 
+    fn reload_timeout(&self) -> Duration {
+        let processes = self.inputs.stack.processes.values();
+        let stopping = processes.map(|process| u64::from(process.shutdown.timeout_seconds));
+        RELOAD_MARGIN + Duration::from_secs(stopping.sum())
+    }
+
     fn wait<'b>(&'b self, baseline: &'b Baseline) -> Wait<'b> {
         Wait {
             paths: &self.ctx.paths,
@@ -340,9 +369,6 @@ fn changes(before: &States, after: &States) -> BTreeMap<String, String> {
     let named = |name: &String| Some((name.clone(), change(name)?.to_owned()));
     names.into_iter().filter_map(named).collect()
 }
-
-/// How long one look at the alive lock waits before the API is asked again.
-const SETTLE_POLL: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {

@@ -22,7 +22,6 @@ mod progress;
 mod record;
 mod report;
 mod resolve;
-mod run;
 mod store;
 mod system;
 #[cfg(test)]
@@ -33,12 +32,13 @@ mod update;
 mod upstreams;
 mod wheel;
 
-use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use kit::manifest::{Binary, Source as Declared};
 use serde::Deserialize;
+
+use crate::tool::{cancelled, is_cancelled};
 
 pub use ensure::ensure;
 pub use platform::current as platform;
@@ -131,24 +131,4 @@ pub fn tools() -> anyhow::Result<Vec<Request>> {
 /// The command that pins a program.
 fn update_hint(name: &str) -> String {
     format!("cargo xtask dep update {name}")
-}
-
-/// The error of work that ended because other work failed; never shown.
-#[derive(Debug)]
-struct Cancelled;
-
-impl fmt::Display for Cancelled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("cancelled, because another binary failed")
-    }
-}
-
-impl std::error::Error for Cancelled {}
-
-fn cancelled() -> anyhow::Error {
-    Cancelled.into()
-}
-
-fn is_cancelled(error: &anyhow::Error) -> bool {
-    error.is::<Cancelled>()
 }

@@ -9,6 +9,7 @@ use kit::{Exit, Failure};
 
 use super::alive::{self, Holder};
 use super::client::Client;
+use super::socket;
 use crate::paths::Paths;
 use crate::ui::Ui;
 
@@ -17,6 +18,9 @@ const SELF_STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether the supervisor has anything left to wait for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long the alive lock may be held by somebody who only looks at it.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// How long survivors get between SIGTERM and SIGKILL.
 const TERM_GRACE: Duration = Duration::from_secs(5);
@@ -47,6 +51,11 @@ pub fn stop(paths: &Paths, ui: &Ui, client: &Client, timeout: Duration) -> anyho
     let graceful = match client.stop_project() {
         Ok(()) => wait_for_end(&paths.alive_lock(), deadline)?,
         Err(error) => {
+            // A `status` holds the lock for an instant to see whether it is free.
+            if let Some(claim) = alive::claim_until(&paths.alive_lock(), Instant::now() + GLANCE)? {
+                clear(paths, client, claim);
+                return Ok(Stopped::NothingRan);
+            }
             ui.line(format!("the supervisor cannot be asked to stop: {error:#}"));
             alive::claim_until(&paths.alive_lock(), Instant::now() + SELF_STOP_GRACE)?
         }
@@ -119,6 +128,7 @@ pub fn force(paths: &Paths, ui: &Ui) -> anyhow::Result<(FileLock, Vec<Holder>)> 
 fn clear(paths: &Paths, client: &Client, claim: FileLock) {
     // The file holds secrets and the socket would mislead; that they are gone already is fine.
     let _ = fs::remove_file(client.socket());
+    socket::forget(&paths.state());
     let _ = fs::remove_file(paths.compose_file());
     drop(claim);
 }
