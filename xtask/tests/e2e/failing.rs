@@ -187,7 +187,7 @@ fn a_change_that_fails_is_taken_back() {
     let staying = sandbox.pid("staying");
     let before = sandbox.read(".core-stack/process-compose.yaml");
     sandbox.edit("changing", |value| {
-        *value = manifest(&["--say", "oh no", "--exit", "3"])
+        *value = manifest(&["--say", "oh no", "--exit", "3"]);
     });
     let run = sandbox.run("up").ends(16);
     expected("failing/taken-back", &sandbox.normal(&run.stderr));
