@@ -94,6 +94,11 @@ impl Paths {
         self.logs().join(format!("{name}.log"))
     }
 
+    /// Says where the supervisor's socket is.
+    pub fn socket_place(&self) -> PathBuf {
+        self.state().join("socket.path")
+    }
+
     /// Locked as long as anything of this instance lives: the descriptor is inherited.
     pub fn alive_lock(&self) -> PathBuf {
         self.state().join("alive.lock")

@@ -12,6 +12,7 @@ use kit::files::{self, FileLock};
 use kit::{Exit, Failure};
 
 use super::client::Client;
+use super::socket;
 use crate::env::Env;
 use crate::logs;
 use crate::paths::Paths;
@@ -45,6 +46,7 @@ pub fn launch(
     let output = output_file(paths)?;
     // Nothing lives, so a socket file is a leftover: the supervisor would be refused by it.
     let _ = fs::remove_file(client.socket());
+    socket::remember(paths, client.socket())?;
     kit::spawn::keep_open_on_exec(claim.file()).context("cannot hand on the alive lock")?;
     let mut command = command(paths, env, binary, client.socket());
     let errors = output
