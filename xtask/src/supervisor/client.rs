@@ -81,6 +81,12 @@ impl Client {
             .map(drop)
     }
 
+    /// Stops a process, for as long as nobody starts it. The answer takes as long as that takes.
+    pub fn stop(&self, name: &str, timeout: Duration) -> anyhow::Result<()> {
+        self.ask("PATCH", &format!("/process/stop/{name}"), timeout)
+            .map(drop)
+    }
+
     /// Asks it to stop everything in order and to end. It answers when that is done, so that no
     /// answer within `timeout` means only that something takes longer.
     pub fn stop_project(&self, timeout: Duration) -> anyhow::Result<()> {

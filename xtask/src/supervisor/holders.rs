@@ -9,6 +9,8 @@ pub(super) use lsof::send;
 #[cfg(target_os = "linux")]
 pub use proc::holders;
 #[cfg(target_os = "linux")]
+pub(super) use proc::parent;
+#[cfg(target_os = "linux")]
 pub(super) use proc::send;
 
 /// A process that holds the alive lock.
@@ -78,7 +80,8 @@ mod proc {
             && pidfd_send_signal(process, signal).is_ok()
     }
 
-    fn parent(pid: i32) -> Option<i32> {
+    /// The parent of a process, while both live.
+    pub(in super::super) fn parent(pid: i32) -> Option<i32> {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         status
             .lines()
