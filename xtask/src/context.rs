@@ -59,7 +59,6 @@ impl Ctx {
 
     /// A client of this instance's supervisor, running or not.
     pub fn client(&self) -> anyhow::Result<Client> {
-        kit::files::create_private_dir(&self.paths.state())?;
         Client::new(socket::path(&self.env, &self.paths.state())?)
     }
 }

@@ -76,13 +76,10 @@ pub struct ProcessStatus {
 pub fn status(ctx: &Ctx) -> anyhow::Result<Status> {
     let inputs = Inputs::load(ctx)?;
     let lock = ctx.paths.alive_lock();
-    let running = lock.exists() && alive::try_claim(&lock)?.is_none();
-    let states = if running {
-        ctx.client()?.processes().ok()
-    } else {
-        None
-    };
+    let states = ctx.client()?.processes().ok();
     let supervised = states.is_some();
+    // Without a lock, but supervised: its directory was deleted meanwhile.
+    let running = supervised || lock.exists() && alive::try_claim(&lock)?.is_none();
     let states = states.unwrap_or_default();
     let answers = if running {
         ask_servers(&inputs)?

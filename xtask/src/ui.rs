@@ -4,6 +4,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
+use anyhow::Context as _;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
 /// How the user is talked to.
@@ -46,14 +47,18 @@ impl Ui {
         });
     }
 
-    /// One line of data on stdout.
-    pub fn data(&self, text: impl AsRef<str>) -> io::Result<()> {
-        self.bars.suspend(|| {
+    /// One line of data on stdout. A reader that has seen enough (`| head`) is not an error.
+    pub fn data(&self, text: impl AsRef<str>) -> anyhow::Result<()> {
+        let written = self.bars.suspend(|| {
             let mut stdout = io::stdout().lock();
             stdout.write_all(text.as_ref().as_bytes())?;
             stdout.write_all(b"\n")?;
             stdout.flush()
-        })
+        });
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.context("cannot write to stdout"),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::supervisor::launch;
 use crate::supervisor::operation::{Operation, Wait as LockWait};
 use crate::supervisor::state::{State, States};
 use crate::supervisor::wait::{Baseline, Wait};
-use crate::supervisor::{BINARY, alive, stop};
+use crate::supervisor::{BINARY, alive, programs, stop};
 
 /// How long a supervisor that holds the alive lock and does not answer is given: it may be
 /// starting or stopping. Wrappers without one need up to 5 s to stop by themselves.
@@ -36,6 +36,9 @@ const RELOAD_MARGIN: Duration = Duration::from_secs(30);
 
 /// How long a process that is started again may still be told as ended.
 const START_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What happened to a process whose program was replaced.
+const NEW_BINARY: &str = "restarted (new binary)";
 
 /// How often it is looked at.
 const START_POLL: Duration = Duration::from_millis(5);
@@ -141,6 +144,7 @@ pub fn up(
         ctx,
         options,
         inputs: &inputs,
+        installed: &installed,
         client: &client,
         interrupt,
         started,
@@ -183,6 +187,7 @@ struct Converge<'a> {
     ctx: &'a Ctx,
     options: &'a Options,
     inputs: &'a Inputs,
+    installed: &'a BTreeMap<String, Installed>,
     client: &'a Client,
     interrupt: &'a Interrupt,
     started: Instant,
@@ -196,6 +201,7 @@ impl Converge<'_> {
         let deadline = Instant::now() + SETTLE_TIMEOUT;
         loop {
             if let Some(claim) = alive::try_claim(&lock)? {
+                stop::stop_forgotten(&self.ctx.ui, self.client, self.options.timeout)?;
                 return Ok(Some(claim));
             }
             if self.client.is_live() {
@@ -255,13 +261,17 @@ impl Converge<'_> {
         let before = self.client.processes()?;
         let mut baseline = Baseline::take(&self.ctx.paths, &self.inputs.stack, &before);
         write(self.ctx, text)?;
-        let changes = self.hand_over(&before).map_err(|error| {
+        let mut changes = self.hand_over(&before).map_err(|error| {
             Failure::new(Exit::ReloadFailed, "the running stack refused the change").source(error)
         })?;
+        let stopped = self.stop_outdated()?;
+        for name in &stopped {
+            changes.insert(name.clone(), NEW_BINARY.to_owned());
+        }
         for name in changes.keys() {
             baseline.forget(name);
         }
-        self.start_skipped()?;
+        self.start_ended(&stopped)?;
         let states = self.wait(&baseline).until_ready(None, seen)?;
         let outcome = if changes.is_empty() {
             Outcome::Unchanged
@@ -276,7 +286,7 @@ impl Converge<'_> {
     fn restore(&self, previous: &str, error: anyhow::Error) -> anyhow::Error {
         let restored = write(self.ctx, previous).and_then(|()| {
             self.client.reload(self.reload_timeout())?;
-            self.start_skipped()
+            self.start_ended(&BTreeSet::new())
         });
         let what = match restored {
             Ok(()) => "the change failed and the previous state was restored".to_owned(),
@@ -300,8 +310,23 @@ impl Converge<'_> {
         }
     }
 
-    /// A process whose dependency had just crashed, or that a user stopped, is started again.
-    fn start_skipped(&self) -> anyhow::Result<()> {
+    /// Stops what runs another program than is installed by now: the same path is no change for
+    /// the supervisor. Its own restart would wait for the backoff of at least a second.
+    fn stop_outdated(&self) -> anyhow::Result<BTreeSet<String>> {
+        let (stack, states) = (&self.inputs.stack, self.client.processes()?);
+        let outdated = programs::outdated(stack, self.installed, &states)?;
+        for name in &outdated {
+            match self.client.stop(name, self.reload_timeout()) {
+                Err(error) if !Client::missed_an_end(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(outdated)
+    }
+
+    /// Starts what `stopped` names, and again each process whose dependency had just crashed, or
+    /// that a user stopped.
+    fn start_ended(&self, stopped: &BTreeSet<String>) -> anyhow::Result<()> {
         let ended = |state: &State| {
             let wanted = self
                 .inputs
@@ -309,7 +334,9 @@ impl Converge<'_> {
                 .processes
                 .get(&state.name)
                 .is_some_and(|p| !p.disabled);
-            let one_shot = state.status == "Completed" && !state.has_ready_probe;
+            let one_shot = state.status == "Completed"
+                && !state.has_ready_probe
+                && !stopped.contains(&state.name);
             wanted && !one_shot && matches!(&*state.status, "Skipped" | "Completed" | "Error")
         };
         let states = self.client.processes()?;

@@ -32,7 +32,7 @@ mod update;
 mod upstreams;
 mod wheel;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use kit::manifest::{Binary, Source as Declared};
@@ -126,6 +126,11 @@ pub fn tools() -> anyhow::Result<Vec<Request>> {
     }
     let tools: Tools = serde_json::from_str(TOOLS).context("cannot read `xtask/tools.json`")?;
     Ok(tools.binaries.iter().filter_map(Request::of).collect())
+}
+
+/// SHA-256 of a file, as in [`Installed::sha256`].
+pub fn digest_of(path: &Path) -> anyhow::Result<String> {
+    digest::of_file(path)
 }
 
 /// The command that pins a program.

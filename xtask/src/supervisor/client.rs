@@ -84,6 +84,12 @@ impl Client {
             .map(drop)
     }
 
+    /// Stops a process, for as long as nobody starts it. The answer takes as long as that takes.
+    pub fn stop(&self, name: &str, timeout: Duration) -> anyhow::Result<()> {
+        self.ask("PATCH", &format!("/process/stop/{name}"), timeout)
+            .map(drop)
+    }
+
     /// Asks it to stop everything in order and to end. Does not wait for that: it would answer
     /// only when it is done.
     pub fn stop_project(&self) -> anyhow::Result<()> {

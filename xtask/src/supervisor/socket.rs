@@ -47,7 +47,7 @@ pub(super) fn forget(state: &Path) {
 
 fn name(state: &Path) -> String {
     // The same checkout reached through a link is the same instance.
-    let state = fs::canonicalize(state).unwrap_or_else(|_| state.to_path_buf());
+    let state = resolved(state);
     let hash = Sha256::digest(state.as_os_str().as_encoded_bytes());
     let hex: String = hash
         .iter()
@@ -57,6 +57,26 @@ fn name(state: &Path) -> String {
     format!("{hex}.sock")
 }
 
+/// A path without links. What is not there (yet, or any more) has the same one as when it is.
+fn resolved(state: &Path) -> PathBuf {
+    let parent = || fs::canonicalize(state.parent()?).ok();
+    let inferred = || Some(parent()?.join(state.file_name()?));
+    let found = fs::canonicalize(state).ok();
+    found
+        .or_else(inferred)
+        .unwrap_or_else(|| state.to_path_buf())
+}
+
+/// The temporary directory; a relative one would be another one for each working directory.
+fn temporary() -> PathBuf {
+    let directory = std::env::temp_dir();
+    if directory.is_absolute() && directory.is_dir() {
+        directory
+    } else {
+        PathBuf::from("/tmp")
+    }
+}
+
 fn directory(env: &Env) -> anyhow::Result<PathBuf> {
     let uid = rustix::process::getuid().as_raw();
     // Not from `.env`, without which a stack can be stopped.
@@ -64,7 +84,7 @@ fn directory(env: &Env) -> anyhow::Result<PathBuf> {
     let runtime = runtime.filter(|_| env.origin("XDG_RUNTIME_DIR") == Some(Origin::Process));
     let directory = match runtime.map(Path::new) {
         Some(runtime) if runtime.is_dir() => runtime.join(DIRECTORY),
-        _ => std::env::temp_dir().join(format!("{DIRECTORY}-{uid}")),
+        _ => temporary().join(format!("{DIRECTORY}-{uid}")),
     };
     let create = || -> io::Result<fs::Metadata> {
         let created = DirBuilder::new()
