@@ -62,6 +62,8 @@ pub struct Report {
     pub outcome: Outcome,
     /// From the start of the supervisor, or of the reload, until everything was healthy.
     pub ready_after: Duration,
+    /// Whether the user asks to end, from now on.
+    pub interrupt: Interrupt,
 }
 
 /// What `up` found and did.
@@ -79,7 +81,6 @@ pub enum Outcome {
 pub fn up(
     ctx: &Ctx,
     options: &Options,
-    interrupt: &Interrupt,
     mut seen: impl FnMut(&Inputs, &States),
 ) -> anyhow::Result<Report> {
     let inputs = Inputs::load(ctx)?;
@@ -94,6 +95,9 @@ pub fn up(
     preflight::check_settings(ctx, &inputs.stack)?;
     let text = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
     let client = ctx.client()?;
+    // From here on there is something to end in order. Before, the user may cut it off anywhere:
+    // the work on binaries, and the waiting for another command.
+    let interrupt = Interrupt::watch()?;
     let started = Instant::now();
     let mut converge = Converge {
         ctx,
@@ -101,7 +105,7 @@ pub fn up(
         inputs: &inputs,
         installed: &installed,
         client: &client,
-        interrupt,
+        interrupt: &interrupt,
         started,
     };
     let seen = |states: &States| seen(&inputs, states);
@@ -129,6 +133,7 @@ pub fn up(
         states,
         outcome,
         ready_after,
+        interrupt,
     })
 }
 

@@ -9,7 +9,6 @@ use serde_json::json;
 use xtask::Ctx;
 use xtask::follow::Follow;
 use xtask::inputs::Inputs;
-use xtask::interrupt::Interrupt;
 use xtask::service::SCHEMA_VERSION;
 use xtask::supervisor::operation::Operation;
 use xtask::supervisor::state::{Phase, State, States};
@@ -27,9 +26,8 @@ pub(crate) fn run(args: &Up) -> anyhow::Result<ExitCode> {
         lock: lock_wait(args.no_wait),
         dep: (&args.fetch).into(),
     };
-    let interrupt = Interrupt::watch()?;
     let mut view = View::new(&ctx);
-    let report = up::up(&ctx, &options, &interrupt, |inputs, states| {
+    let report = up::up(&ctx, &options, |inputs, states| {
         view.show(inputs, states);
     });
     view.clear();
@@ -40,27 +38,22 @@ pub(crate) fn run(args: &Up) -> anyhow::Result<ExitCode> {
         summary(&ctx, &report);
     }
     if args.attach {
-        return attach(&ctx, &report, &interrupt, options.timeout);
+        return attach(&ctx, &report, options.timeout);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Shows the logs until the user ends it, then stops the stack.
-fn attach(
-    ctx: &Ctx,
-    report: &Report,
-    interrupt: &Interrupt,
-    timeout: Duration,
-) -> anyhow::Result<ExitCode> {
+/// Shows the logs until the user ends it or nobody reads them, then stops the stack.
+fn attach(ctx: &Ctx, report: &Report, timeout: Duration) -> anyhow::Result<ExitCode> {
     let client = ctx.client()?;
     let mut follow = Follow::new(&ctx.paths, report.inputs.stack.processes.keys());
-    follow.until(&ctx.ui, || {
-        interrupt.signal().is_some() || !client.socket().exists()
-    })?;
+    let followed = follow.until(&ctx.ui, || {
+        report.interrupt.signal().is_some() || !client.socket().exists()
+    });
     ctx.ui.line("stopping");
     let _operation = Operation::begin(&ctx.paths, &ctx.ui, "down", lock_wait(false))?;
     stop::stop(&ctx.paths, &ctx.ui, &client, timeout)?;
-    Ok(ExitCode::SUCCESS)
+    followed.map(|()| ExitCode::SUCCESS)
 }
 
 /// The live view: a line for each process, on a terminal with a spinner.
