@@ -66,14 +66,17 @@ impl Follow {
         Self { files, width }
     }
 
-    /// Prints new lines on stdout, each with its process in front, until `ended` says so.
+    /// Prints new lines on stdout, each with its process in front, until `ended` says so or nobody
+    /// reads them any more.
     pub fn until(&mut self, ui: &Ui, ended: impl Fn() -> bool) -> anyhow::Result<()> {
         loop {
             let last = ended();
             let width = self.width;
             for file in &mut self.files {
                 for line in file.read()? {
-                    ui.data(format!("{:width$} | {line}", file.name))?;
+                    if ui.stream(format!("{:width$} | {line}", file.name)).is_err() {
+                        return Ok(());
+                    }
                 }
             }
             if last {

@@ -49,16 +49,20 @@ impl Ui {
 
     /// One line of data on stdout. A reader that has seen enough (`| head`) is not an error.
     pub fn data(&self, text: impl AsRef<str>) -> anyhow::Result<()> {
-        let written = self.bars.suspend(|| {
+        match self.stream(text) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.context("cannot write to stdout"),
+        }
+    }
+
+    /// The same for data without an end: it must be told when nobody reads it any more.
+    pub fn stream(&self, text: impl AsRef<str>) -> io::Result<()> {
+        self.bars.suspend(|| {
             let mut stdout = io::stdout().lock();
             stdout.write_all(text.as_ref().as_bytes())?;
             stdout.write_all(b"\n")?;
             stdout.flush()
-        });
-        match written {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            written => written.context("cannot write to stdout"),
-        }
+        })
     }
 }
 

@@ -78,6 +78,8 @@ pub struct Report {
     pub outcome: Outcome,
     /// From the start of the supervisor, or of the reload, until everything was healthy.
     pub ready_after: Duration,
+    /// Whether the user asks to end, from now on.
+    pub interrupt: Interrupt,
 }
 
 /// What `up` found and did.
@@ -123,13 +125,12 @@ pub fn prepare(ctx: &Ctx, options: &Options) -> anyhow::Result<Prepared> {
     })
 }
 
-/// Brings the stack up. `seen` gets every state while waiting. When `interrupt` comes, or anything
-/// fails, what was there before is there again.
+/// Brings the stack up. `seen` gets every state while waiting. When the user interrupts it, or
+/// anything fails, what was there before is there again.
 pub fn up(
     ctx: &Ctx,
     options: &Options,
     prepared: Prepared,
-    interrupt: &Interrupt,
     mut seen: impl FnMut(&Inputs, &States),
 ) -> anyhow::Result<Report> {
     let Prepared {
@@ -137,6 +138,8 @@ pub fn up(
         installed,
         _operation,
     } = prepared;
+    // From here on there is something to end in order.
+    let interrupt = Interrupt::watch()?;
     let text = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
     let client = ctx.client()?;
     let started = Instant::now();
@@ -146,7 +149,7 @@ pub fn up(
         inputs: &inputs,
         installed: &installed,
         client: &client,
-        interrupt,
+        interrupt: &interrupt,
         started,
     };
     let seen = |states: &States| seen(&inputs, states);
@@ -170,6 +173,7 @@ pub fn up(
         states,
         outcome,
         ready_after,
+        interrupt,
     })
 }
 

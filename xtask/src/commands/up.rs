@@ -22,11 +22,11 @@ use crate::cli::{Converge, Reload, Up};
 pub(crate) fn run(args: &Up) -> anyhow::Result<ExitCode> {
     let ctx = Ctx::load()?;
     let begin = LogSizes::now(&ctx.paths);
-    let (report, interrupt) = converge(&ctx, Mode::Up, &args.converge)?;
+    let report = converge(&ctx, Mode::Up, &args.converge)?;
     if args.attach {
         let timeout = Duration::from_secs(args.converge.timeout);
         let follow = Follow::new(&ctx.paths, report.inputs.stack.processes.keys(), &begin);
-        return attach(&ctx, follow, &interrupt, timeout);
+        return attach(&ctx, follow, &report.interrupt, timeout);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -39,7 +39,7 @@ pub(crate) fn reload(args: &Reload) -> anyhow::Result<ExitCode> {
 }
 
 /// Does it with a live view, and tells what was done.
-fn converge(ctx: &Ctx, mode: Mode, args: &Converge) -> anyhow::Result<(Report, Interrupt)> {
+fn converge(ctx: &Ctx, mode: Mode, args: &Converge) -> anyhow::Result<Report> {
     let options = Options {
         mode,
         timeout: Duration::from_secs(args.timeout),
@@ -47,10 +47,8 @@ fn converge(ctx: &Ctx, mode: Mode, args: &Converge) -> anyhow::Result<(Report, I
         dep: (&args.fetch).into(),
     };
     let prepared = up::prepare(ctx, &options)?;
-    // Only now: until here there is nothing to end in order, and a signal ends us at once.
-    let interrupt = Interrupt::watch()?;
     let mut view = View::new(ctx);
-    let report = up::up(ctx, &options, prepared, &interrupt, |inputs, states| {
+    let report = up::up(ctx, &options, prepared, |inputs, states| {
         view.show(inputs, states);
     });
     view.clear();
@@ -60,7 +58,7 @@ fn converge(ctx: &Ctx, mode: Mode, args: &Converge) -> anyhow::Result<(Report, I
     } else {
         summary(ctx, &report);
     }
-    Ok((report, interrupt))
+    Ok(report)
 }
 
 /// Shows the logs, from before the start, until the user ends it; then stops the stack.

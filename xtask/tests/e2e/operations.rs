@@ -168,6 +168,28 @@ fn attached_up_shows_logs_and_stops_in_order() {
 }
 
 #[test]
+fn attached_up_ends_when_nobody_reads_its_logs() {
+    let mut sandbox = Sandbox::empty();
+    sandbox.service("first", &journal("first", None));
+    let mut up = sandbox.start("up --attach");
+    up.wait_for_stderr("stop it with");
+    up.close_stdout();
+    // It finds out when there is something to say: the first line closes, the next one is refused.
+    let mut killed = 0;
+    eventually("the end", SOON, || {
+        let pid = sandbox.status()["services"]["first"]["processes"]["first"]["pid"].as_i64();
+        let pid = pid.and_then(|pid| i32::try_from(pid).ok());
+        if let Some(pid) = pid.filter(|pid| *pid != killed) {
+            processes::kill(pid);
+            killed = pid;
+        }
+        processes::find(up.pid()).is_none().then_some(())
+    });
+    up.wait().succeeds();
+    sandbox.nothing_is_left_within(GONE_LIMIT);
+}
+
+#[test]
 fn down_waits_for_a_service_that_takes_its_time() {
     let mut sandbox = Sandbox::empty();
     sandbox.service("slow", &journal("slow", None));
