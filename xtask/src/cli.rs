@@ -5,6 +5,9 @@ use std::ffi::OsString;
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 
+/// A day: more is a mistake, and what is added to the present time must stay a time.
+const TIMEOUT_MAX_SECONDS: u64 = 86_400;
+
 /// Runs NATS, PocketBase and Caddy as one stack, under process-compose.
 ///
 /// Data goes to stdout, talk to stderr. Exit codes are listed in docs/troubleshooting.md.
@@ -78,7 +81,7 @@ pub(crate) struct Converge {
         long,
         value_name = "SECONDS",
         default_value_t = 60,
-        value_parser = clap::value_parser!(u64).range(1..)
+        value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_SECONDS)
     )]
     pub(crate) timeout: u64,
     /// Give up at once when another command is at work on this stack
@@ -132,7 +135,7 @@ pub(crate) struct Down {
         long,
         value_name = "SECONDS",
         default_value_t = 30,
-        value_parser = clap::value_parser!(u64).range(1..)
+        value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_SECONDS)
     )]
     pub(crate) timeout: u64,
     /// Give up at once when another command is at work on this stack
@@ -308,6 +311,10 @@ mod tests {
             ("", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
             ("up --detach --attach", ErrorKind::ArgumentConflict),
             ("up --timeout 0", ErrorKind::ValueValidation),
+            (
+                "down --timeout 18446744073709551615",
+                ErrorKind::ValueValidation,
+            ),
             ("up --timeout soon", ErrorKind::ValueValidation),
             ("up now", ErrorKind::UnknownArgument),
             ("render --stdout --check", ErrorKind::ArgumentConflict),

@@ -1,7 +1,10 @@
 //! What every operation needs: where things are, the variables, whom to talk to.
 
+use std::process::Command;
+
 use crate::env::Env;
 use crate::paths::Paths;
+use crate::stack::Process;
 use crate::supervisor::client::Client;
 use crate::supervisor::socket;
 use crate::ui::Ui;
@@ -39,9 +42,23 @@ impl Ctx {
         })
     }
 
+    /// A command of a process, run as the supervisor would run it: there, and with that environment
+    /// alone. `words` are the program and its arguments, at least the program.
+    pub fn command(&self, process: &Process, words: &[String]) -> Command {
+        let directory = process.directory(self.paths.root());
+        let (program, arguments) = words.split_first().expect("a command has a program");
+        let mut command = Command::new(Process::program(&directory, program));
+        command
+            .args(arguments)
+            .current_dir(directory)
+            .env_clear()
+            .envs(self.env.passed_on())
+            .envs(process.env.iter().map(|(name, value)| (name, &value.text)));
+        command
+    }
+
     /// A client of this instance's supervisor, running or not.
     pub fn client(&self) -> anyhow::Result<Client> {
-        kit::files::create_private_dir(&self.paths.state())?;
         Client::new(socket::path(&self.env, &self.paths.state())?)
     }
 }

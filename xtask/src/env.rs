@@ -77,6 +77,12 @@ impl Env {
         self.vars.get(name).map(|(_, origin)| *origin)
     }
 
+    /// What every process of a stack gets besides its own variables.
+    pub fn passed_on(&self) -> impl Iterator<Item = (&str, &str)> {
+        let names = kit::spawn::PASSED_VARIABLES.into_iter();
+        names.filter_map(|name| Some((name, self.get(name)?)))
+    }
+
     /// All names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.vars

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -66,14 +66,17 @@ impl Follow {
         Self { files, width }
     }
 
-    /// Prints new lines on stdout, each with its process in front, until `ended` says so.
+    /// Prints new lines on stdout, each with its process in front, until `ended` says so or nobody
+    /// reads them any more.
     pub fn until(&mut self, ui: &Ui, ended: impl Fn() -> bool) -> anyhow::Result<()> {
         loop {
             let last = ended();
             let width = self.width;
             for file in &mut self.files {
                 for line in file.read()? {
-                    ui.data(format!("{:width$} | {line}", file.name))?;
+                    if ui.stream(format!("{:width$} | {line}", file.name)).is_err() {
+                        return Ok(());
+                    }
                 }
             }
             if last {
@@ -95,7 +98,12 @@ impl Followed {
             self.offset = 0;
         }
         let context = || format!("cannot read `{}`", self.path.display());
-        let mut file = File::open(&self.path).with_context(context)?;
+        let mut file = match File::open(&self.path) {
+            Ok(file) => file,
+            // It is just being rotated.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error).with_context(context),
+        };
         file.seek(SeekFrom::Start(self.offset))
             .with_context(context)?;
         let mut new = Vec::new();

@@ -1,18 +1,18 @@
-//! Ctrl-C and SIGTERM while a command is at work: noticed, not obeyed at once, so that what was
-//! begun is ended in order.
+//! Ctrl-C, SIGTERM and a terminal that is closed while a command is at work: noticed, not obeyed at
+//! once, so that what was begun is ended in order.
 
 use std::fmt;
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Whether the user asked to end.
 #[derive(Debug, Clone)]
 pub struct Interrupt {
-    interrupted: Arc<AtomicBool>,
-    terminated: Arc<AtomicBool>,
+    flags: Vec<(i32, Arc<AtomicBool>)>,
 }
 
 /// The error of a command that was asked to end. Its exit code is 128 + the signal.
@@ -30,28 +30,26 @@ impl std::error::Error for Interrupted {}
 impl Interrupt {
     /// Begins to notice. A second signal of the same kind ends the command at once.
     pub fn watch() -> anyhow::Result<Self> {
-        let flag = |signal| -> std::io::Result<Arc<AtomicBool>> {
+        // `nohup` takes the terminal away from stderr: what it is to survive is not noticed then.
+        let hang_up = std::io::stderr().is_terminal().then_some(SIGHUP);
+        let mut flags = Vec::new();
+        for signal in [SIGINT, SIGTERM].into_iter().chain(hang_up) {
             let flag = Arc::new(AtomicBool::new(false));
             // In this order: the flag that the first signal sets arms the shutdown.
-            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, flag.clone())?;
-            signal_hook::flag::register(signal, flag.clone())?;
-            Ok(flag)
-        };
-        let context = "cannot watch for signals";
-        Ok(Self {
-            interrupted: flag(SIGINT).context(context)?,
-            terminated: flag(SIGTERM).context(context)?,
-        })
+            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, flag.clone())
+                .and_then(|_| signal_hook::flag::register(signal, flag.clone()))
+                .context("cannot watch for signals")?;
+            flags.push((signal, flag));
+        }
+        Ok(Self { flags })
     }
 
     /// The signal that came, if one did.
     pub fn signal(&self) -> Option<Interrupted> {
-        if self.interrupted.load(Ordering::Relaxed) {
-            Some(Interrupted(SIGINT))
-        } else if self.terminated.load(Ordering::Relaxed) {
-            Some(Interrupted(SIGTERM))
-        } else {
-            None
-        }
+        let came = |(_, flag): &&(i32, Arc<AtomicBool>)| flag.load(Ordering::Relaxed);
+        self.flags
+            .iter()
+            .find(came)
+            .map(|(signal, _)| Interrupted(*signal))
     }
 }

@@ -22,8 +22,12 @@ pub mod stack;
 pub mod status;
 pub mod supervisor;
 pub mod timing;
+mod tool;
 pub mod topology;
 pub mod ui;
 pub mod up;
 
 pub use context::Ctx;
+
+/// The version of every document that a command prints as JSON: only additions within one.
+pub const SCHEMA_VERSION: u32 = 1;

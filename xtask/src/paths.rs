@@ -30,6 +30,7 @@ impl Paths {
         }
         let package = env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        let package = std::path::absolute(package)?;
         let root = package.parent().unwrap_or(&package).to_path_buf();
         Ok(Self::new(root))
     }

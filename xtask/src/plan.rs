@@ -7,11 +7,11 @@ use anyhow::Context as _;
 use serde::Serialize;
 use service_nats::topology::SERVICE;
 
+use crate::SCHEMA_VERSION;
 use crate::context::Ctx;
 use crate::inputs::Inputs;
 use crate::render::compose::{self, Secrets};
 use crate::render::difference::{Difference, difference};
-use crate::service::SCHEMA_VERSION;
 use crate::supervisor::alive;
 use crate::topology::guard;
 use crate::topology::link::Link;

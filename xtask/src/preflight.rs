@@ -1,16 +1,19 @@
 //! What is checked before anything is started: ports, and what the services say of their settings.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::panic;
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use kit::{Exit, Failure};
 
 use crate::context::Ctx;
-use crate::stack::{Port, Process, Stack};
+use crate::stack::{self, Port, Stack};
+use crate::tool::{self, End};
 
 /// How long a check of settings may take; it starts nothing, so milliseconds are usual.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -18,25 +21,27 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Lines of a refusal that are shown.
 const REASONS_MAX: usize = 10;
 
-/// How often a running check is looked at.
-const POLL: Duration = Duration::from_millis(1);
-
-/// Variables of ours that a check gets besides those of its process.
-const PASSED_ON: [&str; 4] = ["PATH", "HOME", "TMPDIR", "LANG"];
-
 /// Lets every service check its settings, side by side. All refusals are told at once.
 pub fn check_settings(ctx: &Ctx, stack: &Stack) -> anyhow::Result<()> {
-    let mut running = Vec::new();
-    for (name, process) in &stack.processes {
-        if let (Some(check), false) = (&process.check, process.disabled) {
-            running.push((name, spawn(ctx, process, check)?));
+    let cancel = AtomicBool::new(false);
+    let results: Vec<_> = thread::scope(|scope| {
+        let mut running = Vec::new();
+        for (name, process) in &stack.processes {
+            if let (Some(check), false) = (&process.check, process.disabled) {
+                let mut command = ctx.command(process, check);
+                let cancel = &cancel;
+                running.push(scope.spawn(move || run_check(name, &mut command, cancel)));
+            }
         }
-    }
-    let deadline = Instant::now() + CHECK_TIMEOUT;
-    let mut refusals = Vec::new();
-    for (name, child) in running {
-        refusals.extend(finish(name, child, deadline)?);
-    }
+        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
+            thread
+                .join()
+                .unwrap_or_else(|cause| panic::resume_unwind(cause))
+        };
+        running.into_iter().map(join).collect()
+    });
+    let refusals: Vec<Option<String>> = results.into_iter().collect::<anyhow::Result<_>>()?;
+    let refusals: Vec<String> = refusals.into_iter().flatten().collect();
     if refusals.is_empty() {
         return Ok(());
     }
@@ -45,50 +50,22 @@ pub fn check_settings(ctx: &Ctx, stack: &Stack) -> anyhow::Result<()> {
         .into())
 }
 
-fn spawn(ctx: &Ctx, process: &Process, check: &[String]) -> anyhow::Result<Child> {
-    let passed_on = PASSED_ON
-        .iter()
-        .filter_map(|name| Some((*name, ctx.env.get(name)?)));
-    let own = process
-        .env
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.text.as_str()));
-    Command::new(Process::program(ctx.paths.root(), &check[0]))
-        .args(&check[1..])
-        .current_dir(ctx.paths.root())
-        .env_clear()
-        .envs(passed_on)
-        .envs(own)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot run the check `{}`", check.join(" ")))
-}
-
-/// Waits for a check. Returns its refusal as a sentence.
-fn finish(name: &str, mut child: Child, deadline: Instant) -> anyhow::Result<Option<String>> {
-    loop {
-        if let Some(status) = child.try_wait().context("cannot wait for a check")? {
-            if status.success() {
-                return Ok(None);
-            }
-            let mut text = String::new();
-            if let Some(stderr) = &mut child.stderr {
-                stderr
-                    .read_to_string(&mut text)
-                    .context("cannot read what a check says")?;
-            }
-            return Ok(Some(refusal(name, &text)));
-        }
-        if Instant::now() >= deadline {
-            child.kill().context("cannot end a check that hangs")?;
-            child.wait().context("cannot end a check that hangs")?;
-            let message = format!("the check of `{name}` did not end within {CHECK_TIMEOUT:?}");
-            return Err(Failure::new(Exit::Timeout, message).into());
-        }
-        thread::sleep(POLL);
+/// Runs a check to its end. Returns its refusal as a sentence.
+fn run_check(
+    name: &str,
+    command: &mut Command,
+    cancel: &AtomicBool,
+) -> anyhow::Result<Option<String>> {
+    let finished = tool::run(command, CHECK_TIMEOUT, cancel, &|_| {})
+        .with_context(|| format!("cannot check the settings of `{name}`"))?;
+    if finished.success() {
+        return Ok(None);
     }
+    if let End::Deadline(limit) = finished.end {
+        let message = format!("the check of `{name}` did not end within {limit:?}");
+        return Err(Failure::new(Exit::Timeout, message).into());
+    }
+    Ok(Some(refusal(name, &finished.tail.join("\n"))))
 }
 
 /// What a check says, as a sentence; several reasons on lines of their own. Our wrappers name
@@ -98,11 +75,9 @@ fn refusal(name: &str, text: &str) -> String {
     let reason = text.strip_prefix("error: ").unwrap_or(text);
     let own = format!("the settings of `{name}` are invalid:");
     let reason = reason.strip_prefix(&own).unwrap_or(reason);
-    let mut lines = reason
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty());
-    let mut lines: Vec<&str> = lines.by_ref().take(REASONS_MAX).collect();
+    let lines = reason.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty());
+    let mut lines: Vec<&str> = lines.take(REASONS_MAX).collect();
     if lines.is_empty() {
         lines.push("it gave no reason");
     }
@@ -115,33 +90,23 @@ fn refusal(name: &str, text: &str) -> String {
 /// Refuses to start on ports that others hold. To be called while nothing of the instance lives.
 pub fn check_ports(stack: &Stack) -> anyhow::Result<()> {
     let mut taken = Vec::new();
-    for (name, process) in stack
-        .processes
-        .iter()
-        .filter(|(_, process)| !process.disabled)
-    {
-        for port in process.ports.values() {
+    let mut variable = None;
+    let enabled = |(_, process): &(&String, &stack::Process)| !process.disabled;
+    for (name, process) in stack.processes.iter().filter(enabled) {
+        for (port_name, port) in &process.ports {
             if let Some(error) = bind_error(port.port) {
                 taken.push(describe(name, port, &error));
+                // The ports of further nodes of a service have no variables.
+                if *name == process.service {
+                    variable.get_or_insert_with(|| stack::port_variable(name, port_name));
+                }
             }
         }
     }
     if taken.is_empty() {
         return Ok(());
     }
-    // The port of a further node of a service has no variable.
-    let variable_of = |(name, process): (&String, &Process)| {
-        if *name != process.service {
-            return None;
-        }
-        let port = process
-            .ports
-            .iter()
-            .find(|(_, port)| bind_error(port.port).is_some());
-        port.map(|(port, _)| crate::stack::port_variable(name, port))
-    };
-    let first = stack.processes.iter().find_map(variable_of);
-    let hint = match first {
+    let hint = match variable {
         Some(variable) => {
             format!("end that program, or choose another port in `.env`: {variable}=NUMBER")
         }

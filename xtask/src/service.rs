@@ -2,24 +2,18 @@
 
 use std::convert::Infallible;
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
 
 use anyhow::Context as _;
 use kit::names;
 use kit::{Exit, Failure};
 use serde_json::{Value, json};
 
+use crate::SCHEMA_VERSION;
 use crate::context::Ctx;
 use crate::dep;
 use crate::inputs::{Inputs, requests_of};
 use crate::preflight;
 use crate::stack::{Process, Service, Stack, words};
-
-/// Variables of ours that a service in the foreground gets besides its own.
-const PASSED_ON: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "USER"];
-
-/// The version of the documents that commands print as JSON: only additions within one.
-pub const SCHEMA_VERSION: u32 = 1;
 
 /// A service and its resolved process.
 #[derive(Debug, Clone, Copy)]
@@ -92,21 +86,9 @@ pub fn run(
     preflight::check_settings(ctx, &alone)?;
     preflight::check_ports(&alone)?;
     kit::files::create_private_dir(&ctx.paths.state())?;
-    let process = resolved.process;
-    let passed_on = PASSED_ON
-        .iter()
-        .filter_map(|name| Some((*name, ctx.env.get(name)?)));
-    let directory = process.working_dir.as_ref();
-    let directory = directory.map_or_else(|| ctx.paths.root().to_path_buf(), Into::into);
-    let program = Process::program(ctx.paths.root(), &process.command[0]);
-    let error = Command::new(&program)
-        .args(&process.command[1..])
-        .current_dir(directory)
-        .env_clear()
-        .envs(passed_on)
-        .envs(process.env.iter().map(|(name, value)| (name, &value.text)))
-        .exec();
-    Err(error).with_context(|| format!("cannot run `{}`", program.display()))
+    let mut command = ctx.command(resolved.process, &resolved.process.command);
+    let error = command.exec();
+    Err(error).with_context(|| format!("cannot run `{}`", command.get_program().display()))
 }
 
 fn only(stack: &Stack, name: &str) -> Stack {

@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use kit::http::{self, Endpoint};
 use kit::manifest::Source;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
+use crate::SCHEMA_VERSION;
 use crate::context::Ctx;
 use crate::inputs::Inputs;
-use crate::service::SCHEMA_VERSION;
 use crate::stack::{Port, ReadinessCheck, Service};
 use crate::supervisor::alive;
 use crate::supervisor::state::{Phase, State, States};
@@ -77,13 +76,10 @@ pub struct ProcessStatus {
 pub fn status(ctx: &Ctx) -> anyhow::Result<Status> {
     let inputs = Inputs::load(ctx)?;
     let lock = ctx.paths.alive_lock();
-    let running = lock.exists() && alive::try_claim(&lock)?.is_none();
-    let states = if running {
-        ctx.client()?.processes().ok()
-    } else {
-        None
-    };
+    let states = ctx.client()?.processes().ok();
     let supervised = states.is_some();
+    // Without a lock, but supervised: its directory was deleted meanwhile.
+    let running = supervised || lock.exists() && alive::try_claim(&lock)?.is_none();
     let states = states.unwrap_or_default();
     let answers = if running {
         ask_servers(&inputs)?
@@ -174,11 +170,7 @@ fn process_status(state: Option<&State>, answers: Option<bool>, disabled: bool) 
 
 /// Asks every server that can be asked, side by side, whether it answers.
 fn ask_servers(inputs: &Inputs) -> anyhow::Result<BTreeMap<String, bool>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot set up the questions to the servers")?;
-    runtime.block_on(async {
+    kit::runtime::current_thread()?.block_on(async {
         let mut questions = JoinSet::new();
         for (name, process) in &inputs.stack.processes {
             if let Some(readiness) = process.readiness.as_ref().filter(|_| !process.disabled) {

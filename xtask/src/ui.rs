@@ -4,6 +4,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
+use anyhow::Context as _;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
 /// How the user is talked to.
@@ -46,8 +47,16 @@ impl Ui {
         });
     }
 
-    /// One line of data on stdout.
-    pub fn data(&self, text: impl AsRef<str>) -> io::Result<()> {
+    /// One line of data on stdout. A reader that has seen enough (`| head`) is not an error.
+    pub fn data(&self, text: impl AsRef<str>) -> anyhow::Result<()> {
+        match self.stream(text) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.context("cannot write to stdout"),
+        }
+    }
+
+    /// The same for data without an end: it must be told when nobody reads it any more.
+    pub fn stream(&self, text: impl AsRef<str>) -> io::Result<()> {
         self.bars.suspend(|| {
             let mut stdout = io::stdout().lock();
             stdout.write_all(text.as_ref().as_bytes())?;

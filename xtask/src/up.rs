@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,11 +18,11 @@ use crate::interrupt::Interrupt;
 use crate::preflight;
 use crate::render::compose::{self, Secrets};
 use crate::supervisor::client::Client;
-use crate::supervisor::launch::{self, Launched};
+use crate::supervisor::launch;
 use crate::supervisor::operation::{Operation, Wait as LockWait};
 use crate::supervisor::state::{State, States};
 use crate::supervisor::wait::{Baseline, Wait};
-use crate::supervisor::{BINARY, alive, stop};
+use crate::supervisor::{BINARY, alive, programs, stop};
 use crate::topology::guard;
 use crate::topology::link::Link;
 
@@ -29,11 +30,18 @@ use crate::topology::link::Link;
 /// starting or stopping. Wrappers without one need up to 5 s to stop by themselves.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// How long a reload may take besides the waiting for health: what it stops, stops within.
-const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one look at the alive lock waits before the API is asked again.
+const SETTLE_POLL: Duration = Duration::from_millis(20);
+
+/// How long a reload may take besides the stopping of what it changes, which the supervisor may
+/// do one after the other; and besides the waiting for health.
+const RELOAD_MARGIN: Duration = Duration::from_secs(30);
 
 /// How long a process that is started again may still be told as ended.
 const START_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What happened to a process whose program was replaced.
+const NEW_BINARY: &str = "restarted (new binary)";
 
 /// How often it is looked at.
 const START_POLL: Duration = Duration::from_millis(5);
@@ -73,6 +81,8 @@ pub struct Report {
     pub outcome: Outcome,
     /// From the start of the supervisor, or of the reload, until everything was healthy.
     pub ready_after: Duration,
+    /// Whether the user asks to end, from now on.
+    pub interrupt: Interrupt,
 }
 
 /// What `up` found and did.
@@ -86,13 +96,17 @@ pub enum Outcome {
     Changed(BTreeMap<String, String>),
 }
 
-/// Brings the stack up. `seen` gets every state while waiting.
-pub fn up(
-    ctx: &Ctx,
-    options: &Options,
-    interrupt: &Interrupt,
-    mut seen: impl FnMut(&Inputs, &States),
-) -> anyhow::Result<Report> {
+/// All that is needed before anything of the stack is touched, and the right to touch it.
+#[derive(Debug)]
+pub struct Prepared {
+    inputs: Inputs,
+    installed: BTreeMap<String, Installed>,
+    _operation: Operation,
+}
+
+/// Reads the inputs, gets the binaries, waits for other operations and checks the settings. It may
+/// be ended at any moment: nothing has to be taken back.
+pub fn prepare(ctx: &Ctx, options: &Options) -> anyhow::Result<Prepared> {
     let mut inputs = Inputs::load(ctx)?;
     let installed = dep::ensure(
         &ctx.paths,
@@ -105,22 +119,45 @@ pub fn up(
         Mode::Up => "up",
         Mode::Reload => "reload",
     };
-    let _operation = Operation::begin(&ctx.paths, &ctx.ui, command, options.lock)?;
+    let operation = Operation::begin(&ctx.paths, &ctx.ui, command, options.lock)?;
     if inputs.topology.is_stale(&ctx.paths)? {
         // The operation that we waited for has changed it.
         inputs = Inputs::load(ctx)?;
     }
     inputs.topology.complete()?;
     preflight::check_settings(ctx, &inputs.stack)?;
+    Ok(Prepared {
+        inputs,
+        installed,
+        _operation: operation,
+    })
+}
+
+/// Brings the stack up. `seen` gets every state while waiting. When the user interrupts it, or
+/// anything fails, what was there before is there again.
+pub fn up(
+    ctx: &Ctx,
+    options: &Options,
+    prepared: Prepared,
+    mut seen: impl FnMut(&Inputs, &States),
+) -> anyhow::Result<Report> {
+    let Prepared {
+        inputs,
+        installed,
+        _operation,
+    } = prepared;
+    // From here on there is something to end in order.
+    let interrupt = Interrupt::watch()?;
     let text = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
     let client = ctx.client()?;
     let started = Instant::now();
-    let mut converge = Converge {
+    let converge = Converge {
         ctx,
         options,
         inputs: &inputs,
+        installed: &installed,
         client: &client,
-        interrupt,
+        interrupt: &interrupt,
         started,
     };
     let seen = |states: &States| seen(&inputs, states);
@@ -132,15 +169,10 @@ pub fn up(
         Some(claim) => {
             guard::check(ctx, &inputs.topology, false)?;
             preflight::check_ports(&inputs.stack)?;
-            // Before anything is started: what dies at once has written its last words by then.
-            let baseline = Baseline::take(&ctx.paths, &inputs.stack, &States::new());
             inputs.topology.write(&ctx.paths)?;
             write(ctx, &text)?;
-            let launched = launch::launch(&ctx.paths, &ctx.env, &binary.path, &client, claim)?;
-            (
-                Outcome::Started,
-                converge.first_start(launched, &baseline, seen)?,
-            )
+            let states = converge.first_start(&binary.path, claim, seen)?;
+            (Outcome::Started, states)
         }
         None => {
             guard::check(ctx, &inputs.topology, true)?;
@@ -154,6 +186,7 @@ pub fn up(
         states,
         outcome,
         ready_after,
+        interrupt,
     })
 }
 
@@ -171,6 +204,7 @@ struct Converge<'a> {
     ctx: &'a Ctx,
     options: &'a Options,
     inputs: &'a Inputs,
+    installed: &'a BTreeMap<String, Installed>,
     client: &'a Client,
     interrupt: &'a Interrupt,
     started: Instant,
@@ -179,11 +213,12 @@ struct Converge<'a> {
 impl Converge<'_> {
     /// Finds out whether something runs. Returns the claim on the instance when nothing does;
     /// what is left of a killed run is stopped first.
-    fn settle(&mut self) -> anyhow::Result<Option<files::FileLock>> {
+    fn settle(&self) -> anyhow::Result<Option<files::FileLock>> {
         let lock = self.ctx.paths.alive_lock();
         let deadline = Instant::now() + SETTLE_TIMEOUT;
         loop {
             if let Some(claim) = alive::try_claim(&lock)? {
+                stop::stop_forgotten(&self.ctx.ui, self.client, self.options.timeout)?;
                 return Ok(Some(claim));
             }
             if self.client.is_live() {
@@ -203,34 +238,35 @@ impl Converge<'_> {
         stop::force(&self.ctx.paths, &self.ctx.ui).map(|(claim, _)| Some(claim))
     }
 
-    /// Waits for a stack that was just started. If that fails, everything is stopped again: a
-    /// failed command leaves what was there before it.
+    /// Starts everything. If that fails, everything is stopped again: a failed command leaves what
+    /// was there before it.
     fn first_start(
-        &mut self,
-        mut launched: Launched,
-        baseline: &Baseline,
+        &self,
+        binary: &Path,
+        claim: files::FileLock,
         seen: impl FnMut(&States),
     ) -> anyhow::Result<States> {
-        let result = self
-            .wait(baseline)
-            .until_ready(Some(&mut launched.child), seen)
-            .and_then(|states| self.link().wait_until_joined().map(|()| states));
-        if result.is_err() {
-            let (paths, ui) = (&self.ctx.paths, &self.ctx.ui);
-            if let Err(error) = stop::stop(paths, ui, self.client, self.options.timeout) {
-                ui.line(format!("{error:#}"));
-            }
+        let (paths, ui) = (&self.ctx.paths, &self.ctx.ui);
+        // Before anything is started: what dies at once has written its last words by then.
+        let baseline = Baseline::take(paths, &self.inputs.stack, &States::new());
+        let launched = launch::launch(paths, &self.ctx.env, binary, self.client, claim);
+        let result = launched
+            .and_then(|mut child| self.wait(&baseline).until_ready(Some(&mut child), seen))
+            .and_then(|states| {
+                self.link().wait_until_joined(self.interrupt)?;
+                Ok(states)
+            });
+        if result.is_err()
+            && let Err(error) = stop::stop(paths, ui, self.client, self.options.timeout)
+        {
+            ui.line(format!("{error:#}"));
         }
         result
     }
 
     /// Gives a running supervisor the file, changed or not: only it knows what it runs. If what
     /// that changes does not become healthy, the previous file and topology are given back.
-    fn reload(
-        &mut self,
-        text: &str,
-        seen: impl FnMut(&States),
-    ) -> anyhow::Result<(Outcome, States)> {
+    fn reload(&self, text: &str, seen: impl FnMut(&States)) -> anyhow::Result<(Outcome, States)> {
         let file = self.ctx.paths.compose_file();
         let changes_topology = self.inputs.topology.changes();
         let previous = fs::read_to_string(&file)
@@ -254,16 +290,20 @@ impl Converge<'_> {
         let mut changes = self.hand_over(&before).map_err(|error| {
             Failure::new(Exit::ReloadFailed, "the running stack refused the change").source(error)
         })?;
+        let stopped = self.stop_outdated()?;
+        for name in &stopped {
+            changes.insert(name.clone(), NEW_BINARY.to_owned());
+        }
         for name in changes.keys() {
             baseline.forget(name);
         }
-        self.start_skipped()?;
+        self.start_ended(&stopped)?;
         let states = self.wait(&baseline).until_ready(None, seen)?;
         if self.relink(&link)? || parted {
             changes.insert(SERVICE.to_owned(), "reloaded".to_owned());
         }
         if !changes.is_empty() {
-            link.wait_until_joined()?;
+            link.wait_until_joined(self.interrupt)?;
         }
         let outcome = if changes.is_empty() {
             Outcome::Unchanged
@@ -294,8 +334,8 @@ impl Converge<'_> {
         let restore = || {
             let facts = self.inputs.topology.write_before(&self.ctx.paths)?;
             write(self.ctx, previous)?;
-            self.client.reload(RELOAD_TIMEOUT)?;
-            self.start_skipped()?;
+            self.client.reload(self.reload_timeout())?;
+            self.start_ended(&BTreeSet::new())?;
             self.relink(&Link::new(&self.ctx.paths, &self.inputs.stack, &facts))
         };
         let restored = restore();
@@ -311,18 +351,33 @@ impl Converge<'_> {
 
     /// Lets the supervisor read the file. Returns what it added, updated or removed.
     fn hand_over(&self, before: &States) -> anyhow::Result<BTreeMap<String, String>> {
-        match self.client.reload(RELOAD_TIMEOUT) {
+        match self.client.reload(self.reload_timeout()) {
             Err(error) if Client::missed_an_end(&error) => {
                 // All other changes were made, this process is gone: what is missing is its start.
-                self.client.reload(RELOAD_TIMEOUT)?;
+                self.client.reload(self.reload_timeout())?;
                 Ok(changes(before, &self.client.processes()?))
             }
             answer => answer,
         }
     }
 
-    /// A process whose dependency had just crashed, or that a user stopped, is started again.
-    fn start_skipped(&self) -> anyhow::Result<()> {
+    /// Stops what runs another program than is installed by now: the same path is no change for
+    /// the supervisor. Its own restart would wait for the backoff of at least a second.
+    fn stop_outdated(&self) -> anyhow::Result<BTreeSet<String>> {
+        let (stack, states) = (&self.inputs.stack, self.client.processes()?);
+        let outdated = programs::outdated(stack, self.installed, &states)?;
+        for name in &outdated {
+            match self.client.stop(name, self.reload_timeout()) {
+                Err(error) if !Client::missed_an_end(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(outdated)
+    }
+
+    /// Starts what `stopped` names, and again each process whose dependency had just crashed, or
+    /// that a user stopped.
+    fn start_ended(&self, stopped: &BTreeSet<String>) -> anyhow::Result<()> {
         let ended = |state: &State| {
             let wanted = self
                 .inputs
@@ -330,7 +385,9 @@ impl Converge<'_> {
                 .processes
                 .get(&state.name)
                 .is_some_and(|p| !p.disabled);
-            let one_shot = state.status == "Completed" && !state.has_ready_probe;
+            let one_shot = state.status == "Completed"
+                && !state.has_ready_probe
+                && !stopped.contains(&state.name);
             wanted && !one_shot && matches!(&*state.status, "Skipped" | "Completed" | "Error")
         };
         let states = self.client.processes()?;
@@ -355,6 +412,12 @@ impl Converge<'_> {
             thread::sleep(START_POLL);
         }
         Ok(())
+    }
+
+    fn reload_timeout(&self) -> Duration {
+        let processes = self.inputs.stack.processes.values();
+        let stopping = processes.map(|process| u64::from(process.shutdown.timeout_seconds));
+        RELOAD_MARGIN + Duration::from_secs(stopping.sum())
     }
 
     fn wait<'b>(&'b self, baseline: &'b Baseline) -> Wait<'b> {
@@ -384,9 +447,6 @@ fn changes(before: &States, after: &States) -> BTreeMap<String, String> {
     let named = |name: &String| Some((name.clone(), change(name)?.to_owned()));
     names.into_iter().filter_map(named).collect()
 }
-
-/// How long one look at the alive lock waits before the API is asked again.
-const SETTLE_POLL: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {

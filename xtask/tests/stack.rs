@@ -9,7 +9,7 @@ use expect_test::{ExpectFile, expect_file};
 use service_nats::topology::Facts;
 use xtask::env::Env;
 use xtask::render::compose::{self, Secrets};
-use xtask::stack::{Places, Service, Stack, build};
+use xtask::stack::{Places, Process, Service, Stack, build};
 
 const NATS: &str = include_str!("../../services/nats/service.json");
 const POCKETBASE: &str = include_str!("../../services/pocketbase/service.json");
@@ -144,6 +144,12 @@ fn a_directory_of_its_own_makes_paths_absolute() {
         ]
     );
     assert_eq!(process.working_dir.as_deref(), Some("/checkout/sub"));
+    // As a shell there would find it, and PATH what has no slash.
+    let directory = process.directory(&places().root);
+    let program = |word| Process::program(&directory, word);
+    assert_eq!(program("./serve"), PathBuf::from("/checkout/sub/serve"));
+    assert_eq!(program("/bin/serve"), PathBuf::from("/bin/serve"));
+    assert_eq!(program("serve"), PathBuf::from("serve"));
     let yaml = render(&stack, Secrets::Plain);
     for command in [
         r#""exec /checkout/.dep/web '/checkout/.data/a b' '' /checkout/.core-stack""#,

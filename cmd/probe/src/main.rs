@@ -35,10 +35,7 @@ fn main() -> ExitCode {
 }
 
 fn run(probe: &Probe) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
+    let runtime = kit::runtime::current_thread()?;
     let result = runtime.block_on(async {
         let parent = ParentWatch::process().context("cannot watch the parent")?;
         tokio::select! {

@@ -85,10 +85,7 @@ fn serve<S>(
     run: impl AsyncFnOnce(Lifecycle, S) -> anyhow::Result<u8>,
 ) -> anyhow::Result<u8> {
     let settings = settings()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
+    let runtime = kit::runtime::current_thread()?;
     let lifecycle = if supervised {
         Lifecycle::supervised()
     } else {

@@ -1,5 +1,7 @@
 //! Caddy's configuration. Pure: settings in, JSON out.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::settings::Settings;
@@ -47,7 +49,7 @@ fn logs(settings: &Settings) -> Value {
             "include": ["http.log.access.access"],
             "writer": {
                 "output": "file",
-                "filename": settings.data_dir.join("access.log"),
+                "filename": literal(&settings.data_dir.join("access.log")),
                 "roll_size_mb": 50,
                 "roll_keep": 5,
             },
@@ -59,6 +61,11 @@ fn logs(settings: &Settings) -> Value {
             }},
         },
     })
+}
+
+/// A file name in which Caddy finds no placeholders: a path may hold braces.
+fn literal(path: &Path) -> String {
+    path.to_string_lossy().replace('{', r"\{")
 }
 
 fn routes(settings: &Settings) -> Vec<Value> {
@@ -151,6 +158,13 @@ mod tests {
     fn the_default_file() {
         let expected = include_str!("../tests/default.json");
         assert_eq!(render(&settings(&[]).unwrap()), expected);
+    }
+
+    #[test]
+    fn braces_in_a_path_are_no_placeholders() {
+        let config = config(&[("CADDY_DATA_DIR", "/a {{b}/data")]);
+        let file = &config["logging"]["logs"]["access"]["writer"]["filename"];
+        assert_eq!(file, r"/a \{\{b}/data/access.log");
     }
 
     #[test]

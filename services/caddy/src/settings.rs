@@ -3,9 +3,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use kit::env::{Lookup, Reader};
+use kit::env::{Lookup, Reader, check_program};
 use kit::http::Endpoint;
-use kit::{Exit, Failure};
 
 /// The settings of the service, valid one by one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,20 +47,13 @@ impl Settings {
 
 /// Checks what the settings point at.
 pub fn check(settings: &Settings) -> anyhow::Result<()> {
-    if settings.server.is_file() {
-        return Ok(());
-    }
-    let message = format!(
-        "`{}` (CADDY_SERVER_BIN) is not there",
-        settings.server.display()
-    );
-    let hint = "cargo xtask dep fetch";
-    Err(Failure::new(Exit::Binary, message).hint(hint).into())
+    check_program(&settings.server, "CADDY_SERVER_BIN")
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use kit::Exit;
     use kit::failure::exit_of;
 
     const BASE: &[(&str, &str)] = &[

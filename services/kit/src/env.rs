@@ -4,7 +4,7 @@
 //! process environment itself (the lookup is given) and never repeats a value that may be secret.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::http::Endpoint;
 use crate::{Exit, Failure};
@@ -116,6 +116,16 @@ impl<'a> Reader<'a> {
         };
         Err(Failure::new(Exit::Invalid, message).into())
     }
+}
+
+/// Checks that the program is there which `variable` names.
+pub fn check_program(program: &Path, variable: &str) -> anyhow::Result<()> {
+    if program.is_file() {
+        return Ok(());
+    }
+    let message = format!("`{}` ({variable}) is not there", program.display());
+    let hint = "cargo xtask dep fetch";
+    Err(Failure::new(Exit::Binary, message).hint(hint).into())
 }
 
 #[cfg(test)]

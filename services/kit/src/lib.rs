@@ -14,6 +14,7 @@ pub mod manifest;
 pub mod names;
 pub mod output;
 pub mod parent;
+pub mod runtime;
 pub mod secret;
 pub mod server;
 pub mod spawn;

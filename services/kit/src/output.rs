@@ -118,6 +118,8 @@ impl Output {
 
     /// Passes on everything that comes out of `pipe`, line by line.
     pub fn forward(&mut self, pipe: impl AsyncRead + Send + Unpin + 'static) {
+        // Those of servers that ended: a server that is started again for years adds up.
+        while self.readers.try_join_next().is_some() {}
         let (queue, tail) = (self.talk.clone(), self.tail.clone());
         self.readers.spawn(async move {
             let mut pipe = BufReader::with_capacity(LINE_MAX, pipe);

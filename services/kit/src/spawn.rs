@@ -1,5 +1,5 @@
 //! How child processes are tied to us, or cut loose: sessions, groups, death of the parent,
-//! inherited descriptors.
+//! inherited descriptors and variables.
 //!
 //! Owns the only unsafe code of the workspace, what runs between `fork` and `exec`. Must not
 //! decide which program is run or with what.
@@ -9,6 +9,10 @@ use std::os::fd::AsFd;
 use std::process::Command;
 
 use rustix::io::FdFlags;
+
+/// What every process of a stack gets of our own environment, whoever starts it. Anything else has
+/// to be named by a manifest: a stack must not depend on the shell that it was started from.
+pub const PASSED_VARIABLES: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "USER"];
 
 /// Lets the child be asked to stop (SIGTERM) by the kernel when the calling thread ends without
 /// having stopped it. Linux only; elsewhere nothing happens.

@@ -71,6 +71,8 @@ pub(crate) async fn apply(
         Err(error) => {
             // Disk and server must agree again: the next start reads this file.
             write_atomically(live, &old, PRIVATE_FILE_MODE)?;
+            // One that was only slow may still take the new file: it reads the old one after it.
+            let _ = server.hang_up();
             Err(
                 Failure::new(Exit::ReloadFailed, "the old configuration stays in effect")
                     .source(error)

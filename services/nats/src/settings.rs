@@ -3,8 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use kit::env::{Lookup, Reader};
-use kit::{Exit, Failure};
+use kit::env::{Lookup, Reader, check_program};
 
 use crate::credentials::Login;
 use crate::topology::Role;
@@ -90,15 +89,7 @@ impl Settings {
 
 /// Checks what the settings point at.
 pub fn check(settings: &Settings) -> anyhow::Result<()> {
-    if settings.server.is_file() {
-        return Ok(());
-    }
-    let message = format!(
-        "`{}` (NATS_SERVER_BIN) is not there",
-        settings.server.display()
-    );
-    let hint = "cargo xtask dep fetch";
-    Err(Failure::new(Exit::Binary, message).hint(hint).into())
+    check_program(&settings.server, "NATS_SERVER_BIN")
 }
 
 fn node(reader: &mut Reader<'_>) -> Node {
@@ -218,6 +209,7 @@ fn jetstream(reader: &mut Reader<'_>) -> bool {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use kit::Exit;
     use kit::failure::exit_of;
 
     const BASE: &[(&str, &str)] = &[

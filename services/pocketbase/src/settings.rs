@@ -3,8 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use kit::env::{Lookup, Reader};
-use kit::{Exit, Failure};
+use kit::env::{Lookup, Reader, check_program};
 
 use crate::superuser::Superuser;
 
@@ -49,14 +48,7 @@ impl Settings {
 
 /// Checks what the settings point at: the server and the user's files.
 pub fn check(settings: &Settings) -> anyhow::Result<()> {
-    if !settings.server.is_file() {
-        let message = format!(
-            "`{}` (POCKETBASE_SERVER_BIN) is not there",
-            settings.server.display()
-        );
-        let hint = "cargo xtask dep fetch";
-        return Err(Failure::new(Exit::Binary, message).hint(hint).into());
-    }
+    check_program(&settings.server, "POCKETBASE_SERVER_BIN")?;
     crate::compose::plan(&settings.user_dir).map(|_| ())
 }
 
@@ -117,6 +109,7 @@ fn is_email(text: &str) -> bool {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use kit::Exit;
     use kit::failure::exit_of;
 
     const BASE: &[(&str, &str)] = &[

@@ -18,9 +18,7 @@ const POLL: Duration = Duration::from_millis(1);
 
 /// Starts the servers one after the other and returns milliseconds until the last was healthy.
 pub(super) fn run(servers: &[Server]) -> anyhow::Result<f64> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = kit::runtime::current_thread()?;
     let mut running = Running(Vec::new());
     let begun = Instant::now();
     for server in servers {

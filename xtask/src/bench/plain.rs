@@ -18,6 +18,7 @@ use crate::context::Ctx;
 use crate::stack::words;
 use crate::supervisor::BINARY;
 use crate::supervisor::client::Client;
+use crate::supervisor::launch;
 use crate::supervisor::state::Phase;
 
 /// How long a supervisor may take until all its processes are ready, and to end.
@@ -155,13 +156,7 @@ impl Supervisor {
 
 fn spawn(ctx: &Ctx, directory: &Path, file: &Path, socket: &Path) -> anyhow::Result<Child> {
     Command::new(ctx.paths.dep().join(BINARY))
-        .args([
-            "up",
-            "--tui=false",
-            "--keep-project",
-            "--ordered-shutdown",
-            "--disable-dotenv",
-        ])
+        .args(launch::ARGUMENTS)
         .arg("-U")
         .arg("--unix-socket")
         .arg(socket)

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::service::SCHEMA_VERSION;
+use crate::SCHEMA_VERSION;
 
 /// All that was measured.
 #[derive(Debug, Serialize)]

@@ -4,10 +4,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use xtask::Ctx;
-use xtask::service::SCHEMA_VERSION;
 use xtask::supervisor::operation::{Operation, StopRequest};
 use xtask::supervisor::stop::{self, Stopped};
+use xtask::{Ctx, SCHEMA_VERSION};
 
 use super::{lock_wait, print_json};
 use crate::cli::Down;

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use xtask::Ctx;
 use xtask::inputs::Inputs;
 use xtask::render::compose::{self, Secrets};
+use xtask::supervisor::operation::Operation;
 
+use super::lock_wait;
 use crate::cli::Render;
 
 pub(crate) fn run(args: &Render) -> anyhow::Result<ExitCode> {
@@ -23,7 +25,8 @@ pub(crate) fn run(args: &Render) -> anyhow::Result<ExitCode> {
     } else if args.stdout {
         ctx.ui.data(text.trim_end())?;
     } else {
-        kit::files::create_private_dir(&ctx.paths.state())?;
+        // An `up` at work would start what we write instead of what it has checked.
+        let _operation = Operation::begin(&ctx.paths, &ctx.ui, "render", lock_wait(false))?;
         let file = ctx.paths.compose_file();
         kit::files::write_if_changed(&file, text.as_bytes(), kit::files::PRIVATE_FILE_MODE)?;
         ctx.ui.line("wrote .core-stack/process-compose.yaml");

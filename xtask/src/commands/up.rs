@@ -6,29 +6,27 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use xtask::Ctx;
 use xtask::follow::{Follow, LogSizes};
 use xtask::inputs::Inputs;
 use xtask::interrupt::Interrupt;
-use xtask::service::SCHEMA_VERSION;
 use xtask::supervisor::operation::Operation;
 use xtask::supervisor::state::{Phase, State, States};
 use xtask::supervisor::stop;
 use xtask::timing;
 use xtask::up::{self, Mode, Options, Outcome, Report};
+use xtask::{Ctx, SCHEMA_VERSION};
 
 use super::{lock_wait, print_json};
 use crate::cli::{Converge, Reload, Up};
 
 pub(crate) fn run(args: &Up) -> anyhow::Result<ExitCode> {
     let ctx = Ctx::load()?;
-    let interrupt = Interrupt::watch()?;
     let begin = LogSizes::now(&ctx.paths);
-    let report = converge(&ctx, Mode::Up, &args.converge, &interrupt)?;
+    let report = converge(&ctx, Mode::Up, &args.converge)?;
     if args.attach {
         let timeout = Duration::from_secs(args.converge.timeout);
         let follow = Follow::new(&ctx.paths, report.inputs.stack.processes.keys(), &begin);
-        return attach(&ctx, follow, &interrupt, timeout);
+        return attach(&ctx, follow, &report.interrupt, timeout);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -36,25 +34,21 @@ pub(crate) fn run(args: &Up) -> anyhow::Result<ExitCode> {
 /// `cargo xtask reload`: as `up`, but only on a running stack.
 pub(crate) fn reload(args: &Reload) -> anyhow::Result<ExitCode> {
     let ctx = Ctx::load()?;
-    converge(&ctx, Mode::Reload, &args.converge, &Interrupt::watch()?)?;
+    converge(&ctx, Mode::Reload, &args.converge)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Does it with a live view, and tells what was done.
-fn converge(
-    ctx: &Ctx,
-    mode: Mode,
-    args: &Converge,
-    interrupt: &Interrupt,
-) -> anyhow::Result<Report> {
+fn converge(ctx: &Ctx, mode: Mode, args: &Converge) -> anyhow::Result<Report> {
     let options = Options {
         mode,
         timeout: Duration::from_secs(args.timeout),
         lock: lock_wait(args.no_wait),
         dep: (&args.fetch).into(),
     };
+    let prepared = up::prepare(ctx, &options)?;
     let mut view = View::new(ctx);
-    let report = up::up(ctx, &options, interrupt, |inputs, states| {
+    let report = up::up(ctx, &options, prepared, |inputs, states| {
         view.show(inputs, states);
     });
     view.clear();
@@ -75,12 +69,14 @@ fn attach(
     timeout: Duration,
 ) -> anyhow::Result<ExitCode> {
     let client = ctx.client()?;
-    follow.until(&ctx.ui, || {
-        interrupt.signal().is_some() || !client.socket().exists()
-    })?;
+    let followed = follow.until(&ctx.ui, || {
+        interrupt.signal().is_some() || !client.is_reachable()
+    });
+    // Whatever ended it, a reader that went away included: the stack is not left alone.
     ctx.ui.line("stopping");
     let _operation = Operation::begin(&ctx.paths, &ctx.ui, "down", lock_wait(false))?;
     stop::stop(&ctx.paths, &ctx.ui, &client, timeout)?;
+    followed?;
     Ok(ExitCode::SUCCESS)
 }
 

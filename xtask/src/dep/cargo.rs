@@ -16,9 +16,9 @@ use super::digest;
 use super::freshness::{Freshness, package_names};
 use super::progress::Task;
 use super::record::{Record, Source};
-use super::run;
 use super::store::{Facts, Guard};
 use crate::cargo;
+use crate::tool;
 
 /// Our own package, when the workspace has it.
 const OWN_PACKAGE: &str = "xtask";
@@ -117,7 +117,7 @@ fn run_cargo(
     }
     command.current_dir(root).env("PATH", context.path());
     let detail = |line: &str| task.detail(line);
-    let finished = run::run(&mut command, context.limits.tool, &context.cancel, &detail)?;
+    let finished = tool::run(&mut command, context.limits.tool, &context.cancel, &detail)?;
     if finished.success() {
         return Ok(binaries);
     }

@@ -7,15 +7,17 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use kit::{Exit, Failure};
+
 use super::context::Context;
 use super::digest;
 use super::fetch::{self, Got, Miss, Wanted};
 use super::progress::Task;
 use super::record::Source;
-use super::run;
 use super::store::Guard;
 use super::upstreams;
 use crate::paths::Paths;
+use crate::tool::{self, Finished};
 
 /// What Go says when a module's digest differs from `go.sum` or from the checksum database.
 const GO_MISMATCH: [&str; 2] = ["checksum mismatch", "SECURITY ERROR"];
@@ -72,7 +74,6 @@ pub(super) fn get(
     };
     task.stage("building", Source::Go.as_str());
     let file = guard.work().join("binary");
-    let (os, arch) = context.platform.split_once('-').unwrap_or_default();
     let mut command = Command::new(tool);
     command
         .args(["build", "-trimpath", "-buildvcs=false", "-ldflags"])
@@ -80,7 +81,20 @@ pub(super) fn get(
         .arg("-o")
         .arg(&file)
         .arg(&go.package)
-        .current_dir(&folder)
+        .current_dir(&folder);
+    set_environment(&mut command, context);
+    let detail = |line: &str| task.detail(line);
+    let finished = tool::run(&mut command, context.limits.tool, &context.cancel, &detail)?;
+    if finished.success() {
+        return fetch::got(file, Some(origin)).map(Some);
+    }
+    Err(miss(context, &finished))
+}
+
+/// Nothing but the committed files and the platform decides what is built.
+fn set_environment(command: &mut Command, context: &Context<'_>) {
+    let (os, arch) = context.platform.split_once('-').unwrap_or_default();
+    command
         .env("PATH", context.path())
         .env("CGO_ENABLED", "0")
         .env("GOFLAGS", "-mod=readonly")
@@ -90,32 +104,25 @@ pub(super) fn get(
     if context.options.offline {
         command.env("GOPROXY", "off");
     }
-    let detail = |line: &str| task.detail(line);
-    let finished = run::run(&mut command, context.limits.tool, &context.cancel, &detail)?;
-    if finished.success() {
-        return fetch::got(file, Some(origin)).map(Some);
-    }
+}
+
+/// What a build that failed means.
+fn miss(context: &Context<'_>, finished: &Finished) -> Miss {
     let says = |text: &&str| finished.tail.iter().any(|line| line.contains(*text));
     if GO_MISMATCH.iter().any(says) {
         let message = format!("wrong digest of a Go module: {}", finished.report());
-        return Err(Miss::Fatal(
-            kit::Failure::new(kit::Exit::Binary, message).into(),
-        ));
+        return Miss::Fatal(Failure::new(Exit::Binary, message).into());
     }
-    let cause = finished
-        .tail
-        .iter()
-        .find(|line| !line.starts_with("go: downloading"));
+    let mut lines = finished.tail.iter();
+    let cause = lines.find(|line| !line.starts_with("go: downloading"));
     let line = match cause {
         Some(cause) => format!("{}: {cause}", finished.summary()),
         None => finished.summary(),
     };
     if context.options.offline {
-        return Err(Miss::Skip(format!(
-            "its modules are not all in Go's cache: {line}"
-        )));
+        return Miss::Skip(format!("its modules are not all in Go's cache: {line}"));
     }
-    Err(Miss::Told(line))
+    Miss::Told(line)
 }
 
 /// The Go version that a `go.mod` asks for.

@@ -22,7 +22,6 @@ mod progress;
 mod record;
 mod report;
 mod resolve;
-mod run;
 mod store;
 mod system;
 #[cfg(test)]
@@ -33,12 +32,13 @@ mod update;
 mod upstreams;
 mod wheel;
 
-use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use kit::manifest::{Binary, Source as Declared};
 use serde::Deserialize;
+
+use crate::tool::{cancelled, is_cancelled};
 
 pub use ensure::ensure;
 pub use platform::current as platform;
@@ -128,27 +128,12 @@ pub fn tools() -> anyhow::Result<Vec<Request>> {
     Ok(tools.binaries.iter().filter_map(Request::of).collect())
 }
 
+/// SHA-256 of a file, as in [`Installed::sha256`].
+pub fn digest_of(path: &Path) -> anyhow::Result<String> {
+    digest::of_file(path)
+}
+
 /// The command that pins a program.
 fn update_hint(name: &str) -> String {
     format!("cargo xtask dep update {name}")
-}
-
-/// The error of work that ended because other work failed; never shown.
-#[derive(Debug)]
-struct Cancelled;
-
-impl fmt::Display for Cancelled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("cancelled, because another binary failed")
-    }
-}
-
-impl std::error::Error for Cancelled {}
-
-fn cancelled() -> anyhow::Error {
-    Cancelled.into()
-}
-
-fn is_cancelled(error: &anyhow::Error) -> bool {
-    error.is::<Cancelled>()
 }

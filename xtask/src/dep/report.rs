@@ -8,13 +8,11 @@ use super::fetch::{self, Wanted};
 use super::lock::Lock;
 use super::record::Stamp;
 use super::{Kind, Options, Request};
+use crate::SCHEMA_VERSION;
 use crate::env::Env;
 use crate::paths::Paths;
 use crate::ui::Ui;
 use kit::{Exit, Failure};
-
-/// Format of the documents.
-const SCHEMA_VERSION: u32 = 1;
 
 /// All binaries of a checkout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

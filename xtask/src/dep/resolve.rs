@@ -17,7 +17,8 @@ use super::lock::{Artefact, Artefacts, Program};
 use super::net::{Net, Problem};
 use super::progress::Task;
 use super::upstreams::{Go, Platform, Release, Upstream, Wheel, fill};
-use super::{archive, digest, gomod, run, wheel};
+use super::{archive, digest, gomod, wheel};
+use crate::tool;
 
 /// Size that a file of checksums may have.
 const CHECKSUMS_BYTES_MAX: u64 = 1 << 20;
@@ -278,7 +279,7 @@ impl Resolver<'_> {
             .env("GOWORK", "off");
         let detail = |line: &str| self.task.detail(line);
         let (limit, cancel) = (self.context.limits.tool, &self.context.cancel);
-        let finished = run::run(&mut command, limit, cancel, &detail)?;
+        let finished = tool::run(&mut command, limit, cancel, &detail)?;
         if !finished.success() {
             return Err(Miss::Skip(finished.report()));
         }

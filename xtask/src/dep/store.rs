@@ -81,6 +81,8 @@ impl Store {
         if found != record.sha256 {
             return Ok(State::Changed { record, found });
         }
+        // A cache that brought the file back may have forgotten that it is a program.
+        make_executable(&path).with_context(|| format!("cannot change `{}`", path.display()))?;
         record.stamp = stamp;
         record.store(&self.record_path(name))?;
         Ok(State::Intact(record))
@@ -168,10 +170,14 @@ impl Guard {
         let target = self.store.binary(&self.name);
         let same = Stamp::of(&target).is_ok()
             && digest::of_file(&target).is_ok_and(|found| found == sha256);
-        if !same {
-            replace(file, &target)
-                .with_context(|| format!("cannot install `{}`", target.display()))?;
-        }
+        let install = || {
+            if same {
+                make_executable(&target)
+            } else {
+                replace(file, &target)
+            }
+        };
+        install().with_context(|| format!("cannot install `{}`", target.display()))?;
         let stamp =
             Stamp::of(&target).with_context(|| format!("cannot read `{}`", target.display()))?;
         let record = Record {
@@ -194,8 +200,12 @@ impl Drop for Guard {
     }
 }
 
+fn make_executable(file: &Path) -> io::Result<()> {
+    fs::set_permissions(file, Permissions::from_mode(BINARY_MODE))
+}
+
 fn replace(file: &Path, target: &Path) -> io::Result<()> {
-    fs::set_permissions(file, Permissions::from_mode(BINARY_MODE))?;
+    make_executable(file)?;
     File::open(file)?.sync_all()?;
     fs::rename(file, target)?;
     if let Some(dir) = target.parent() {
@@ -245,6 +255,11 @@ mod tests {
         }
     }
 
+    fn mode(store: &Store, name: &str) -> u32 {
+        let meta = fs::metadata(store.binary(name)).unwrap();
+        meta.permissions().mode() & 0o777
+    }
+
     fn install(store: &Store, name: &str, content: &str) -> Record {
         let guard = store
             .lock(name, WAIT, &AtomicBool::new(false), &|_| {})
@@ -261,11 +276,7 @@ mod tests {
         let store = Store::new(dir.path().join(".dep"));
         let record = install(&store, "a", "one");
         assert_eq!(store.state("a").unwrap(), State::Intact(record));
-        let mode = fs::metadata(store.binary("a"))
-            .unwrap()
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o755);
+        assert_eq!(mode(&store, "a"), 0o755);
         let work = dir.path().join(".dep/.work");
         assert_eq!(fs::read_dir(work).unwrap().count(), 0);
     }
@@ -281,6 +292,14 @@ mod tests {
         };
         assert_ne!(refreshed.stamp, record.stamp);
         assert_eq!(Stamp::of(&store.binary("a")).unwrap(), refreshed.stamp);
+        fs::remove_file(store.binary("a")).unwrap();
+        fs::write(store.binary("a"), "one").unwrap();
+        assert!(matches!(store.state("a").unwrap(), State::Intact(_)));
+        assert_eq!(
+            mode(&store, "a"),
+            0o755,
+            "a cache forgot that it is a program"
+        );
         fs::write(store.binary("a"), "two").unwrap();
         let State::Changed { found, .. } = store.state("a").unwrap() else {
             panic!("other content must be noticed");

@@ -9,8 +9,8 @@ use super::context::Context;
 use super::fetch::{self, Got, Miss, Wanted};
 use super::progress::Task;
 use super::record::Source;
-use super::run;
 use super::store::Guard;
+use crate::tool;
 
 pub(super) fn get(
     context: &Context<'_>,
@@ -54,7 +54,7 @@ fn has_version(
     let mut command = Command::new(program);
     command.args(args).env("PATH", context.path());
     let detail = |line: &str| task.detail(line);
-    let finished = run::run(
+    let finished = tool::run(
         &mut command,
         context.limits.version,
         &context.cancel,

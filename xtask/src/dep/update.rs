@@ -15,12 +15,11 @@ use super::context::Context;
 use super::lock::{Lock, Program};
 use super::resolve::{self, Resolved};
 use super::{Kind, Options, Request, is_cancelled, manifests};
+use crate::SCHEMA_VERSION;
 use crate::env::Env;
 use crate::paths::Paths;
 use crate::ui::Ui;
 
-/// Format of the document.
-const SCHEMA_VERSION: u32 = 1;
 /// The name under which two updates exclude each other; no binary can have it.
 const LOCK_NAME: &str = "dep.lock";
 

@@ -12,8 +12,8 @@ use super::digest;
 use super::fetch::{self, Got, Miss, Wanted};
 use super::progress::Task;
 use super::record::Source;
-use super::run::{self, Finished};
 use super::store::Guard;
+use crate::tool::{self, Finished};
 
 /// What pip says when a digest differs.
 const PIP_MISMATCH: &str = "DO NOT MATCH THE HASHES";
@@ -88,7 +88,7 @@ pub(super) fn download(
         .env("PATH", context.path())
         // A user's rule for installing says nothing about a download.
         .env("PIP_REQUIRE_VIRTUALENV", "0");
-    run::run(
+    tool::run(
         &mut command,
         context.limits.tool,
         &context.cancel,

@@ -55,16 +55,22 @@ pub struct Process {
 }
 
 impl Process {
-    /// Where a program of a command lies: below the root, unless it is looked up on PATH.
-    pub fn program(root: &Path, word: &str) -> PathBuf {
+    /// The directory it runs in.
+    pub fn directory(&self, root: &Path) -> PathBuf {
+        let own = self.working_dir.as_ref();
+        own.map_or_else(|| root.to_path_buf(), PathBuf::from)
+    }
+
+    /// Where a program lies, seen from the directory it is run in, unless it is looked up on PATH.
+    pub fn program(directory: &Path, word: &str) -> PathBuf {
         if word.contains('/') {
-            root.join(word)
+            directory.join(word)
         } else {
             PathBuf::from(word)
         }
     }
 
-    /// The URL a user reaches it at: its port `http`, else `client`, else its only one.
+    /// The URL a user reaches it at: its port `client`, else `http`, else its only one.
     pub fn url(&self) -> Option<String> {
         let only = || self.ports.values().next().filter(|_| self.ports.len() == 1);
         let client = self.ports.get("client");

@@ -1,6 +1,5 @@
 //! The REST client of process-compose, over its unix socket.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,27 +21,28 @@ const STOP_ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
 pub struct Client {
     endpoint: Endpoint,
     socket: PathBuf,
-    runtime: RefCell<Runtime>,
+    runtime: Runtime,
 }
 
 impl Client {
     /// A client for the supervisor at `socket`. Does not connect.
     pub fn new(socket: PathBuf) -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("cannot set up the client of the supervisor")?;
-        let endpoint = Endpoint::Unix(socket.clone());
         Ok(Self {
-            endpoint,
+            endpoint: Endpoint::Unix(socket.clone()),
             socket,
-            runtime: RefCell::new(runtime),
+            runtime: kit::runtime::current_thread()?,
         })
     }
 
     /// Where it connects to.
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// Whether somebody listens there, without asking anything.
+    pub fn is_reachable(&self) -> bool {
+        let touch = http::touch(&self.endpoint, ANSWER_TIMEOUT);
+        self.runtime.block_on(touch).is_ok()
     }
 
     /// Whether a supervisor answers.
@@ -90,6 +90,12 @@ impl Client {
         self.ask("PATCH", &path, ANSWER_TIMEOUT).map(drop)
     }
 
+    /// Stops a process, for as long as nobody starts it. The answer takes as long as that takes.
+    pub fn stop(&self, name: &str, timeout: Duration) -> anyhow::Result<()> {
+        self.ask("PATCH", &format!("/process/stop/{name}"), timeout)
+            .map(drop)
+    }
+
     /// Asks it to stop everything in order and to end. Does not wait for that: it would answer
     /// only when it is done.
     pub fn stop_project(&self) -> anyhow::Result<()> {
@@ -106,15 +112,8 @@ impl Client {
     }
 
     fn request(&self, method: &str, path: &str, timeout: Duration) -> Result<Response, HttpError> {
-        let runtime = self.runtime.borrow_mut();
-        runtime.block_on(http::request(
-            &self.endpoint,
-            method,
-            path,
-            &[],
-            None,
-            timeout,
-        ))
+        let request = http::request(&self.endpoint, method, path, &[], None, timeout);
+        self.runtime.block_on(request)
     }
 }
 

@@ -9,7 +9,7 @@ pub(super) use lsof::{has_children, send};
 #[cfg(target_os = "linux")]
 pub use proc::holders;
 #[cfg(target_os = "linux")]
-pub(super) use proc::{has_children, send};
+pub(super) use proc::{has_children, parent, send};
 
 /// A process that holds the alive lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +90,8 @@ mod proc {
             .any(|child| parent(child) == Some(pid) && !has_ended(child))
     }
 
-    fn parent(pid: i32) -> Option<i32> {
+    /// The parent of a process, while both live.
+    pub(in super::super) fn parent(pid: i32) -> Option<i32> {
         status(pid, "PPid:")?.parse().ok()
     }
 

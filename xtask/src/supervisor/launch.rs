@@ -12,6 +12,7 @@ use kit::files::{self, FileLock};
 use kit::{Exit, Failure};
 
 use super::client::Client;
+use super::socket;
 use crate::env::Env;
 use crate::logs;
 use crate::paths::Paths;
@@ -22,29 +23,29 @@ const POLL: Duration = Duration::from_millis(2);
 /// How long the API may take to answer.
 const API_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Variables of ours that the supervisor and everything below it gets. Anything else comes from a
-/// manifest; above all no `PC_*`, which would change the stack.
-const PASSED_ON: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "USER"];
-
-/// A supervisor that was started and answers.
-#[derive(Debug)]
-pub struct Launched {
-    /// To see it die. It outlives us.
-    pub child: Child,
-}
+/// How it is started: without a terminal, and without reading `.env` by itself.
+pub(crate) const ARGUMENTS: [&str; 5] = [
+    "up",
+    "--tui=false",
+    "--keep-project",
+    "--ordered-shutdown",
+    "--disable-dotenv",
+];
 
 /// Starts process-compose at `binary` on the rendered file, in a session of its own, and waits
-/// until its API answers. `claim` is the alive lock: it goes over to the supervisor.
+/// until its API answers. `claim` is the alive lock: it goes over to the supervisor. Returns the
+/// child, to see it die; it outlives us.
 pub fn launch(
     paths: &Paths,
     env: &Env,
     binary: &Path,
     client: &Client,
     claim: FileLock,
-) -> anyhow::Result<Launched> {
+) -> anyhow::Result<Child> {
     let output = output_file(paths)?;
     // Nothing lives, so a socket file is a leftover: the supervisor would be refused by it.
     let _ = fs::remove_file(client.socket());
+    socket::record(&paths.state(), client.socket())?;
     kit::spawn::keep_open_on_exec(claim.file()).context("cannot hand on the alive lock")?;
     let mut command = command(paths, env, binary, client.socket());
     let errors = output
@@ -68,19 +69,10 @@ fn command(paths: &Paths, env: &Env, binary: &Path, socket: &Path) -> Command {
     let mut command = Command::new(binary);
     command
         .current_dir(paths.root())
+        // Above all no `PC_*`, which would change the stack.
         .env_clear()
-        .envs(
-            PASSED_ON
-                .iter()
-                .filter_map(|name| Some((name, env.get(name)?))),
-        )
-        .args([
-            "up",
-            "--tui=false",
-            "--keep-project",
-            "--ordered-shutdown",
-            "--disable-dotenv",
-        ])
+        .envs(env.passed_on())
+        .args(ARGUMENTS)
         .arg("-U")
         .arg("--unix-socket")
         .arg(socket)
@@ -103,11 +95,11 @@ fn output_file(paths: &Paths) -> anyhow::Result<File> {
         .with_context(|| format!("cannot open `{}`", path.display()))
 }
 
-fn wait_for_api(paths: &Paths, client: &Client, mut child: Child) -> anyhow::Result<Launched> {
+fn wait_for_api(paths: &Paths, client: &Client, mut child: Child) -> anyhow::Result<Child> {
     let deadline = Instant::now() + API_TIMEOUT;
     loop {
         if client.socket().exists() && client.is_live() {
-            return Ok(Launched { child });
+            return Ok(child);
         }
         if let Some(status) = child
             .try_wait()

@@ -9,6 +9,7 @@ pub mod client;
 mod holders;
 pub mod launch;
 pub mod operation;
+pub mod programs;
 pub mod socket;
 pub mod state;
 pub mod stop;

@@ -65,7 +65,13 @@ impl Operation {
             );
             match wait {
                 Wait::For(limit) if begun.elapsed() < limit => {}
-                _ => {
+                Wait::For(limit) => {
+                    let message = format!("waited {limit:?} for {holder} to end");
+                    return Err(Failure::new(Exit::Timeout, message)
+                        .hint("end it if it hangs, then run the command again")
+                        .into());
+                }
+                Wait::No => {
                     let message = format!("cannot begin `{command}`: {holder} is at work here");
                     return Err(Failure::new(Exit::Locked, message)
                         .hint(

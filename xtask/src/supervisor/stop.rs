@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use kit::files::FileLock;
@@ -9,6 +10,7 @@ use kit::{Exit, Failure};
 
 use super::alive::{self, Holder};
 use super::client::Client;
+use super::socket;
 use crate::paths::Paths;
 use crate::ui::Ui;
 
@@ -18,11 +20,17 @@ const SELF_STOP_GRACE: Duration = Duration::from_secs(5);
 /// How often it is looked whether the supervisor has anything left to wait for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
+/// How long the alive lock may be held by somebody who only looks at it.
+const GLANCE: Duration = Duration::from_millis(50);
+
 /// How long survivors get between SIGTERM and SIGKILL.
 const TERM_GRACE: Duration = Duration::from_secs(5);
 
 /// How long the kernel may take to end what was killed.
 const KILL_GRACE: Duration = Duration::from_secs(5);
+
+/// How often a supervisor is looked at whose lock is lost.
+const FORGOTTEN_POLL: Duration = Duration::from_millis(10);
 
 /// How a stop went.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,13 +48,23 @@ pub enum Stopped {
 /// needs is removed.
 pub fn stop(paths: &Paths, ui: &Ui, client: &Client, timeout: Duration) -> anyhow::Result<Stopped> {
     if let Some(claim) = alive::try_claim(&paths.alive_lock())? {
+        let forgotten = stop_forgotten(ui, client, timeout)?;
         clear(paths, client, claim);
-        return Ok(Stopped::NothingRan);
+        return Ok(if forgotten {
+            Stopped::Gracefully
+        } else {
+            Stopped::NothingRan
+        });
     }
     let deadline = Instant::now() + timeout;
     let graceful = match client.stop_project() {
         Ok(()) => wait_for_end(&paths.alive_lock(), deadline)?,
         Err(error) => {
+            // A `status` holds the lock for an instant to see whether it is free.
+            if let Some(claim) = alive::claim_until(&paths.alive_lock(), Instant::now() + GLANCE)? {
+                clear(paths, client, claim);
+                return Ok(Stopped::NothingRan);
+            }
             ui.line(format!("the supervisor cannot be asked to stop: {error:#}"));
             alive::claim_until(&paths.alive_lock(), Instant::now() + SELF_STOP_GRACE)?
         }
@@ -81,6 +99,27 @@ fn wait_for_end(lock: &Path, deadline: Instant) -> anyhow::Result<Option<FileLoc
         }
         was_alone = alone;
     }
+}
+
+/// Stops a supervisor that nothing in `.core-stack` speaks of any more, because that was deleted
+/// while it ran: its socket lies elsewhere. Returns whether there was one.
+pub fn stop_forgotten(ui: &Ui, client: &Client, timeout: Duration) -> anyhow::Result<bool> {
+    if !client.is_live() {
+        return Ok(false);
+    }
+    ui.line("`.core-stack` was deleted while the stack ran: stopping what still runs");
+    let deadline = Instant::now() + timeout;
+    client.stop_project()?;
+    while client.is_live() {
+        if Instant::now() >= deadline {
+            let message = "the supervisor did not stop, and nothing tells what it runs";
+            return Err(Failure::new(Exit::Survivors, message)
+                .hint("end `process-compose` by hand, then run `cargo xtask down` again")
+                .into());
+        }
+        thread::sleep(FORGOTTEN_POLL);
+    }
+    Ok(true)
 }
 
 /// Ends what did not stop when asked to: SIGTERM, then SIGKILL.
@@ -119,6 +158,7 @@ pub fn force(paths: &Paths, ui: &Ui) -> anyhow::Result<(FileLock, Vec<Holder>)> 
 fn clear(paths: &Paths, client: &Client, claim: FileLock) {
     // The file holds secrets and the socket would mislead; that they are gone already is fine.
     let _ = fs::remove_file(client.socket());
+    socket::forget(&paths.state());
     let _ = fs::remove_file(paths.compose_file());
     drop(claim);
 }

@@ -95,6 +95,7 @@ impl Wait<'_> {
             let states = match self.client.processes() {
                 Ok(states) => states,
                 Err(error) => {
+                    self.supervisor_lives(child.as_deref_mut())?;
                     let failure = Failure::new(Exit::ServiceFailed, "the supervisor went away");
                     return Err(failure.hint("cargo xtask up").source(error).into());
                 }
@@ -106,13 +107,7 @@ impl Wait<'_> {
             if self.waiting(&states).is_empty() {
                 return Ok(states);
             }
-            if let Some(child) = child.as_deref_mut()
-                && let Ok(Some(status)) = child.try_wait()
-            {
-                let output = logs::tail(&self.paths.supervisor_output(), 0, logs::TAIL_LINES);
-                let message = format!("the supervisor ended ({status}){output}");
-                return Err(Failure::new(Exit::ServiceFailed, message).into());
-            }
+            self.supervisor_lives(child.as_deref_mut())?;
             if let Some(interrupted) = self.interrupt.signal() {
                 return Err(interrupted.into());
             }
@@ -125,6 +120,16 @@ impl Wait<'_> {
             }
             thread::sleep(POLL);
         }
+    }
+
+    /// Fails with its last words when the supervisor, if it is our child, has ended.
+    fn supervisor_lives(&self, child: Option<&mut Child>) -> anyhow::Result<()> {
+        let Some(Ok(Some(status))) = child.map(Child::try_wait) else {
+            return Ok(());
+        };
+        let output = logs::tail(&self.paths.supervisor_output(), 0, logs::TAIL_LINES);
+        let message = format!("the supervisor ended ({status}){output}");
+        Err(Failure::new(Exit::ServiceFailed, message).into())
     }
 
     /// Names of processes that are meant to run and are not ready, in start order.

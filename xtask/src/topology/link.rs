@@ -17,6 +17,7 @@ use serde_json::Value;
 use service_nats::topology::{CONFIG_FILE, Facts, RELOAD_REPORT, Role, SERVICE, Spec, remotes_in};
 use tokio::runtime::Runtime;
 
+use crate::interrupt::Interrupt;
 use crate::paths::Paths;
 use crate::stack::Stack;
 use crate::supervisor::client::Client;
@@ -120,7 +121,7 @@ impl<'a> Link<'a> {
 
     /// Waits until the hub has a leader that counts every node as current, until every leaf, the
     /// first server among them, is joined to it, and until its streams have leaders.
-    pub fn wait_until_joined(&self) -> anyhow::Result<()> {
+    pub fn wait_until_joined(&self, interrupt: &Interrupt) -> anyhow::Result<()> {
         if self.is_alone() {
             return Ok(());
         }
@@ -133,6 +134,9 @@ impl<'a> Link<'a> {
             let missing = self.missing(&runtime);
             if missing.is_empty() {
                 return Ok(());
+            }
+            if let Some(interrupted) = interrupt.signal() {
+                return Err(interrupted.into());
             }
             if Instant::now() >= deadline {
                 let message = format!(

@@ -18,6 +18,8 @@ mod failing;
 mod foreground;
 mod jetstream;
 mod lifecycle;
+#[cfg(target_os = "linux")]
+mod new_binary;
 mod operations;
 mod pocketbase;
 mod recovery;

@@ -168,6 +168,20 @@ fn attached_up_shows_logs_and_stops_in_order() {
 }
 
 #[test]
+fn attached_up_ends_when_nobody_reads_its_logs() {
+    let mut sandbox = Sandbox::empty();
+    let script = "while :; do echo tick; sleep 0.05; done";
+    let chatty = json!({"process": {"command": "sh", "args": ["-c", script]}});
+    sandbox.service("chatty", &chatty);
+    let mut up = sandbox.start("up --attach");
+    up.wait_for_stdout("tick");
+    up.close_stdout();
+    let run = up.wait().succeeds();
+    assert!(run.stderr.ends_with("stopping\n"), "{}", run.stderr);
+    sandbox.nothing_is_left_within(GONE_LIMIT);
+}
+
+#[test]
 fn down_waits_for_a_service_that_takes_its_time() {
     let mut sandbox = Sandbox::empty();
     sandbox.service("slow", &journal("slow", None));

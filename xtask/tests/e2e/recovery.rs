@@ -137,6 +137,43 @@ fn up_right_after_the_supervisor_was_killed_works() {
 }
 
 #[test]
+fn a_stack_whose_state_was_deleted_is_found_and_stopped() {
+    let sandbox = Sandbox::core();
+    sandbox.up();
+    store(&sandbox);
+    let forget = || std::fs::remove_dir_all(sandbox.path(".core-stack")).unwrap();
+    forget();
+    sandbox.run("status").succeeds();
+    let run = sandbox.run("up").succeeds();
+    let told = "`.core-stack` was deleted while the stack ran: stopping what still runs";
+    assert!(run.stderr.starts_with(told), "{}", run.stderr);
+    is_stored(&sandbox);
+    forget();
+    let run = sandbox.down();
+    let expected = format!("{told}\nstopped in N s; nothing is left running");
+    same("down", sandbox.normal(&run.stderr), expected);
+    sandbox.nothing_is_left_within(Duration::from_secs(2));
+}
+
+#[test]
+fn a_stack_is_found_from_an_environment_with_another_runtime_directory() {
+    let sandbox = Sandbox::core();
+    sandbox.up();
+    let wrapper = sandbox.pid("nats");
+    for other in [("XDG_RUNTIME_DIR", ""), ("TMPDIR", "nowhere")] {
+        sandbox.run_with("status", &[other]).succeeds();
+        let report = sandbox.run_with("up --json", &[other]).succeeds().json();
+        same("outcome", &report["outcome"], &json!("unchanged"));
+    }
+    same("the wrapper", sandbox.pid("nats"), wrapper);
+    let run = sandbox.run_with("down", &[("XDG_RUNTIME_DIR", "")]);
+    let run = run.succeeds();
+    let expected = "stopped in N s; nothing is left running";
+    same("down", sandbox.normal(&run.stderr).as_str(), expected);
+    sandbox.nothing_is_left_within(Duration::from_secs(2));
+}
+
+#[test]
 fn a_killed_wrapper_leaves_no_server() {
     let sandbox = Sandbox::core();
     sandbox.up();

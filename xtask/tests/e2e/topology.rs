@@ -5,18 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::nats::Nats;
-use crate::harness::{Sandbox, same};
+use crate::harness::{SOON, Sandbox, eventually, same};
 
 /// The variable that asks for a topology.
 const VARIABLE: &str = "CORE_TOPOLOGY_NATS";
 /// What it says for a hub of three and one region.
 const HUB_AND_REGION: &str =
     r#"{"topology": "hub-spoke", "hub_region": "iad", "hub_nodes": 3, "leaf_regions": ["lhr"]}"#;
-/// The nodes that this makes, and the ports that each has.
-const NODES: u16 = 4;
+/// Nodes that a test has at most, and the ports of each.
+const NODES: u16 = 7;
 const PORTS_OF_A_NODE: u16 = 5;
 /// What it says for one server alone.
 const ALONE: &str = r#"{"topology": "single-node"}"#;
@@ -128,6 +129,56 @@ fn a_running_stack_gets_a_hub_and_loses_it_again() {
     // The very connection from before everything.
     same("sequence", client.publish("ORDERS.new", "second"), 2);
     same("message", client.stored("ORDERS", 1).as_str(), "first");
+}
+
+#[test]
+fn nodes_and_regions_come_and_go_by_themselves() {
+    let mut sandbox = sandbox(
+        r#"{"topology": "hub-spoke", "hub_region": "iad", "hub_nodes": 3,
+        "leaf_regions": ["nrt"]}"#,
+    );
+    let before = sandbox.up();
+    let more = r#"{"topology": "hub-spoke", "hub_region": "iad", "hub_nodes": 5,
+        "leaf_regions": ["lhr"]}"#;
+    let mut leaf = Nats::connect(port(&sandbox, "nats-leaf-nrt", "client"));
+    leaf.make_stream("KEPT");
+    sandbox.dotenv(VARIABLE, more);
+    let refused = sandbox.run("plan").ends(10);
+    let message = "error: `nats-leaf-nrt` would be removed and holds the streams `KEPT`\n";
+    assert!(refused.stderr.contains(message), "{}", refused.stderr);
+    leaf.api("STREAM.DELETE.KEPT", &json!({}));
+
+    let after = sandbox.up();
+    let changes = json!({"nats-hub-4": "added", "nats-hub-5": "added", "nats-leaf-lhr": "added",
+        "nats-leaf-nrt": "removed"});
+    same("changes", &after["changes"], &changes);
+    for name in ["nats", "nats-hub-1", "nats-hub-2", "nats-hub-3", "caddy"] {
+        let [before, after] = [&before, &after].map(|report| &report["processes"][name]["pid"]);
+        same(name, after, before);
+    }
+    sandbox.dotenv(VARIABLE, HUB_AND_REGION);
+    let refused = sandbox.run("up").ends(10);
+    let message = "error: the hub cannot shrink from 5 to 3 nodes while it runs\n";
+    assert!(refused.stderr.contains(message), "{}", refused.stderr);
+}
+
+#[test]
+fn a_change_that_was_killed_is_finished_by_the_next() {
+    let mut sandbox = sandbox(ALONE);
+    sandbox.up();
+    let before = pids(&sandbox);
+    sandbox.dotenv(VARIABLE, HUB_AND_REGION);
+    let reload = sandbox.start("reload");
+    let facts = sandbox.path(".data/nats/topology.json");
+    eventually("the topology file", SOON, || facts.exists().then_some(()));
+    reload.signal(Signal::KILL);
+    same("exit code", reload.wait().code, 128 + 9);
+    sandbox.up();
+    same("process ids", pids(&sandbox), before);
+    is_heard(
+        sandbox.port("nats.client"),
+        port(&sandbox, "nats-hub-1", "client"),
+    );
 }
 
 #[test]

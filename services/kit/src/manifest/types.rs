@@ -74,7 +74,7 @@ pub struct Process {
     /// Further arguments, each passed as it stands.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
-    /// Its environment, besides PATH, HOME, TMPDIR and LANG.
+    /// Its environment, besides `PATH`, `HOME`, `TMPDIR`, `LANG`, `LC_ALL` and `USER`.
     #[serde(default, skip_serializing_if = "EnvMap::is_empty")]
     pub env: EnvMap,
     /// Names of `env` entries whose values are secret: masked wherever they would be shown.

@@ -11,7 +11,7 @@ use tokio::process::Child;
 
 use super::{Launch, describe_end, exit_code, program_name};
 use crate::output::{Output, Tail};
-use crate::spawn::stop_with_parent;
+use crate::spawn::{PASSED_VARIABLES, stop_with_parent};
 use crate::{Exit, Failure, Lifecycle};
 
 /// How long a server may take to stop before it is killed. The supervisor kills us after 10 s.
@@ -20,8 +20,6 @@ const STOP_LIMIT: Duration = Duration::from_secs(8);
 const ORPHAN_STOP_LIMIT: Duration = Duration::from_secs(3);
 /// How long the kernel may take to end a killed process.
 const KILL_LIMIT: Duration = Duration::from_millis(700);
-/// What a server gets from our own environment.
-const PASSED_VARIABLES: [&str; 4] = ["PATH", "HOME", "TMPDIR", "LANG"];
 
 /// A running server.
 pub(super) struct Server {
@@ -166,11 +164,8 @@ fn command(launch: &Launch, lifecycle: &Lifecycle) -> anyhow::Result<Command> {
     use std::os::unix::process::CommandExt as _;
     let mut command = Command::new(&launch.program);
     command.args(&launch.args).env_clear();
-    for name in PASSED_VARIABLES {
-        if let Some(value) = std::env::var_os(name) {
-            command.env(name, value);
-        }
-    }
+    let passed_on = PASSED_VARIABLES.into_iter();
+    command.envs(passed_on.filter_map(|name| Some((name, std::env::var_os(name)?))));
     command.envs(launch.env.iter().map(|(name, value)| (name, value)));
     if let Some(directory) = &launch.working_dir {
         command.current_dir(directory);

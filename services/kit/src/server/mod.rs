@@ -39,7 +39,7 @@ pub struct Launch {
     pub program: PathBuf,
     /// Its arguments. No secrets: every local user can read them.
     pub args: Vec<String>,
-    /// Its environment besides PATH, HOME, TMPDIR and LANG.
+    /// Its environment besides [`PASSED_VARIABLES`](crate::spawn::PASSED_VARIABLES).
     pub env: Vec<(&'static str, String)>,
     /// Where it runs; default: where we run.
     pub working_dir: Option<PathBuf>,

@@ -4,6 +4,7 @@
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -85,6 +86,7 @@ pub(crate) struct Running {
 #[derive(Debug)]
 struct Collected {
     text: Arc<Mutex<Vec<u8>>>,
+    closing: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
 }
 
@@ -92,10 +94,15 @@ impl Collected {
     fn start(pipe: impl Read + Send + 'static) -> Self {
         let text = Arc::new(Mutex::new(Vec::new()));
         let shared = text.clone();
+        let closing = Arc::new(AtomicBool::new(false));
+        let close = closing.clone();
         let reader = thread::spawn(move || {
             let mut pipe = BufReader::new(pipe);
             let mut line = Vec::new();
             while pipe.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                if close.load(Ordering::Relaxed) {
+                    return;
+                }
                 shared
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
@@ -104,6 +111,7 @@ impl Collected {
         });
         Self {
             text,
+            closing,
             reader: Some(reader),
         }
     }
@@ -164,6 +172,11 @@ impl Running {
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid()).expect("a process id is not zero");
         rustix::process::kill_process(pid, signal).expect("the command can be signalled");
+    }
+
+    /// Closes its stdout with the next line that it writes there.
+    pub(crate) fn close_stdout(&self) {
+        self.stdout.closing.store(true, Ordering::Relaxed);
     }
 
     /// Waits until `wanted` appears in its stdout.

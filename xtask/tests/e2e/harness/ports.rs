@@ -8,8 +8,8 @@ use std::net::TcpListener;
 use kit::files::{FileLock, create_private_dir};
 
 const FIRST: u16 = 10_000;
-const BLOCK: u16 = 40;
-const BLOCKS: u16 = 500;
+const BLOCK: u16 = 50;
+const BLOCKS: u16 = 400;
 
 /// Some ports, as long as it lives.
 #[derive(Debug)]

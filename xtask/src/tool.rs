@@ -1,10 +1,11 @@
-//! Running a tool (cargo, pip, go) to its end, under a deadline.
+//! Running a tool (cargo, pip, go, the check of a service) to its end, under a deadline.
 //!
 //! Owns what is kept of its output and the text of a failure. The tool stays in our process group,
 //! so that Ctrl-C reaches both. Must not print.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
+use std::fmt;
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,14 +19,36 @@ use anyhow::Context as _;
 const TAIL_LINES: usize = 30;
 /// How often the end of the tool, its deadline and a cancellation are looked at.
 const POLL: Duration = Duration::from_millis(10);
+/// The same once the tool has closed its output.
+const END_POLL: Duration = Duration::from_millis(1);
 /// How long a program file may be busy.
 const BUSY_WAIT: Duration = Duration::from_secs(2);
 /// How long the last output may take once the tool ended: something it started may hold the pipe.
 const LAST_OUTPUT_WAIT: Duration = Duration::from_millis(500);
 
+/// The error of work that ended because other work failed; never shown.
+#[derive(Debug)]
+struct Cancelled;
+
+impl fmt::Display for Cancelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cancelled, because something else failed")
+    }
+}
+
+impl std::error::Error for Cancelled {}
+
+pub(crate) fn cancelled() -> anyhow::Error {
+    Cancelled.into()
+}
+
+pub(crate) fn is_cancelled(error: &anyhow::Error) -> bool {
+    error.is::<Cancelled>()
+}
+
 /// How a tool ended.
 #[derive(Debug)]
-pub(super) enum End {
+pub(crate) enum End {
     /// By itself.
     Status(ExitStatus),
     /// It was killed at its deadline.
@@ -34,20 +57,20 @@ pub(super) enum End {
 
 /// A tool that ended, and the last lines it wrote.
 #[derive(Debug)]
-pub(super) struct Finished {
-    pub(super) end: End,
-    pub(super) tail: Vec<String>,
+pub(crate) struct Finished {
+    pub(crate) end: End,
+    pub(crate) tail: Vec<String>,
     command: String,
 }
 
 impl Finished {
     /// Whether it ended with 0.
-    pub(super) fn success(&self) -> bool {
+    pub(crate) fn success(&self) -> bool {
         matches!(&self.end, End::Status(status) if status.success())
     }
 
     /// Its command line, directory and end, on one line.
-    pub(super) fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let end = match &self.end {
             End::Status(status) => status.to_string(),
             End::Deadline(after) => format!("killed after {} s", after.as_secs()),
@@ -56,7 +79,7 @@ impl Finished {
     }
 
     /// [`Finished::summary`] and the last lines of output, indented.
-    pub(super) fn report(&self) -> String {
+    pub(crate) fn report(&self) -> String {
         let mut text = self.summary();
         for line in &self.tail {
             text.push_str("\n    ");
@@ -67,7 +90,7 @@ impl Finished {
 }
 
 /// Runs a command to its end. `on_line` sees each line of output as it comes.
-pub(super) fn run(
+pub(crate) fn run(
     command: &mut Command,
     deadline: Duration,
     cancel: &AtomicBool,
@@ -83,9 +106,13 @@ pub(super) fn run(
     let started = Instant::now();
     let mut tail = VecDeque::new();
     let end = loop {
-        receive(&lines, POLL, &mut tail, on_line);
+        let more = receive(&lines, POLL, &mut tail, on_line);
         if let Some(status) = child.try_wait()? {
             break End::Status(status);
+        }
+        if !more {
+            // It closed its output; most of the time it is just ending.
+            thread::sleep(END_POLL);
         }
         let late = started.elapsed() >= deadline;
         if late || cancel.load(Ordering::Relaxed) {
@@ -94,7 +121,7 @@ pub(super) fn run(
             if late {
                 break End::Deadline(deadline);
             }
-            return Err(super::cancelled());
+            return Err(cancelled());
         }
     };
     let last = Instant::now() + LAST_OUTPUT_WAIT;
@@ -223,6 +250,18 @@ mod tests {
     }
 
     #[test]
+    fn a_tool_that_closed_its_output_is_waited_for() {
+        let finished = run(
+            &mut sh("exec >&- 2>&-; sleep 0.1; exit 3"),
+            LONG,
+            &NEVER,
+            &|_| {},
+        );
+        let finished = finished.unwrap();
+        assert!(matches!(finished.end, End::Status(status) if status.code() == Some(3)));
+    }
+
+    #[test]
     fn a_background_process_that_keeps_the_pipe_does_not_hold_us() {
         let started = Instant::now();
         let finished = run(&mut sh("sleep 20 & echo done"), LONG, &NEVER, &|_| {}).unwrap();
@@ -234,6 +273,6 @@ mod tests {
     fn cancelling_ends_it() {
         let cancel = AtomicBool::new(true);
         let error = run(&mut sh("exec sleep 60"), LONG, &cancel, &|_| {}).unwrap_err();
-        assert!(super::super::is_cancelled(&error));
+        assert!(is_cancelled(&error));
     }
 }

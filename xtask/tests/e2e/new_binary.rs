@@ -1,0 +1,92 @@
+//! A program that is replaced under the same path: the next `up` runs the new one.
+//!
+//! Linux alone: elsewhere a program that was changed by hand may not be allowed to run.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Sandbox, same};
+
+/// Gives a sandbox binaries of its own, the same as the checkout's.
+fn own_binaries(sandbox: &Sandbox) {
+    let own = sandbox.path(".dep");
+    let shared = own.canonicalize().unwrap();
+    fs::remove_file(&own).unwrap();
+    for folder in ["", ".records"] {
+        let (from, to) = (shared.join(folder), own.join(folder));
+        fs::create_dir(&to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+            }
+        }
+    }
+}
+
+/// Installs another program with the same behaviour: bytes after its end mean nothing to it.
+fn replace(sandbox: &Sandbox, name: &str) {
+    let file = sandbox.path(&format!(".dep/{name}"));
+    let mut bytes = fs::read(&file).unwrap();
+    bytes.push(0);
+    let next = sandbox.path(".dep/next");
+    fs::write(&next, bytes).unwrap();
+    fs::set_permissions(&next, fs::metadata(&file).unwrap().permissions()).unwrap();
+    fs::rename(&next, &file).unwrap();
+    note(sandbox, name, &file);
+}
+
+/// Writes the digest of a binary into its record, as an installation does.
+fn note(sandbox: &Sandbox, name: &str, file: &Path) {
+    let path = format!(".dep/.records/{name}.json");
+    let mut record: Value = serde_json::from_str(&sandbox.read(&path)).unwrap();
+    record["sha256"] = json!(xtask::dep::digest_of(file).unwrap());
+    fs::write(sandbox.path(&path), record.to_string()).unwrap();
+}
+
+/// Process ids by service.
+fn pids(report: &Value) -> [Value; 3] {
+    ["nats", "pocketbase", "caddy"].map(|name| report["processes"][name]["pid"].clone())
+}
+
+#[test]
+fn the_next_up_runs_wrappers_that_were_replaced() {
+    let sandbox = Sandbox::core();
+    own_binaries(&sandbox);
+    let first = pids(&sandbox.up());
+
+    replace(&sandbox, "nats");
+    replace(&sandbox, "caddy");
+    let report = sandbox.up();
+    let restarted = "restarted (new binary)";
+    let expected = json!({"caddy": restarted, "nats": restarted});
+    same("changes", &report["changes"], &expected);
+    let second = pids(&report);
+    assert_ne!(first[0], second[0], "NATS");
+    same("PocketBase", &first[1], &second[1]);
+    assert_ne!(first[2], second[2], "Caddy");
+
+    let report = sandbox.up();
+    same("outcome", &report["outcome"], &json!("unchanged"));
+    same("process ids", pids(&report), second);
+}
+
+#[test]
+fn the_same_program_in_another_file_is_left_alone() {
+    let sandbox = Sandbox::core();
+    own_binaries(&sandbox);
+    let first = pids(&sandbox.up());
+    for name in ["nats", "nats-server"] {
+        let file = sandbox.path(&format!(".dep/{name}"));
+        let bytes = fs::read(&file).unwrap();
+        let mode = fs::metadata(&file).unwrap().permissions();
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, bytes).unwrap();
+        fs::set_permissions(&file, mode).unwrap();
+    }
+    let report = sandbox.up();
+    same("outcome", &report["outcome"], &json!("unchanged"));
+    same("process ids", pids(&report), first);
+}
