@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::SCHEMA_VERSION;
 use crate::context::Ctx;
 use crate::inputs::Inputs;
-use crate::stack::{Port, ReadinessCheck, Service};
+use crate::stack::{Port, Process, ReadinessCheck, Service};
 use crate::supervisor::alive;
 use crate::supervisor::state::{Phase, State, States};
 
@@ -70,6 +70,11 @@ pub struct ProcessStatus {
     /// Whether it is left out of `up`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub disabled: bool,
+    /// Where a user reaches it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Its ports by name.
+    pub ports: BTreeMap<String, Port>,
 }
 
 /// Asks for the status of everything.
@@ -136,13 +141,18 @@ fn service_status(
             status.ports.entry(name.clone()).or_insert_with(port);
         }
         let answers = answers.get(name).copied();
-        let process = process_status(states.get(name), answers, process.disabled);
+        let process = process_status(process, states.get(name), answers);
         status.processes.insert(name.clone(), process);
     }
     status
 }
 
-fn process_status(state: Option<&State>, answers: Option<bool>, disabled: bool) -> ProcessStatus {
+fn process_status(
+    process: &Process,
+    state: Option<&State>,
+    answers: Option<bool>,
+) -> ProcessStatus {
+    let (url, ports) = (process.url(), process.ports.clone());
     let Some(state) = state else {
         return ProcessStatus {
             status: "Stopped".to_owned(),
@@ -152,7 +162,9 @@ fn process_status(state: Option<&State>, answers: Option<bool>, disabled: bool) 
             restarts: 0,
             exit_code: 0,
             uptime_seconds: None,
-            disabled,
+            disabled: process.disabled,
+            url,
+            ports,
         };
     };
     let uptime = Duration::from_nanos(u64::try_from(state.age).unwrap_or(0)).as_secs_f64();
@@ -165,6 +177,8 @@ fn process_status(state: Option<&State>, answers: Option<bool>, disabled: bool) 
         exit_code: state.exit_code,
         uptime_seconds: Some(uptime).filter(|_| state.is_running),
         disabled: state.phase() == Phase::Disabled,
+        url,
+        ports,
     }
 }
 

@@ -42,12 +42,11 @@ fn table(ctx: &Ctx, status: &Document) -> anyhow::Result<()> {
             .iter()
             .map(|(k, v)| format!("{k} {v}"))
             .collect();
-        let ports: Vec<_> = service
-            .ports
-            .iter()
-            .map(|(name, port)| format!("{name}:{}", port.port))
-            .collect();
         for (name, process) in &service.processes {
+            let ports = process.ports.iter();
+            let ports: Vec<_> = ports
+                .map(|(name, port)| format!("{name}:{}", port.port))
+                .collect();
             rows.push([
                 name.clone(),
                 state(process).to_owned(),
@@ -58,7 +57,7 @@ fn table(ctx: &Ctx, status: &Document) -> anyhow::Result<()> {
                 process
                     .uptime_seconds
                     .map_or_else(|| "-".to_owned(), uptime),
-                service.url.clone().unwrap_or_else(|| "-".to_owned()),
+                process.url.clone().unwrap_or_else(|| "-".to_owned()),
                 versions.join(", "),
                 ports.join(" "),
             ]);

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use kit::http::{self, Endpoint};
 use kit::{Exit, Failure};
 use serde_json::Value;
@@ -91,10 +90,7 @@ fn streams(
 
 /// The streams that a server itself names; `None` when it does not answer.
 fn asked(port: u16) -> anyhow::Result<Option<BTreeSet<String>>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot set up the question for streams")?;
+    let runtime = kit::runtime::current_thread()?;
     let monitor = Endpoint::tcp("127.0.0.1", port);
     let question = http::get(&monitor, "/jsz?accounts=true&streams=true", ANSWER_TIMEOUT);
     let Ok(answer) = runtime.block_on(question) else {

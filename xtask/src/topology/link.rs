@@ -125,10 +125,7 @@ impl<'a> Link<'a> {
         if self.is_alone() {
             return Ok(());
         }
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("cannot set up the questions to the hub")?;
+        let runtime = kit::runtime::current_thread()?;
         let deadline = Instant::now() + JOIN_TIMEOUT;
         loop {
             let missing = self.missing(&runtime);

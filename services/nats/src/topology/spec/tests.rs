@@ -26,7 +26,7 @@ fn told(problems: Vec<Problem>) -> Vec<String> {
 
 #[test]
 fn the_manifest_of_this_workspace() {
-    let manifest = kit::manifest::parse(crate::spec()).unwrap();
+    let manifest = kit::manifest::parse(include_str!("../../../service.json")).unwrap();
     let spec = |profile| from_config(&manifest.manifest.config, profile, &manifest.lines);
     assert_eq!(spec(Profile::Local).unwrap(), Spec::SingleNode);
     let production = hub(3, &["lhr", "nrt", "syd", "fra", "sjc"]);
