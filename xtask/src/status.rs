@@ -3,20 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kit::http::{self, Endpoint};
 use kit::manifest::Source;
 use serde::Serialize;
-use tokio::task::JoinSet;
 
 use crate::SCHEMA_VERSION;
 use crate::context::Ctx;
 use crate::inputs::Inputs;
-use crate::stack::{Port, ReadinessCheck, Service};
-use crate::supervisor::alive;
+use crate::stack::{Port, Service};
 use crate::supervisor::state::{Phase, State, States};
-
-/// How long a server may take to answer before it counts as not answering.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+use crate::supervisor::{alive, answers};
 
 /// The answer of `status`.
 #[derive(Debug, Serialize)]
@@ -82,7 +77,7 @@ pub fn status(ctx: &Ctx) -> anyhow::Result<Status> {
     let running = supervised || lock.exists() && alive::try_claim(&lock)?.is_none();
     let states = states.unwrap_or_default();
     let answers = if running {
-        ask_servers(&inputs)?
+        answers::ask(&inputs.stack)?
     } else {
         BTreeMap::new()
     };
@@ -161,38 +156,5 @@ fn process_status(state: Option<&State>, answers: Option<bool>, disabled: bool) 
         exit_code: state.exit_code,
         uptime_seconds: Some(uptime).filter(|_| state.is_running),
         disabled: state.phase() == Phase::Disabled,
-    }
-}
-
-/// Asks every server that can be asked, side by side, whether it answers.
-fn ask_servers(inputs: &Inputs) -> anyhow::Result<BTreeMap<String, bool>> {
-    kit::runtime::current_thread()?.block_on(async {
-        let mut questions = JoinSet::new();
-        for (name, process) in &inputs.stack.processes {
-            if let Some(readiness) = process.readiness.as_ref().filter(|_| !process.disabled) {
-                let (name, check) = (name.clone(), readiness.check.clone());
-                questions.spawn(async move { (name, ask(&check).await) });
-            }
-        }
-        let answers = questions.join_all().await.into_iter();
-        Ok(answers
-            .filter_map(|(name, answer)| Some((name, answer?)))
-            .collect())
-    })
-}
-
-async fn ask(check: &ReadinessCheck) -> Option<bool> {
-    match check {
-        ReadinessCheck::Http { url, status } => {
-            let (endpoint, path) = Endpoint::from_url(url)?;
-            let answer = http::get(&endpoint, &path, ANSWER_TIMEOUT).await;
-            let expected = |code: u16| status.map_or((200..300).contains(&code), |s| s == code);
-            Some(answer.is_ok_and(|answer| expected(answer.status)))
-        }
-        ReadinessCheck::Tcp { address } => {
-            let endpoint = Endpoint::from_authority(address)?;
-            Some(http::touch(&endpoint, ANSWER_TIMEOUT).await.is_ok())
-        }
-        ReadinessCheck::Exec { .. } => None,
     }
 }

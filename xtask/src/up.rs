@@ -237,8 +237,10 @@ impl Converge<'_> {
         // Before anything is started: what dies at once has written its last words by then.
         let baseline = Baseline::take(paths, &self.inputs.stack, &States::new());
         let launched = launch::launch(paths, &self.ctx.env, binary, self.client, claim);
-        let result =
-            launched.and_then(|mut child| self.wait(&baseline).until_ready(Some(&mut child), seen));
+        let result = launched.and_then(|mut child| {
+            self.wait(&baseline, false)
+                .until_ready(Some(&mut child), seen)
+        });
         if result.is_err()
             && let Err(error) = stop::stop(paths, ui, self.client, self.options.timeout)
         {
@@ -276,7 +278,7 @@ impl Converge<'_> {
             baseline.forget(name);
         }
         self.start_ended(&stopped)?;
-        let states = self.wait(&baseline).until_ready(None, seen)?;
+        let states = self.wait(&baseline, true).until_ready(None, seen)?;
         let outcome = if changes.is_empty() {
             Outcome::Unchanged
         } else {
@@ -373,11 +375,12 @@ impl Converge<'_> {
         RELOAD_MARGIN + Duration::from_secs(stopping.sum())
     }
 
-    fn wait<'b>(&'b self, baseline: &'b Baseline) -> Wait<'b> {
+    fn wait<'b>(&'b self, baseline: &'b Baseline, ask: bool) -> Wait<'b> {
         Wait {
             paths: &self.ctx.paths,
             stack: &self.inputs.stack,
             client: self.client,
+            ask,
             interrupt: self.interrupt,
             baseline,
             deadline: self.started + self.options.timeout,
