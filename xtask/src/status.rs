@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kit::manifest::Source;
 use serde::Serialize;
 
 use crate::SCHEMA_VERSION;
+use crate::applied::{Applied, Versions};
 use crate::context::Ctx;
 use crate::inputs::Inputs;
-use crate::stack::{Port, Service};
+use crate::stack::{Port, Stack};
 use crate::supervisor::state::{Phase, State, States};
 use crate::supervisor::{alive, answers};
 
@@ -67,25 +67,36 @@ pub struct ProcessStatus {
     pub disabled: bool,
 }
 
-/// Asks for the status of everything.
+/// Asks for the status of everything. `ctx` needs no `.env` as long as something runs.
 pub fn status(ctx: &Ctx) -> anyhow::Result<Status> {
-    let inputs = Inputs::load(ctx)?;
     let lock = ctx.paths.alive_lock();
     let states = ctx.client()?.processes().ok();
     let supervised = states.is_some();
     // Without a lock, but supervised: its directory was deleted meanwhile.
     let running = supervised || lock.exists() && alive::try_claim(&lock)?.is_none();
     let states = states.unwrap_or_default();
+    let remembered = if running {
+        Applied::load(&ctx.paths)
+    } else {
+        None
+    };
+    let applied = match remembered {
+        Some(applied) => applied,
+        None => Applied::of(&Inputs::load(&Ctx::load()?)?),
+    };
     let answers = if running {
-        answers::ask(&inputs.stack)?
+        answers::ask(&applied.stack)?
     } else {
         BTreeMap::new()
     };
-    let mut services = BTreeMap::new();
-    for service in &inputs.services {
-        let status = service_status(&inputs, service, &states, &answers);
-        services.insert(service.name.clone(), status);
-    }
+    let services: BTreeMap<String, ServiceStatus> = applied
+        .services
+        .iter()
+        .map(|(name, versions)| {
+            let status = service_status(&applied.stack, name, versions, &states, &answers);
+            (name.clone(), status)
+        })
+        .collect();
     let processes = services
         .values()
         .flat_map(|service| service.processes.values());
@@ -103,26 +114,22 @@ pub fn status(ctx: &Ctx) -> anyhow::Result<Status> {
 }
 
 fn service_status(
-    inputs: &Inputs,
-    service: &Service,
+    stack: &Stack,
+    service: &str,
+    versions: &Versions,
     states: &States,
     answers: &BTreeMap<String, bool>,
 ) -> ServiceStatus {
-    let fetched = service.document.manifest.binaries.iter();
-    let fetched = fetched.filter(|binary| binary.source == Source::Fetch);
-    let version =
-        |binary: &kit::manifest::Binary| Some((binary.name.clone(), binary.version.clone()?));
     let mut status = ServiceStatus {
         url: None,
-        versions: fetched.filter_map(version).collect(),
+        versions: versions.clone(),
         ports: BTreeMap::new(),
         processes: BTreeMap::new(),
     };
-    let own = inputs
-        .stack
+    let own = stack
         .processes
         .iter()
-        .filter(|(_, process)| process.service == service.name);
+        .filter(|(_, process)| process.service == service);
     for (name, process) in own {
         status.url = status.url.take().or_else(|| process.url());
         status.ports.extend(process.ports.clone());

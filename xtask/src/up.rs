@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use kit::files;
 use kit::{Exit, Failure};
 
+use crate::applied::Applied;
 use crate::context::Ctx;
 use crate::dep::{self, Installed};
 use crate::inputs::Inputs;
@@ -166,6 +167,7 @@ pub fn up(
         }
         None => converge.reload(&text, seen)?,
     };
+    Applied::of(&inputs).save(&ctx.paths)?;
     let ready_after = started.elapsed();
     Ok(Report {
         inputs,
