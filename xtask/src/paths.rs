@@ -80,6 +80,11 @@ impl Paths {
         self.state().join("process-compose.yaml")
     }
 
+    /// What the running stack was made from.
+    pub fn applied(&self) -> PathBuf {
+        self.state().join("applied.json")
+    }
+
     /// Log files, one a process.
     pub fn logs(&self) -> PathBuf {
         self.state().join("logs")

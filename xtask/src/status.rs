@@ -3,20 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kit::http::{self, Endpoint};
-use kit::manifest::Source;
 use serde::Serialize;
-use tokio::task::JoinSet;
 
 use crate::SCHEMA_VERSION;
+use crate::applied::{Applied, Versions};
 use crate::context::Ctx;
 use crate::inputs::Inputs;
-use crate::stack::{Port, Process, ReadinessCheck, Service};
-use crate::supervisor::alive;
+use crate::stack::{Port, Process, Stack};
 use crate::supervisor::state::{Phase, State, States};
-
-/// How long a server may take to answer before it counts as not answering.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+use crate::supervisor::{alive, answers};
 
 /// The answer of `status`.
 #[derive(Debug, Serialize)]
@@ -77,25 +72,36 @@ pub struct ProcessStatus {
     pub ports: BTreeMap<String, Port>,
 }
 
-/// Asks for the status of everything.
+/// Asks for the status of everything. `ctx` needs no `.env` as long as something runs.
 pub fn status(ctx: &Ctx) -> anyhow::Result<Status> {
-    let inputs = Inputs::load(ctx)?;
     let lock = ctx.paths.alive_lock();
     let states = ctx.client()?.processes().ok();
     let supervised = states.is_some();
     // Without a lock, but supervised: its directory was deleted meanwhile.
     let running = supervised || lock.exists() && alive::try_claim(&lock)?.is_none();
     let states = states.unwrap_or_default();
+    let remembered = if running {
+        Applied::load(&ctx.paths)
+    } else {
+        None
+    };
+    let applied = match remembered {
+        Some(applied) => applied,
+        None => Applied::of(&Inputs::load(&Ctx::load()?)?),
+    };
     let answers = if running {
-        ask_servers(&inputs)?
+        answers::ask(&applied.stack)?
     } else {
         BTreeMap::new()
     };
-    let mut services = BTreeMap::new();
-    for service in &inputs.services {
-        let status = service_status(&inputs, service, &states, &answers);
-        services.insert(service.name.clone(), status);
-    }
+    let services: BTreeMap<String, ServiceStatus> = applied
+        .services
+        .iter()
+        .map(|(name, versions)| {
+            let status = service_status(&applied.stack, name, versions, &states, &answers);
+            (name.clone(), status)
+        })
+        .collect();
     let processes = services
         .values()
         .flat_map(|service| service.processes.values());
@@ -113,26 +119,22 @@ pub fn status(ctx: &Ctx) -> anyhow::Result<Status> {
 }
 
 fn service_status(
-    inputs: &Inputs,
-    service: &Service,
+    stack: &Stack,
+    service: &str,
+    versions: &Versions,
     states: &States,
     answers: &BTreeMap<String, bool>,
 ) -> ServiceStatus {
-    let fetched = service.document.manifest.binaries.iter();
-    let fetched = fetched.filter(|binary| binary.source == Source::Fetch);
-    let version =
-        |binary: &kit::manifest::Binary| Some((binary.name.clone(), binary.version.clone()?));
     let mut status = ServiceStatus {
         url: None,
-        versions: fetched.filter_map(version).collect(),
+        versions: versions.clone(),
         ports: BTreeMap::new(),
         processes: BTreeMap::new(),
     };
-    let own = inputs
-        .stack
+    let own = stack
         .processes
         .iter()
-        .filter(|(_, process)| process.service == service.name);
+        .filter(|(_, process)| process.service == service);
     for (name, process) in own {
         status.url = status.url.take().or_else(|| process.url());
         // A further node of a service has ports of the same names: those of the first are told.
@@ -179,38 +181,5 @@ fn process_status(
         disabled: state.phase() == Phase::Disabled,
         url,
         ports,
-    }
-}
-
-/// Asks every server that can be asked, side by side, whether it answers.
-fn ask_servers(inputs: &Inputs) -> anyhow::Result<BTreeMap<String, bool>> {
-    kit::runtime::current_thread()?.block_on(async {
-        let mut questions = JoinSet::new();
-        for (name, process) in &inputs.stack.processes {
-            if let Some(readiness) = process.readiness.as_ref().filter(|_| !process.disabled) {
-                let (name, check) = (name.clone(), readiness.check.clone());
-                questions.spawn(async move { (name, ask(&check).await) });
-            }
-        }
-        let answers = questions.join_all().await.into_iter();
-        Ok(answers
-            .filter_map(|(name, answer)| Some((name, answer?)))
-            .collect())
-    })
-}
-
-async fn ask(check: &ReadinessCheck) -> Option<bool> {
-    match check {
-        ReadinessCheck::Http { url, status } => {
-            let (endpoint, path) = Endpoint::from_url(url)?;
-            let answer = http::get(&endpoint, &path, ANSWER_TIMEOUT).await;
-            let expected = |code: u16| status.map_or((200..300).contains(&code), |s| s == code);
-            Some(answer.is_ok_and(|answer| expected(answer.status)))
-        }
-        ReadinessCheck::Tcp { address } => {
-            let endpoint = Endpoint::from_authority(address)?;
-            Some(http::touch(&endpoint, ANSWER_TIMEOUT).await.is_ok())
-        }
-        ReadinessCheck::Exec { .. } => None,
     }
 }

@@ -11,6 +11,7 @@ use kit::files;
 use kit::{Exit, Failure};
 use service_nats::topology::SERVICE;
 
+use crate::applied::Applied;
 use crate::context::Ctx;
 use crate::dep::{self, Installed};
 use crate::inputs::Inputs;
@@ -179,6 +180,7 @@ pub fn up(
             converge.reload(&text, seen)?
         }
     };
+    Applied::of(&inputs).save(&ctx.paths)?;
     let ready_after = started.elapsed();
     Ok(Report {
         inputs,
@@ -251,7 +253,10 @@ impl Converge<'_> {
         let baseline = Baseline::take(paths, &self.inputs.stack, &States::new());
         let launched = launch::launch(paths, &self.ctx.env, binary, self.client, claim);
         let result = launched
-            .and_then(|mut child| self.wait(&baseline).until_ready(Some(&mut child), seen))
+            .and_then(|mut child| {
+                self.wait(&baseline, false)
+                    .until_ready(Some(&mut child), seen)
+            })
             .and_then(|states| {
                 self.link().wait_until_joined(self.interrupt)?;
                 Ok(states)
@@ -298,7 +303,7 @@ impl Converge<'_> {
             baseline.forget(name);
         }
         self.start_ended(&stopped)?;
-        let states = self.wait(&baseline).until_ready(None, seen)?;
+        let states = self.wait(&baseline, true).until_ready(None, seen)?;
         if self.relink(&link)? || parted {
             changes.insert(SERVICE.to_owned(), "reloaded".to_owned());
         }
@@ -420,11 +425,12 @@ impl Converge<'_> {
         RELOAD_MARGIN + Duration::from_secs(stopping.sum())
     }
 
-    fn wait<'b>(&'b self, baseline: &'b Baseline) -> Wait<'b> {
+    fn wait<'b>(&'b self, baseline: &'b Baseline, ask: bool) -> Wait<'b> {
         Wait {
             paths: &self.ctx.paths,
             stack: &self.inputs.stack,
             client: self.client,
+            ask,
             interrupt: self.interrupt,
             baseline,
             deadline: self.started + self.options.timeout,

@@ -20,6 +20,8 @@ pub use report::{Report, Row};
 use anyhow::bail;
 
 use crate::context::Ctx;
+use crate::dep;
+use crate::inputs::Inputs;
 
 /// What can be measured.
 pub const PARTS: [&str; 5] = ["stack", "commands", "probe", "hundred", "cold"];
@@ -32,6 +34,15 @@ pub fn bench(ctx: &Ctx, parts: &[String], runs: usize) -> anyhow::Result<Report>
     }
     let all = parts.is_empty();
     let wanted = |part: &str| (all && part != "cold") || parts.iter().any(|name| name == part);
+    // Old binaries would be built anew in the middle of a figure.
+    let requests = Inputs::load(ctx)?.requests()?;
+    dep::ensure(
+        &ctx.paths,
+        &ctx.env,
+        &ctx.ui,
+        &requests,
+        &dep::Options::default(),
+    )?;
     let mut report = Report::default();
     if wanted("stack") {
         plain::stack(ctx, runs, &mut report)?;

@@ -10,7 +10,7 @@ use super::print_json;
 use crate::cli::Status;
 
 pub(crate) fn run(args: &Status) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load()?;
+    let ctx = Ctx::without_dotenv()?;
     let status = status::status(&ctx)?;
     if args.json {
         print_json(&ctx, &status)?;

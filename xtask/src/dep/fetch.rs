@@ -192,7 +192,7 @@ pub(super) fn unpack(
     sha256: String,
 ) -> Result<Got, Miss> {
     if let Some(expected) = &pin.download {
-        check(&pin.location, expected, &sha256)?;
+        check(&context.net.mirrored(&pin.location), expected, &sha256)?;
     }
     let file = guard.work().join(format!("binary-of-{name}"));
     let limit = context.limits.unpacked_bytes;

@@ -78,7 +78,7 @@ impl Net {
     }
 
     /// The address that is really asked.
-    fn mirrored(&self, url: &str) -> String {
+    pub(super) fn mirrored(&self, url: &str) -> String {
         match (&self.mirror, url.strip_prefix(MIRRORED)) {
             (Some(mirror), Some(path)) => format!("{mirror}{path}"),
             _ => url.to_owned(),

@@ -5,13 +5,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use kit::manifest::Condition;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What is shown instead of a secret.
 pub const MASK: &str = "********";
 
 /// A resolved stack: every value is final, every name is checked, the order is known.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stack {
     /// Processes by name.
     pub processes: BTreeMap<String, Process>,
@@ -20,12 +20,12 @@ pub struct Stack {
 }
 
 /// One entry of the supervisor.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     /// The service it belongs to.
     pub service: String,
     /// What it is for.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Left out of `up`.
     pub disabled: bool,
@@ -34,15 +34,15 @@ pub struct Process {
     /// Environment, besides what every process gets.
     pub env: BTreeMap<String, Value>,
     /// Command that checks the environment before anything is started.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<Vec<String>>,
     /// The directory it runs in, when not the root.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
     /// Processes that come first.
     pub depends_on: BTreeMap<String, Condition>,
     /// When it counts as ready; without, as soon as it runs.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readiness: Option<Readiness>,
     /// When it is started again.
     pub restart: RestartPolicy,
@@ -106,8 +106,19 @@ impl Serialize for Value {
     }
 }
 
+impl<'de> Deserialize<'de> for Value {
+    /// What was shown: a secret is read as its mask.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Ok(Self {
+            secret: text == MASK,
+            text,
+        })
+    }
+}
+
 /// When a process counts as ready.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readiness {
     /// What is asked.
     pub check: ReadinessCheck,
@@ -124,7 +135,7 @@ pub struct Readiness {
 }
 
 /// How readiness is found out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReadinessCheck {
     /// A GET that must be answered with 2xx, or with `status`.
@@ -132,7 +143,7 @@ pub enum ReadinessCheck {
         /// The whole address.
         url: String,
         /// The one status that counts.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         status: Option<u16>,
     },
     /// A connection that must be accepted.
@@ -148,7 +159,7 @@ pub enum ReadinessCheck {
 }
 
 /// When a process is started again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestartPolicy {
     /// After which endings.
     pub restart: kit::manifest::Restart,
@@ -159,7 +170,7 @@ pub struct RestartPolicy {
 }
 
 /// How a process is stopped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shutdown {
     /// By which signal.
     pub signal: u8,
@@ -170,7 +181,7 @@ pub struct Shutdown {
 }
 
 /// A log file and its rotation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Log {
     /// Megabytes at which it is rotated.
     pub max_size_mb: u32,
@@ -181,12 +192,12 @@ pub struct Log {
 }
 
 /// A port that is listened on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port {
     /// Its number.
     pub port: u16,
     /// What is spoken there.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
     /// Where it is declared: `services/nats/service.json:41`, or the variable that overrides it.
     #[serde(skip)]

@@ -5,6 +5,7 @@
 //! never looks at manifests.
 
 pub mod alive;
+pub mod answers;
 pub mod client;
 mod holders;
 pub mod launch;

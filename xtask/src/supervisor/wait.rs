@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use kit::{Exit, Failure};
 
+use super::answers;
 use super::client::Client;
 use super::operation::StopRequest;
 use super::state::{Phase, State, States};
@@ -72,6 +73,9 @@ pub struct Wait<'a> {
     pub stack: &'a Stack,
     /// Whom to ask.
     pub client: &'a Client,
+    /// Whether the servers are asked, too. Not needed for processes that were just started: their
+    /// first health is their own.
+    pub ask: bool,
     /// Whether the user gave up.
     pub interrupt: &'a Interrupt,
     /// What was so before.
@@ -104,7 +108,8 @@ impl Wait<'_> {
             if let Some(failed) = self.first_failed(&states) {
                 return Err(self.failed(failed).into());
             }
-            if self.waiting(&states).is_empty() {
+            let waiting = self.waiting(&states)?;
+            if waiting.is_empty() {
                 return Ok(states);
             }
             self.supervisor_lives(child.as_deref_mut())?;
@@ -116,7 +121,7 @@ impl Wait<'_> {
                 return Err(Failure::new(Exit::ServiceFailed, message).into());
             }
             if Instant::now() >= self.deadline {
-                return Err(self.timed_out(&states).into());
+                return Err(self.timed_out(&waiting).into());
             }
             thread::sleep(POLL);
         }
@@ -133,21 +138,20 @@ impl Wait<'_> {
     }
 
     /// Names of processes that are meant to run and are not ready, in start order.
-    fn waiting(&self, states: &States) -> Vec<&str> {
-        let wanted = self
-            .stack
-            .order
-            .iter()
-            .filter(|name| !self.stack.processes[*name].disabled);
-        let ready = |name: &&String| {
-            states
-                .get(*name)
-                .is_some_and(|state| state.phase() == Phase::Ready && has_settled(state))
-        };
-        wanted
-            .filter(|name| !ready(name))
-            .map(String::as_str)
-            .collect()
+    fn waiting(&self, states: &States) -> anyhow::Result<Vec<&str>> {
+        let order = self.stack.order.iter();
+        let wanted = order.filter(|name| !self.stack.processes[*name].disabled);
+        let is_ready = |state: &State| state.phase() == Phase::Ready && has_settled(state);
+        let waiting = wanted
+            .clone()
+            .filter(|name| !states.get(*name).is_some_and(is_ready));
+        let waiting: Vec<&str> = waiting.map(String::as_str).collect();
+        if !waiting.is_empty() || !self.ask {
+            return Ok(waiting);
+        }
+        let answers = answers::ask(self.stack)?;
+        let silent = wanted.filter(|name| answers.get(*name) == Some(&false));
+        Ok(silent.map(String::as_str).collect())
     }
 
     /// The first process, in start order, that failed: those after it are only its victims.
@@ -177,8 +181,7 @@ impl Wait<'_> {
         .hint(format!("the whole log is in `.core-stack/logs/{name}.log`"))
     }
 
-    fn timed_out(&self, states: &States) -> Failure {
-        let waiting = self.waiting(states);
+    fn timed_out(&self, waiting: &[&str]) -> Failure {
         let first = waiting.first().copied().unwrap_or_default();
         let probe = self
             .stack

@@ -45,13 +45,37 @@ fn a_bad_line_is_named_and_not_shown() {
 }
 
 #[test]
-fn a_stack_can_be_stopped_whatever_its_inputs_have_become() {
+fn a_stack_can_be_seen_and_stopped_whatever_its_inputs_have_become() {
     let mut sandbox = Sandbox::empty();
-    sandbox.service("one", &json!({"process": {"command": fake_program()}}));
+    let listening = json!({
+        "process": {
+            "command": fake_program(), "args": ["--listen", "${port.http}"],
+            "compose": {"readiness_probe": {"tcp": {"port": "${port.http}"}}},
+        },
+        "ports": {"http": {"port": 1, "protocol": "http"}},
+    });
+    sandbox.service("one", &listening);
     sandbox.up();
+    let before = sandbox.run("status --json").succeeds().json();
+    let elsewhere = [("CORE_PORT_ONE_HTTP", "1")];
+    let after = sandbox
+        .run_with("status --json", &elsewhere)
+        .succeeds()
+        .json();
+    same(
+        "ports",
+        &after["services"]["one"]["ports"],
+        &before["services"]["one"]["ports"],
+    );
     sandbox.dotenv_line("not a line");
     sandbox.service_text("one", "not a manifest");
     same("up", sandbox.run("up").code, 10);
+    let after = sandbox.run("status --json").succeeds().json();
+    same(
+        "ports",
+        &after["services"]["one"]["ports"],
+        &before["services"]["one"]["ports"],
+    );
     let down = sandbox.down();
     let expected = "stopped in N s; nothing is left running";
     same("stderr", sandbox.normal(&down.stderr).as_str(), expected);

@@ -1,0 +1,59 @@
+//! What a running stack was made from, remembered when it became healthy: inputs that were edited
+//! or broken since, or another environment, do not hide what runs.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::Context as _;
+use kit::files;
+use kit::manifest::{Binary, Source};
+use serde::{Deserialize, Serialize};
+
+use crate::SCHEMA_VERSION;
+use crate::inputs::Inputs;
+use crate::paths::Paths;
+use crate::stack::Stack;
+
+/// Versions of the fetched programs of a service, by name.
+pub type Versions = BTreeMap<String, String>;
+
+/// A stack and what its services run. Holds no secret.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Applied {
+    /// Version of this document; another one is not understood.
+    schema_version: u32,
+    /// Services by name.
+    pub services: BTreeMap<String, Versions>,
+    /// The stack, its secrets masked.
+    pub stack: Stack,
+}
+
+impl Applied {
+    /// What these inputs make.
+    pub fn of(inputs: &Inputs) -> Self {
+        let version = |binary: &Binary| Some((binary.name.clone(), binary.version.clone()?));
+        let services = inputs.services.iter().map(|service| {
+            let binaries = service.document.manifest.binaries.iter();
+            let fetched = binaries.filter(|binary| binary.source == Source::Fetch);
+            (service.name.clone(), fetched.filter_map(version).collect())
+        });
+        Self {
+            schema_version: SCHEMA_VERSION,
+            services: services.collect(),
+            stack: inputs.stack.clone(),
+        }
+    }
+
+    /// Remembers it.
+    pub fn save(&self, paths: &Paths) -> anyhow::Result<()> {
+        let text = serde_json::to_vec(self).context("cannot describe the stack")?;
+        files::write_if_changed(&paths.applied(), &text, files::PRIVATE_FILE_MODE).map(drop)
+    }
+
+    /// What was remembered, if it can be understood.
+    pub fn load(paths: &Paths) -> Option<Self> {
+        let text = fs::read(paths.applied()).ok()?;
+        let applied: Self = serde_json::from_slice(&text).ok()?;
+        (applied.schema_version == SCHEMA_VERSION).then_some(applied)
+    }
+}
