@@ -232,6 +232,9 @@ fn any_facts() -> impl Strategy<Value = Facts> {
 }
 
 proptest! {
+    // Each case renders two stacks; few of them differ in a way that matters.
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     #[test]
     fn what_stays_keeps_its_bytes(one in any_facts(), other in any_facts()) {
         let alone = entries(&Facts::default());

@@ -70,7 +70,11 @@ fn a_hub_and_a_region_from_nothing() {
     let own = sandbox.port("nats.client");
     is_heard(own, port(&sandbox, "nats-hub-2", "client"));
     is_heard(port(&sandbox, "nats-leaf-lhr", "client"), own);
-    let mut hub = Nats::connect(port(&sandbox, "nats-hub-1", "client"));
+    let node = port(&sandbox, "nats-hub-1", "client");
+    let process = &sandbox.status()["services"]["nats"]["processes"]["nats-hub-1"];
+    let url = format!("nats://127.0.0.1:{node}");
+    same("address", &process["url"], &json!(url));
+    let mut hub = Nats::connect(node);
     let body = json!({"name": "SAFE", "subjects": ["SAFE.>"], "num_replicas": 3});
     let made = hub.api("STREAM.CREATE.SAFE", &body);
     same("replicas", &made["config"]["num_replicas"], &json!(3));
