@@ -52,6 +52,14 @@ struct Report {
     error: Option<String>,
 }
 
+/// What a look at the hub found.
+struct Seen {
+    /// What is not joined yet, in words.
+    missing: Vec<String>,
+    /// Whether every stream has a leader.
+    recovered: bool,
+}
+
 impl<'a> Link<'a> {
     /// The link that `facts` ask for.
     pub fn new(paths: &'a Paths, stack: &'a Stack, facts: &'a Facts) -> Self {
@@ -128,8 +136,9 @@ impl<'a> Link<'a> {
         let runtime = kit::runtime::current_thread()?;
         let deadline = Instant::now() + JOIN_TIMEOUT;
         loop {
-            let missing = self.missing(&runtime);
-            if missing.is_empty() {
+            let Seen { missing, recovered } = self.look(&runtime);
+            // A stream that never gets a leader again must not keep everything else down.
+            if missing.is_empty() && (recovered || Instant::now() >= deadline) {
                 return Ok(());
             }
             if let Some(interrupted) = interrupt.signal() {
@@ -148,8 +157,8 @@ impl<'a> Link<'a> {
         }
     }
 
-    /// What is not joined yet, in words.
-    fn missing(&self, runtime: &Runtime) -> Vec<String> {
+    /// Looks once at the hub.
+    fn look(&self, runtime: &Runtime) -> Seen {
         let nodes = self.facts.nodes();
         let monitors = self.monitors();
         let ask = |path: &str| -> Vec<Value> {
@@ -166,8 +175,6 @@ impl<'a> Link<'a> {
         let is_complete = |jsz| is_complete(jsz, monitors.len());
         if !states.iter().any(is_complete) {
             missing.push("its nodes have not found each other".to_owned());
-        } else if !states.iter().all(streams_are_led) {
-            missing.push("its streams are not recovered".to_owned());
         }
         let joined: BTreeSet<String> = ask("/leafz").iter().flat_map(leaves).collect();
         let leaf_nodes = nodes.iter().filter(|node| node.role == Role::Leaf);
@@ -177,7 +184,10 @@ impl<'a> Link<'a> {
         }
         let away = wanted.into_iter().filter(|name| !joined.contains(*name));
         missing.extend(away.map(|name| format!("`{name}` is not joined")));
-        missing
+        Seen {
+            missing,
+            recovered: states.iter().all(streams_are_led),
+        }
     }
 
     /// Where each hub node tells about itself.
