@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
+use kit::{Exit, Failure};
 use xtask::Ctx;
 use xtask::inputs::Inputs;
 use xtask::render::compose::{self, Secrets};
+use xtask::supervisor::alive;
 use xtask::supervisor::operation::Operation;
 
 use super::lock_wait;
@@ -27,9 +29,19 @@ pub(crate) fn run(args: &Render) -> anyhow::Result<ExitCode> {
     } else {
         // An `up` at work would start what we write instead of what it has checked.
         let _operation = Operation::begin(&ctx.paths, &ctx.ui, "render", lock_wait(false))?;
+        if alive::try_claim(&ctx.paths.alive_lock())?.is_none() {
+            return Err(runs());
+        }
         let file = ctx.paths.compose_file();
         kit::files::write_if_changed(&file, text.as_bytes(), kit::files::PRIVATE_FILE_MODE)?;
         ctx.ui.line("wrote .core-stack/process-compose.yaml");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The file of a running stack is what a failed change goes back to, and what `plan` compares with.
+fn runs() -> anyhow::Error {
+    let message = "cannot write `.core-stack/process-compose.yaml`: the running stack is that file";
+    let hint = "see it with `cargo xtask render --stdout`, apply it with `cargo xtask up`";
+    Failure::new(Exit::Locked, message).hint(hint).into()
 }

@@ -304,3 +304,19 @@ fn what_is_shown_is_masked_and_nothing_is_written() {
     same("stderr", check.stderr.as_str(), "3 services are valid\n");
     sandbox.nothing_was_started();
 }
+
+#[test]
+fn the_file_of_a_running_stack_is_not_written_over() {
+    let mut sandbox = Sandbox::empty();
+    sandbox.service("one", &json!({"process": {"command": fake_program()}}));
+    sandbox.run("render").succeeds();
+    sandbox.up();
+    let before = sandbox.read(".core-stack/process-compose.yaml");
+    sandbox.edit("one", |manifest| {
+        manifest["process"]["env"] = json!({"NEW": "x"});
+    });
+    sandbox.run("render").ends(15);
+    assert_eq!(sandbox.read(".core-stack/process-compose.yaml"), before);
+    let shown = sandbox.run("render --stdout").succeeds();
+    assert!(shown.stdout.contains("NEW=x"), "{}", shown.stdout);
+}
