@@ -7,6 +7,7 @@ pub mod applied;
 pub mod bench;
 pub mod cargo;
 pub mod context;
+mod converge;
 pub mod dep;
 pub mod env;
 pub mod follow;
