@@ -74,8 +74,7 @@ impl Action {
 /// Plans the way from what runs to what the inputs describe. Changes nothing.
 pub fn plan(ctx: &Ctx) -> anyhow::Result<Plan> {
     let inputs = Inputs::load(ctx)?;
-    let lock = ctx.paths.alive_lock();
-    let running = lock.exists() && alive::try_claim(&lock)?.is_none();
+    let running = alive::is_held(&ctx.paths.alive_lock())?;
     let new = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
     guard::check(ctx, &inputs.topology, running)?;
     let processes: BTreeMap<String, Step> = if running {

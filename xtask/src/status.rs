@@ -74,11 +74,10 @@ pub struct ProcessStatus {
 
 /// Asks for the status of everything. `ctx` needs no `.env` as long as something runs.
 pub fn status(ctx: &Ctx) -> anyhow::Result<Status> {
-    let lock = ctx.paths.alive_lock();
     let states = ctx.client()?.processes().ok();
     let supervised = states.is_some();
     // Without a lock, but supervised: its directory was deleted meanwhile.
-    let running = supervised || lock.exists() && alive::try_claim(&lock)?.is_none();
+    let running = supervised || alive::is_held(&ctx.paths.alive_lock())?;
     let states = states.unwrap_or_default();
     let remembered = if running {
         Applied::load(&ctx.paths)

@@ -79,6 +79,22 @@ impl FileLock {
         }
     }
 
+    /// Whether somebody has the lock. Looks with a shared lock, so that those who look do not take
+    /// each other for its owner; nothing is created.
+    pub fn is_held(path: &Path) -> anyhow::Result<bool> {
+        let context = || format!("cannot look at the lock `{}`", path.display());
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error).with_context(context),
+        };
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(false),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+            Err(error) => Err(error).with_context(context),
+        }
+    }
+
     /// The locked file, to write into or to hand its descriptor on.
     pub fn file(&self) -> &File {
         &self.file
@@ -126,7 +142,10 @@ mod tests {
         let first = FileLock::try_exclusive(&path).unwrap();
         assert!(first.is_some());
         assert!(FileLock::try_exclusive(&path).unwrap().is_none());
+        assert!(FileLock::is_held(&path).unwrap());
         drop(first);
+        assert!(!FileLock::is_held(&path).unwrap());
+        assert!(!FileLock::is_held(&dir.path().join("none")).unwrap());
         assert!(FileLock::try_exclusive(&path).unwrap().is_some());
     }
 }

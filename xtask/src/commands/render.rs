@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Render) -> anyhow::Result<ExitCode> {
     } else {
         // An `up` at work would start what we write instead of what it has checked.
         let _operation = Operation::begin(&ctx.paths, &ctx.ui, "render", lock_wait(false))?;
-        if alive::try_claim(&ctx.paths.alive_lock())?.is_none() {
+        if alive::is_held(&ctx.paths.alive_lock())? {
             return Err(runs());
         }
         let file = ctx.paths.compose_file();

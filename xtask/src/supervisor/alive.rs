@@ -23,6 +23,11 @@ pub fn try_claim(lock: &Path) -> anyhow::Result<Option<FileLock>> {
     FileLock::try_exclusive(lock)
 }
 
+/// Whether anything of the instance lives.
+pub fn is_held(lock: &Path) -> anyhow::Result<bool> {
+    FileLock::is_held(lock)
+}
+
 /// Waits until nothing of the instance lives, or until `deadline`.
 pub fn claim_until(lock: &Path, deadline: Instant) -> anyhow::Result<Option<FileLock>> {
     loop {

@@ -129,8 +129,6 @@ impl StopRequest {
 
     /// Whether a `down` is waiting.
     pub fn is_pending(paths: &Paths) -> bool {
-        // A free lock is taken for an instant only, and no file means that nobody ever asked.
-        paths.down_lock().exists()
-            && matches!(FileLock::try_exclusive(&paths.down_lock()), Ok(None))
+        FileLock::is_held(&paths.down_lock()).unwrap_or(false)
     }
 }
