@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Show services, processes, health and ports
     Status(Status),
+    /// Check this checkout and this machine, and say what to do
+    Doctor(Doctor),
     /// Write the file that process-compose runs
     Render(Render),
     /// List, fetch, verify and update binaries
@@ -167,6 +169,21 @@ pub(crate) struct Status {
     /// Print everything as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Check this checkout and this machine, and say what to do. Each check is explained in
+/// docs/doctor.md.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Put right what is safe to: the mode of `.env`, leftovers, damaged binaries
+    #[arg(long)]
+    pub(crate) fix: bool,
+    /// Print every check as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Make no network call
+    #[arg(long, env = "CORE_OFFLINE", value_parser = switch)]
+    pub(crate) offline: bool,
 }
 
 /// Write the file that process-compose runs.
@@ -306,6 +323,7 @@ mod tests {
             "reload --json --timeout 5 --no-wait",
             "plan --json --profile production",
             "status --json",
+            "doctor --fix --json --offline",
             "render --stdout",
             "render --check",
             "dep list --json",

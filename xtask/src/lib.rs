@@ -9,6 +9,7 @@ pub mod cargo;
 pub mod context;
 mod converge;
 pub mod dep;
+pub mod doctor;
 pub mod env;
 pub mod follow;
 pub mod inputs;

@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod dep;
 pub(crate) mod docs;
+pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod plan;
 pub(crate) mod render;

@@ -13,6 +13,7 @@ mod bad_manifest;
 mod caddy;
 mod command_line;
 mod custom;
+mod doctor;
 mod exit_codes;
 mod failing;
 mod foreground;
