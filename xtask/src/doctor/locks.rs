@@ -37,14 +37,13 @@ pub(super) fn check(scene: &Scene<'_>) -> Vec<Check> {
 
 fn look(scene: &Scene<'_>) -> Locks {
     let paths = scene.paths();
-    let ours = alive::holders(&paths.alive_lock()).unwrap_or_default();
+    // A stack may be starting or stopping: what is ours is counted before and after.
+    let ours = || alive::holders(&paths.alive_lock()).unwrap_or_default();
+    let mut own = ours();
     let mut data = held(&paths.data(), Some(".lock"));
-    data.retain(|held| {
-        !held
-            .pids
-            .iter()
-            .any(|pid| ours.iter().any(|own| own.pid == *pid))
-    });
+    own.extend(ours());
+    let is_own = |pid: &i32| own.iter().any(|own| own.pid == *pid);
+    data.retain(|held| !held.pids.iter().any(is_own));
     Locks {
         operation: scene.at_work.clone(),
         binaries: held(&paths.dep().join(".locks"), None),

@@ -5,18 +5,18 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 use listeners::{Protocol, SocketState};
-use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
+use tokio::net::TcpSocket;
 
 use super::check::{Check, Id, or_ok};
 use super::scene::Scene;
 use crate::stack::{Port, Process, Stack, port_variable};
 use crate::supervisor::alive;
 
-/// A program that listens on a port.
+/// A program that has a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Holder {
     pub(super) pid: i32,
@@ -56,22 +56,15 @@ pub(super) fn check(scene: &Scene<'_>) -> Vec<Check> {
         return vec![Check::skipped(id, why)];
     };
     let wanted = wanted(&stack);
-    let ours = match alive::holders(&scene.paths().alive_lock()) {
-        Ok(holders) => holders.iter().map(|holder| holder.pid).collect::<Vec<_>>(),
-        Err(error) => return vec![Check::failed(id, &error)],
-    };
-    let listening = listening(&wanted, &ours);
-    let findings = wanted.iter().filter_map(|wanted| {
-        let holders = listening
-            .iter()
-            .filter(|(port, _)| *port == wanted.port.port);
-        judge(
-            wanted,
-            &look(wanted.port.port, holders.map(|(_, h)| h.clone()).collect()),
-        )
-    });
-    let found = format!("{} are free or held by this stack", wanted.len());
-    or_ok(findings.collect(), id, found)
+    match look(&scene.paths().alive_lock(), &wanted) {
+        Ok(seen) => {
+            let judged = wanted.iter().zip(&seen);
+            let findings = judged.filter_map(|(wanted, seen)| judge(wanted, seen));
+            let found = format!("{} are free or held by this stack", wanted.len());
+            or_ok(findings.collect(), id, found)
+        }
+        Err(error) => vec![Check::failed(id, &error)],
+    }
 }
 
 fn wanted(stack: &Stack) -> Vec<Wanted> {
@@ -91,56 +84,108 @@ fn wanted(stack: &Stack) -> Vec<Wanted> {
     wanted
 }
 
-/// Everybody who may be seen listening on one of these ports.
-fn listening(wanted: &[Wanted], ours: &[i32]) -> Vec<(u16, Holder)> {
+/// What each port looks like. A stack may be starting or stopping meanwhile: what is ours is
+/// counted before and after, and a port is refused that is so before and after.
+fn look(alive_lock: &Path, wanted: &[Wanted]) -> anyhow::Result<Vec<Seen>> {
+    let refusals = || -> Vec<Refusals> {
+        let ports = wanted.iter().map(|wanted| wanted.port.port);
+        ports.map(Refusals::of).collect()
+    };
+    let before = refusals();
+    let mut ours = alive::holders(alive_lock)?;
+    let users = users(wanted);
+    ours.extend(alive::holders(alive_lock)?);
+    let after = refusals();
+    let see = |((wanted, before), after): ((&Wanted, Refusals), Refusals)| {
+        let v4_refused = after.v4.filter(|_| before.v4.is_some());
+        let of = |state: fn(SocketState) -> bool| -> Vec<Holder> {
+            let users = users.iter();
+            let users = users.filter(|user| user.port == wanted.port.port && state(user.state));
+            let holders = users.map(|user| user.holder.clone());
+            let is_ours = |pid| ours.iter().any(|own| own.pid == pid);
+            holders
+                .map(|holder| Holder {
+                    ours: is_ours(holder.pid),
+                    ..holder
+                })
+                .collect()
+        };
+        let mut holders = of(|state| state == SocketState::Listen);
+        if holders.is_empty() && v4_refused.is_some() {
+            // The kernel may have given the port to a connection that somebody opened.
+            holders = of(|_| true);
+        }
+        Seen {
+            holders,
+            v4_refused: v4_refused.map(|error| error.to_string()),
+            v6_taken: before.v6_taken && after.v6_taken,
+        }
+    };
+    Ok(wanted.iter().zip(before).zip(after).map(see).collect())
+}
+
+/// A socket with one of these ports.
+struct User {
+    port: u16,
+    state: SocketState,
+    holder: Holder,
+}
+
+/// Everybody who may be seen to use one of these ports.
+fn users(wanted: &[Wanted]) -> Vec<User> {
     let all = listeners::get_all().unwrap_or_default();
     let mut found = Vec::new();
     for listener in all {
         let port = listener.socket.port();
-        let listens = listener.protocol == Protocol::TCP && listener.state == SocketState::Listen;
-        if !listens || !wanted.iter().any(|wanted| wanted.port.port == port) {
+        let is_wanted = wanted.iter().any(|wanted| wanted.port.port == port);
+        if listener.protocol != Protocol::TCP || !is_wanted {
             continue;
         }
         let pid = i32::try_from(listener.process.pid).unwrap_or_default();
-        let holder = Holder {
-            pid,
-            program: listener.process.name,
-            address: listener.socket.ip(),
-            ours: ours.contains(&pid),
-            directory: fs::read_link(format!("/proc/{pid}/cwd")).ok(),
-        };
-        found.push((port, holder));
+        found.push(User {
+            port,
+            state: listener.state,
+            holder: Holder {
+                pid,
+                program: listener.process.name,
+                address: listener.socket.ip(),
+                ours: false,
+                directory: fs::read_link(format!("/proc/{pid}/cwd")).ok(),
+            },
+        });
     }
-    found.sort_by_key(|(port, holder)| (*port, holder.pid, holder.address));
+    found.sort_by_key(|user| (user.port, user.holder.pid, user.holder.address));
     found
 }
 
-fn look(port: u16, holders: Vec<Holder>) -> Seen {
-    let v6 = refusal(SocketAddrV6::new(Ipv6Addr::LOCALHOST, port, 0, 0).into());
-    Seen {
-        holders,
-        v4_refused: refusal(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).into())
-            .map(|error| io::Error::from(error).to_string()),
-        // A machine without IPv6 refuses otherwise.
-        v6_taken: v6 == Some(rustix::io::Errno::ADDRINUSE),
+/// Which loopback addresses nobody could listen on now.
+struct Refusals {
+    v4: Option<io::Error>,
+    /// A machine without IPv6 refuses otherwise.
+    v6_taken: bool,
+}
+
+impl Refusals {
+    fn of(port: u16) -> Self {
+        let v6 = refusal((Ipv6Addr::LOCALHOST, port).into());
+        Self {
+            v4: refusal((Ipv4Addr::LOCALHOST, port).into()),
+            v6_taken: v6.is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse),
+        }
     }
 }
 
 /// Why an address cannot be bound. It is bound as servers do, so that connections which are just
 /// ending do not count, and not listened on, so that nobody is in the way of anybody.
-fn refusal(address: SocketAddr) -> Option<rustix::io::Errno> {
-    let family = if address.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
-    };
+fn refusal(address: SocketAddr) -> Option<io::Error> {
     let attempt = || {
-        let socket = socket(family, SocketType::STREAM, None)?;
-        sockopt::set_socket_reuseaddr(&socket, true)?;
-        if address.is_ipv6() {
-            sockopt::set_ipv6_v6only(&socket, true)?;
-        }
-        bind(&socket, &address)
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)
     };
     attempt().err()
 }
@@ -201,4 +246,31 @@ fn describe(holder: &Holder, port: u16) -> String {
         let _ = write!(text, ", run in `{}`", directory.display());
     }
     text
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn looking_at_a_port_is_in_nobodys_way() {
+        let free = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = free.local_addr().unwrap().port();
+        assert!(Refusals::of(port).v4.is_some());
+        drop(free);
+        assert!(Refusals::of(port).v4.is_none());
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..2_000 {
+                    Refusals::of(port);
+                }
+            });
+            for _ in 0..2_000 {
+                TcpListener::bind(("127.0.0.1", port)).unwrap();
+            }
+        });
+    }
 }

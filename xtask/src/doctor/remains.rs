@@ -13,8 +13,9 @@ use super::scene::Scene;
 use crate::paths::Paths;
 use crate::supervisor::BINARY;
 use crate::supervisor::alive::{self, Holder};
+use crate::supervisor::operation;
 
-/// How long the alive lock may be held by somebody who only looks at it.
+/// How long the alive lock may be held by a command that makes sure that nothing lives.
 const GLANCE: Duration = Duration::from_millis(50);
 
 /// How often it is looked at meanwhile.
@@ -45,21 +46,40 @@ pub(super) struct Living {
 }
 
 impl Living {
+    /// Looks until what seems to be left over has stayed so for a while.
     pub(super) fn look(scene: &Scene<'_>) -> anyhow::Result<Self> {
+        let mut living = Self::glance(scene)?;
+        // From here on: the first glance may itself take long on a busy machine.
+        let deadline = Instant::now() + GLANCE;
+        while living.is_orphaned() && living.at_work.is_none() && Instant::now() < deadline {
+            thread::sleep(POLL);
+            living = Self::glance(scene)?;
+        }
+        Ok(living)
+    }
+
+    fn glance(scene: &Scene<'_>) -> anyhow::Result<Self> {
         let client = scene.ctx.client()?;
         let lock = scene.paths().alive_lock();
-        let (held, holders) = look_at(&lock)?;
-        let socket = client.socket().to_path_buf();
+        let held = alive::is_held(&lock)?;
+        let holders = if held {
+            alive::holders(&lock)?
+        } else {
+            Vec::new()
+        };
+        let socket = Some(client.socket().to_path_buf()).filter(|socket| socket.exists());
+        let answers = socket.is_some() && client.is_live();
         Ok(Self {
             held,
             holders,
-            answers: socket.exists() && client.is_live(),
-            socket: socket.exists().then_some(socket),
-            at_work: scene.at_work.as_ref().map(|at_work| at_work.who.clone()),
+            answers,
+            socket,
+            // Last: whoever began meanwhile explains what was seen.
+            at_work: operation::at_work(scene.paths()).map(|at_work| at_work.who),
         })
     }
 
-    /// Whether the supervisor is among what lives, and silent.
+    /// The supervisor, if it may be seen among what lives.
     fn supervisor(&self) -> Option<&Holder> {
         self.holders.iter().find(|holder| holder.program == BINARY)
     }
@@ -72,21 +92,6 @@ impl Living {
     /// Whether a socket's file leads nowhere.
     pub(super) fn has_stale_socket(&self) -> bool {
         self.socket.is_some() && !self.answers && self.supervisor().is_none()
-    }
-}
-
-/// A lock that nobody visible holds was only looked at, most of the time.
-fn look_at(lock: &Path) -> anyhow::Result<(bool, Vec<Holder>)> {
-    let deadline = Instant::now() + GLANCE;
-    loop {
-        if !alive::is_held(lock)? {
-            return Ok((false, Vec::new()));
-        }
-        let holders = alive::holders(lock)?;
-        if !holders.is_empty() || Instant::now() >= deadline {
-            return Ok((true, holders));
-        }
-        thread::sleep(POLL);
     }
 }
 
@@ -138,7 +143,7 @@ pub(super) fn judge_socket(living: &Living) -> Check {
     let id = Id::SupervisorSocket;
     match &living.socket {
         _ if living.answers => Check::ok(id, "the supervisor answers"),
-        Some(socket) if living.has_stale_socket() => {
+        Some(socket) if living.has_stale_socket() && living.at_work.is_none() => {
             let found = format!("nobody listens at `{}`", socket.display());
             Check::warning(id, found).fix(FIX)
         }

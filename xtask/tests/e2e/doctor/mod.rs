@@ -5,9 +5,11 @@ mod machine;
 mod remains;
 
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, SystemTime};
 
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use serde_json::{Value, json};
 use xtask::doctor::Id;
 
@@ -170,6 +172,18 @@ fn every_kind_of_listener_is_seen() {
         "{run:#?}"
     );
     drop(wildcard);
+    // The kernel takes ports of connections from a range; this one was in it, say.
+    let server = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let connection = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    fcntl_setfd(&connection, FdFlags::CLOEXEC).unwrap();
+    bind(&connection, &SocketAddr::from(([127, 0, 0, 1], caddy))).unwrap();
+    connect(&connection, &server.local_addr().unwrap()).unwrap();
+    let run = doctor(&sandbox, "", &[]).ends(11);
+    let told = format!("{own} 127.0.0.1:{caddy}");
+    assert!(found(&run, Id::Ports)[0].contains(&told), "{run:#?}");
+    // Closed by the other side first, so that nothing lingers on the port.
+    drop(server.accept().unwrap());
+    drop(connection);
     if let Ok(v6) = TcpListener::bind(("::1", nats)) {
         let run = doctor(&sandbox, "", &[]).ends(0);
         let start = format!("warning port {nats} of `nats`");
