@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::bail;
 use kit::Lifecycle;
 use kit::claim::{Claim, Port};
-use kit::files::{PRIVATE_FILE_MODE, create_private_dir, write_atomically};
+use kit::files::{PRIVATE_FILE_MODE, create_private_dir, write_for_this_run};
 use kit::http::{self, Endpoint, HttpError};
 use kit::server::{self, Launch, ServerHandle, Upstream, reachable};
 use serde::Deserialize;
@@ -66,7 +66,7 @@ struct Secrets {
 fn write_controller_file(settings: &Settings, secrets: &Secrets) -> anyhow::Result<()> {
     let text = serde_json::json!({"secret": secrets.controller}).to_string();
     let file = settings.state_dir.join(CONTROLLER_FILE);
-    write_atomically(&file, text.as_bytes(), PRIVATE_FILE_MODE)
+    write_for_this_run(&file, text.as_bytes(), PRIVATE_FILE_MODE)
 }
 
 /// The command line, with every folder and every switch named: the defaults differ between
