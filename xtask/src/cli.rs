@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
+use service_nats::topology::Profile;
 
 /// A day: more is a mistake, and what is added to the present time must stay a time.
 const TIMEOUT_MAX_SECONDS: u64 = 86_400;
@@ -90,9 +91,20 @@ pub(crate) struct Converge {
     /// Print what was done, and what each process waited for, as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// Which part of the manifests counts.
+    #[command(flatten)]
+    pub(crate) profile: ProfileOption,
     /// How binaries are had.
     #[command(flatten)]
     pub(crate) fetch: FetchOptions,
+}
+
+/// Which part of the manifests counts.
+#[derive(Debug, Args)]
+pub(crate) struct ProfileOption {
+    /// The deployment that counts; default: the variable `CORE_PROFILE`, else `local`
+    #[arg(long, value_name = "PROFILE", value_parser = Profile::NAMES)]
+    pub(crate) profile: Option<String>,
 }
 
 /// Apply edited manifests and variables to the running stack.
@@ -111,6 +123,9 @@ pub(crate) struct Plan {
     /// Print it as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// Which part of the manifests counts.
+    #[command(flatten)]
+    pub(crate) profile: ProfileOption,
 }
 
 /// How binaries are had.
@@ -163,6 +178,9 @@ pub(crate) struct Render {
     /// Only check that manifests and environment are valid
     #[arg(long)]
     pub(crate) check: bool,
+    /// Which part of the manifests counts.
+    #[command(flatten)]
+    pub(crate) profile: ProfileOption,
 }
 
 /// List, fetch, verify and update binaries.
@@ -286,7 +304,7 @@ mod tests {
             "up --json",
             "down --timeout 3",
             "reload --json --timeout 5 --no-wait",
-            "plan --json",
+            "plan --json --profile production",
             "status --json",
             "render --stdout",
             "render --check",
@@ -310,6 +328,7 @@ mod tests {
         for (line, kind) in [
             ("", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
             ("up --detach --attach", ErrorKind::ArgumentConflict),
+            ("up --profile test", ErrorKind::InvalidValue),
             ("up --timeout 0", ErrorKind::ValueValidation),
             (
                 "down --timeout 18446744073709551615",

@@ -80,7 +80,12 @@ impl Paths {
         self.state().join("process-compose.yaml")
     }
 
-    /// What the running stack was made from.
+    /// The inputs that the running stack was made from.
+    pub fn recorded(&self) -> PathBuf {
+        self.state().join("inputs.json")
+    }
+
+    /// The running stack, resolved.
     pub fn applied(&self) -> PathBuf {
         self.state().join("applied.json")
     }
