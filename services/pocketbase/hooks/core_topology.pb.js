@@ -32,9 +32,22 @@ routerAdd(
   $apis.skipSuccessActivityLog(),
 );
 
+// Whoever may not see the records is told so: an empty list would say that there are none.
+onRecordsListRequest(
+  (e) => {
+    if (!e.auth) {
+      throw new UnauthorizedError("this needs a token");
+    }
+    e.next();
+  },
+  "core_topology",
+  "core_topology_history",
+  "core_probe",
+);
+
 // What a user declares is the user's, and new.
 onRecordCreateRequest((e) => {
-  const by_controller = e.auth !== null && e.auth.collection().name === "core_controllers";
+  const by_controller = !!e.auth && e.auth.collection().name === "core_controllers";
   if (!by_controller) {
     e.record.set("generation", 1);
     e.record.set("status", null);
@@ -69,8 +82,9 @@ onRecordUpdateRequest((e) => {
       return text;
     }
   };
-  const by_controller = e.auth !== null && e.auth.collection().name === "core_controllers";
-  const given = Object.keys(e.requestInfo().body);
+  const by_controller = !!e.auth && e.auth.collection().name === "core_controllers";
+  const body = e.requestInfo().body;
+  const given = Object.keys(body);
   const record = e.record;
   const app = e.app;
   app.runInTransaction((tx) => {
@@ -78,6 +92,9 @@ onRecordUpdateRequest((e) => {
     const now = tx.findRecordById("core_topology", record.id);
     if (record.getString("service") !== now.getString("service")) {
       throw new BadRequestError("`service` cannot be changed: it says which service this is");
+    }
+    if (given.includes("if_generation") && body.if_generation !== now.getInt("generation")) {
+      throw new ApiError(409, "this is not the generation that is to be changed");
     }
     for (const name of ["spec", "origin", "status"]) {
       const mine = name === "status" ? by_controller : true;

@@ -8,6 +8,7 @@ pub mod change;
 pub mod guard;
 pub mod link;
 mod ports;
+pub mod record;
 
 use std::collections::BTreeSet;
 
