@@ -149,7 +149,7 @@ impl Wait<'_> {
         if !waiting.is_empty() || !self.ask {
             return Ok(waiting);
         }
-        let answers = answers::ask(self.stack)?;
+        let answers = answers::ask(self.paths.root(), self.stack)?;
         let silent = wanted.filter(|name| answers.get(*name) == Some(&false));
         Ok(silent.map(String::as_str).collect())
     }
