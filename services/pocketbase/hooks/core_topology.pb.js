@@ -96,7 +96,7 @@ onRecordUpdateRequest((e) => {
     if (given.includes("if_generation") && body.if_generation !== now.getInt("generation")) {
       throw new ApiError(409, "this is not the generation that is to be changed");
     }
-    for (const name of ["spec", "origin", "status"]) {
+    for (const name of ["spec", "origin", "move_streams", "status"]) {
       const mine = name === "status" ? by_controller : true;
       // `+` and `-` are PocketBase's modifiers.
       if (!mine || !given.some((key) => key.replace(/[+-]/g, "") === name)) {
@@ -109,7 +109,10 @@ onRecordUpdateRequest((e) => {
       record.set("origin", "user");
       origin_changes = now.getString("origin") !== "user";
     }
-    const step = spec_changes || origin_changes ? 1 : 0;
+    // Whoever asks for moving, or for another try, asks anew for what may have been refused.
+    const moves = record.getBool("move_streams") && !now.getBool("move_streams");
+    const again = moves || (given.includes("retry") && body.retry === true);
+    const step = spec_changes || origin_changes || again ? 1 : 0;
     record.set("generation", now.getInt("generation") + step);
     e.app = tx;
     e.next();

@@ -62,7 +62,16 @@ migrate(
       viewRule: controller,
       createRule: controller,
       updateRule: controller,
-      fields: [service, json("spec"), origin(true), generation, json("status"), created, updated],
+      fields: [
+        service,
+        json("spec"),
+        origin(true),
+        { type: "bool", name: "move_streams" },
+        generation,
+        json("status"),
+        created,
+        updated,
+      ],
       indexes: ["CREATE UNIQUE INDEX `idx_core_topology_service` ON `core_topology` (`service`)"],
     });
     add({

@@ -26,12 +26,32 @@ pub struct Record {
     pub spec: Value,
     /// Who decides.
     pub origin: Origin,
-    /// Counts the changes of `spec` and `origin`.
+    /// Whether streams of nodes that would go are moved first.
+    #[serde(default)]
+    pub move_streams: bool,
+    /// Counts the changes of `spec` and `origin`, and what asks for another try.
     #[serde(default)]
     pub generation: u64,
     /// What became of it; written by the controller alone.
     #[serde(default, deserialize_with = "lenient")]
     pub status: Status,
+}
+
+/// What of a record is to change; what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Edit {
+    /// The specification.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spec: Option<Value>,
+    /// Who decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// Whether streams of nodes that would go are moved first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub move_streams: Option<bool>,
+    /// Asks for another try of what was refused, though nothing else changes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub retry: bool,
 }
 
 /// What became of a record.

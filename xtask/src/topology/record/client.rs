@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use service_nats::topology::Origin;
 use tokio::time::Instant;
 
-use super::{COLLECTION, Entry, Record, Status};
+use super::{COLLECTION, Edit, Entry, Record, Status};
 
 /// The collection of the history.
 const HISTORY: &str = "core_topology_history";
@@ -177,26 +177,12 @@ impl Client {
         self.ask("POST", &records(COLLECTION), Some(&body)).await
     }
 
-    /// Changes what is to be, or who decides, in one step. `if_generation`, when given, is the
-    /// generation that is changed: with another one nothing is ([`RecordError::Conflict`]).
-    pub async fn change(
-        &mut self,
-        id: &str,
-        spec: Option<&Value>,
-        origin: Option<Origin>,
-        if_generation: Option<u64>,
-    ) -> Result<Record, RecordError> {
-        let mut body = json!({});
-        if let Some(spec) = spec {
-            body["spec"] = spec.clone();
-        }
-        if let Some(origin) = origin {
-            body["origin"] = json!(origin);
-        }
-        if let Some(generation) = if_generation {
-            body["if_generation"] = json!(generation);
-        }
-        let path = format!("{}/{id}", records(COLLECTION));
+    /// Changes a record in one step, if it still is what `record` says; else nothing
+    /// ([`RecordError::Conflict`]).
+    pub async fn change(&mut self, record: &Record, edit: &Edit) -> Result<Record, RecordError> {
+        let mut body = json!(edit);
+        body["if_generation"] = json!(record.generation);
+        let path = format!("{}/{}", records(COLLECTION), record.id);
         self.ask("PATCH", &path, Some(&body)).await
     }
 
