@@ -31,7 +31,11 @@ pub(crate) enum Step {
 pub(crate) fn decide(record: &Record, world: &World) -> Step {
     let refused = record.is_current() && record.status.state == State::Failed;
     if let Some(why) = no_topology(&record.service, world) {
-        return if refused { Step::Nothing } else { Step::Refuse(why) };
+        return if refused {
+            Step::Nothing
+        } else {
+            Step::Refuse(why)
+        };
     }
     let spec = match record.origin {
         Origin::Manifest => {
@@ -81,7 +85,9 @@ fn no_topology(service: &str, world: &World) -> Option<String> {
     } else {
         return None;
     };
-    Some(format!("error: {problem}\nhint: `{SERVICE}` has one; delete this record"))
+    Some(format!(
+        "error: {problem}\nhint: `{SERVICE}` has one; delete this record"
+    ))
 }
 
 /// Whether the specification of a record is `spec`, however it is written.
@@ -135,18 +141,81 @@ mod tests {
         for (name, about, state, runs, origin, expected) in [
             ("nothing to do", 5, Applied, &three, User, Step::Nothing),
             ("new", 4, Applied, &alone, User, apply(&three, User)),
-            ("new, and never looked at", 0, Pending, &alone, Manifest, apply(&three, User)),
-            ("the same, but now a user's", 4, Applied, &three, Manifest, apply(&three, User)),
+            (
+                "new, and never looked at",
+                0,
+                Pending,
+                &alone,
+                Manifest,
+                apply(&three, User),
+            ),
+            (
+                "the same, but now a user's",
+                4,
+                Applied,
+                &three,
+                Manifest,
+                apply(&three, User),
+            ),
             ("back to what runs", 4, Failed, &three, User, Step::Confirm),
-            ("there and back again", 3, Applied, &three, User, Step::Confirm),
+            (
+                "there and back again",
+                3,
+                Applied,
+                &three,
+                User,
+                Step::Confirm,
+            ),
             ("refused: not again", 5, Failed, &alone, User, Step::Nothing),
-            ("refused, then changed", 4, Failed, &alone, User, apply(&three, User)),
-            ("refused, and there nevertheless", 5, Failed, &three, User, Step::Confirm),
-            ("killed in the middle", 5, Applying, &alone, User, apply(&three, User)),
-            ("killed at the end", 5, Applying, &three, User, apply(&three, User)),
-            ("killed, then changed", 4, Applying, &three, User, apply(&three, User)),
+            (
+                "refused, then changed",
+                4,
+                Failed,
+                &alone,
+                User,
+                apply(&three, User),
+            ),
+            (
+                "refused, and there nevertheless",
+                5,
+                Failed,
+                &three,
+                User,
+                Step::Confirm,
+            ),
+            (
+                "killed in the middle",
+                5,
+                Applying,
+                &alone,
+                User,
+                apply(&three, User),
+            ),
+            (
+                "killed at the end",
+                5,
+                Applying,
+                &three,
+                User,
+                apply(&three, User),
+            ),
+            (
+                "killed, then changed",
+                4,
+                Applying,
+                &three,
+                User,
+                apply(&three, User),
+            ),
             ("other facts", 5, Applied, &five, User, apply(&three, User)),
-            ("facts of the manifest", 5, Applied, &three, Manifest, apply(&three, User)),
+            (
+                "facts of the manifest",
+                5,
+                Applied,
+                &three,
+                Manifest,
+                apply(&three, User),
+            ),
         ] {
             let record = record(User, &json!(three), about, state);
             for busy in [false, true] {
@@ -167,15 +236,87 @@ mod tests {
         let alone = Spec::SingleNode;
         let three = hub(3);
         for (name, written, state, runs, origin, busy, expected) in [
-            ("nothing to do", &three, Applied, &three, Manifest, false, Step::Nothing),
-            ("edited and applied", &alone, Applied, &three, Manifest, false, Step::Declare(three.clone())),
-            ("while `up` works", &alone, Applied, &alone, Manifest, true, Step::Later),
-            ("`up` died", &three, Applied, &alone, Manifest, false, apply(&three, Manifest)),
-            ("given back", &alone, Applied, &alone, User, false, Step::Declare(three.clone())),
-            ("given back, declared", &three, Applied, &alone, User, true, apply(&three, Manifest)),
-            ("given back, the same", &three, Applied, &three, User, false, apply(&three, Manifest)),
-            ("killed in the middle", &three, Applying, &three, Manifest, false, apply(&three, Manifest)),
-            ("refused: not again", &three, Failed, &alone, User, false, Step::Nothing),
+            (
+                "nothing to do",
+                &three,
+                Applied,
+                &three,
+                Manifest,
+                false,
+                Step::Nothing,
+            ),
+            (
+                "edited and applied",
+                &alone,
+                Applied,
+                &three,
+                Manifest,
+                false,
+                Step::Declare(three.clone()),
+            ),
+            (
+                "while `up` works",
+                &alone,
+                Applied,
+                &alone,
+                Manifest,
+                true,
+                Step::Later,
+            ),
+            (
+                "`up` died",
+                &three,
+                Applied,
+                &alone,
+                Manifest,
+                false,
+                apply(&three, Manifest),
+            ),
+            (
+                "given back",
+                &alone,
+                Applied,
+                &alone,
+                User,
+                false,
+                Step::Declare(three.clone()),
+            ),
+            (
+                "given back, declared",
+                &three,
+                Applied,
+                &alone,
+                User,
+                true,
+                apply(&three, Manifest),
+            ),
+            (
+                "given back, the same",
+                &three,
+                Applied,
+                &three,
+                User,
+                false,
+                apply(&three, Manifest),
+            ),
+            (
+                "killed in the middle",
+                &three,
+                Applying,
+                &three,
+                Manifest,
+                false,
+                apply(&three, Manifest),
+            ),
+            (
+                "refused: not again",
+                &three,
+                Failed,
+                &alone,
+                User,
+                false,
+                Step::Nothing,
+            ),
         ] {
             let record = record(Manifest, &json!(written), 5, state);
             let world = World {
@@ -195,11 +336,20 @@ mod tests {
             panic!("{step:?}")
         };
         assert!(why.starts_with("error: `spec.hub_nodes` is 4"), "{why}");
-        assert!(why.contains("\n`spec.leaf_regions` must be a list"), "{why}");
+        assert!(
+            why.contains("\n`spec.leaf_regions` must be a list"),
+            "{why}"
+        );
         assert!(why.ends_with("\nhint: see docs/topology.md"), "{why}");
         let again = record(Origin::User, &bad, 5, State::Failed);
         assert_eq!(decide(&again, &world), Step::Nothing);
-        for garbage in [json!(null), json!(""), json!([1]), json!("single-node"), json!(3)] {
+        for garbage in [
+            json!(null),
+            json!(""),
+            json!([1]),
+            json!("single-node"),
+            json!(3),
+        ] {
             let step = decide(&record(Origin::User, &garbage, 4, State::Applied), &world);
             assert!(matches!(step, Step::Refuse(_)), "{garbage}: {step:?}");
         }
@@ -215,7 +365,10 @@ mod tests {
             let mut other = record(Origin::User, &json!(Spec::SingleNode), 0, State::Pending);
             other.service = service.to_owned();
             let step = decide(&other, &world);
-            assert!(matches!(&step, Step::Refuse(text) if text.starts_with(why)), "{step:?}");
+            assert!(
+                matches!(&step, Step::Refuse(text) if text.starts_with(why)),
+                "{step:?}"
+            );
             other.status = other.status.next(5, State::Failed, String::new(), None);
             assert_eq!(decide(&other, &world), Step::Nothing);
         }

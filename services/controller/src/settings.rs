@@ -50,7 +50,10 @@ mod tests {
         assert_eq!(exit_of(&error), Exit::Invalid);
         let text = error.to_string();
         assert!(text.contains("CONTROLLER_STATE_DIR is not set"), "{text}");
-        assert!(text.contains("CONTROLLER_POCKETBASE_PORT is not set"), "{text}");
+        assert!(
+            text.contains("CONTROLLER_POCKETBASE_PORT is not set"),
+            "{text}"
+        );
     }
 
     #[test]

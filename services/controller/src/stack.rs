@@ -47,8 +47,17 @@ pub(crate) trait Stack: Send + Sync + 'static {
 #[derive(Debug)]
 pub(crate) struct Live {
     paths: Paths,
-    /// What was read from the recorded inputs, with the bytes it was read from: they rarely change.
-    read: Mutex<Option<(Vec<u8>, BTreeSet<String>, Spec)>>,
+    /// The recorded inputs rarely change.
+    read: Mutex<Option<Declared>>,
+}
+
+/// What the recorded inputs say.
+#[derive(Debug, Clone)]
+struct Declared {
+    /// The file that it was read from.
+    from: Vec<u8>,
+    services: BTreeSet<String>,
+    spec: Spec,
 }
 
 impl Live {
@@ -59,20 +68,20 @@ impl Live {
         }
     }
 
-    fn declared(&self) -> anyhow::Result<(BTreeSet<String>, Spec)> {
-        let bytes = fs::read(self.paths.recorded()).unwrap_or_default();
+    fn declared(&self) -> anyhow::Result<Declared> {
+        let from = fs::read(self.paths.recorded()).unwrap_or_default();
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((from, services, spec)) = &*read
-            && *from == bytes
-        {
-            return Ok((services.clone(), spec.clone()));
+        if let Some(read) = read.as_ref().filter(|read| read.from == from) {
+            return Ok(read.clone());
         }
         let recorded = Recorded::load(&self.paths)?;
         let services = recorded.services()?.into_iter();
-        let services: BTreeSet<String> = services.map(|service| service.name).collect();
-        let spec = change::declared(&Ctx::recorded(self.paths.clone())?)?;
-        *read = Some((bytes, services.clone(), spec.clone()));
-        Ok((services, spec))
+        let declared = Declared {
+            from,
+            services: services.map(|service| service.name).collect(),
+            spec: change::declared(&Ctx::recorded(self.paths.clone())?)?,
+        };
+        Ok(read.insert(declared).clone())
     }
 }
 
@@ -80,13 +89,13 @@ impl Stack for Live {
     fn look(&self) -> anyhow::Result<World> {
         let busy = || FileLock::is_held(&self.paths.operation_lock());
         let busy_before = busy()?;
-        let (services, declared) = self.declared()?;
+        let declared = self.declared()?;
         let facts = topology::read(&self.paths.topology())?;
         Ok(World {
-            services,
+            services: declared.services,
             spec: facts.spec,
             origin: facts.origin,
-            declared,
+            declared: declared.spec,
             busy: busy_before || busy()?,
         })
     }
