@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::http::{self, Answer};
@@ -300,4 +301,27 @@ fn changes_are_seen_whatever_happened_to_whom() {
     );
     database.token = log_in(&database.sandbox, "changed by hand");
     database.is_watched("after-the-password", SOON);
+}
+
+#[test]
+fn a_change_that_was_cut_off_is_taken_up_again() {
+    let database = Database::up();
+    for (signal, region) in [(Signal::TERM, "lhr"), (Signal::KILL, "nrt")] {
+        let before = database.sandbox.pid("controller");
+        let generation = database.edit(&json!({"spec": hub(3, &[region])}));
+        eventually("a change at work", SOON, || {
+            let record = database.record()?;
+            (record["status"]["state"] == "applying").then_some(())
+        });
+        processes::signal(before, signal);
+        let record = database.settled(generation, RESYNC_LIMIT);
+        same("message", &record["status"]["message"], &json!(""));
+        same(
+            "spec",
+            &record["status"]["applied"]["spec"],
+            &hub(3, &[region]),
+        );
+        assert_ne!(database.sandbox.pid("controller"), before);
+        database.sandbox.wait_healthy();
+    }
 }
