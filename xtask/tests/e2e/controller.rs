@@ -14,7 +14,7 @@ const RECORDS: &str = "/api/collections/core_topology/records";
 const HISTORY: &str = "/api/collections/core_topology_history/records";
 
 /// The controller reads the records every 20 s whatever happens.
-const RESYNC_LIMIT: Duration = Duration::from_secs(60);
+const RESYNC_LIMIT: Duration = Duration::from_mins(1);
 
 /// A running stack and a superuser of its PocketBase.
 struct Database {
