@@ -44,7 +44,9 @@ impl Sync {
     pub(crate) async fn run(&mut self, output: &Output) -> anyhow::Result<Again> {
         for _ in 0..LOOKS_MAX {
             let records = self.client.list().await?;
-            self.report(&records, output).await?;
+            if self.report(&records, output).await? {
+                continue;
+            }
             let world = self.stack.look().context("cannot look at the stack")?;
             let mut again = Again::Sometime;
             let mut acted = self.seed(&records, &world, output).await?;
@@ -55,6 +57,8 @@ impl Sync {
                 match decide(record, &world) {
                     Step::Nothing => {}
                     Step::Later => again = Again::Soon,
+                    // `down` wants the lock that a change would take.
+                    Step::Apply(_) if self.stack.is_stopping() => again = Again::Soon,
                     step => acted |= self.act(record, step, output).await?,
                 }
             }
@@ -129,15 +133,16 @@ impl Sync {
         Ok(false)
     }
 
-    /// Writes down what came of the last change. It stays remembered until it is written.
-    async fn report(&mut self, records: &[Record], output: &Output) -> anyhow::Result<()> {
+    /// Writes down what came of the last change. It stays remembered until it is written. Says
+    /// whether there was one: the records are others by it.
+    async fn report(&mut self, records: &[Record], output: &Output) -> anyhow::Result<bool> {
         let Some(outcome) = self.outcome.take() else {
-            return Ok(());
+            return Ok(false);
         };
         let begun = &outcome.record;
         if outcome.given_up {
             output.note(&told(begun, "is given up for now"));
-            return Ok(());
+            return Ok(true);
         }
         let (state, message) = match &outcome.result {
             Ok(()) => (State::Applied, String::new()),
@@ -157,7 +162,7 @@ impl Sync {
             _ => format!("could not be applied\n{message}"),
         };
         output.note(&told(begun, &what));
-        Ok(())
+        Ok(true)
     }
 
     /// Writes the end of what `begun` asked for, into the history and into the record as it is

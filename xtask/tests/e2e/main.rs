@@ -12,6 +12,7 @@ mod bad_environment;
 mod bad_manifest;
 mod caddy;
 mod command_line;
+mod controller;
 mod custom;
 mod exit_codes;
 mod failing;
