@@ -20,6 +20,9 @@ use super::{lock_wait, print_json};
 use crate::cli::{Converge, Reload, Up};
 
 pub(crate) fn run(args: &Up) -> anyhow::Result<ExitCode> {
+    if args.ci {
+        return super::ci::run(|ctx| converge(ctx, Mode::Up, &args.converge).map(drop));
+    }
     let ctx = Ctx::load()?;
     let begin = LogSizes::now(&ctx.paths);
     let report = converge(&ctx, Mode::Up, &args.converge)?;

@@ -281,6 +281,15 @@ impl Sandbox {
         Running::spawn(&format!("xtask {line}"), command)
     }
 
+    /// Another program in the sandbox with further variables, at work.
+    #[track_caller]
+    pub(crate) fn start_program(&self, program: &Path, variables: &[(&str, String)]) -> Running {
+        let mut command = Command::new(program);
+        self.environment(&mut command);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        Running::spawn(&program.display().to_string(), command)
+    }
+
     /// Another program in the sandbox, to its end.
     #[track_caller]
     pub(crate) fn program(&self, program: &Path, arguments: &[&str]) -> Run {
