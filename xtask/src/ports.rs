@@ -68,13 +68,14 @@ pub struct Listener {
     pub program: Option<String>,
 }
 
-/// Looks at the ports of what runs, or of what would run.
+/// Looks at the ports of what runs, or of what would run. `ctx` needs no `.env` as long as
+/// something runs.
 pub fn ports(ctx: &Ctx) -> anyhow::Result<Ports> {
     let applied = Applied::running(ctx)?;
     let running = applied.is_some();
     let stack = match applied {
         Some(applied) => applied.stack,
-        None => Inputs::load(ctx)?.stack,
+        None => Inputs::load(&Ctx::load()?)?.stack,
     };
     let mut ports = declared(&stack);
     let taken = |port: &&mut PortReport| preflight::bind_error(port.port).is_some();

@@ -1,7 +1,5 @@
 //! The clap types of the commands for scripts, CI and new services.
 
-use std::path::PathBuf;
-
 use clap::{Args, ValueEnum};
 
 /// Print variables that tell apps and tests where the running stack is.
@@ -16,9 +14,6 @@ pub(crate) struct Env {
     /// Of the manifests, whether the stack runs or not
     #[arg(long)]
     pub(crate) declared: bool,
-    /// The file that `--format github` adds to; without, it prints
-    #[arg(long, hide = true, env = "GITHUB_ENV")]
-    pub(crate) github_file: Option<PathBuf>,
 }
 
 /// How variables are written.

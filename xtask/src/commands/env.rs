@@ -11,6 +11,9 @@ use xtask::{Ctx, SCHEMA_VERSION};
 use super::print_json;
 use crate::cli::{Env, EnvFormat};
 
+/// Names the file from which GitHub Actions takes variables for later steps.
+const GITHUB_FILE: &str = "GITHUB_ENV";
+
 pub(crate) fn run(args: &Env) -> anyhow::Result<ExitCode> {
     let ctx = if args.declared {
         Ctx::load()?
@@ -33,8 +36,8 @@ pub(crate) fn run(args: &Env) -> anyhow::Result<ExitCode> {
         EnvFormat::Dotenv => variables::dotenv(&variables),
         EnvFormat::Github => variables::github(&variables),
     };
-    let file = args.github_file.as_deref();
-    let file = file.filter(|path| *path != Path::new("") && format == EnvFormat::Github);
+    let file = ctx.env.non_empty(GITHUB_FILE).map(Path::new);
+    let file = file.filter(|_| format == EnvFormat::Github);
     if let Some(file) = file {
         exports::append(file, &text)?;
         let count = variables.len();

@@ -9,7 +9,7 @@ use super::{print_json, print_rows};
 use crate::cli::Ports;
 
 pub(crate) fn run(args: &Ports) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load()?;
+    let ctx = Ctx::without_dotenv()?;
     let report = ports::ports(&ctx)?;
     if args.json {
         print_json(&ctx, &report)?;

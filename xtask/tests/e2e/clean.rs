@@ -1,6 +1,7 @@
 //! Deleting what was made: by level, never more, never under a running stack.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
 
 use expect_test::expect;
@@ -110,6 +111,25 @@ fn each_level_goes_alone_and_no_link_is_followed() {
     outside_is_whole(&sandbox);
     // What is gone already is no error.
     sandbox.run("clean --state --dep --data --yes").succeeds();
+}
+
+#[test]
+fn data_goes_when_the_word_is_typed_and_only_then() {
+    let sandbox = sandbox();
+    for (typed, exit, left) in [("yes\n", 2, 3), ("\x04", 2, 3), ("delete\n", 0, 0)] {
+        let (mut running, mut keyboard) = sandbox.start_at_terminal("clean --data");
+        running.wait_for_stderr("type `delete` to go on");
+        keyboard.write_all(typed.as_bytes()).unwrap();
+        let run = running.wait().ends(exit);
+        same("stdout", run.stdout.as_str(), "");
+        assert!(
+            run.stderr.contains(" 3 bytes  .data/two\n"),
+            "{}",
+            run.stderr
+        );
+        same(typed, names(&sandbox, ".data").len(), left);
+    }
+    outside_is_whole(&sandbox);
 }
 
 #[test]

@@ -77,15 +77,17 @@ fn a_program_in_rust_is_valid_builds_and_runs() {
     let target = Path::new(env!("CARGO_BIN_EXE_xtask")).parent().unwrap();
     let target_dir = target.parent().unwrap().to_str().unwrap();
     let cargo = std::env::var("CARGO").unwrap();
-    let build = [
-        "build",
-        "--offline",
-        "--target-dir",
-        target_dir,
-        "-p",
-        "my-one",
-    ];
-    sandbox.program(Path::new(&cargo), &build).succeeds();
+    for (order, package) in [("build", "my-one"), ("test", "service-my-one")] {
+        let arguments = [
+            order,
+            "--offline",
+            "--target-dir",
+            target_dir,
+            "-p",
+            package,
+        ];
+        sandbox.program(Path::new(&cargo), &arguments).succeeds();
+    }
 
     let program = target.join("my-one");
     let spec = sandbox.program(&program, &["spec"]).succeeds();
