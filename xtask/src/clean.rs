@@ -15,6 +15,7 @@ use kit::{Exit, Failure};
 use serde::Serialize;
 
 use crate::context::Ctx;
+use crate::interrupt::Interrupt;
 use crate::paths::Paths;
 use crate::supervisor::alive;
 use crate::supervisor::operation::{Operation, Wait};
@@ -117,7 +118,7 @@ pub fn check(ctx: &Ctx, levels: &[Level]) -> anyhow::Result<()> {
 
 /// Deletes the levels. Returns what they held.
 pub fn clean(ctx: &Ctx, levels: &[Level], wait: Wait) -> anyhow::Result<Vec<Content>> {
-    let _operation = Operation::begin(&ctx.paths, &ctx.ui, "clean", wait)?;
+    let _operation = Operation::begin(&ctx.paths, &ctx.ui, "clean", wait, &Interrupt::default())?;
     check(ctx, levels)?;
     let claim = alive::try_claim(&ctx.paths.alive_lock())?;
     let _claim = claim.ok_or_else(runs)?;

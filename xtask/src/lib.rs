@@ -24,6 +24,7 @@ pub mod paths;
 pub mod plan;
 pub mod ports;
 pub mod preflight;
+pub mod recorded;
 pub mod render;
 pub mod service;
 pub mod stack;

@@ -18,13 +18,16 @@ const LOG_LINES: usize = 50;
 
 /// Does the work in a section of its own. An error is told here, so that no text of others stands
 /// outside of a section; the exit code is the usual one.
-pub(crate) fn run(work: impl FnOnce(&Ctx) -> anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(
+    profile: Option<&str>,
+    work: impl FnOnce(&Ctx) -> anyhow::Result<()>,
+) -> anyhow::Result<ExitCode> {
     let mut output = Output {
         ui: Ui::new(),
         system: System::of(&Env::of_process()),
         sections: 0,
     };
-    let ctx = Ctx::load();
+    let ctx = Ctx::load_for(profile);
     let result = output.section("cargo xtask up", |_| match &ctx {
         Ok(ctx) => work(ctx),
         Err(_) => Ok(()),
@@ -113,7 +116,7 @@ fn annotations(ctx: Option<&Ctx>, error: &anyhow::Error) -> Vec<Annotation> {
     }
     let subject = failure::subject_of(error);
     let service = ctx.zip(subject).and_then(|(ctx, name)| {
-        let file = format!("services/{name}/{}", xtask::manifests::FILE);
+        let file = xtask::manifests::file(name);
         ctx.paths.root().join(&file).is_file().then_some(file)
     });
     vec![Annotation {

@@ -9,11 +9,12 @@ use xtask::ui::Ui;
 use crate::cli::Cli;
 
 /// Commands by task, in the order in which they are shown.
-const TASKS: [(&str, &[&str]); 6] = [
+const TASKS: [(&str, &[&str]); 7] = [
     ("start and stop", &["up", "down", "reload"]),
+    ("change", &["plan", "topology"]),
     (
         "look",
-        &["status", "plan", "env", "ports", "explain", "graph", "open"],
+        &["status", "env", "ports", "explain", "graph", "open"],
     ),
     ("clean up", &["clean"]),
     ("new services", &["init"]),

@@ -19,6 +19,7 @@ use service_nats::topology::Facts;
 use crate::context::Ctx;
 use crate::dep;
 use crate::inputs::Inputs;
+use crate::interrupt::Interrupt;
 use crate::manifests;
 use crate::preflight;
 use crate::stack::{self, Places, Service};
@@ -71,11 +72,13 @@ pub struct Written {
     pub next: Vec<String>,
 }
 
-/// Writes a new service.
+/// Writes a new service. An interruption ends only the waiting for another command: what is begun
+/// is finished.
 pub fn init(ctx: &Ctx, wish: &Wish<'_>) -> anyhow::Result<Written> {
     check_name(ctx, wish)?;
     let wait = Wait::For(LOCK_TIMEOUT);
-    let _operation = Operation::begin(&ctx.paths, &ctx.ui, "init", wait)?;
+    let interrupt = Interrupt::watch()?;
+    let _operation = Operation::begin(&ctx.paths, &ctx.ui, "init", wait, &interrupt)?;
     let services = manifests::read(&ctx.paths)?.map_err(|found| manifests::invalid(&found))?;
     let inputs = if services.is_empty() {
         None

@@ -195,6 +195,7 @@ impl Walk<'_> {
                 });
                 ("tcp", parts)
             }
+            ReadinessCheck::Lock { .. } => ("lock", probe.lock.clone()),
             ReadinessCheck::Exec { .. } => {
                 ("exec", probe.exec.as_ref().map(|exec| exec.command.clone()))
             }

@@ -38,11 +38,13 @@ pub struct Baseline {
 }
 
 impl Baseline {
-    /// Remembers the present state: of the processes `running` says, and of all log files.
+    /// Remembers the present state: of the processes `running` says, and of all log files. A
+    /// process that is healthy may crash once meanwhile: that has nothing to do with the change.
     pub fn take(paths: &Paths, stack: &Stack, running: &States) -> Self {
         let log_size = |name: &String| (name.clone(), logs::size(&paths.process_log(name)));
         let allowed = |(name, state): (&String, &State)| {
-            let awaited = u32::from(state.status == "Restarting");
+            let awaited = state.status == "Restarting" || state.phase() == Phase::Ready;
+            let awaited = u32::from(awaited);
             (name.clone(), state.restarts + awaited)
         };
         Self {
@@ -149,7 +151,7 @@ impl Wait<'_> {
         if !waiting.is_empty() || !self.ask {
             return Ok(waiting);
         }
-        let answers = answers::ask(self.stack)?;
+        let answers = answers::ask(self.paths.root(), self.stack)?;
         let silent = wanted.filter(|name| answers.get(*name) == Some(&false));
         Ok(silent.map(String::as_str).collect())
     }

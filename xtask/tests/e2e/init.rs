@@ -116,6 +116,7 @@ fn a_name_that_cannot_be_used_changes_nothing() {
     let sandbox = Sandbox::core();
     own_workspace(&sandbox);
     let cargo = sandbox.read("Cargo.toml");
+    let services = names(&sandbox.path("services"));
     let nats = sandbox.port("nats.client");
     for (line, told) in [
         ("init My_one", "it may only hold a-z, 0-9 and `-`"),
@@ -148,12 +149,7 @@ fn a_name_that_cannot_be_used_changes_nothing() {
     .unwrap();
     sandbox.run("init mine --wrapper").ends(10);
     fs::write(sandbox.path("Cargo.toml"), &cargo).unwrap();
-    let services = ["caddy", "kit", "nats", "pocketbase"].map(str::to_owned);
-    same(
-        "services",
-        names(&sandbox.path("services")),
-        services.to_vec(),
-    );
+    same("services", names(&sandbox.path("services")), services);
     assert!(!sandbox.path("cmd/mine").exists());
     same("Cargo.toml", sandbox.read("Cargo.toml"), cargo);
     sandbox.run("render --check").succeeds();

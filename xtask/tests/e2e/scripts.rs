@@ -230,19 +230,22 @@ fn the_graph_in_four_forms() {
         same("stderr", run.stderr.as_str(), "");
         run
     };
-    expect![[r"
+    expect![[r#"
         nats
         pocketbase  after nats is healthy
         caddy       after pocketbase is healthy
-    "]]
+        controller  after pocketbase is healthy
+    "#]]
     .assert_eq(&graph("text").stdout);
     expect![[r#"
         flowchart LR
           p0["nats"]
           p1["pocketbase"]
           p2["caddy"]
+          p3["controller"]
           p0 -->|is healthy| p1
           p1 -->|is healthy| p2
+          p1 -->|is healthy| p3
     "#]]
     .assert_eq(&graph("mermaid").stdout);
     expect![[r#"
@@ -251,8 +254,10 @@ fn the_graph_in_four_forms() {
           p0 [label="nats"];
           p1 [label="pocketbase"];
           p2 [label="caddy"];
+          p3 [label="controller"];
           p0 -> p1 [label="is healthy"];
           p1 -> p2 [label="is healthy"];
+          p1 -> p3 [label="is healthy"];
         }
     "#]]
     .assert_eq(&graph("dot").stdout);
@@ -260,7 +265,7 @@ fn the_graph_in_four_forms() {
     same(
         "order",
         &document["order"],
-        &json!(["nats", "pocketbase", "caddy"]),
+        &json!(["nats", "pocketbase", "caddy", "controller"]),
     );
     let depends = &document["processes"]["caddy"]["depends_on"];
     same("edges", depends, &json!({"pocketbase": "process_healthy"}));
