@@ -43,9 +43,8 @@ impl Baseline {
     pub fn take(paths: &Paths, stack: &Stack, running: &States) -> Self {
         let log_size = |name: &String| (name.clone(), logs::size(&paths.process_log(name)));
         let allowed = |(name, state): (&String, &State)| {
-            let awaited = state.status == "Restarting" || state.phase() == Phase::Ready;
-            let awaited = u32::from(awaited);
-            (name.clone(), state.restarts + awaited)
+            let may_crash = u32::from(state.phase() == Phase::Ready);
+            (name.clone(), state.restarts + may_crash)
         };
         Self {
             restarts: running.iter().map(allowed).collect(),
@@ -53,10 +52,11 @@ impl Baseline {
         }
     }
 
-    /// Whether a process failed since. One that was waiting to be started again may do so once.
+    /// Whether a process failed since. One that waits to be started again, which counts already, is
+    /// waited for.
     fn has_failed(&self, state: &State) -> bool {
         let allowed = self.restarts.get(&state.name).copied().unwrap_or(0);
-        let awaited = state.status == "Restarting" && state.restarts < allowed;
+        let awaited = state.status == "Restarting" && state.restarts <= allowed;
         state.restarts > allowed || (state.phase() == Phase::Failed && !awaited)
     }
 
