@@ -230,12 +230,12 @@ fn the_graph_in_four_forms() {
         same("stderr", run.stderr.as_str(), "");
         run
     };
-    expect![[r#"
+    expect![[r"
         nats
         pocketbase  after nats is healthy
         caddy       after pocketbase is healthy
         controller  after pocketbase is healthy
-    "#]]
+    "]]
     .assert_eq(&graph("text").stdout);
     expect![[r#"
         flowchart LR
