@@ -55,7 +55,7 @@ fn a_file_that_cannot_be_parsed_is_told_and_the_rest_is_checked() {
     let run = doctor(&sandbox, "", &[]).ends(10);
     let told = format!("error cannot parse `.env`: line {lines} is not `NAME=value`");
     finds(&run, Id::DotenvSyntax, &told);
-    finds(&run, Id::Manifests, "ok 3 are valid by themselves");
+    finds(&run, Id::Manifests, "ok 4 are valid by themselves");
     for id in [Id::Ports, Id::Settings, Id::SuperuserEmail] {
         finds(&run, id, "skipped ");
     }
