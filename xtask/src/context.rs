@@ -4,7 +4,8 @@ use std::process::Command;
 
 use crate::env::Env;
 use crate::paths::Paths;
-use crate::stack::Process;
+use crate::recorded::Recorded;
+use crate::stack::{PROFILE_VARIABLE, Process};
 use crate::supervisor::client::Client;
 use crate::supervisor::socket;
 use crate::ui::Ui;
@@ -32,12 +33,32 @@ impl Ctx {
         })
     }
 
+    /// The same with the deployment `profile`, if one is named on the command line.
+    pub fn load_for(profile: Option<&str>) -> anyhow::Result<Self> {
+        let mut ctx = Self::load()?;
+        if let Some(profile) = profile {
+            ctx.env.set(PROFILE_VARIABLE, profile);
+        }
+        Ok(ctx)
+    }
+
     /// The same for a command that must work whatever `.env` holds: stopping a stack needs none
     /// of it.
     pub fn without_dotenv() -> anyhow::Result<Self> {
         Ok(Self {
             paths: Paths::discover()?,
             env: Env::of_process(),
+            ui: Ui::new(),
+        })
+    }
+
+    /// The context that the running stack was made in, whatever the files and our own environment
+    /// say by now.
+    pub fn recorded(paths: Paths) -> anyhow::Result<Self> {
+        let env = Recorded::load(&paths)?.env();
+        Ok(Self {
+            paths,
+            env,
             ui: Ui::new(),
         })
     }

@@ -16,6 +16,8 @@ use crate::context::Ctx;
 use crate::dep::Installed;
 use crate::inputs::Inputs;
 use crate::interrupt::Interrupt;
+use crate::recorded::Recorded;
+use crate::render::compose::{self, Secrets};
 use crate::supervisor::client::Client;
 use crate::supervisor::launch;
 use crate::supervisor::state::{State, States};
@@ -44,10 +46,42 @@ const NEW_BINARY: &str = "restarted (new binary)";
 /// How often it is looked at.
 const START_POLL: Duration = Duration::from_millis(5);
 
-/// Writes what the supervisor reads.
-pub(crate) fn write(ctx: &Ctx, text: &str) -> anyhow::Result<()> {
-    let file = ctx.paths.compose_file();
-    files::write_if_changed(&file, text.as_bytes(), files::PRIVATE_FILE_MODE).map(drop)
+/// What a running stack is described by: the file that the supervisor reads, and the inputs it was
+/// made from.
+#[derive(Debug)]
+pub(crate) struct Description {
+    compose: Vec<u8>,
+    recorded: Vec<u8>,
+}
+
+impl Description {
+    /// What is wanted.
+    pub(crate) fn of(ctx: &Ctx, inputs: &Inputs) -> anyhow::Result<Self> {
+        let compose = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
+        Ok(Self {
+            compose: compose.into_bytes(),
+            recorded: Recorded::of(&inputs.services, &ctx.env).to_bytes()?,
+        })
+    }
+
+    /// What the files say, if there are any.
+    fn read(ctx: &Ctx) -> Option<Self> {
+        Some(Self {
+            compose: fs::read(ctx.paths.compose_file()).ok()?,
+            recorded: fs::read(ctx.paths.recorded()).ok()?,
+        })
+    }
+
+    pub(crate) fn write(&self, ctx: &Ctx) -> anyhow::Result<()> {
+        let files = [
+            (ctx.paths.recorded(), &self.recorded),
+            (ctx.paths.compose_file(), &self.compose),
+        ];
+        for (file, bytes) in files {
+            files::write_if_changed(&file, bytes, files::PRIVATE_FILE_MODE)?;
+        }
+        Ok(())
+    }
 }
 
 /// The way from what runs to what is wanted.
@@ -122,29 +156,31 @@ impl Converge<'_> {
     /// that changes does not become healthy, the previous file and topology are given back.
     pub(crate) fn reload(
         &self,
-        text: &str,
+        wanted: &Description,
         seen: impl FnMut(&States),
     ) -> anyhow::Result<(Outcome, States)> {
-        let file = self.ctx.paths.compose_file();
         let changes_topology = self.inputs.topology.changes();
-        let previous = fs::read_to_string(&file)
-            .ok()
-            .filter(|previous| previous != text || changes_topology);
-        let result = self.apply(text, seen);
+        let previous = Description::read(self.ctx)
+            .filter(|previous| previous.compose != wanted.compose || changes_topology);
+        let result = self.apply(wanted, seen);
         match (result, previous) {
             (Err(error), Some(previous)) => Err(self.restore(&previous, error)),
             (result, _) => result,
         }
     }
 
-    fn apply(&self, text: &str, seen: impl FnMut(&States)) -> anyhow::Result<(Outcome, States)> {
+    fn apply(
+        &self,
+        wanted: &Description,
+        seen: impl FnMut(&States),
+    ) -> anyhow::Result<(Outcome, States)> {
         let before = self.client.processes()?;
         let mut baseline = Baseline::take(&self.ctx.paths, &self.inputs.stack, &before);
         self.inputs.topology.write(&self.ctx.paths)?;
         let link = self.link();
         // Parted before the hub stops, the server never looks for what is no longer there.
         let parted = link.is_alone() && self.relink(&link)?;
-        write(self.ctx, text)?;
+        wanted.write(self.ctx)?;
         let mut changes = self.hand_over(&before).map_err(|error| {
             Failure::new(Exit::ReloadFailed, "the running stack refused the change").source(error)
         })?;
@@ -188,10 +224,10 @@ impl Converge<'_> {
 
     /// Gives the supervisor back what it ran, and says so in the error. Does not wait for health:
     /// what ran before was as healthy as it was.
-    fn restore(&self, previous: &str, error: anyhow::Error) -> anyhow::Error {
+    fn restore(&self, previous: &Description, error: anyhow::Error) -> anyhow::Error {
         let restore = || {
             let facts = self.inputs.topology.write_before(&self.ctx.paths)?;
-            write(self.ctx, previous)?;
+            previous.write(self.ctx)?;
             self.client.reload(self.reload_timeout())?;
             self.start_ended(&BTreeSet::new())?;
             self.relink(&Link::new(&self.ctx.paths, &self.inputs.stack, &facts))

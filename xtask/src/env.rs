@@ -62,6 +62,12 @@ impl Env {
         }
     }
 
+    /// Gives a variable a value, as if it came from the process.
+    pub fn set(&mut self, name: &str, value: &str) {
+        let value = (value.to_owned(), Origin::Process);
+        self.vars.insert(name.to_owned(), value);
+    }
+
     /// The value of a variable.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.vars.get(name).map(|(value, _)| value.as_str())

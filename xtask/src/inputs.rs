@@ -1,12 +1,13 @@
 //! The inputs of a stack, read and resolved: what every command begins with.
 
-use service_nats::topology::Facts;
+use service_nats::topology::{Facts, Origin, Spec};
 
 use crate::context::Ctx;
 use crate::dep::{self, Request};
 use crate::manifests;
+use crate::recorded::Recorded;
 use crate::stack::{self, Places, Service, Stack};
-use crate::topology::Topology;
+use crate::topology::{Topology, Wanted};
 
 /// Everything that a stack is made from, and the stack.
 #[derive(Debug)]
@@ -24,7 +25,21 @@ pub struct Inputs {
 impl Inputs {
     /// Reads the manifests and builds the stack. Bad input is refused with all its problems.
     pub fn load(ctx: &Ctx) -> anyhow::Result<Self> {
-        let services = manifests::load(&ctx.paths)?;
+        Self::build(ctx, manifests::load(&ctx.paths)?, None)
+    }
+
+    /// The inputs that the running stack was made from, with another topology. `ctx` has the
+    /// variables of then, too: see [`Ctx::recorded`].
+    pub fn recorded(ctx: &Ctx, spec: Spec, origin: Origin) -> anyhow::Result<Self> {
+        let services = Recorded::load(&ctx.paths)?.services()?;
+        Self::build(ctx, services, Some((spec, origin)))
+    }
+
+    fn build(
+        ctx: &Ctx,
+        services: Vec<Service>,
+        change: Option<(Spec, Origin)>,
+    ) -> anyhow::Result<Self> {
         let places = Places::new(ctx.paths.root().to_path_buf());
         let build = |facts: &Facts| {
             let stack = stack::build(&services, &ctx.env, &places, facts);
@@ -32,9 +47,10 @@ impl Inputs {
         };
         // It has no node yet, but every problem of the inputs.
         let alone = build(&Facts::default())?;
-        let spec = stack::topology(&services, &ctx.env)
+        let declared = stack::topology(&services, &ctx.env)
             .map_err(|findings| manifests::invalid(&findings))?;
-        let topology = Topology::prepare(&ctx.paths, &ctx.env, &services, spec, &alone)?;
+        let wanted = Wanted { declared, change };
+        let topology = Topology::prepare(&ctx.paths, &ctx.env, &services, wanted, &alone)?;
         let stack = if topology.now.nodes().is_empty() {
             alone
         } else {

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Whether the user asked to end.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Interrupt {
     flags: Vec<(i32, Arc<AtomicBool>)>,
 }
@@ -28,6 +28,13 @@ impl fmt::Display for Interrupted {
 impl std::error::Error for Interrupted {}
 
 impl Interrupt {
+    /// An end that is asked for by a flag instead of a signal; it counts as SIGTERM.
+    pub fn by_flag(flag: Arc<AtomicBool>) -> Self {
+        Self {
+            flags: vec![(SIGTERM, flag)],
+        }
+    }
+
     /// Begins to notice. A second signal of the same kind ends the command at once.
     pub fn watch() -> anyhow::Result<Self> {
         // `nohup` takes the terminal away from stderr: what it is to survive is not noticed then.

@@ -18,6 +18,7 @@ pub mod manifests;
 pub mod paths;
 pub mod plan;
 pub mod preflight;
+pub mod recorded;
 pub mod render;
 pub mod service;
 pub mod stack;

@@ -15,12 +15,17 @@ use crate::stack::{Finding, Service};
 /// The name of a manifest in its folder.
 pub const FILE: &str = "service.json";
 
+/// The path of a service's manifest from the root.
+pub fn file(service: &str) -> String {
+    format!("services/{service}/{FILE}")
+}
+
 /// All services of a checkout, by name. Folders without a manifest are not services.
 pub fn load(paths: &Paths) -> anyhow::Result<Vec<Service>> {
     let mut services = Vec::new();
     let mut findings = Vec::new();
     for name in folders(paths)? {
-        let file = format!("services/{name}/{FILE}");
+        let file = file(&name);
         let text = match fs::read_to_string(paths.root().join(&file)) {
             Ok(text) => text,
             Err(error) if is_absent(&error) => continue,

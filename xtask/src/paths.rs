@@ -75,12 +75,22 @@ impl Paths {
         self.data().join(service_nats::topology::FILE)
     }
 
+    /// The secret that a token of the controller's account is had for, while PocketBase runs.
+    pub fn controller_secret(&self) -> PathBuf {
+        self.state().join("pocketbase/controller.json")
+    }
+
     /// What process-compose is started with.
     pub fn compose_file(&self) -> PathBuf {
         self.state().join("process-compose.yaml")
     }
 
-    /// What the running stack was made from.
+    /// The inputs that the running stack was made from.
+    pub fn recorded(&self) -> PathBuf {
+        self.state().join("inputs.json")
+    }
+
+    /// The running stack, resolved.
     pub fn applied(&self) -> PathBuf {
         self.state().join("applied.json")
     }

@@ -5,7 +5,7 @@ use std::fs;
 
 use anyhow::Context as _;
 use serde::Serialize;
-use service_nats::topology::SERVICE;
+use service_nats::topology::{Origin, SERVICE, Spec};
 
 use crate::SCHEMA_VERSION;
 use crate::context::Ctx;
@@ -25,8 +25,22 @@ pub struct Plan {
     pub running: bool,
     /// Whether anything would be done.
     pub changes: bool,
+    /// Which topology of NATS counts.
+    pub topology: TopologyPlan,
     /// What would happen to each process.
     pub processes: BTreeMap<String, Step>,
+}
+
+/// Which topology counts, and why.
+#[derive(Debug, Serialize)]
+pub struct TopologyPlan {
+    /// The one that counts.
+    pub spec: Spec,
+    /// Who asked for it.
+    pub origin: Origin,
+    /// What the manifest asks for instead, in vain until the record gives it back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overridden: Option<Spec>,
 }
 
 /// What would happen to one process.
@@ -113,6 +127,11 @@ pub fn plan(ctx: &Ctx) -> anyhow::Result<Plan> {
         schema_version: SCHEMA_VERSION,
         running,
         changes,
+        topology: TopologyPlan {
+            spec: inputs.topology.now.spec,
+            origin: inputs.topology.now.origin,
+            overridden: inputs.topology.overridden,
+        },
         processes,
     })
 }

@@ -8,16 +8,15 @@ use kit::{Exit, Failure};
 
 use crate::applied::Applied;
 use crate::context::Ctx;
-use crate::converge::{Converge, write};
+use crate::converge::{Converge, Description};
 use crate::dep::{self, Installed};
 use crate::inputs::Inputs;
 use crate::interrupt::Interrupt;
 use crate::preflight;
-use crate::render::compose::{self, Secrets};
 use crate::supervisor::BINARY;
 use crate::supervisor::operation::{Operation, Wait as LockWait};
 use crate::supervisor::state::States;
-use crate::topology::guard;
+use crate::topology::{self, guard};
 
 /// What is done when nothing runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +53,6 @@ pub struct Report {
     pub outcome: Outcome,
     /// From the start of the supervisor, or of the reload, until everything was healthy.
     pub ready_after: Duration,
-    /// Whether the user asks to end, from now on.
-    pub interrupt: Interrupt,
 }
 
 /// What `up` found and did.
@@ -72,9 +69,10 @@ pub enum Outcome {
 /// All that is needed before anything of the stack is touched, and the right to touch it.
 #[derive(Debug)]
 pub struct Prepared {
-    inputs: Inputs,
-    installed: BTreeMap<String, Installed>,
-    _operation: Operation,
+    pub(crate) inputs: Inputs,
+    /// Empty when programs that were replaced meanwhile are to run on.
+    pub(crate) installed: BTreeMap<String, Installed>,
+    pub(crate) operation: Operation,
 }
 
 /// Reads the inputs, gets the binaries, waits for other operations and checks the settings. It may
@@ -92,7 +90,9 @@ pub fn prepare(ctx: &Ctx, options: &Options) -> anyhow::Result<Prepared> {
         Mode::Up => "up",
         Mode::Reload => "reload",
     };
-    let operation = Operation::begin(&ctx.paths, &ctx.ui, command, options.lock)?;
+    // Nothing to end in order yet: a signal ends us as it is.
+    let interrupt = Interrupt::default();
+    let operation = Operation::begin(&ctx.paths, &ctx.ui, command, options.lock, &interrupt)?;
     if inputs.topology.is_stale(&ctx.paths)? {
         // The operation that we waited for has changed it.
         inputs = Inputs::load(ctx)?;
@@ -102,26 +102,25 @@ pub fn prepare(ctx: &Ctx, options: &Options) -> anyhow::Result<Prepared> {
     Ok(Prepared {
         inputs,
         installed,
-        _operation: operation,
+        operation,
     })
 }
 
-/// Brings the stack up. `seen` gets every state while waiting. When the user interrupts it, or
-/// anything fails, what was there before is there again.
+/// Brings the stack up. `seen` gets every state while waiting. When it is interrupted, or anything
+/// fails, what was there before is there again.
 pub fn up(
     ctx: &Ctx,
     options: &Options,
     prepared: Prepared,
+    interrupt: &Interrupt,
     mut seen: impl FnMut(&Inputs, &States),
 ) -> anyhow::Result<Report> {
     let Prepared {
         inputs,
         installed,
-        _operation,
+        operation: _operation,
     } = prepared;
-    // From here on there is something to end in order.
-    let interrupt = Interrupt::watch()?;
-    let text = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
+    let wanted = Description::of(ctx, &inputs)?;
     let client = ctx.client()?;
     let started = Instant::now();
     let converge = Converge {
@@ -130,29 +129,32 @@ pub fn up(
         inputs: &inputs,
         installed: &installed,
         client: &client,
-        interrupt: &interrupt,
+        interrupt,
         started,
     };
     let seen = |states: &States| seen(&inputs, states);
-    let binary = installed
-        .get(BINARY)
-        .context("process-compose is not among the binaries")?;
     let (outcome, states) = match converge.settle()? {
         Some(_) if options.mode == Mode::Reload => return Err(not_running()),
         Some(claim) => {
             guard::check(ctx, &inputs.topology, false)?;
             preflight::check_ports(&inputs.stack)?;
+            let binary = installed
+                .get(BINARY)
+                .context("process-compose is not among the binaries")?;
             inputs.topology.write(&ctx.paths)?;
-            write(ctx, &text)?;
+            wanted.write(ctx)?;
             let states = converge.first_start(&binary.path, claim, seen)?;
             (Outcome::Started, states)
         }
         None => {
             guard::check(ctx, &inputs.topology, true)?;
-            converge.reload(&text, seen)?
+            converge.reload(&wanted, seen)?
         }
     };
     Applied::of(&inputs).save(&ctx.paths)?;
+    if outcome != Outcome::Started && inputs.topology.changes() {
+        topology::announce(&client, &inputs.stack)?;
+    }
     let ready_after = started.elapsed();
     Ok(Report {
         inputs,
@@ -160,7 +162,6 @@ pub fn up(
         states,
         outcome,
         ready_after,
-        interrupt,
     })
 }
 

@@ -4,11 +4,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use xtask::supervisor::operation::{Operation, StopRequest};
+use xtask::supervisor::operation::StopRequest;
 use xtask::supervisor::stop::{self, Stopped};
 use xtask::{Ctx, SCHEMA_VERSION};
 
-use super::{lock_wait, print_json};
+use super::{begin, lock_wait, print_json};
 use crate::cli::Down;
 
 pub(crate) fn run(args: &Down) -> anyhow::Result<ExitCode> {
@@ -21,7 +21,7 @@ pub(crate) fn run(args: &Down) -> anyhow::Result<ExitCode> {
     } else {
         StopRequest::announce(&ctx.paths)?
     };
-    let _operation = Operation::begin(&ctx.paths, &ctx.ui, "down", lock_wait(args.no_wait))?;
+    let _operation = begin(&ctx, "down", lock_wait(args.no_wait))?;
     drop(request);
     let stopped = stop::stop(
         &ctx.paths,

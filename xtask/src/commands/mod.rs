@@ -9,6 +9,7 @@ pub(crate) mod render;
 pub(crate) mod schema;
 pub(crate) mod service;
 pub(crate) mod status;
+pub(crate) mod topology;
 pub(crate) mod up;
 
 use std::fs;
@@ -18,7 +19,8 @@ use kit::{Exit, Failure};
 use serde::Serialize;
 use xtask::Ctx;
 use xtask::dep::Options;
-use xtask::supervisor::operation::Wait;
+use xtask::interrupt::Interrupt;
+use xtask::supervisor::operation::{Operation, Wait};
 
 use crate::cli::FetchOptions;
 
@@ -42,6 +44,11 @@ fn lock_wait(no_wait: bool) -> Wait {
     } else {
         Wait::For(LOCK_TIMEOUT)
     }
+}
+
+/// Takes the operation lock for a command that a signal may end as it is.
+fn begin(ctx: &Ctx, command: &str, wait: Wait) -> anyhow::Result<Operation> {
+    Operation::begin(&ctx.paths, &ctx.ui, command, wait, &Interrupt::default())
 }
 
 fn print_json(ctx: &Ctx, value: &impl Serialize) -> anyhow::Result<()> {

@@ -8,12 +8,19 @@ use xtask::plan::{self, Action};
 use super::print_json;
 use crate::cli::Plan;
 
+/// What is told when the manifest's topology does not count.
+pub(crate) const OVERRIDDEN: &str = "note: the topology of the record counts, not the manifest's; \
+     `cargo xtask topology reset` gives it back to the manifest";
+
 pub(crate) fn run(args: &Plan) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load()?;
+    let ctx = Ctx::load_for(args.profile.profile.as_deref())?;
     let plan = plan::plan(&ctx)?;
     if args.json {
         print_json(&ctx, &plan)?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if plan.topology.overridden.is_some() {
+        ctx.ui.line(OVERRIDDEN);
     }
     for (name, step) in plan
         .processes

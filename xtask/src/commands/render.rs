@@ -7,13 +7,12 @@ use xtask::Ctx;
 use xtask::inputs::Inputs;
 use xtask::render::compose::{self, Secrets};
 use xtask::supervisor::alive;
-use xtask::supervisor::operation::Operation;
 
-use super::lock_wait;
+use super::{begin, lock_wait};
 use crate::cli::Render;
 
 pub(crate) fn run(args: &Render) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load()?;
+    let ctx = Ctx::load_for(args.profile.profile.as_deref())?;
     let inputs = Inputs::load(&ctx)?;
     let secrets = if args.stdout {
         Secrets::Masked
@@ -28,7 +27,7 @@ pub(crate) fn run(args: &Render) -> anyhow::Result<ExitCode> {
         ctx.ui.data(text.trim_end())?;
     } else {
         // An `up` at work would start what we write instead of what it has checked.
-        let _operation = Operation::begin(&ctx.paths, &ctx.ui, "render", lock_wait(false))?;
+        let _operation = begin(&ctx, "render", lock_wait(false))?;
         if alive::is_held(&ctx.paths.alive_lock())? {
             return Err(runs());
         }

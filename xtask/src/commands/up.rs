@@ -9,37 +9,37 @@ use serde_json::json;
 use xtask::follow::{Follow, LogSizes};
 use xtask::inputs::Inputs;
 use xtask::interrupt::Interrupt;
-use xtask::supervisor::operation::Operation;
 use xtask::supervisor::state::{Phase, State, States};
 use xtask::supervisor::stop;
 use xtask::timing;
 use xtask::up::{self, Mode, Options, Outcome, Report};
 use xtask::{Ctx, SCHEMA_VERSION};
 
-use super::{lock_wait, print_json};
+use super::plan::OVERRIDDEN;
+use super::{begin, lock_wait, print_json};
 use crate::cli::{Converge, Reload, Up};
 
 pub(crate) fn run(args: &Up) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load()?;
+    let ctx = Ctx::load_for(args.converge.profile.profile.as_deref())?;
     let begin = LogSizes::now(&ctx.paths);
-    let report = converge(&ctx, Mode::Up, &args.converge)?;
+    let (report, interrupt) = converge(&ctx, Mode::Up, &args.converge)?;
     if args.attach {
         let timeout = Duration::from_secs(args.converge.timeout);
         let follow = Follow::new(&ctx.paths, report.inputs.stack.processes.keys(), &begin);
-        return attach(&ctx, follow, &report.interrupt, timeout);
+        return attach(&ctx, follow, &interrupt, timeout);
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// `cargo xtask reload`: as `up`, but only on a running stack.
 pub(crate) fn reload(args: &Reload) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load()?;
+    let ctx = Ctx::load_for(args.converge.profile.profile.as_deref())?;
     converge(&ctx, Mode::Reload, &args.converge)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Does it with a live view, and tells what was done.
-fn converge(ctx: &Ctx, mode: Mode, args: &Converge) -> anyhow::Result<Report> {
+fn converge(ctx: &Ctx, mode: Mode, args: &Converge) -> anyhow::Result<(Report, Interrupt)> {
     let options = Options {
         mode,
         timeout: Duration::from_secs(args.timeout),
@@ -47,8 +47,10 @@ fn converge(ctx: &Ctx, mode: Mode, args: &Converge) -> anyhow::Result<Report> {
         dep: (&args.fetch).into(),
     };
     let prepared = up::prepare(ctx, &options)?;
+    // From here on there is something to end in order.
+    let interrupt = Interrupt::watch()?;
     let mut view = View::new(ctx);
-    let report = up::up(ctx, &options, prepared, |inputs, states| {
+    let report = up::up(ctx, &options, prepared, &interrupt, |inputs, states| {
         view.show(inputs, states);
     });
     view.clear();
@@ -58,7 +60,7 @@ fn converge(ctx: &Ctx, mode: Mode, args: &Converge) -> anyhow::Result<Report> {
     } else {
         summary(ctx, &report);
     }
-    Ok(report)
+    Ok((report, interrupt))
 }
 
 /// Shows the logs, from before the start, until the user ends it; then stops the stack.
@@ -74,7 +76,7 @@ fn attach(
     });
     // Whatever ended it, a reader that went away included: the stack is not left alone.
     ctx.ui.line("stopping");
-    let _operation = Operation::begin(&ctx.paths, &ctx.ui, "down", lock_wait(false))?;
+    let _operation = begin(ctx, "down", lock_wait(false))?;
     stop::stop(&ctx.paths, &ctx.ui, &client, timeout)?;
     followed?;
     Ok(ExitCode::SUCCESS)
@@ -159,6 +161,9 @@ fn summary(ctx: &Ctx, report: &Report) {
             let changes = changes.collect::<Vec<_>>().join(", ");
             ctx.ui.line(format!("changed in {seconds:.2} s: {changes}"));
         }
+    }
+    if report.inputs.topology.overridden.is_some() {
+        ctx.ui.line(OVERRIDDEN);
     }
     let width = stack.order.iter().map(String::len).max().unwrap_or(0);
     for name in &stack.order {

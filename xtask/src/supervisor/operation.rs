@@ -10,7 +10,9 @@ use kit::files::{self, FileLock};
 use kit::{Exit, Failure};
 use serde::{Deserialize, Serialize};
 
+use crate::interrupt::Interrupt;
 use crate::paths::Paths;
+use crate::topology::CONTROLLER;
 use crate::ui::Ui;
 
 /// How often the lock is looked at while waiting for it.
@@ -45,8 +47,15 @@ pub enum Wait {
 }
 
 impl Operation {
-    /// Takes the operation lock for `command`, or waits for its holder as `wait` says.
-    pub fn begin(paths: &Paths, ui: &Ui, command: &str, wait: Wait) -> anyhow::Result<Self> {
+    /// Takes the operation lock for `command`, or waits for its holder as `wait` says, or until
+    /// it is interrupted.
+    pub fn begin(
+        paths: &Paths,
+        ui: &Ui,
+        command: &str,
+        wait: Wait,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Self> {
         files::create_private_dir(&paths.state())?;
         let path = paths.operation_lock();
         let begun = Instant::now();
@@ -61,7 +70,10 @@ impl Operation {
                 .and_then(|text| serde_json::from_slice(&text).ok());
             let holder = holder.map_or_else(
                 || "another command".to_owned(),
-                |Holder { command, pid }| format!("`cargo xtask {command}` (pid {pid})"),
+                |Holder { command, pid }| match &*command {
+                    CONTROLLER => format!("the controller (pid {pid})"),
+                    _ => format!("`cargo xtask {command}` (pid {pid})"),
+                },
             );
             match wait {
                 Wait::For(limit) if begun.elapsed() < limit => {}
@@ -79,6 +91,9 @@ impl Operation {
                         )
                         .into());
                 }
+            }
+            if let Some(interrupted) = interrupt.signal() {
+                return Err(interrupted.into());
             }
             if !told {
                 ui.line(format!("waiting for {holder} to end"));

@@ -160,6 +160,7 @@ fn clear(paths: &Paths, client: &Client, claim: FileLock) {
     let _ = fs::remove_file(client.socket());
     socket::forget(&paths.state());
     let _ = fs::remove_file(paths.compose_file());
+    let _ = fs::remove_file(paths.recorded());
     let _ = fs::remove_file(paths.applied());
     drop(claim);
 }

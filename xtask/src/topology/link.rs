@@ -17,13 +17,12 @@ use serde_json::Value;
 use service_nats::topology::{CONFIG_FILE, Facts, RELOAD_REPORT, Role, SERVICE, Spec, remotes_in};
 use tokio::runtime::Runtime;
 
+use super::RELOAD_SIGNAL;
 use crate::interrupt::Interrupt;
 use crate::paths::Paths;
 use crate::stack::Stack;
 use crate::supervisor::client::Client;
 
-/// The signal that asks a wrapper to reload: SIGHUP.
-const RELOAD_SIGNAL: u8 = 1;
 /// How long the wrapper may take: two limits of 5 s of its own, and some room.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(12);
 /// How often its report is looked at; a reload takes some 20 ms.

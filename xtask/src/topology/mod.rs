@@ -4,18 +4,27 @@
 //! Owns `.data/nats/topology.json`: nobody else writes it. Whoever changes it holds the operation
 //! lock. What a topology means is decided in `service_nats::topology` and in `stack`.
 
+pub mod ask;
+pub mod change;
 pub mod guard;
 pub mod link;
 mod ports;
+pub mod record;
 
 use std::collections::BTreeSet;
 
 use kit::files;
-use service_nats::topology::{self, Facts, SERVICE, Spec};
+use service_nats::topology::{self, Facts, Origin, SERVICE, Spec};
 
 use crate::env::Env;
 use crate::paths::Paths;
 use crate::stack::{Service, Stack};
+use crate::supervisor::client::Client;
+
+/// The service that keeps the record of the topology in the database.
+pub const CONTROLLER: &str = "controller";
+/// The signal that asks a wrapper to read anew what it depends on: SIGHUP.
+const RELOAD_SIGNAL: u8 = 1;
 
 /// The topology that was applied last and the one that the inputs ask for.
 #[derive(Debug, Clone, Default)]
@@ -24,20 +33,38 @@ pub struct Topology {
     pub before: Facts,
     /// What it is to say.
     pub now: Facts,
+    /// What the manifest asks for, when a user has asked for something else.
+    pub overridden: Option<Spec>,
+}
+
+/// Which topology is wanted.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// What the manifest, or the variable that takes its place, asks for.
+    pub declared: Spec,
+    /// What is asked for now; without, the declared one, unless a user decided otherwise before.
+    pub change: Option<(Spec, Origin)>,
 }
 
 impl Topology {
-    /// Reads the facts and adds what `spec` needs: every new node gets ports that are free now and
+    /// Reads the facts and adds what is `wanted`: every new node gets ports that are free now and
     /// that no service of `alone`, the stack without nodes, declares. Writes nothing.
     pub fn prepare(
         paths: &Paths,
         env: &Env,
         services: &[Service],
-        spec: Spec,
+        wanted: Wanted,
         alone: &Stack,
     ) -> anyhow::Result<Self> {
         let before = topology::read(&paths.topology())?;
+        let Wanted { declared, change } = wanted;
+        let (spec, origin) = change.unwrap_or_else(|| match before.origin {
+            Origin::Manifest => (declared.clone(), Origin::Manifest),
+            Origin::User => (before.spec.clone(), Origin::User),
+        });
+        let overridden = (spec != declared).then_some(declared);
         let mut now = before.with_spec(spec);
+        now.origin = origin;
         let nats = services.iter().find(|service| service.name == SERVICE);
         let names = nats.map(|service| service.document.manifest.ports.keys());
         let names: Vec<&String> = names.into_iter().flatten().collect();
@@ -48,7 +75,11 @@ impl Topology {
             .collect();
         let candidates = ports::candidates(env, paths.root())?;
         ports::allocate(&mut now, &names, &declared, candidates)?;
-        Ok(Self { before, now })
+        Ok(Self {
+            before,
+            now,
+            overridden,
+        })
     }
 
     /// Whether the inputs ask for something else than what was applied last.
@@ -87,6 +118,7 @@ impl Topology {
     pub fn write_before(&self, paths: &Paths) -> anyhow::Result<Facts> {
         let facts = Facts {
             spec: self.before.spec.clone(),
+            origin: self.before.origin,
             hub_generation: self.before.hub_generation,
             ..self.now.clone()
         };
@@ -95,6 +127,15 @@ impl Topology {
         }
         Ok(facts)
     }
+}
+
+/// Tells the controller, if there is one, that the facts have changed.
+pub fn announce(client: &Client, stack: &Stack) -> anyhow::Result<()> {
+    let controller = stack.processes.get(CONTROLLER);
+    if controller.is_some_and(|process| !process.disabled) {
+        client.signal(CONTROLLER, RELOAD_SIGNAL)?;
+    }
+    Ok(())
 }
 
 fn write(paths: &Paths, facts: &Facts) -> anyhow::Result<()> {
@@ -133,8 +174,12 @@ mod tests {
             processes: std::collections::BTreeMap::new(),
             order: Vec::new(),
         };
+        let wanted = Wanted {
+            declared: spec,
+            change: None,
+        };
         let mut topology =
-            Topology::prepare(paths, &Env::default(), &[service], spec, &alone).unwrap();
+            Topology::prepare(paths, &Env::default(), &[service], wanted, &alone).unwrap();
         topology.complete().unwrap();
         topology
     }

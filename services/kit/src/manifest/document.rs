@@ -11,6 +11,8 @@ use super::{Manifest, check, schema};
 /// A manifest that is right by itself, and where its values stand.
 #[derive(Debug, Clone)]
 pub struct Document {
+    /// The very text.
+    pub text: String,
     /// What it says.
     pub manifest: Manifest,
     /// On which line.
@@ -104,7 +106,12 @@ pub fn parse(text: &str) -> Result<Document, Vec<Problem>> {
             .map_err(|error| whole(error.line(), format!("cannot be read: {error}")))?;
         problems = check::check(&manifest, &lines);
         if problems.is_empty() {
-            return Ok(Document { manifest, lines });
+            let text = text.to_owned();
+            return Ok(Document {
+                text,
+                manifest,
+                lines,
+            });
         }
     }
     problems.sort();

@@ -16,12 +16,26 @@ pub(crate) const LEAF_USER: &str = "leaf";
 /// that a hub that grows changes nothing for others.
 const SEEDS: u32 = super::spec::HUB_NODES_MIN;
 
+/// Who decides about the topology.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// The manifest, or the variable that takes its place.
+    #[default]
+    Manifest,
+    /// A user, by the record in the database: the manifest does not count until it is given back.
+    User,
+}
+
 /// What must outlive every process: kept beside the data, with mode 0600.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Facts {
     /// The topology that was applied last.
     pub spec: Spec,
+    /// Who asked for it.
+    #[serde(default)]
+    pub origin: Origin,
     /// Counts the hubs that there were: a new one begins with new names and empty directories.
     pub hub_generation: u32,
     /// Ports by process and name. Once given, a port is kept, also while its node is away.
@@ -39,6 +53,7 @@ impl Default for Facts {
     fn default() -> Self {
         Self {
             spec: Spec::SingleNode,
+            origin: Origin::Manifest,
             hub_generation: 1,
             ports: BTreeMap::new(),
             route_password: String::new(),
@@ -51,6 +66,7 @@ impl fmt::Debug for Facts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Facts")
             .field("spec", &self.spec)
+            .field("origin", &self.origin)
             .field("hub_generation", &self.hub_generation)
             .field("ports", &self.ports)
             .finish_non_exhaustive()

@@ -13,7 +13,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use kit::{Exit, Failure};
 
-pub use facts::{Facts, Node, Role};
+pub use facts::{Facts, Node, Origin, Role};
 pub use spec::{HubSpoke, Profile, Spec};
 
 /// The service whose processes a topology describes, and the name of its first server.
