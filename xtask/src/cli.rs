@@ -97,6 +97,9 @@ pub(crate) struct Converge {
     /// Print what was done, and what each process waited for, as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// Move streams of nodes that go to those that stay
+    #[arg(long)]
+    pub(crate) move_streams: bool,
     /// Which part of the manifests counts.
     #[command(flatten)]
     pub(crate) profile: ProfileOption,
@@ -401,6 +404,7 @@ mod tests {
             "up --json",
             "down --timeout 3",
             "reload --json --timeout 5 --no-wait",
+            "reload --move-streams",
             "plan --json --profile production",
             "status --json",
             "topology show --json",

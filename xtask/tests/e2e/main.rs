@@ -24,4 +24,5 @@ mod operations;
 mod pocketbase;
 mod recovery;
 mod render;
+mod streams;
 mod topology;
