@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::nats::Nats;
-use crate::harness::{SOON, eventually, same};
+use crate::harness::{SOON, eventually, processes, same};
 use crate::topology::{ALONE, HUB_AND_REGION, VARIABLE, port, sandbox};
 
 /// How many messages the stream has.
@@ -290,4 +290,77 @@ fn streams_of_a_region_are_moved_to_the_hub() {
     sandbox.up();
     let left = names(port(&sandbox, "nats-leaf-lhr", "client"));
     same("left", left, vec!["COPIED".to_owned()]);
+}
+
+#[test]
+fn copies_at_the_hub_follow_the_streams_of_the_first_server() {
+    let mut sandbox = sandbox(ALONE);
+    let without = sandbox.run("nats replicate").ends(3);
+    assert!(
+        without.stderr.contains("hint: cargo xtask up"),
+        "{}",
+        without.stderr
+    );
+    sandbox.up();
+    let own = sandbox.port("nats.client");
+    let mut nats = Nats::connect(own);
+    for name in ["ORDERS", "OTHER"] {
+        nats.make_stream(name);
+    }
+    nats.publish_numbers("ORDERS.new", 0..MESSAGES);
+    let without = sandbox.run("nats replicate").ends(10);
+    let hint = "hint: cargo xtask topology set --hub-nodes 3";
+    assert!(without.stderr.contains(hint), "{}", without.stderr);
+
+    sandbox.dotenv(VARIABLE, HUB_AND_REGION);
+    sandbox.up();
+    let unknown = sandbox.run("nats replicate ORDER OTHER").ends(10);
+    assert!(
+        unknown.stderr.contains("did you mean `ORDERS`?"),
+        "{}",
+        unknown.stderr
+    );
+    let report = sandbox
+        .run("nats replicate ORDERS --json")
+        .succeeds()
+        .json();
+    let expected =
+        json!([{"name": "ORDERS", "outcome": "created", "messages": MESSAGES, "lag": 0}]);
+    same("copies", &report["streams"], &expected);
+    let hub_port = port(&sandbox, "nats-hub-1", "client");
+    same(
+        "streams of the hub",
+        names(hub_port),
+        vec!["ORDERS".to_owned()],
+    );
+    let mut hub = Nats::connect(hub_port);
+    let info = hub.api("STREAM.INFO.ORDERS", &json!({}));
+    same("replicas", &info["config"]["num_replicas"], &json!(3));
+
+    // The first server starts again: the copy goes on.
+    let before = sandbox.pid("nats");
+    processes::kill(sandbox.server("nats").pid);
+    eventually("`nats` again", SOON, || {
+        let status = sandbox.status();
+        let process = &status["services"]["nats"]["processes"]["nats"];
+        (process["pid"] != before && status["healthy"] == true).then_some(())
+    });
+    Nats::connect(own).publish_numbers("ORDERS.new", MESSAGES..MESSAGES + 10);
+    eventually("the copy", SOON, || {
+        let info = hub.api("STREAM.INFO.ORDERS", &json!({}));
+        (info["state"]["messages"] == MESSAGES + 10).then_some(())
+    });
+    let all = sandbox.run("nats replicate").succeeds();
+    let expected = "STREAM  MESSAGES  LAG  COPY\n\
+        ORDERS      1010    0  exists\n\
+        OTHER          0    0  created\n";
+    same("table", all.stdout.as_str(), expected);
+    // What is copied is no reason to keep the hub.
+    sandbox.dotenv(VARIABLE, ALONE);
+    sandbox.run("reload").succeeds();
+    same(
+        "streams",
+        names(own),
+        ["ORDERS", "OTHER"].map(str::to_owned).to_vec(),
+    );
 }

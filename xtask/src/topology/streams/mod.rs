@@ -7,9 +7,9 @@
 mod carry;
 mod content;
 mod journal;
-mod places;
+pub(crate) mod places;
 mod plan;
-mod safe;
+pub(crate) mod safe;
 mod survey;
 
 use std::collections::{BTreeMap, BTreeSet};
