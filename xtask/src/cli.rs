@@ -1,5 +1,6 @@
 //! Every clap type. The docstrings are the manual; behaviour is in `commands/`.
 
+mod life;
 mod tools;
 
 use std::ffi::OsString;
@@ -9,6 +10,7 @@ use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 use service_nats::topology::Profile;
 
+pub(crate) use life::{Attach, Life, Logs, Restart, Signal, Start, Stop};
 pub(crate) use tools::{
     Clean, Completions, Env, EnvFormat, Explain, Graph, GraphFormat, Init, Open, Ports,
 };
@@ -47,6 +49,18 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Show services, processes, health and ports
     Status(Status),
+    /// Show the logs of all processes, merged by time; also after the stack is down
+    Logs(Logs),
+    /// Restart services one after the other, and wait until they are healthy
+    Restart(Restart),
+    /// Stop services, until `start` or `up`
+    Stop(Stop),
+    /// Start services that do not run, and wait until they are healthy
+    Start(Start),
+    /// Send a signal to the processes of a service
+    Signal(Signal),
+    /// Open the view of process-compose on the running stack
+    Attach(Attach),
     /// Show and change the topology of NATS while the stack runs
     #[command(subcommand)]
     Topology(Topology),
@@ -99,6 +113,12 @@ pub(crate) struct Up {
     /// Stay and show the logs; Ctrl-C stops the stack
     #[arg(long)]
     pub(crate) attach: bool,
+    /// Open the view of process-compose when everything is healthy; leaving it stops nothing
+    #[arg(long, conflicts_with_all = ["attach", "detach", "json", "ci"])]
+    pub(crate) tui: bool,
+    /// Show which processes the start waited for, one after the other
+    #[arg(long)]
+    pub(crate) timings: bool,
     /// Group the output and annotate failures, as GitHub Actions and GitLab show them
     #[arg(long, conflicts_with = "attach")]
     pub(crate) ci: bool,
@@ -197,6 +217,9 @@ pub(crate) struct Down {
 /// Show services, processes, health and ports.
 #[derive(Debug, Args)]
 pub(crate) struct Status {
+    /// Show it anew whenever something changes, until Ctrl-C; as JSON, one document a line
+    #[arg(long, short)]
+    pub(crate) watch: bool,
     /// Print everything as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -440,6 +463,15 @@ mod tests {
             "topology set --file spec.json",
             "topology reset",
             "topology history --limit 5",
+            "up --tui --timings",
+            "status --watch --json",
+            "logs",
+            "logs nats caddy -f --since 1h30m --tail 20 --level warn --grep (?i)x --json",
+            "restart nats --with-dependents --timeout 5 --no-wait --json",
+            "stop nats caddy",
+            "start nats",
+            "signal nats SIGHUP --json",
+            "attach",
             "render --stdout",
             "render --check",
             "dep list --json",
@@ -473,6 +505,15 @@ mod tests {
             ),
             ("up --timeout soon", ErrorKind::ValueValidation),
             ("up now", ErrorKind::UnknownArgument),
+            ("up --tui --attach", ErrorKind::ArgumentConflict),
+            ("up --tui --json", ErrorKind::ArgumentConflict),
+            ("logs --level loud", ErrorKind::ValueValidation),
+            ("logs --grep (", ErrorKind::ValueValidation),
+            ("logs --since yesterday", ErrorKind::ValueValidation),
+            ("logs --tail -1", ErrorKind::UnknownArgument),
+            ("restart", ErrorKind::MissingRequiredArgument),
+            ("signal nats", ErrorKind::MissingRequiredArgument),
+            ("signal nats 0", ErrorKind::ValueValidation),
             ("render --stdout --check", ErrorKind::ArgumentConflict),
             ("dep", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
             ("topology set", ErrorKind::MissingRequiredArgument),

@@ -21,7 +21,9 @@ mod failing;
 mod foreground;
 mod init;
 mod jetstream;
+mod life;
 mod lifecycle;
+mod logs;
 #[cfg(target_os = "linux")]
 mod new_binary;
 mod operations;
@@ -31,3 +33,4 @@ mod recovery;
 mod render;
 mod scripts;
 mod topology;
+mod view;

@@ -324,6 +324,25 @@ impl Sandbox {
         .wait()
     }
 
+    /// `cargo xtask LINE` on a terminal of its own, with 40 lines of 120 columns.
+    #[track_caller]
+    pub(crate) fn on_terminal(&self, line: &str, variables: &[(&str, &str)]) -> Running {
+        let program = env!("CARGO_BIN_EXE_xtask");
+        let inner = format!("stty rows 40 cols 120; exec '{program}' {line}");
+        let mut command = Command::new("script");
+        if cfg!(target_os = "linux") {
+            command.args(["-q", "-e", "-f", "-c", &inner, "/dev/null"]);
+        } else {
+            command.args(["-q", "/dev/null", "/bin/sh", "-c", &inner]);
+        }
+        self.environment(&mut command);
+        command
+            .env("TERM", "xterm-256color")
+            .env("SHELL", "/bin/sh");
+        command.envs(variables.iter().copied());
+        Running::spawn_with(&format!("xtask {line}"), command, Stdio::piped())
+    }
+
     fn environment(&self, command: &mut Command) {
         let dir = self
             .root
