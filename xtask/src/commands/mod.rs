@@ -15,6 +15,7 @@ pub(crate) mod graph;
 pub(crate) mod init;
 pub(crate) mod life;
 pub(crate) mod logs;
+mod nats;
 pub(crate) mod open;
 pub(crate) mod overview;
 pub(crate) mod plan;

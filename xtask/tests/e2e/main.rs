@@ -32,5 +32,6 @@ mod record;
 mod recovery;
 mod render;
 mod scripts;
+mod streams;
 mod topology;
 mod view;
