@@ -22,7 +22,9 @@ mod failing;
 mod foreground;
 mod init;
 mod jetstream;
+mod life;
 mod lifecycle;
+mod logs;
 #[cfg(target_os = "linux")]
 mod new_binary;
 mod operations;
@@ -33,3 +35,4 @@ mod render;
 mod scripts;
 mod streams;
 mod topology;
+mod view;
