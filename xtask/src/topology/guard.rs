@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use kit::http::{self, Endpoint};
@@ -9,8 +10,9 @@ use kit::{Exit, Failure};
 use serde_json::Value;
 use service_nats::topology::{Node, Role, Spec};
 
-use super::Topology;
+use super::{Topology, leave};
 use crate::context::Ctx;
+use crate::paths::Paths;
 
 /// How long one server may take to name its streams.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -20,19 +22,10 @@ const ACCOUNT: &str = "APP";
 /// Refuses what would put streams out of reach, and what cannot be done. `running` says whether
 /// the servers can be asked; otherwise their stores are looked at.
 pub fn check(ctx: &Ctx, topology: &Topology, running: bool) -> anyhow::Result<()> {
-    let (Spec::HubSpoke(before), now) = (&topology.before.spec, &topology.now.spec) else {
+    if topology.before.spec == Spec::SingleNode {
         return Ok(());
-    };
-    if let Spec::HubSpoke(now) = now
-        && now.hub_nodes < before.hub_nodes
-    {
-        let message = format!(
-            "the hub cannot shrink from {} to {} nodes while it runs",
-            before.hub_nodes, now.hub_nodes
-        );
-        let hint = "keep the number, or apply `single-node` first and the smaller hub then";
-        return Err(Failure::new(Exit::Invalid, message).hint(hint).into());
     }
+    leave::check(&ctx.paths, topology, running)?;
     let stay: BTreeSet<String> = topology
         .now
         .nodes()
@@ -80,12 +73,18 @@ fn streams(
     {
         return Ok(streams);
     }
-    let store = ctx.paths.data().join(&node.directory).join("jetstream");
-    let entries = fs::read_dir(store.join(ACCOUNT).join("streams"));
-    let names = entries.into_iter().flatten().flatten();
+    let names = stores(&ctx.paths, node).into_iter();
     Ok(names
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter_map(|store| Some(store.file_name()?.to_string_lossy().into_owned()))
         .collect())
+}
+
+/// The directories of the streams in the store of a node, each with the name of its stream.
+pub(super) fn stores(paths: &Paths, node: &Node) -> Vec<PathBuf> {
+    let store = paths.data().join(&node.directory).join("jetstream");
+    let entries = fs::read_dir(store.join(ACCOUNT).join("streams"));
+    let entries = entries.into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
 }
 
 /// The streams that a server itself names; `None` when it does not answer.

@@ -7,9 +7,12 @@
 pub mod ask;
 pub mod change;
 pub mod guard;
+pub mod hub;
+pub mod leave;
 pub mod link;
 mod ports;
 pub mod record;
+pub mod wrapper;
 
 use std::collections::BTreeSet;
 
@@ -114,12 +117,22 @@ impl Topology {
         Ok(())
     }
 
+    /// Notes that the first of the nodes that leave the hub has left it. Nothing leads back.
+    pub fn note_left(&mut self, paths: &Paths) -> anyhow::Result<()> {
+        let facts = self.now.without_first_leaving();
+        write(paths, &facts)?;
+        self.now = facts.clone();
+        self.before = facts;
+        Ok(())
+    }
+
     /// Writes what was before, but for what is kept for good.
     pub fn write_before(&self, paths: &Paths) -> anyhow::Result<Facts> {
         let facts = Facts {
             spec: self.before.spec.clone(),
             origin: self.before.origin,
             hub_generation: self.before.hub_generation,
+            hub_held: self.before.hub_held,
             ..self.now.clone()
         };
         if self.changes() {

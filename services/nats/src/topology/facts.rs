@@ -231,7 +231,7 @@ impl Facts {
     }
 
     /// The addresses by which hub nodes find each other. They hold the password.
-    pub(crate) fn route_urls(&self) -> Vec<String> {
+    pub fn route_urls(&self) -> Vec<String> {
         let nodes = self.nodes().into_iter();
         let hub = nodes.filter(|node| node.role == Role::Hub);
         let ports = hub.filter_map(|node| self.port(&node.process, "cluster"));
