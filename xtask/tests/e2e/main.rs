@@ -25,3 +25,4 @@ mod pocketbase;
 mod recovery;
 mod render;
 mod topology;
+mod topology_shrink;
