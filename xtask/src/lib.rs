@@ -15,6 +15,7 @@ pub mod inputs;
 pub mod interrupt;
 pub mod logs;
 pub mod manifests;
+pub mod nats_run;
 pub mod paths;
 pub mod plan;
 pub mod preflight;

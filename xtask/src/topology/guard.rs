@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use kit::http::{self, Endpoint};
@@ -12,7 +11,6 @@ use service_nats::topology::{Node, Role, Spec};
 
 use super::{Topology, leave};
 use crate::context::Ctx;
-use crate::paths::Paths;
 
 /// How long one server may take to name its streams.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -73,18 +71,12 @@ fn streams(
     {
         return Ok(streams);
     }
-    let names = stores(&ctx.paths, node).into_iter();
-    Ok(names
-        .filter_map(|store| Some(store.file_name()?.to_string_lossy().into_owned()))
-        .collect())
-}
-
-/// The directories of the streams in the store of a node, each with the name of its stream.
-pub(super) fn stores(paths: &Paths, node: &Node) -> Vec<PathBuf> {
-    let store = paths.data().join(&node.directory).join("jetstream");
+    let store = ctx.paths.data().join(&node.directory).join("jetstream");
     let entries = fs::read_dir(store.join(ACCOUNT).join("streams"));
-    let entries = entries.into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).collect()
+    let names = entries.into_iter().flatten().flatten();
+    Ok(names
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect())
 }
 
 /// The streams that a server itself names; `None` when it does not answer.

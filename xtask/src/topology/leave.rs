@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,12 +17,14 @@ use serde_json::Value;
 use service_nats::cluster::Cluster;
 use service_nats::topology::{Facts, Node, Role, Spec};
 
+use super::Topology;
 use super::hub::{Hub, Look};
-use super::{Topology, guard};
 use crate::interrupt::Interrupt;
 use crate::paths::Paths;
 use crate::stack::Stack;
 
+/// Where a store keeps the streams of users.
+const STREAMS: &str = "jetstream/APP/streams";
 /// How long a hub that is asked to shrink may be without a leader: an election takes up to 9 s.
 const ELECTION_TIMEOUT: Duration = Duration::from_secs(12);
 /// How long the leadership may take to go to another node; measured: 0.1 s.
@@ -95,7 +98,7 @@ fn unhealthy(look: &Look) -> anyhow::Error {
 fn stored(paths: &Paths, facts: &Facts, nodes: u32) -> BTreeMap<String, u64> {
     let hub = facts.nodes().into_iter();
     let hub = hub.filter(|node| node.role == Role::Hub);
-    let streams = hub.flat_map(|node| guard::stores(paths, &node));
+    let streams = hub.flat_map(|node| stores(paths, &node));
     let replicas = streams.filter_map(|stream| {
         let text = fs::read(stream.join("meta.inf")).ok()?;
         let config: Value = serde_json::from_slice(&text).ok()?;
@@ -105,6 +108,13 @@ fn stored(paths: &Paths, facts: &Facts, nodes: u32) -> BTreeMap<String, u64> {
     replicas
         .filter(|(_, replicas)| *replicas > u64::from(nodes))
         .collect()
+}
+
+/// The directories of the streams in the store of a node, each with the name of its stream.
+fn stores(paths: &Paths, node: &Node) -> Vec<PathBuf> {
+    let streams = paths.data().join(&node.directory).join(STREAMS);
+    let entries = fs::read_dir(streams).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
 }
 
 /// The node that leaves the hub next.
