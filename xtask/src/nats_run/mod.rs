@@ -8,6 +8,7 @@ mod contexts;
 mod node;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -179,6 +180,9 @@ fn share_credentials(ctx: &Ctx, topology: &Topology) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether to go on; otherwise why not: a node that ended, or a signal.
+type Next = ControlFlow<Option<Ended>>;
+
 /// The nodes that run.
 struct Nodes<'a> {
     ctx: &'a Ctx,
@@ -191,7 +195,7 @@ impl Nodes<'_> {
     /// Starts all and waits for an end. `None` when a signal came.
     fn live(&mut self, interrupt: &Interrupt) -> anyhow::Result<Option<Ended>> {
         for name in &self.stack.order {
-            if let Some(end) = self.wait_for_dependencies(name, interrupt)? {
+            if let Break(end) = self.wait_for_dependencies(name, interrupt)? {
                 return Ok(end);
             }
             let process = &self.stack.processes[name];
@@ -199,10 +203,10 @@ impl Nodes<'_> {
             self.running.insert(name.clone(), running);
         }
         let all: Vec<String> = self.stack.order.clone();
-        if let Some(end) = self.wait_until_ready(&all, interrupt)? {
+        if let Break(end) = self.wait_until_ready(&all, interrupt)? {
             return Ok(end);
         }
-        if let Some(end) = self.join(interrupt)? {
+        if let Break(end) = self.join(interrupt)? {
             return Ok(end);
         }
         let facts = &self.topology.now;
@@ -222,11 +226,7 @@ impl Nodes<'_> {
         }
     }
 
-    fn wait_for_dependencies(
-        &mut self,
-        name: &str,
-        interrupt: &Interrupt,
-    ) -> anyhow::Result<Option<Option<Ended>>> {
+    fn wait_for_dependencies(&mut self, name: &str, interrupt: &Interrupt) -> anyhow::Result<Next> {
         let depends_on = self.stack.processes[name].depends_on.iter();
         let healthy = depends_on.filter(|(_, condition)| **condition == Condition::ProcessHealthy);
         let healthy: Vec<String> = healthy.map(|(name, _)| name.clone()).collect();
@@ -238,18 +238,18 @@ impl Nodes<'_> {
         &mut self,
         names: &[String],
         interrupt: &Interrupt,
-    ) -> anyhow::Result<Option<Option<Ended>>> {
+    ) -> anyhow::Result<Next> {
         let deadline = Instant::now() + READY_TIMEOUT;
         loop {
             if let Some(ended) = self.ended()? {
-                return Ok(Some(Some(ended)));
+                return Ok(Break(Some(ended)));
             }
             let is_ready = |name: &&String| self.running.get(*name).is_some_and(Running::is_ready);
             let Some(waiting) = names.iter().find(|name| !is_ready(name)) else {
-                return Ok(None);
+                return Ok(Continue(()));
             };
             if interrupt.signal().is_some() {
-                return Ok(Some(None));
+                return Ok(Break(None));
             }
             if Instant::now() >= deadline {
                 let seconds = READY_TIMEOUT.as_secs();
@@ -261,7 +261,7 @@ impl Nodes<'_> {
     }
 
     /// Waits until all have found each other. Returns the end if it came first.
-    fn join(&mut self, interrupt: &Interrupt) -> anyhow::Result<Option<Option<Ended>>> {
+    fn join(&mut self, interrupt: &Interrupt) -> anyhow::Result<Next> {
         let over = Arc::new(AtomicBool::new(false));
         let either = interrupt.or_flag(over.clone());
         let (paths, stack, facts) = (&self.ctx.paths, self.stack, &self.topology.now);
@@ -281,12 +281,12 @@ impl Nodes<'_> {
                 .unwrap_or_else(|cause| std::panic::resume_unwind(cause))
         });
         if let Some(ended) = self.ended()? {
-            return Ok(Some(Some(ended)));
+            return Ok(Break(Some(ended)));
         }
         if interrupt.signal().is_some() {
-            return Ok(Some(None));
+            return Ok(Break(None));
         }
-        joined.map(|()| None)
+        joined.map(|()| Continue(()))
     }
 
     /// The first node that has ended, if one has.

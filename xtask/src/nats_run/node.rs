@@ -58,7 +58,7 @@ impl Running {
             .stderr(Stdio::piped())
             // Ctrl-C in a terminal reaches us alone: a node that is told twice kills its server.
             .process_group(0);
-        let mut child = command
+        let child = command
             .spawn()
             .with_context(|| format!("cannot start `{name}`"))?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
