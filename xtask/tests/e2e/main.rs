@@ -18,6 +18,7 @@ mod failing;
 mod foreground;
 mod jetstream;
 mod lifecycle;
+mod nats_run;
 #[cfg(target_os = "linux")]
 mod new_binary;
 mod operations;

@@ -135,7 +135,10 @@ fn a_hub_of_five_becomes_one_of_three_and_grows_again() {
     let text = sandbox.run("plan").succeeds().stdout;
     assert!(text.contains("remove nats-hub-4 because of topology (cannot be taken back"));
 
+    // It is told to go elsewhere before its server ends.
+    let client = Nats::connect(port(&sandbox, "nats-hub-5", "client"));
     let report = applies(&sandbox);
+    drop(client);
     for name in ["nats-hub-4", "nats-hub-5"] {
         same(name, &report["changes"][name], &json!("removed"));
         assert!(report["processes"][name].is_null());
@@ -173,6 +176,22 @@ fn a_hub_of_five_becomes_one_of_three_and_grows_again() {
     }
 }
 
+/// Kills the server of a process, and waits until the supervisor has it running again.
+#[track_caller]
+fn lose(sandbox: &Sandbox, process: &str) {
+    let pid = || {
+        let status = sandbox.status();
+        let pid = status["services"]["nats"]["processes"][process]["pid"].as_i64();
+        pid.and_then(|pid| i32::try_from(pid).ok())
+    };
+    let before = pid().unwrap();
+    let server = processes::children(before).remove(0);
+    processes::signal(server.pid, Signal::KILL);
+    eventually("the node again", SOON, || {
+        (pid() != Some(before) && sandbox.run("status").code == 0).then_some(())
+    });
+}
+
 /// Kills a reload to three nodes as soon as `seen`, and a hub node with it.
 #[track_caller]
 fn kill_reload(sandbox: &Sandbox, what: &str, seen: impl Fn() -> bool) {
@@ -205,17 +224,7 @@ fn a_smaller_hub_that_was_killed_on_its_way_is_finished_by_the_next() {
         !members(&sandbox).contains(&"hub-5".to_owned())
     });
     // A member that dies as well comes back by itself.
-    let status = sandbox.status();
-    let pid = status["services"]["nats"]["processes"]["nats-hub-2"]["pid"]
-        .as_i64()
-        .unwrap();
-    let server = processes::children(i32::try_from(pid).unwrap()).remove(0);
-    processes::signal(server.pid, Signal::KILL);
-    eventually("the node again", SOON, || {
-        let status = sandbox.status();
-        let again = &status["services"]["nats"]["processes"]["nats-hub-2"];
-        (again["pid"].as_i64() != Some(pid) && sandbox.run("status").code == 0).then_some(())
-    });
+    lose(&sandbox, "nats-hub-2");
     applies(&sandbox);
     same(
         "members",
@@ -225,6 +234,18 @@ fn a_smaller_hub_that_was_killed_on_its_way_is_finished_by_the_next() {
     same("again", &sandbox.up()["outcome"], &json!("unchanged"));
     let mut hub_3 = Nats::connect(ports[2]);
     publisher.nothing_was_lost(&mut hub_3);
+}
+
+#[test]
+fn a_lost_node_of_the_hub_loses_no_message() {
+    let sandbox = sandbox(3);
+    sandbox.up();
+    let ports = seeds(&sandbox);
+    make_stream(&mut Nats::connect(ports[0]), "SAFE", 3);
+    let publisher = Publisher::start(&ports, &["SAFE"]);
+    lose(&sandbox, "nats-hub-1");
+    lose(&sandbox, "nats-hub-3");
+    publisher.nothing_was_lost(&mut Nats::connect(ports[1]));
 }
 
 #[test]
