@@ -373,7 +373,7 @@ pub(crate) enum ServiceCommand {
     },
     /// Run it in the foreground; Ctrl-C stops it gracefully
     Run {
-        /// NATS alone: run a hub of so many nodes instead, beside the stack and with data of its own
+        /// NATS alone: run a hub of so many nodes instead, beside the stack
         #[arg(long, value_name = "N")]
         nodes: Option<u32>,
         /// NATS alone: with `--nodes`, a region with a leaf node; may be given several times

@@ -12,7 +12,7 @@ use crate::harness::{SOON, Sandbox, eventually, http, processes, same};
 /// The variable that asks for a topology.
 const VARIABLE: &str = "CORE_TOPOLOGY_NATS";
 /// Nodes that a test has at most, and the ports of each.
-const NODES: u16 = 6;
+const NODES: u16 = 7;
 const PORTS_OF_A_NODE: u16 = 5;
 
 fn hub(nodes: u32) -> String {
@@ -174,6 +174,45 @@ fn a_hub_of_five_becomes_one_of_three_and_grows_again() {
         let info = hub_1.api(&format!("CONSUMER.INFO.{name}.worker"), &json!({}));
         assert!(info["num_pending"].as_u64() > Some(0), "{info}");
     }
+}
+
+#[test]
+fn a_hub_shrinks_along_with_other_changes_and_from_a_stack_that_is_down() {
+    let mut sandbox = sandbox(5);
+    sandbox.up();
+    let mut hub_1 = Nats::connect(seeds(&sandbox)[0]);
+    make_stream(&mut hub_1, "WIDE", 5);
+    hub_1.publish("WIDE.one", "kept");
+    sandbox.down();
+    sandbox.dotenv(VARIABLE, &hub(3));
+    let refused = sandbox.run("up").ends(10);
+    let message = "error: the stream `WIDE` has 5 replicas, and the hub would have 3 nodes\n";
+    assert!(refused.stderr.contains(message), "{}", refused.stderr);
+    sandbox.dotenv(VARIABLE, &hub(5));
+    sandbox.up();
+    let mut hub_1 = Nats::connect(seeds(&sandbox)[0]);
+    let body = json!({"name": "WIDE", "subjects": ["WIDE.>"], "num_replicas": 3});
+    hub_1.api("STREAM.UPDATE.WIDE", &body);
+    sandbox.down();
+
+    sandbox.dotenv(VARIABLE, &hub(3));
+    let report = sandbox.up();
+    same("outcome", &report["outcome"], &json!("started"));
+    assert!(report["processes"]["nats-hub-5"].is_null());
+    let three = ["hub-1", "hub-2", "hub-3"].map(str::to_owned);
+    same("members", members(&sandbox), three.clone().into());
+    let mut hub_2 = Nats::connect(seeds(&sandbox)[1]);
+    let info = hub_2.api("STREAM.INFO.WIDE", &json!({}));
+    same("messages", &info["state"]["messages"], &json!(1));
+
+    let more = |nodes: u32| hub(nodes).replace(r#"["lhr"]"#, r#"["lhr", "nrt"]"#);
+    sandbox.dotenv(VARIABLE, &hub(5));
+    applies(&sandbox);
+    sandbox.dotenv(VARIABLE, &more(3));
+    let changes = applies(&sandbox)["changes"].clone();
+    same("a region", &changes["nats-leaf-nrt"], &json!("added"));
+    same("a node", &changes["nats-hub-4"], &json!("removed"));
+    same("members", members(&sandbox), three.into());
 }
 
 /// Kills the server of a process, and waits until the supervisor has it running again.
