@@ -52,6 +52,12 @@ pub struct Process {
     pub log: Log,
     /// Ports it listens on, by name.
     pub ports: BTreeMap<String, Port>,
+    /// Variables that tell others where it is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub exports: BTreeMap<String, String>,
+    /// The page of it that is shown to people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<String>,
 }
 
 impl Process {
@@ -151,6 +157,11 @@ pub enum ReadinessCheck {
         /// `HOST:PORT`.
         address: String,
     },
+    /// A lock that somebody must hold.
+    Lock {
+        /// Its file, seen from the directory of the process.
+        path: String,
+    },
     /// A command that must end with 0.
     Exec {
         /// Program and arguments.
@@ -217,6 +228,7 @@ impl fmt::Display for ReadinessCheck {
         match self {
             Self::Http { url, .. } => write!(f, "GET {url}"),
             Self::Tcp { address } => write!(f, "a connection to {address}"),
+            Self::Lock { path } => write!(f, "a holder of the lock `{path}`"),
             Self::Exec { command } => write!(f, "`{}`", super::words::join(command)),
         }
     }

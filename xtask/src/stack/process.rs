@@ -94,7 +94,22 @@ impl<'a> Resolver<'a> {
                 .get(&self.service.name)
                 .cloned()
                 .unwrap_or_default(),
+            exports: self.exports(manifest),
+            open: manifest
+                .open
+                .as_ref()
+                .map(|text| self.public_text(text, "open")),
         }
+    }
+
+    fn exports(&mut self, manifest: &Manifest) -> BTreeMap<String, String> {
+        let exports = manifest.exports.iter();
+        exports
+            .map(|(name, text)| {
+                let text = self.public_text(text, &format!("exports.{name}"));
+                (name.clone(), text)
+            })
+            .collect()
     }
 
     fn environment(&mut self, manifest: &Manifest) -> BTreeMap<String, Value> {
@@ -126,6 +141,9 @@ impl<'a> Resolver<'a> {
         let check = if let Some(exec) = &probe.exec {
             let command = self.words(&exec.command, &format!("{AT}.exec.command"));
             ReadinessCheck::Exec { command }
+        } else if let Some(lock) = &probe.lock {
+            let path = self.public_text(lock, &format!("{AT}.lock"));
+            ReadinessCheck::Lock { path }
         } else if let Some(tcp) = &probe.tcp {
             let host = self.public_text(
                 tcp.host.as_deref().unwrap_or(LOOPBACK),
@@ -238,7 +256,8 @@ impl<'a> Resolver<'a> {
 
 const LOOPBACK: &str = "127.0.0.1";
 
-fn secret_variables(manifest: &Manifest) -> Vec<String> {
+/// The variables that the secret entries of a manifest are made from.
+pub(super) fn secret_variables(manifest: &Manifest) -> Vec<String> {
     let process = &manifest.process;
     let texts = process
         .secrets

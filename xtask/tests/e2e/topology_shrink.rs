@@ -1,6 +1,7 @@
 //! A hub that gets smaller or is restarted while it is published to.
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -319,6 +320,33 @@ fn a_hub_is_restarted_node_by_node() {
     for pair in times.windows(2) {
         assert!(pair[0][1] <= pair[1][0], "{times:?}");
     }
+}
+
+#[test]
+fn a_change_of_hub_nodes_that_fails_is_taken_back() {
+    let mut sandbox = sandbox(3);
+    sandbox.up();
+    let ports = seeds(&sandbox);
+    make_stream(&mut Nats::connect(ports[0]), "SAFE", 3);
+    // It is read when the node starts again.
+    let file = sandbox.path(".data/nats-hub-2/credentials.json");
+    let credentials = fs::read(&file).unwrap();
+    fs::write(&file, "{").unwrap();
+    let publisher = Publisher::start(&[ports[0], ports[2]], &["SAFE"]);
+    sandbox.dotenv(VARIABLE, &hub(3).replace("iad", "ams"));
+    let failed = sandbox.run("reload").ends(16);
+    assert!(failed.stderr.contains("`nats-hub-2`"), "{}", failed.stderr);
+    same(
+        "region",
+        &facts(&sandbox)["spec"]["hub_region"],
+        &json!("iad"),
+    );
+    let compose = sandbox.read(".core-stack/process-compose.yaml");
+    assert!(!compose.contains("NATS_REGION=ams"), "{compose}");
+    fs::write(&file, credentials).unwrap();
+    sandbox.dotenv(VARIABLE, &hub(3));
+    sandbox.up();
+    publisher.nothing_was_lost(&mut Nats::connect(ports[1]));
 }
 
 /// When nats-server last said something: `[1] 2026/01/31 23:59:59.123456 [INF] ...`.

@@ -26,6 +26,13 @@ pub struct Manifest {
     /// Ports by name; `${port.NAME}` reads one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<String, Port>,
+    /// Variables that tell apps and tests where the running service is: names to addresses, which
+    /// may hold placeholders and no secret. `cargo xtask env` prints them.
+    #[serde(default, skip_serializing_if = "EnvMap::is_empty")]
+    pub exports: EnvMap,
+    /// The page that `cargo xtask open` shows. Default: the URL of the service, if it is HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<String>,
     /// Free settings of the service, interpreted by its wrapper.
     #[serde(default, skip_serializing_if = "Config::is_empty")]
     pub config: Config,
@@ -125,7 +132,7 @@ impl Compose {
     }
 }
 
-/// When a process counts as ready. Exactly one of `http_get`, `tcp` and `exec`.
+/// When a process counts as ready. Exactly one of `http_get`, `tcp`, `lock` and `exec`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReadinessProbe {
@@ -135,6 +142,10 @@ pub struct ReadinessProbe {
     /// Ready when this port accepts a connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp: Option<TcpProbe>,
+    /// Ready while somebody holds the lock (`flock`) on this file: for a process without a port.
+    /// A lock ends with its holder, however that ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
     /// Ready when this command ends with 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exec: Option<ExecProbe>,
