@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use service_nats::client::{Client, Headers};
 
 use super::nats::Nats;
+use super::{SOON, within};
 
 /// How long one acknowledgement may take before the message is sent again.
 const ACK_LIMIT: Duration = Duration::from_secs(2);
@@ -69,13 +70,15 @@ impl Publisher {
         let thread = self.thread.take().expect("it is joined once");
         let acknowledged = thread.join().expect("the publisher got through");
         for (stream, count) in acknowledged {
-            let info = nats.api(&format!("STREAM.INFO.{stream}"), &json!({}));
             assert!(count > 0, "nothing was published to `{stream}`");
-            assert_eq!(
-                info["state"]["messages"],
-                json!(count),
-                "messages of `{stream}`"
-            );
+            let mut seen = Value::Null;
+            // A leader that was elected just now may not have applied everything yet.
+            let all = within(SOON, || {
+                let info = nats.api(&format!("STREAM.INFO.{stream}"), &json!({}));
+                seen = info["state"]["messages"].clone();
+                (seen == json!(count)).then_some(())
+            });
+            assert!(all.is_some(), "`{stream}` has {seen} of {count} messages");
         }
     }
 }
