@@ -12,6 +12,8 @@ pub mod leave;
 pub mod link;
 mod ports;
 pub mod record;
+pub mod replicate;
+pub(crate) mod streams;
 pub mod wrapper;
 
 use std::collections::BTreeSet;

@@ -31,5 +31,6 @@ mod record;
 mod recovery;
 mod render;
 mod scripts;
+mod streams;
 mod topology;
 mod topology_shrink;

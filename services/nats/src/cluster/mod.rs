@@ -28,7 +28,7 @@ impl Cluster {
         Self::connect_to((Ipv4Addr::LOCALHOST, port).into(), data_dir).await
     }
 
-    /// As [`Self::connect`], to any address.
+    /// As [`Self::connect`], to where the node listens: not on every address, with `NATS_HOST`.
     pub async fn connect_to(address: SocketAddr, data_dir: &Path) -> anyhow::Result<Self> {
         let login = credentials::read(data_dir)?.sys;
         let client = Client::connect_to(address, Some(&login), "core").await?;
