@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Show services, processes, health and ports
     Status(Status),
+    /// Check this checkout and this machine, and say what to do
+    Doctor(Doctor),
     /// Show and change the topology of NATS while the stack runs
     #[command(subcommand)]
     Topology(Topology),
@@ -203,6 +205,21 @@ pub(crate) struct Status {
     /// Print everything as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Check this checkout and this machine, and say what to do. Each check is explained in
+/// docs/doctor.md.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Put right what is safe to: the mode of `.env`, leftovers, damaged binaries
+    #[arg(long)]
+    pub(crate) fix: bool,
+    /// Print every check as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Make no network call
+    #[arg(long, env = "CORE_OFFLINE", value_parser = switch)]
+    pub(crate) offline: bool,
 }
 
 /// Write the file that process-compose runs.
@@ -494,6 +511,7 @@ mod tests {
             "reload --move-streams",
             "plan --json --profile production",
             "status --json",
+            "doctor --fix --json --offline",
             "env --format github --declared",
             "clean --data --yes --state --dep --no-wait --json",
             "init my-service --wrapper --port 9000",
