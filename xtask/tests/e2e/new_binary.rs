@@ -79,7 +79,7 @@ fn the_same_program_in_another_file_is_left_alone() {
 #[test]
 fn the_nodes_of_a_hub_run_a_new_wrapper_one_after_the_other() {
     let mut sandbox = Sandbox::core();
-    own_binaries(&sandbox);
+    sandbox.own_binaries();
     sandbox.ports_of_nodes(15);
     let hub = r#"{"topology": "hub-spoke", "hub_nodes": 3}"#;
     sandbox.dotenv("CORE_TOPOLOGY_NATS", hub);
