@@ -21,6 +21,7 @@ pub mod interrupt;
 pub mod life;
 pub mod logs;
 pub mod manifests;
+pub mod nats_run;
 pub mod open;
 pub mod paths;
 pub mod plan;
