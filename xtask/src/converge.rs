@@ -3,7 +3,6 @@
 //! Owns the order of the steps and the way back. Must not read inputs or tell the user: `up` does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,10 +13,10 @@ use service_nats::topology::SERVICE;
 
 use crate::context::Ctx;
 use crate::dep::Installed;
+use crate::description::Description;
 use crate::inputs::Inputs;
 use crate::interrupt::Interrupt;
-use crate::recorded::Recorded;
-use crate::render::compose::{self, Secrets};
+use crate::settings::Settings;
 use crate::supervisor::client::Client;
 use crate::supervisor::launch;
 use crate::supervisor::state::{State, States};
@@ -43,46 +42,11 @@ const START_TIMEOUT: Duration = Duration::from_secs(2);
 /// What happened to a process whose program was replaced.
 const NEW_BINARY: &str = "restarted (new binary)";
 
+/// What happened to a process that took its new settings while it ran.
+const RELOADED: &str = "reloaded";
+
 /// How often it is looked at.
 const START_POLL: Duration = Duration::from_millis(5);
-
-/// What a running stack is described by: the file that the supervisor reads, and the inputs it was
-/// made from.
-#[derive(Debug)]
-pub(crate) struct Description {
-    compose: Vec<u8>,
-    recorded: Vec<u8>,
-}
-
-impl Description {
-    /// What is wanted.
-    pub(crate) fn of(ctx: &Ctx, inputs: &Inputs) -> anyhow::Result<Self> {
-        let compose = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
-        Ok(Self {
-            compose: compose.into_bytes(),
-            recorded: Recorded::of(&inputs.services, &ctx.env).to_bytes()?,
-        })
-    }
-
-    /// What the files say, if there are any.
-    fn read(ctx: &Ctx) -> Option<Self> {
-        Some(Self {
-            compose: fs::read(ctx.paths.compose_file()).ok()?,
-            recorded: fs::read(ctx.paths.recorded()).ok()?,
-        })
-    }
-
-    pub(crate) fn write(&self, ctx: &Ctx) -> anyhow::Result<()> {
-        let files = [
-            (ctx.paths.recorded(), &self.recorded),
-            (ctx.paths.compose_file(), &self.compose),
-        ];
-        for (file, bytes) in files {
-            files::write_if_changed(&file, bytes, files::PRIVATE_FILE_MODE)?;
-        }
-        Ok(())
-    }
-}
 
 /// The way from what runs to what is wanted.
 pub(crate) struct Converge<'a> {
@@ -160,11 +124,11 @@ impl Converge<'_> {
         seen: impl FnMut(&States),
     ) -> anyhow::Result<(Outcome, States)> {
         let changes_topology = self.inputs.topology.changes();
-        let previous = Description::read(self.ctx)
-            .filter(|previous| previous.compose != wanted.compose || changes_topology);
-        let result = self.apply(wanted, seen);
-        match (result, previous) {
-            (Err(error), Some(previous)) => Err(self.restore(&previous, error)),
+        let previous = wanted.read(self.ctx);
+        let result = self.apply(wanted, previous.as_ref(), seen);
+        let differs = |previous: &Description| !previous.runs_as(wanted) || changes_topology;
+        match (result, previous.filter(differs)) {
+            (Err(error), Some(previous)) => Err(self.restore(wanted, &previous, error)),
             (result, _) => result,
         }
     }
@@ -172,6 +136,7 @@ impl Converge<'_> {
     fn apply(
         &self,
         wanted: &Description,
+        previous: Option<&Description>,
         seen: impl FnMut(&States),
     ) -> anyhow::Result<(Outcome, States)> {
         let before = self.client.processes()?;
@@ -180,7 +145,13 @@ impl Converge<'_> {
         let link = self.link();
         // Parted before the hub stops, the server never looks for what is no longer there.
         let parted = link.is_alone() && self.relink(&link)?;
+        let in_place = match previous {
+            Some(previous) => wanted.reloads(self.ctx, previous, &before)?,
+            None => Vec::new(),
+        };
         wanted.write(self.ctx)?;
+        // Before the restarts: who forwards to a process waits for it at its new address already.
+        self.take_settings(&in_place)?;
         let mut changes = self.hand_over(&before).map_err(|error| {
             Failure::new(Exit::ReloadFailed, "the running stack refused the change").source(error)
         })?;
@@ -193,8 +164,10 @@ impl Converge<'_> {
         }
         self.start_ended(&stopped)?;
         let states = self.wait(&baseline, true).until_ready(None, seen)?;
-        if self.relink(&link)? || parted {
-            changes.insert(SERVICE.to_owned(), "reloaded".to_owned());
+        let relinked = self.relink(&link)? || parted;
+        let linked = relinked.then(|| SERVICE.to_owned());
+        for name in in_place.into_iter().chain(linked) {
+            changes.entry(name).or_insert_with(|| RELOADED.to_owned());
         }
         if !changes.is_empty() {
             link.wait_until_joined(self.interrupt)?;
@@ -222,14 +195,27 @@ impl Converge<'_> {
         Ok(stale)
     }
 
+    /// Lets running processes take the settings of their files.
+    fn take_settings(&self, names: &[String]) -> anyhow::Result<()> {
+        let mut names = names.iter();
+        names.try_for_each(|name| Settings::reload(&self.ctx.paths, self.client, name))
+    }
+
     /// Gives the supervisor back what it ran, and says so in the error. Does not wait for health:
     /// what ran before was as healthy as it was.
-    fn restore(&self, previous: &Description, error: anyhow::Error) -> anyhow::Error {
+    fn restore(
+        &self,
+        wanted: &Description,
+        previous: &Description,
+        error: anyhow::Error,
+    ) -> anyhow::Error {
         let restore = || {
             let facts = self.inputs.topology.write_before(&self.ctx.paths)?;
             previous.write(self.ctx)?;
             self.client.reload(self.reload_timeout())?;
             self.start_ended(&BTreeSet::new())?;
+            let states = self.client.processes()?;
+            self.take_settings(&previous.reloads(self.ctx, wanted, &states)?)?;
             self.relink(&Link::new(&self.ctx.paths, &self.inputs.stack, &facts))
         };
         let restored = restore();

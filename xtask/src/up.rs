@@ -8,8 +8,9 @@ use kit::{Exit, Failure};
 
 use crate::applied::Applied;
 use crate::context::Ctx;
-use crate::converge::{Converge, Description};
+use crate::converge::Converge;
 use crate::dep::{self, Installed};
+use crate::description::Description;
 use crate::inputs::Inputs;
 use crate::interrupt::Interrupt;
 use crate::preflight;

@@ -9,6 +9,7 @@ use kit::claim::{Claim, Port};
 use kit::files::{PRIVATE_FILE_MODE, create_private_dir, write_if_changed};
 use kit::http::{self, Endpoint, HttpError};
 use kit::server::{self, Launch, ServerHandle, Upstream, reachable};
+use kit::settings::Environment;
 
 use crate::config;
 use crate::credentials;
@@ -135,7 +136,11 @@ impl Upstream for Nats {
         Ok(true)
     }
 
-    async fn reload(&mut self, server: &ServerHandle) -> anyhow::Result<String> {
+    async fn reload(
+        &mut self,
+        server: &ServerHandle,
+        _environment: &Environment,
+    ) -> anyhow::Result<String> {
         let text = self.render()?;
         let bin = &self.settings.server;
         reload::apply(bin, &self.config_file, &text, &self.monitor, server).await

@@ -3,4 +3,5 @@
 
 pub mod compose;
 pub mod difference;
+pub mod settings;
 mod yaml;

@@ -9,24 +9,19 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use kit::http::{self, Endpoint};
 use kit::{Exit, Failure};
-use serde::Deserialize;
 use serde_json::Value;
 use service_nats::topology::{CONFIG_FILE, Facts, RELOAD_REPORT, Role, SERVICE, Spec, remotes_in};
 use tokio::runtime::Runtime;
 
-use super::RELOAD_SIGNAL;
 use crate::interrupt::Interrupt;
 use crate::paths::Paths;
 use crate::stack::Stack;
 use crate::supervisor::client::Client;
+use crate::supervisor::reload;
 
-/// How long the wrapper may take: two limits of 5 s of its own, and some room.
-const RELOAD_TIMEOUT: Duration = Duration::from_secs(12);
-/// How often its report is looked at; a reload takes some 20 ms.
-const RELOAD_POLL: Duration = Duration::from_millis(2);
 /// How long the hub and its leaves may take to find each other. A hub whose nodes all start
 /// again elects its leader after 4 to 9 s.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,14 +36,6 @@ pub struct Link<'a> {
     paths: &'a Paths,
     stack: &'a Stack,
     facts: &'a Facts,
-}
-
-/// The outcome of a reload, as the wrapper writes it.
-#[derive(Debug, Default, Deserialize)]
-struct Report {
-    wrapper: i64,
-    count: u64,
-    error: Option<String>,
 }
 
 /// What a look at the hub found.
@@ -91,39 +78,7 @@ impl<'a> Link<'a> {
         let directory = self
             .state_dir()
             .context("the manifest of `nats` names no NATS_STATE_DIR")?;
-        let report = || -> Report {
-            let bytes = fs::read(directory.join(RELOAD_REPORT)).unwrap_or_default();
-            serde_json::from_slice(&bytes).unwrap_or_default()
-        };
-        let states = client.processes()?;
-        let wrapper = states.get(SERVICE).map_or(0, |state| i64::from(state.pid));
-        let count = |report: &Report| {
-            if report.wrapper == wrapper {
-                report.count
-            } else {
-                0
-            }
-        };
-        let before = count(&report());
-        client.signal(SERVICE, RELOAD_SIGNAL)?;
-        let deadline = Instant::now() + RELOAD_TIMEOUT;
-        loop {
-            let report = report();
-            if count(&report) > before {
-                return match report.error {
-                    None => Ok(()),
-                    Some(error) => bail!("`nats` did not take its new remotes: {error}"),
-                };
-            }
-            if Instant::now() >= deadline {
-                let message = format!(
-                    "`nats` did not reload within {} s",
-                    RELOAD_TIMEOUT.as_secs()
-                );
-                return Err(Failure::new(Exit::Timeout, message).into());
-            }
-            thread::sleep(RELOAD_POLL);
-        }
+        reload::reload(client, SERVICE, &directory.join(RELOAD_REPORT))
     }
 
     /// Waits until the hub has a leader that counts every node as current, until every leaf, the

@@ -18,11 +18,10 @@ use crate::env::Env;
 use crate::paths::Paths;
 use crate::stack::{Service, Stack};
 use crate::supervisor::client::Client;
+use crate::supervisor::reload;
 
 /// The service that keeps the record of the topology in the database.
 pub const CONTROLLER: &str = "controller";
-/// The signal that asks a wrapper to read anew what it depends on: SIGHUP.
-const RELOAD_SIGNAL: u8 = 1;
 
 /// The topology that was applied last and the one that the inputs ask for.
 #[derive(Debug, Clone, Default)]
@@ -131,7 +130,7 @@ impl Topology {
 pub fn announce(client: &Client, stack: &Stack) -> anyhow::Result<()> {
     let controller = stack.processes.get(CONTROLLER);
     if controller.is_some_and(|process| !process.disabled) {
-        client.signal(CONTROLLER, RELOAD_SIGNAL)?;
+        client.signal(CONTROLLER, reload::SIGNAL)?;
     }
     Ok(())
 }

@@ -75,10 +75,16 @@ impl Findings<'_> {
                 "is not a variable name: A-Z, a-z, 0-9 and `_`",
             );
         }
-        for (index, name) in process.secrets.iter().enumerate() {
-            if !process.env.contains_key(name) {
-                let message = format!("names `{name}`, which `process.env` does not have");
-                self.add(format!("process.secrets[{index}]"), message);
+        let lists = [
+            ("secrets", &process.secrets),
+            ("reloadable", &process.reloadable),
+        ];
+        for (list, names) in lists {
+            for (index, name) in names.iter().enumerate() {
+                if !process.env.contains_key(name) {
+                    let message = format!("names `{name}`, which `process.env` does not have");
+                    self.add(format!("process.{list}[{index}]"), message);
+                }
             }
         }
         let compose = &process.compose;

@@ -17,10 +17,12 @@ use tokio::time::Instant;
 
 use crate::claim::Claim;
 use crate::output::Output;
+use crate::settings::Environment;
 use crate::{Exit, Failure, Lifecycle};
 
 use child::Server;
 pub use child::ServerHandle;
+use reload::{Applied, Reloads};
 
 /// First and longest pause between two looks at a server that is not ready.
 const READY_POLL_FIRST: Duration = Duration::from_millis(2);
@@ -67,9 +69,13 @@ pub trait Upstream {
     /// server answers.
     fn is_ready(&mut self) -> impl Future<Output = anyhow::Result<bool>>;
 
-    /// Applies what changed and proves it; says what is in effect now. After an error the server
-    /// runs on as before.
-    fn reload(&mut self, server: &ServerHandle) -> impl Future<Output = anyhow::Result<String>>;
+    /// Applies what changed, in `environment` or elsewhere, and proves it; says what is in effect
+    /// now. After an error the server runs on as before.
+    fn reload(
+        &mut self,
+        server: &ServerHandle,
+        environment: &Environment,
+    ) -> impl Future<Output = anyhow::Result<String>>;
 }
 
 /// How one life of the server ended.
@@ -101,7 +107,8 @@ async fn lives(
     upstream: &mut impl Upstream,
     output: &mut Output,
 ) -> anyhow::Result<u8> {
-    let mut reloads = reload::Reloads::new(launch.reload_report.clone());
+    let report = launch.reload_report.clone();
+    let mut reloads = Reloads::begin(report, lifecycle.settings(), output);
     let mut respawns: Vec<Instant> = Vec::new();
     loop {
         let server = Server::spawn(launch, lifecycle, output)?;
@@ -149,7 +156,7 @@ async fn live(
     upstream: &mut impl Upstream,
     output: &Output,
     mut server: Server,
-    reloads: &mut reload::Reloads,
+    reloads: &mut Reloads,
     announce: bool,
 ) -> anyhow::Result<Life> {
     let ready = tokio::select! {
@@ -183,7 +190,7 @@ async fn live(
         let handle = server.handle();
         let reload = async {
             lifecycle.reload_requested().await;
-            upstream.reload(&handle).await
+            reload(upstream, &handle).await
         };
         tokio::select! {
             biased;
@@ -196,6 +203,13 @@ async fn live(
             result = reload => reloads.record(&result, output),
         }
     }
+}
+
+async fn reload(upstream: &mut impl Upstream, server: &ServerHandle) -> anyhow::Result<Applied> {
+    let environment = Environment::read()?;
+    let what = upstream.reload(server, &environment).await?;
+    let settings = environment.id().map(str::to_owned);
+    Ok(Applied { what, settings })
 }
 
 async fn until_ready(upstream: &mut impl Upstream, launch: &Launch) -> anyhow::Result<()> {
