@@ -1,6 +1,7 @@
 //! Every clap type. The docstrings are the manual; behaviour is in `commands/`.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
@@ -8,6 +9,8 @@ use service_nats::topology::Profile;
 
 /// A day: more is a mistake, and what is added to the present time must stay a time.
 const TIMEOUT_MAX_SECONDS: u64 = 86_400;
+/// The most lines of history that are asked for at once.
+const HISTORY_MAX: usize = 500;
 
 /// Runs NATS, PocketBase and Caddy as one stack, under process-compose.
 ///
@@ -38,6 +41,9 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Show services, processes, health and ports
     Status(Status),
+    /// Show and change the topology of NATS while the stack runs
+    #[command(subcommand)]
+    Topology(Topology),
     /// Write the file that process-compose runs
     Render(Render),
     /// List, fetch, verify and update binaries
@@ -183,6 +189,90 @@ pub(crate) struct Render {
     pub(crate) profile: ProfileOption,
 }
 
+/// Show and change the topology of NATS while the stack runs, through its record in the database.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Topology {
+    /// Show what was applied last and what the record says
+    Show {
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask for another topology and wait until it is applied
+    Set(TopologySet),
+    /// Give the topology back to the manifest
+    Reset {
+        /// How long to wait.
+        #[command(flatten)]
+        wait: WaitOptions,
+    },
+    /// Show what was applied or refused before, the newest first
+    History {
+        /// The most lines to show
+        #[arg(long, default_value_t = 20, value_parser = history_limit)]
+        limit: usize,
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Ask for another topology. What is not named stays as the record has it.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
+pub(crate) struct TopologySet {
+    /// The service
+    #[arg(default_value = "nats")]
+    pub(crate) service: String,
+    /// One server alone
+    #[arg(long, group = "what", conflicts_with_all = ["hub_nodes", "hub_region", "leaf"])]
+    pub(crate) single_node: bool,
+    /// How many nodes the hub has: odd, at least 3
+    #[arg(long, group = "what", value_name = "N")]
+    pub(crate) hub_nodes: Option<u32>,
+    /// Where the hub is
+    #[arg(long, group = "what", value_name = "REGION")]
+    pub(crate) hub_region: Option<String>,
+    /// The regions with a leaf node, all of them
+    #[arg(long, group = "what", value_name = "REGION", value_delimiter = ',')]
+    pub(crate) leaf: Vec<String>,
+    /// No region with a leaf node
+    #[arg(long, group = "what", conflicts_with_all = ["leaf", "single_node"])]
+    pub(crate) no_leaf: bool,
+    /// How many leaf nodes each region has
+    #[arg(long, group = "what", value_name = "N", conflicts_with = "single_node")]
+    pub(crate) leaf_nodes: Option<u32>,
+    /// A file with the specification in JSON, `-` for stdin
+    #[arg(long, group = "what", conflicts_with_all =
+        ["single_node", "hub_nodes", "hub_region", "leaf", "no_leaf", "leaf_nodes"])]
+    pub(crate) file: Option<PathBuf>,
+    /// Move streams of nodes that go to those that stay
+    #[arg(long)]
+    pub(crate) move_streams: bool,
+    /// How long to wait.
+    #[command(flatten)]
+    pub(crate) wait: WaitOptions,
+}
+
+/// How long a change of the topology is waited for.
+#[derive(Debug, Args)]
+pub(crate) struct WaitOptions {
+    /// Seconds within which it must be applied
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 120,
+        value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_SECONDS)
+    )]
+    pub(crate) timeout: u64,
+    /// Return as soon as it is written down
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// List, fetch, verify and update binaries.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Dep {
@@ -241,6 +331,13 @@ fn switch(text: &str) -> Result<bool, clap::Error> {
     let parser = clap::builder::BoolishValueParser::new();
     let text = if text.is_empty() { "false" } else { text };
     parser.parse_ref(&clap::Command::new("xtask"), None, text.as_ref())
+}
+
+fn history_limit(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(limit) if (1..=HISTORY_MAX).contains(&limit) => Ok(limit),
+        _ => Err(format!("must be 1 to {HISTORY_MAX}")),
+    }
 }
 
 fn runs(text: &str) -> Result<usize, String> {
@@ -306,6 +403,12 @@ mod tests {
             "reload --json --timeout 5 --no-wait",
             "plan --json --profile production",
             "status --json",
+            "topology show --json",
+            "topology set --hub-nodes 3 --leaf nrt,lhr --no-wait",
+            "topology set nats --single-node --move-streams --timeout 9 --json",
+            "topology set --file spec.json",
+            "topology reset",
+            "topology history --limit 5",
             "render --stdout",
             "render --check",
             "dep list --json",
@@ -338,6 +441,15 @@ mod tests {
             ("up now", ErrorKind::UnknownArgument),
             ("render --stdout --check", ErrorKind::ArgumentConflict),
             ("dep", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("topology set", ErrorKind::MissingRequiredArgument),
+            (
+                "topology set --single-node --leaf a",
+                ErrorKind::ArgumentConflict,
+            ),
+            (
+                "topology set --file x --no-leaf",
+                ErrorKind::ArgumentConflict,
+            ),
             ("dep remove", ErrorKind::InvalidSubcommand),
             ("bench everything", ErrorKind::InvalidValue),
             ("bench --runs 0", ErrorKind::ValueValidation),
