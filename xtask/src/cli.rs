@@ -97,6 +97,9 @@ pub(crate) struct Converge {
     /// Print what was done, and what each process waited for, as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// Put the running stack under load meanwhile and tell what its clients noticed
+    #[arg(long)]
+    pub(crate) probe: bool,
     /// Which part of the manifests counts.
     #[command(flatten)]
     pub(crate) profile: ProfileOption,

@@ -14,6 +14,7 @@ pub mod env;
 pub mod follow;
 pub mod inputs;
 pub mod interrupt;
+pub mod load;
 pub mod logs;
 pub mod manifests;
 pub mod paths;

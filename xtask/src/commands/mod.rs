@@ -5,6 +5,7 @@ pub(crate) mod dep;
 pub(crate) mod docs;
 pub(crate) mod down;
 pub(crate) mod plan;
+pub(crate) mod probe;
 pub(crate) mod render;
 pub(crate) mod schema;
 pub(crate) mod service;

@@ -23,6 +23,7 @@ mod lifecycle;
 mod new_binary;
 mod operations;
 mod pocketbase;
+mod probe;
 mod recovery;
 mod render;
 mod topology;
