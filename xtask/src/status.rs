@@ -89,7 +89,7 @@ pub fn status(ctx: &Ctx) -> anyhow::Result<Status> {
         None => Applied::of(&Inputs::load(&Ctx::load()?)?),
     };
     let answers = if running {
-        answers::ask(&applied.stack)?
+        answers::ask(ctx.paths.root(), &applied.stack)?
     } else {
         BTreeMap::new()
     };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use kit::http::Endpoint;
 use kit::{Exit, Failure};
-use service_nats::topology::SERVICE;
+use service_nats::topology::{Origin, SERVICE};
 use tokio::runtime::Runtime;
 
 use super::record::{Client, Edit, Entry, Record, RecordError, State};
@@ -127,8 +127,10 @@ impl Records {
 
 /// What became of `asked`, by what the record says now; `None` while nobody knows.
 fn outcome(asked: &Record, now: Record) -> Option<anyhow::Result<Record>> {
-    if now.generation != asked.generation && (now.spec != asked.spec || now.origin != asked.origin)
-    {
+    // The specification of a record that was given back to the manifest becomes the manifest's.
+    let is_same =
+        now.origin == asked.origin && (now.spec == asked.spec || asked.origin == Origin::Manifest);
+    if now.generation != asked.generation && !is_same {
         let message = "somebody asked for another topology before this one was applied";
         let failure = Failure::new(Exit::Locked, message);
         return Some(Err(failure.hint("cargo xtask topology show").into()));

@@ -53,7 +53,7 @@ fn pocketbase_moves_behind_caddy_and_no_request_fails() {
         report
     });
     assert!(answered.load(Ordering::Relaxed) > 1);
-    let changes = json!({"caddy": "reloaded", "pocketbase": "updated"});
+    let changes = json!({"caddy": "reloaded", "controller": "updated", "pocketbase": "updated"});
     same("changes", &report["changes"], &changes);
     same("process ids of caddy", caddy(&sandbox), before);
     assert_ne!(sandbox.pid("pocketbase"), pocketbase);
@@ -130,7 +130,8 @@ fn settings_that_are_not_taken_leave_everything_as_it_was() {
 
     fs::remove_dir_all(&obstacle).unwrap();
     let report = sandbox.run("reload --json").succeeds().json();
-    let changes = json!({"caddy": "reloaded", "nats": "updated", "pocketbase": "updated"});
+    let changes = json!({"caddy": "reloaded", "controller": "updated", "nats": "updated",
+        "pocketbase": "updated"});
     same("changes", &report["changes"], &changes);
     same("process ids of caddy", caddy(&sandbox), before);
     same("health", http::get(port, "/api/health").status, 200);
