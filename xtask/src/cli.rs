@@ -376,6 +376,12 @@ pub(crate) enum ServiceCommand {
     },
     /// Run it in the foreground; Ctrl-C stops it gracefully
     Run {
+        /// NATS alone: run a hub of so many nodes instead, beside the stack and with data of its own
+        #[arg(long, value_name = "N")]
+        nodes: Option<u32>,
+        /// NATS alone: with `--nodes`, a region with a leaf node; may be given several times
+        #[arg(long, value_name = "REGION", requires = "nodes")]
+        leaf: Vec<String>,
         /// How binaries are had.
         #[command(flatten)]
         options: FetchOptions,
@@ -423,6 +429,7 @@ mod tests {
             "bench stack probe --runs 3 --json",
             "nats spec",
             "my-service run --offline",
+            "nats run --nodes 3 --leaf lhr --leaf nrt",
         ] {
             let words = std::iter::once("xtask").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");

@@ -64,6 +64,12 @@ impl Inputs {
         })
     }
 
+    /// Leaves a process out, as the stack of a topology without its node would.
+    pub(crate) fn forget(&mut self, process: &str) {
+        self.stack.processes.remove(process);
+        self.stack.order.retain(|name| name != process);
+    }
+
     /// The binaries that the services and the orchestration need.
     pub fn requests(&self) -> anyhow::Result<Vec<Request>> {
         let mut requests = dep::tools()?;

@@ -18,6 +18,9 @@ use crate::supervisor::state::States;
 use crate::topology::guard;
 use crate::topology::link::Link;
 
+/// The cause of what the topology changes.
+const TOPOLOGY: &str = "topology";
+
 /// The answer of `plan`.
 #[derive(Debug, Serialize)]
 pub struct Plan {
@@ -53,6 +56,27 @@ pub struct Step {
     /// The keys of the process's entry that are the cause: `environment.NATS_HOST`, `command`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub because: Vec<String>,
+    /// Whether a failure takes it back. Otherwise the next `reload` finishes it.
+    #[serde(skip_serializing_if = "is_true")]
+    pub reversible: bool,
+}
+
+impl Step {
+    fn new(action: Action, because: Vec<String>) -> Self {
+        Self {
+            action,
+            because,
+            reversible: true,
+        }
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 /// What happens to a process.
@@ -93,7 +117,7 @@ pub fn plan(ctx: &Ctx) -> anyhow::Result<Plan> {
     let running = alive::is_held(&ctx.paths.alive_lock())?;
     let new = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
     guard::check(ctx, &inputs.topology, running)?;
-    let processes: BTreeMap<String, Step> = if running {
+    let mut processes: BTreeMap<String, Step> = if running {
         let file = ctx.paths.compose_file();
         let old = fs::read_to_string(&file)
             .with_context(|| format!("cannot read what runs from `{}`", file.display()))?;
@@ -106,10 +130,7 @@ pub fn plan(ctx: &Ctx) -> anyhow::Result<Plan> {
             if let Some(step) = steps.get_mut(&name)
                 && step.action == Action::None
             {
-                *step = Step {
-                    action: Action::Reload,
-                    because,
-                };
+                *step = Step::new(Action::Reload, because);
             }
         }
         let link = Link::new(&ctx.paths, &inputs.stack, &inputs.topology.now);
@@ -117,24 +138,20 @@ pub fn plan(ctx: &Ctx) -> anyhow::Result<Plan> {
             && step.action == Action::None
             && !link.is_current()
         {
-            *step = Step {
-                action: Action::Reload,
-                because: vec!["topology".to_owned()],
-            };
+            *step = Step::new(Action::Reload, vec![TOPOLOGY.to_owned()]);
         }
         steps
     } else {
-        let start = |name: &String| {
-            (
-                name.clone(),
-                Step {
-                    action: Action::Start,
-                    because: Vec::new(),
-                },
-            )
-        };
+        let start = |name: &String| (name.clone(), Step::new(Action::Start, Vec::new()));
         inputs.stack.order.iter().map(start).collect()
     };
+    for node in inputs.topology.now.leaving() {
+        let step = Step {
+            reversible: false,
+            ..Step::new(Action::Remove, vec![TOPOLOGY.to_owned()])
+        };
+        processes.insert(node.process, step);
+    }
     let changes = processes.values().any(|step| step.action != Action::None);
     Ok(Plan {
         schema_version: SCHEMA_VERSION,
@@ -166,5 +183,5 @@ fn step(difference: Difference) -> Step {
         Difference::Removed => (Action::Remove, Vec::new()),
         Difference::Changed(keys) => (Action::Restart, keys),
     };
-    Step { action, because }
+    Step::new(action, because)
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use kit::files;
 use kit::settings::{FILE, REPORT, SettingsFile};
@@ -17,6 +18,10 @@ use crate::stack::Stack;
 use crate::supervisor::client::Client;
 use crate::supervisor::reload::{self, Report};
 use crate::supervisor::state::States;
+
+/// How long a process may take. Longer than the limits of our own wrappers together: Caddy has
+/// 10 s for the check of its configuration, 10 s to load it and 10 s to show it.
+const RELOAD_LIMIT: Duration = Duration::from_secs(32);
 
 /// The settings of every process that takes them from a file.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -82,7 +87,7 @@ impl Settings {
 
     /// Lets a running process take its settings from its file.
     pub(crate) fn reload(paths: &Paths, client: &Client, name: &str) -> anyhow::Result<()> {
-        reload::reload(client, name, &report(paths, name))
+        reload::reload(client, name, &report(paths, name), RELOAD_LIMIT)
     }
 }
 

@@ -8,9 +8,8 @@ use kit::{Exit, Failure};
 
 use crate::applied::Applied;
 use crate::context::Ctx;
-use crate::converge::Converge;
+use crate::converge::{Converge, Description, shrink};
 use crate::dep::{self, Installed};
-use crate::description::Description;
 use crate::inputs::Inputs;
 use crate::interrupt::Interrupt;
 use crate::preflight;
@@ -67,6 +66,17 @@ pub enum Outcome {
     Changed(BTreeMap<String, String>),
 }
 
+impl Outcome {
+    /// Adds what was done to further processes.
+    fn add(&mut self, more: BTreeMap<String, String>) {
+        match self {
+            Self::Started => {}
+            Self::Unchanged => *self = Self::Changed(more),
+            Self::Changed(changes) => changes.extend(more),
+        }
+    }
+}
+
 /// All that is needed before anything of the stack is touched, and the right to touch it.
 #[derive(Debug)]
 pub struct Prepared {
@@ -117,13 +127,13 @@ pub fn up(
     mut seen: impl FnMut(&Inputs, &States),
 ) -> anyhow::Result<Report> {
     let Prepared {
-        inputs,
+        mut inputs,
         installed,
         operation: _operation,
     } = prepared;
-    let wanted = Description::of(ctx, &inputs)?;
     let client = ctx.client()?;
     let started = Instant::now();
+    let changes_topology = inputs.topology.changes() || !inputs.topology.now.leaving().is_empty();
     let converge = Converge {
         ctx,
         options,
@@ -134,26 +144,14 @@ pub fn up(
         started,
     };
     let seen = |states: &States| seen(&inputs, states);
-    let (outcome, states) = match converge.settle()? {
-        Some(_) if options.mode == Mode::Reload => return Err(not_running()),
-        Some(claim) => {
-            guard::check(ctx, &inputs.topology, false)?;
-            preflight::check_ports(&inputs.stack)?;
-            let binary = installed
-                .get(BINARY)
-                .context("process-compose is not among the binaries")?;
-            inputs.topology.write(&ctx.paths)?;
-            wanted.write(ctx)?;
-            let states = converge.first_start(&binary.path, claim, seen)?;
-            (Outcome::Started, states)
-        }
-        None => {
-            guard::check(ctx, &inputs.topology, true)?;
-            converge.reload(&wanted, seen)?
-        }
-    };
+    let (mut outcome, mut states) = reversible(&converge, seen)?;
+    let left = shrink::finish(ctx, &mut inputs, &client, interrupt)?;
+    if !left.is_empty() {
+        outcome.add(left);
+        states = client.processes()?;
+    }
     Applied::of(&inputs).save(&ctx.paths)?;
-    if outcome != Outcome::Started && inputs.topology.changes() {
+    if outcome != Outcome::Started && changes_topology {
         topology::announce(&client, &inputs.stack)?;
     }
     let ready_after = started.elapsed();
@@ -164,6 +162,34 @@ pub fn up(
         outcome,
         ready_after,
     })
+}
+
+/// All that can be taken back, and is when it fails.
+fn reversible(
+    converge: &Converge<'_>,
+    seen: impl FnMut(&States),
+) -> anyhow::Result<(Outcome, States)> {
+    let (ctx, inputs) = (converge.ctx, converge.inputs);
+    let wanted = Description::of(ctx, inputs)?;
+    match converge.settle()? {
+        Some(_) if converge.options.mode == Mode::Reload => Err(not_running()),
+        Some(claim) => {
+            guard::check(ctx, &inputs.topology, false)?;
+            preflight::check_ports(&inputs.stack)?;
+            let binary = converge
+                .installed
+                .get(BINARY)
+                .context("process-compose is not among the binaries")?;
+            inputs.topology.write(&ctx.paths)?;
+            wanted.write(ctx)?;
+            let states = converge.first_start(&binary.path, claim, seen)?;
+            Ok((Outcome::Started, states))
+        }
+        None => {
+            guard::check(ctx, &inputs.topology, true)?;
+            converge.reload(&wanted, seen)
+        }
+    }
 }
 
 fn not_running() -> anyhow::Error {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _};
 use xtask::Ctx;
 use xtask::inputs::Inputs;
+use xtask::nats_run;
 use xtask::service;
 
 use super::print_json;
@@ -29,7 +30,19 @@ pub(crate) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     match cli.command {
         ServiceCommand::Spec => print_json(&ctx, &service::spec(resolved)?)?,
         ServiceCommand::Command { env } => ctx.ui.data(service::command_line(resolved, env))?,
-        ServiceCommand::Run { options } => {
+        ServiceCommand::Run {
+            nodes: Some(nodes),
+            leaf,
+            options,
+        } => {
+            let options = nats_run::Options {
+                nodes,
+                regions: leaf,
+                dep: (&options).into(),
+            };
+            return nats_run::run(&ctx, &inputs, resolved, &options).map(ExitCode::from);
+        }
+        ServiceCommand::Run { options, .. } => {
             service::run(&ctx, &inputs, resolved, &(&options).into())?;
         }
     }

@@ -3,17 +3,16 @@
 //! Owns its types (separate from the manifest's: a boundary), readiness probes that block, and
 //! the quoting that keeps values byte for byte. The traps it avoids were measured on 1.120.0.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, ensure};
 use kit::manifest::{Condition, Restart};
 use kit::settings::FILE_VARIABLE;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{settings, yaml};
-use crate::stack::{
-    PROBE, Places, Process, Readiness, ReadinessCheck, SUPERVISED, Stack, Value, words,
-};
+use crate::stack::{PROBE, Places, Process, Readiness, ReadinessCheck, SUPERVISED, Stack, words};
 
 /// Seconds the probe's own limit lies below the supervisor's, so that it ends by itself.
 const PROBE_LIMIT_MARGIN_SECONDS: f64 = 0.2;
@@ -130,6 +129,20 @@ struct Rotation {
     max_backups: u32,
 }
 
+/// The file `new` with the entries of `kept` as the file `old` has them, where it has them.
+pub fn with_kept(old: &str, new: &str, kept: &BTreeSet<String>) -> anyhow::Result<String> {
+    let read = |text: &str| -> anyhow::Result<Value> {
+        serde_yaml::from_str(text).context("cannot read a rendered file")
+    };
+    let (old, mut new) = (read(old)?, read(new)?);
+    for name in kept {
+        if let Some(entry) = old["processes"].get(name) {
+            new["processes"][name] = entry.clone();
+        }
+    }
+    Ok(format!("{HEADER}{}", yaml::write(&new)))
+}
+
 /// Renders the stack. The text is parsed again and compared before it is returned.
 pub fn render(stack: &Stack, places: &Places, secrets: Secrets) -> anyhow::Result<String> {
     let project = project(stack, places, secrets);
@@ -172,8 +185,11 @@ fn entry(name: &str, process: &Process, places: &Places, secrets: Secrets) -> En
         let file = seen_from(process, places, settings::file(places, name));
         environment.push(template_literal(&format!("{FILE_VARIABLE}={file}")));
     }
-    let fixed = |(name, _): &(&String, &Value)| !process.reloadable.contains(*name);
-    for (name, value) in process.env.iter().filter(fixed) {
+    let fixed = process
+        .env
+        .iter()
+        .filter(|(name, _)| !process.reloadable.contains(*name));
+    for (name, value) in fixed {
         let text = if secrets == Secrets::Plain {
             &value.text
         } else {

@@ -17,9 +17,6 @@ use super::state::{Phase, State};
 
 /// The signal that asks for it: SIGHUP.
 pub const SIGNAL: u8 = 1;
-/// How long a process may take. Longer than the limits of our own wrappers together: Caddy has
-/// 10 s for the check of its configuration, 10 s to load it and 10 s to show it.
-const TIMEOUT: Duration = Duration::from_secs(32);
 /// How often its report is looked at; a reload takes some 20 ms.
 const POLL: Duration = Duration::from_millis(2);
 
@@ -43,11 +40,16 @@ impl Report {
     }
 }
 
-/// Asks `process` to reload and waits until its `report` says that it has. One that ends meanwhile
-/// has nothing to take: it begins with what is there now.
-pub(crate) fn reload(client: &Client, process: &str, report: &Path) -> anyhow::Result<()> {
-    let deadline = Instant::now() + TIMEOUT;
-    let Some((pid, before)) = listening(client, process, report, deadline)? else {
+/// Asks `process` to reload and waits at most `limit` until its `report` says that it has. One that
+/// ends meanwhile has nothing to take: it begins with what is there now.
+pub(crate) fn reload(
+    client: &Client,
+    process: &str,
+    report: &Path,
+    limit: Duration,
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + limit;
+    let Some((pid, before)) = listening(client, process, report, limit)? else {
         return Ok(());
     };
     client.signal(process, SIGNAL)?;
@@ -58,12 +60,12 @@ pub(crate) fn reload(client: &Client, process: &str, report: &Path) -> anyhow::R
         if let Some(report) = Report::of(report, &state).filter(|now| now.count > before) {
             return match report.error {
                 None => Ok(()),
-                Some(error) => bail!("`{process}` did not take its new settings: {error}"),
+                Some(error) => bail!("`{process}` did not take the change: {error}"),
             };
         }
         thread::sleep(POLL);
     }
-    Err(late(process))
+    Err(late(process, limit))
 }
 
 /// Waits until the process listens to signals: earlier, this one would end it. Returns its id and
@@ -72,8 +74,9 @@ fn listening(
     client: &Client,
     process: &str,
     report: &Path,
-    deadline: Instant,
+    limit: Duration,
 ) -> anyhow::Result<Option<(i32, u64)>> {
+    let deadline = Instant::now() + limit;
     while Instant::now() < deadline {
         let Some(state) = running(client, process)? else {
             return Ok(None);
@@ -87,7 +90,7 @@ fn listening(
         }
         thread::sleep(POLL);
     }
-    Err(late(process))
+    Err(late(process, limit))
 }
 
 fn running(client: &Client, process: &str) -> anyhow::Result<Option<State>> {
@@ -95,7 +98,7 @@ fn running(client: &Client, process: &str) -> anyhow::Result<Option<State>> {
     Ok(state.filter(|state| state.is_running && state.pid != 0))
 }
 
-fn late(process: &str) -> anyhow::Error {
-    let message = format!("`{process}` did not reload within {} s", TIMEOUT.as_secs());
+fn late(process: &str, limit: Duration) -> anyhow::Error {
+    let message = format!("`{process}` did not reload within {} s", limit.as_secs());
     Failure::new(Exit::Timeout, message).into()
 }

@@ -9,7 +9,7 @@ use kit::{Exit, Failure};
 use serde_json::Value;
 use service_nats::topology::{Node, Role, Spec};
 
-use super::Topology;
+use super::{Topology, leave};
 use crate::context::Ctx;
 
 /// How long one server may take to name its streams.
@@ -20,19 +20,10 @@ const ACCOUNT: &str = "APP";
 /// Refuses what would put streams out of reach, and what cannot be done. `running` says whether
 /// the servers can be asked; otherwise their stores are looked at.
 pub fn check(ctx: &Ctx, topology: &Topology, running: bool) -> anyhow::Result<()> {
-    let (Spec::HubSpoke(before), now) = (&topology.before.spec, &topology.now.spec) else {
+    if topology.before.spec == Spec::SingleNode {
         return Ok(());
-    };
-    if let Spec::HubSpoke(now) = now
-        && now.hub_nodes < before.hub_nodes
-    {
-        let message = format!(
-            "the hub cannot shrink from {} to {} nodes while it runs",
-            before.hub_nodes, now.hub_nodes
-        );
-        let hint = "keep the number, or apply `single-node` first and the smaller hub then";
-        return Err(Failure::new(Exit::Invalid, message).hint(hint).into());
     }
+    leave::check(&ctx.paths, topology, running)?;
     let stay: BTreeSet<String> = topology
         .now
         .nodes()

@@ -116,7 +116,7 @@ fn settings_that_are_not_taken_leave_everything_as_it_was() {
     sandbox.dotenv("NATS_USER", "somebody");
     sandbox.dotenv("NATS_PASSWORD", "a-long-password");
     let failed = sandbox.run("reload").ends(16);
-    let message = "`caddy` did not take its new settings";
+    let message = "`caddy` did not take the change";
     assert!(failed.stderr.contains(message), "{}", failed.stderr);
     same("file", settings(&sandbox), kept);
     same("process ids of caddy", caddy(&sandbox), before);

@@ -29,3 +29,4 @@ mod record;
 mod recovery;
 mod render;
 mod topology;
+mod topology_shrink;

@@ -1,9 +1,9 @@
-//! What a running stack is described by, as files below `.core-stack/`.
-//!
-//! Owns which files these are. Must not tell anybody that they have changed.
+//! What a running stack is described by, on disk.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use anyhow::Context as _;
 use kit::files;
 
 use crate::context::Ctx;
@@ -16,6 +16,7 @@ use crate::supervisor::state::States;
 
 /// What a running stack is described by: the file that the supervisor reads, the settings that
 /// processes take while they run, and the inputs it was made from.
+#[derive(Clone)]
 pub(crate) struct Description {
     compose: Vec<u8>,
     settings: Settings,
@@ -33,36 +34,13 @@ impl Description {
         })
     }
 
-    /// What the files say, if there are any.
-    pub(crate) fn read(&self, ctx: &Ctx) -> Option<Self> {
+    /// What the files say, if there are any, with the settings of these processes.
+    pub(super) fn read_running(&self, ctx: &Ctx) -> Option<Self> {
         Some(Self {
             compose: fs::read(ctx.paths.compose_file()).ok()?,
             settings: self.settings.read(&ctx.paths),
             recorded: fs::read(ctx.paths.recorded()).ok()?,
         })
-    }
-
-    /// Whether the two describe the same processes.
-    pub(crate) fn runs_as(&self, other: &Self) -> bool {
-        self.compose == other.compose && self.settings == other.settings
-    }
-
-    /// Which processes would be told to take their settings while they run: those whose settings
-    /// alone differ. Others begin with the new ones.
-    pub(crate) fn reloads(
-        &self,
-        ctx: &Ctx,
-        before: &Self,
-        states: &States,
-    ) -> anyhow::Result<Vec<String>> {
-        let stale = self.settings.stale(&ctx.paths, &before.settings, states);
-        if stale.is_empty() {
-            return Ok(Vec::new());
-        }
-        let text = |description: &Self| String::from_utf8_lossy(&description.compose).into_owned();
-        let entries = difference(&text(before), &text(self))?;
-        let same = |name: &String| entries.get(name) == Some(&Difference::None);
-        Ok(stale.into_keys().filter(same).collect())
     }
 
     pub(crate) fn write(&self, ctx: &Ctx) -> anyhow::Result<()> {
@@ -75,5 +53,46 @@ impl Description {
             files::write_if_changed(&file, bytes, files::PRIVATE_FILE_MODE)?;
         }
         Ok(())
+    }
+
+    /// Whether the two describe the same processes.
+    pub(super) fn runs_as(&self, other: &Self) -> bool {
+        self.compose == other.compose && self.settings == other.settings
+    }
+
+    /// Which processes would be told to take their settings while they run: those whose settings
+    /// alone differ. Others begin with the new ones.
+    pub(super) fn reloads(
+        &self,
+        ctx: &Ctx,
+        old: &Self,
+        states: &States,
+    ) -> anyhow::Result<Vec<String>> {
+        let stale = self.settings.stale(&ctx.paths, &old.settings, states);
+        if stale.is_empty() {
+            return Ok(Vec::new());
+        }
+        let entries = self.since(old)?;
+        let same = |name: &String| entries.get(name) == Some(&Difference::None);
+        Ok(stale.into_keys().filter(same).collect())
+    }
+
+    /// What differs for each process from `old` to this.
+    pub(super) fn since(&self, old: &Self) -> anyhow::Result<BTreeMap<String, Difference>> {
+        difference(old.text()?, self.text()?)
+    }
+
+    /// The same, but with the entries of `kept` as `old` has them.
+    pub(super) fn with_kept(&self, old: &Self, kept: &BTreeSet<String>) -> anyhow::Result<Self> {
+        let compose = compose::with_kept(old.text()?, self.text()?, kept)?;
+        Ok(Self {
+            compose: compose.into_bytes(),
+            settings: self.settings.clone(),
+            recorded: self.recorded.clone(),
+        })
+    }
+
+    fn text(&self) -> anyhow::Result<&str> {
+        std::str::from_utf8(&self.compose).context("the file of the supervisor is not text")
     }
 }
