@@ -1,5 +1,5 @@
-//! The least that a topology takes: its servers with the very files that the wrappers write, started
-//! by hand at once.
+//! The least that a topology takes: its servers with the very files that the wrappers write,
+//! started by hand at once.
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
-//! From the moment a record is saved to the one in which somebody knows of it: the controller, and a
-//! client of PocketBase's events that does nothing else.
+//! From the moment a record is saved to the one in which somebody knows of it: the controller, and
+//! a client of PocketBase's events that does nothing else.
 
 use std::time::{Duration, Instant};
 

@@ -70,19 +70,16 @@ fn unchanged(sandbox: &Sandbox, runs: usize, report: &mut Report) -> anyhow::Res
 /// From one server to a hub and two regions, and the same servers bare.
 fn grown(sandbox: &Sandbox, runs: usize, report: &mut Report) -> anyhow::Result<()> {
     let largest = hub(3, &REGIONS);
-    let mut ours = Vec::new();
-    let mut servers = Vec::new();
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..runs {
         let begun = Instant::now();
         apply(sandbox, &largest)?;
         ours.push(millis(begun));
-        servers = nodes(sandbox)?;
+        let servers = nodes(sandbox)?;
+        // The next hub will have other names.
+        let joined = bare::Joined::of(sandbox.ctx(), &largest)?;
         apply(sandbox, &alone())?;
         forget_nodes(sandbox)?;
-    }
-    let joined = bare::Joined::of(sandbox.ctx(), &largest)?;
-    let mut bare = Vec::new();
-    for _ in 0..runs {
         bare.push(bare::at_once(&servers, &joined)?);
         forget_nodes(sandbox)?;
     }
@@ -103,7 +100,7 @@ fn alone() -> Value {
 
 fn hub(nodes: u32, regions: &[&str]) -> Value {
     json!({"topology": "hub-spoke", "hub_region": "iad", "hub_nodes": nodes,
-        "leaf_regions": regions})
+        "leaf_regions": regions, "leaf_nodes_per_region": 1})
 }
 
 /// Saves the record and waits until the controller says that it is applied.
@@ -124,12 +121,22 @@ fn save(records: &mut Records, spec: &Value) -> anyhow::Result<Record> {
     })
 }
 
-/// The servers of the further nodes that run.
+/// The servers of the further nodes that run, with copies of their files: those of nodes that leave
+/// are written anew.
 fn nodes(sandbox: &Sandbox) -> anyhow::Result<Vec<Server>> {
     let servers = servers::read(sandbox.ctx())?.into_iter();
-    Ok(servers
+    let mut nodes: Vec<Server> = servers
         .filter(|server| server.name.starts_with(NODES))
-        .collect())
+        .collect();
+    for node in &mut nodes {
+        let file = node.command.iter_mut().find(|word| word.ends_with(".conf"));
+        let file = file.context("a node runs without a configuration file")?;
+        let copy = format!("{file}.bench");
+        fs::copy(node.directory.join(&*file), node.directory.join(&copy))
+            .context("cannot copy the configuration of a node")?;
+        *file = copy;
+    }
+    Ok(nodes)
 }
 
 /// Removes the data of nodes that have ended: the next ones are to begin with nothing, too. It is
