@@ -129,7 +129,8 @@ fn nodes(sandbox: &Sandbox) -> anyhow::Result<Vec<Server>> {
         .filter(|server| server.name.starts_with(NODES))
         .collect();
     for node in &mut nodes {
-        let file = node.command.iter_mut().find(|word| word.ends_with(".conf"));
+        // `nats-server -c FILE`.
+        let file = node.command.last_mut();
         let file = file.context("a node runs without a configuration file")?;
         let copy = format!("{file}.bench");
         fs::copy(node.directory.join(&*file), node.directory.join(&copy))
