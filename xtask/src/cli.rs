@@ -1,11 +1,17 @@
 //! Every clap type. The docstrings are the manual; behaviour is in `commands/`.
 
+mod tools;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 use service_nats::topology::Profile;
+
+pub(crate) use tools::{
+    Clean, Completions, Env, EnvFormat, Explain, Graph, GraphFormat, Init, Open, Ports,
+};
 
 /// A day: more is a mistake, and what is added to the present time must stay a time.
 const TIMEOUT_MAX_SECONDS: u64 = 86_400;
@@ -23,9 +29,9 @@ const HISTORY_MAX: usize = 500;
     max_term_width = 100
 )]
 pub(crate) struct Cli {
-    /// What to do.
+    /// What to do; without, a page of help.
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 }
 
 /// The commands.
@@ -46,6 +52,24 @@ pub(crate) enum Command {
     Topology(Topology),
     /// Write the file that process-compose runs
     Render(Render),
+    /// Print variables that tell apps and tests where the running stack is
+    Env(Env),
+    /// Show every port: its number, where that is declared, who listens
+    Ports(Ports),
+    /// Show every resolved value of a service and where it comes from
+    Explain(Explain),
+    /// Show what depends on what
+    Graph(Graph),
+    /// Open the page of a service in a browser
+    Open(Open),
+    /// Delete generated files, binaries or data; without options, say what that would be
+    Clean(Clean),
+    /// Print a key for a cache of `.dep/` in CI
+    CiKey,
+    /// Write a new service that is valid at once
+    Init(Init),
+    /// Print completions for a shell
+    Completions(Completions),
     /// List, fetch, verify and update binaries
     #[command(subcommand)]
     Dep(Dep),
@@ -75,6 +99,9 @@ pub(crate) struct Up {
     /// Stay and show the logs; Ctrl-C stops the stack
     #[arg(long)]
     pub(crate) attach: bool,
+    /// Group the output and annotate failures, as GitHub Actions and GitLab show them
+    #[arg(long, conflicts_with = "attach")]
+    pub(crate) ci: bool,
     /// What it shares with `reload`.
     #[command(flatten)]
     pub(crate) converge: Converge,
@@ -376,7 +403,7 @@ pub(crate) enum ServiceCommand {
     },
     /// Run it in the foreground; Ctrl-C stops it gracefully
     Run {
-        /// NATS alone: run a hub of so many nodes instead, beside the stack and with data of its own
+        /// NATS alone: run a hub of so many nodes instead, beside the stack
         #[arg(long, value_name = "N")]
         nodes: Option<u32>,
         /// NATS alone: with `--nodes`, a region with a leaf node; may be given several times
@@ -412,6 +439,10 @@ mod tests {
             "reload --json --timeout 5 --no-wait",
             "plan --json --profile production",
             "status --json",
+            "env --format github --declared",
+            "clean --data --yes --state --dep --no-wait --json",
+            "init my-service --wrapper --port 9000",
+            "up --ci --offline",
             "topology show --json",
             "topology set --hub-nodes 3 --leaf nrt,lhr --no-wait",
             "topology set nats --single-node --move-streams --timeout 9 --json",
@@ -439,7 +470,10 @@ mod tests {
     #[test]
     fn invalid_lines() {
         for (line, kind) in [
-            ("", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("env --json --format sh", ErrorKind::ArgumentConflict),
+            ("up --ci --attach", ErrorKind::ArgumentConflict),
+            ("clean --yes", ErrorKind::MissingRequiredArgument),
+            ("init x --port 0", ErrorKind::ValueValidation),
             ("up --detach --attach", ErrorKind::ArgumentConflict),
             ("up --profile test", ErrorKind::InvalidValue),
             ("up --timeout 0", ErrorKind::ValueValidation),

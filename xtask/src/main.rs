@@ -26,7 +26,10 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    match cli.command {
+    let Some(command) = cli.command else {
+        return commands::overview::run();
+    };
+    match command {
         Command::Up(args) => commands::up::run(&args),
         Command::Down(args) => commands::down::run(&args),
         Command::Reload(args) => commands::up::reload(&args),
@@ -34,6 +37,15 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(args) => commands::status::run(&args),
         Command::Topology(command) => commands::topology::run(&command),
         Command::Render(args) => commands::render::run(&args),
+        Command::Env(args) => commands::env::run(&args),
+        Command::Ports(args) => commands::ports::run(&args),
+        Command::Explain(args) => commands::explain::run(&args),
+        Command::Graph(args) => commands::graph::run(&args),
+        Command::Open(args) => commands::open::run(&args),
+        Command::Clean(args) => commands::clean::run(&args),
+        Command::CiKey => commands::ci_key::run(),
+        Command::Init(args) => commands::init::run(&args),
+        Command::Completions(args) => commands::completions::run(&args),
         Command::Dep(args) => commands::dep::run(args),
         Command::Schema(args) => commands::schema::run(&args),
         Command::Docs(args) => commands::docs::run(&args),
@@ -43,7 +55,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn code_of(error: &anyhow::Error) -> ExitCode {
+/// What the process ends with after an error.
+pub(crate) fn code_of(error: &anyhow::Error) -> ExitCode {
     let interrupted = error
         .chain()
         .find_map(|cause| cause.downcast_ref::<Interrupted>());

@@ -21,7 +21,13 @@ use super::{begin, lock_wait, print_json, probe};
 use crate::cli::{Converge, Reload, Up};
 
 pub(crate) fn run(args: &Up) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load_for(args.converge.profile.profile.as_deref())?;
+    let profile = args.converge.profile.profile.as_deref();
+    if args.ci {
+        return super::ci::run(profile, |ctx| {
+            converge(ctx, Mode::Up, &args.converge).map(drop)
+        });
+    }
+    let ctx = Ctx::load_for(profile)?;
     let begin = LogSizes::now(&ctx.paths);
     let (report, interrupt) = converge(&ctx, Mode::Up, &args.converge)?;
     if args.attach {

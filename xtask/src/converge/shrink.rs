@@ -78,6 +78,7 @@ fn leave(
         ctx.ui
             .line(format!("`{process}` is stopped at once: {error:#}"));
     }
+    ctx.ui.line(format!("`{process}` has left the hub"));
     inputs.forget(&process);
     Description::of(ctx, inputs)?.write(ctx)?;
     read_file(client, &inputs.stack).map(drop)

@@ -74,7 +74,8 @@ pub(super) fn how_to_use(paths: &Paths) -> String {
     let home = config_home(paths).to_string_lossy().into_owned();
     let home = crate::stack::words::join(&[home]);
     format!(
-        "for the `nats` CLI:\n  export XDG_CONFIG_HOME={home}\n  nats --context {HUB}{SYSTEM} server ls"
+        "for the `nats` CLI:\n  export XDG_CONFIG_HOME={home}\n  \
+         nats --context {HUB}{SYSTEM} server ls"
     )
 }
 

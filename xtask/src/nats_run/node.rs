@@ -162,10 +162,7 @@ impl Ended {
     pub(super) fn describe(&self) -> String {
         let lines = self.tail.iter().map(|line| format!("\n  {line}"));
         let lines = lines.collect::<String>();
-        format!(
-            "error: `{}` ended by itself ({}){lines}",
-            self.name, self.status
-        )
+        format!("`{}` ended by itself ({}){lines}", self.name, self.status)
     }
 
     /// Its exit code, 128 + n for signal n; never 0, as nobody asked for it.

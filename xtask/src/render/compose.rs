@@ -297,3 +297,25 @@ fn exec(command: &[String]) -> String {
 fn template_literal(text: &str) -> String {
     text.replace("{{", r#"{{"{{"}}"#)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_entries_are_the_old_ones_byte_for_byte() {
+        let file = |a: &str, b: &str| {
+            let text =
+                format!("processes:\n  \"a\":\n    command: {a}\n  \"b\":\n    command: {b}\n");
+            format!("{HEADER}{text}")
+        };
+        let (old, new) = (file("\"x\\x241\"", "\"y\""), file("\"x\"", "\"z\""));
+        let kept = |names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            with_kept(&old, &new, &names).unwrap()
+        };
+        assert_eq!(kept(&[]), new);
+        assert_eq!(kept(&["a"]), file("\"x\\x241\"", "\"z\""));
+        assert_eq!(kept(&["a", "b", "gone"]), old);
+    }
+}

@@ -3,5 +3,7 @@
 
 pub mod compose;
 pub mod difference;
+pub mod graph;
 pub mod settings;
+pub mod variables;
 mod yaml;

@@ -311,7 +311,8 @@ mod tests {
     fn a_stream_needs_a_leader_and_copies_that_are_up_to_date() {
         let holding = |cluster: Value| {
             let stream = json!({"name": "A", "cluster": cluster, "config": {"num_replicas": 5}});
-            json!({"account_details": [{"name": "SYS"}, {"name": "APP", "stream_detail": [stream]}]})
+            let app = json!({"name": "APP", "stream_detail": [stream]});
+            json!({"account_details": [{"name": "SYS"}, app]})
         };
         let follower = holding(json!({"leader": "hub-1", "replicas": [peer("hub-1", true)]}));
         let led = |replicas: Value| {

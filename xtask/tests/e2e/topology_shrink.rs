@@ -1,6 +1,7 @@
 //! A hub that gets smaller or is restarted while it is published to.
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use crate::harness::{SOON, Sandbox, eventually, http, processes, same};
 /// The variable that asks for a topology.
 const VARIABLE: &str = "CORE_TOPOLOGY_NATS";
 /// Nodes that a test has at most, and the ports of each.
-const NODES: u16 = 6;
+const NODES: u16 = 7;
 const PORTS_OF_A_NODE: u16 = 5;
 
 fn hub(nodes: u32) -> String {
@@ -135,7 +136,10 @@ fn a_hub_of_five_becomes_one_of_three_and_grows_again() {
     let text = sandbox.run("plan").succeeds().stdout;
     assert!(text.contains("remove nats-hub-4 because of topology (cannot be taken back"));
 
+    // It is told to go elsewhere before its server ends.
+    let client = Nats::connect(port(&sandbox, "nats-hub-5", "client"));
     let report = applies(&sandbox);
+    drop(client);
     for name in ["nats-hub-4", "nats-hub-5"] {
         same(name, &report["changes"][name], &json!("removed"));
         assert!(report["processes"][name].is_null());
@@ -173,6 +177,61 @@ fn a_hub_of_five_becomes_one_of_three_and_grows_again() {
     }
 }
 
+#[test]
+fn a_hub_shrinks_along_with_other_changes_and_from_a_stack_that_is_down() {
+    let mut sandbox = sandbox(5);
+    sandbox.up();
+    let mut hub_1 = Nats::connect(seeds(&sandbox)[0]);
+    make_stream(&mut hub_1, "WIDE", 5);
+    hub_1.publish("WIDE.one", "kept");
+    sandbox.down();
+    sandbox.dotenv(VARIABLE, &hub(3));
+    let refused = sandbox.run("up").ends(10);
+    let message = "error: the stream `WIDE` has 5 replicas, and the hub would have 3 nodes\n";
+    assert!(refused.stderr.contains(message), "{}", refused.stderr);
+    sandbox.dotenv(VARIABLE, &hub(5));
+    sandbox.up();
+    let mut hub_1 = Nats::connect(seeds(&sandbox)[0]);
+    let body = json!({"name": "WIDE", "subjects": ["WIDE.>"], "num_replicas": 3});
+    hub_1.api("STREAM.UPDATE.WIDE", &body);
+    sandbox.down();
+
+    sandbox.dotenv(VARIABLE, &hub(3));
+    let report = sandbox.up();
+    same("outcome", &report["outcome"], &json!("started"));
+    assert!(report["processes"]["nats-hub-5"].is_null());
+    let three = ["hub-1", "hub-2", "hub-3"].map(str::to_owned);
+    same("members", members(&sandbox), three.clone().into());
+    let mut hub_2 = Nats::connect(seeds(&sandbox)[1]);
+    let info = hub_2.api("STREAM.INFO.WIDE", &json!({}));
+    same("messages", &info["state"]["messages"], &json!(1));
+
+    let more = |nodes: u32| hub(nodes).replace(r#"["lhr"]"#, r#"["lhr", "nrt"]"#);
+    sandbox.dotenv(VARIABLE, &hub(5));
+    applies(&sandbox);
+    sandbox.dotenv(VARIABLE, &more(3));
+    let changes = applies(&sandbox)["changes"].clone();
+    same("a region", &changes["nats-leaf-nrt"], &json!("added"));
+    same("a node", &changes["nats-hub-4"], &json!("removed"));
+    same("members", members(&sandbox), three.into());
+}
+
+/// Kills the server of a process, and waits until the supervisor has it running again.
+#[track_caller]
+fn lose(sandbox: &Sandbox, process: &str) {
+    let pid = || {
+        let status = sandbox.status();
+        let pid = status["services"]["nats"]["processes"][process]["pid"].as_i64();
+        pid.and_then(|pid| i32::try_from(pid).ok())
+    };
+    let before = pid().unwrap();
+    let server = processes::children(before).remove(0);
+    processes::signal(server.pid, Signal::KILL);
+    eventually("the node again", SOON, || {
+        (pid() != Some(before) && sandbox.run("status").code == 0).then_some(())
+    });
+}
+
 /// Kills a reload to three nodes as soon as `seen`, and a hub node with it.
 #[track_caller]
 fn kill_reload(sandbox: &Sandbox, what: &str, seen: impl Fn() -> bool) {
@@ -205,17 +264,7 @@ fn a_smaller_hub_that_was_killed_on_its_way_is_finished_by_the_next() {
         !members(&sandbox).contains(&"hub-5".to_owned())
     });
     // A member that dies as well comes back by itself.
-    let status = sandbox.status();
-    let pid = status["services"]["nats"]["processes"]["nats-hub-2"]["pid"]
-        .as_i64()
-        .unwrap();
-    let server = processes::children(i32::try_from(pid).unwrap()).remove(0);
-    processes::signal(server.pid, Signal::KILL);
-    eventually("the node again", SOON, || {
-        let status = sandbox.status();
-        let again = &status["services"]["nats"]["processes"]["nats-hub-2"];
-        (again["pid"].as_i64() != Some(pid) && sandbox.run("status").code == 0).then_some(())
-    });
+    lose(&sandbox, "nats-hub-2");
     applies(&sandbox);
     same(
         "members",
@@ -225,6 +274,18 @@ fn a_smaller_hub_that_was_killed_on_its_way_is_finished_by_the_next() {
     same("again", &sandbox.up()["outcome"], &json!("unchanged"));
     let mut hub_3 = Nats::connect(ports[2]);
     publisher.nothing_was_lost(&mut hub_3);
+}
+
+#[test]
+fn a_lost_node_of_the_hub_loses_no_message() {
+    let sandbox = sandbox(3);
+    sandbox.up();
+    let ports = seeds(&sandbox);
+    make_stream(&mut Nats::connect(ports[0]), "SAFE", 3);
+    let publisher = Publisher::start(&ports, &["SAFE"]);
+    lose(&sandbox, "nats-hub-1");
+    lose(&sandbox, "nats-hub-3");
+    publisher.nothing_was_lost(&mut Nats::connect(ports[1]));
 }
 
 #[test]
@@ -259,6 +320,33 @@ fn a_hub_is_restarted_node_by_node() {
     for pair in times.windows(2) {
         assert!(pair[0][1] <= pair[1][0], "{times:?}");
     }
+}
+
+#[test]
+fn a_change_of_hub_nodes_that_fails_is_taken_back() {
+    let mut sandbox = sandbox(3);
+    sandbox.up();
+    let ports = seeds(&sandbox);
+    make_stream(&mut Nats::connect(ports[0]), "SAFE", 3);
+    // It is read when the node starts again.
+    let file = sandbox.path(".data/nats-hub-2/credentials.json");
+    let credentials = fs::read(&file).unwrap();
+    fs::write(&file, "{").unwrap();
+    let publisher = Publisher::start(&[ports[0], ports[2]], &["SAFE"]);
+    sandbox.dotenv(VARIABLE, &hub(3).replace("iad", "ams"));
+    let failed = sandbox.run("reload").ends(16);
+    assert!(failed.stderr.contains("`nats-hub-2`"), "{}", failed.stderr);
+    same(
+        "region",
+        &facts(&sandbox)["spec"]["hub_region"],
+        &json!("iad"),
+    );
+    let compose = sandbox.read(".core-stack/process-compose.yaml");
+    assert!(!compose.contains("NATS_REGION=ams"), "{compose}");
+    fs::write(&file, credentials).unwrap();
+    sandbox.dotenv(VARIABLE, &hub(3));
+    sandbox.up();
+    publisher.nothing_was_lost(&mut Nats::connect(ports[1]));
 }
 
 /// When nats-server last said something: `[1] 2026/01/31 23:59:59.123456 [INF] ...`.

@@ -19,30 +19,55 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// How long one message may take in all: two elections.
 const MESSAGE_LIMIT: Duration = Duration::from_secs(40);
 
+/// What a publisher is told.
+#[derive(Debug, Default)]
+struct Flags {
+    /// To end once its last message is stored.
+    stop: AtomicBool,
+    /// To end, stored or not.
+    given_up: AtomicBool,
+}
+
 /// A publisher at work.
 #[derive(Debug)]
 pub(crate) struct Publisher {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<BTreeMap<String, u64>>,
+    flags: Arc<Flags>,
+    /// Taken when it is joined.
+    thread: Option<JoinHandle<BTreeMap<String, u64>>>,
+}
+
+impl Drop for Publisher {
+    /// After a test that failed, the next one may have the same ports.
+    fn drop(&mut self) {
+        self.flags.stop.store(true, Ordering::Relaxed);
+        self.flags.given_up.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Publisher {
     /// Publishes to `STREAM.load` of each stream in turn, through the first of the client ports
     /// that answers.
     pub(crate) fn start(ports: &[u16], streams: &[&str]) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (ports, flag) = (ports.to_vec(), stop.clone());
+        let flags = Arc::<Flags>::default();
+        let (ports, told) = (ports.to_vec(), flags.clone());
         let streams: Vec<String> = streams.iter().map(|name| (*name).to_owned()).collect();
-        let thread = thread::spawn(move || publish(&ports, &streams, &flag));
-        Self { stop, thread }
+        let thread = thread::spawn(move || publish(&ports, &streams, &told));
+        Self {
+            flags,
+            thread: Some(thread),
+        }
     }
 
     /// Ends it, and fails the test unless each stream holds each message once. `nats` is a
     /// connection to the hub; the streams held nothing before.
     #[track_caller]
-    pub(crate) fn nothing_was_lost(self, nats: &mut Nats) {
-        self.stop.store(true, Ordering::Relaxed);
-        let acknowledged = self.thread.join().expect("the publisher got through");
+    pub(crate) fn nothing_was_lost(mut self, nats: &mut Nats) {
+        self.flags.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().expect("it is joined once");
+        let acknowledged = thread.join().expect("the publisher got through");
         for (stream, count) in acknowledged {
             let info = nats.api(&format!("STREAM.INFO.{stream}"), &json!({}));
             assert!(count > 0, "nothing was published to `{stream}`");
@@ -55,7 +80,7 @@ impl Publisher {
     }
 }
 
-fn publish(ports: &[u16], streams: &[String], stop: &AtomicBool) -> BTreeMap<String, u64> {
+fn publish(ports: &[u16], streams: &[String], flags: &Flags) -> BTreeMap<String, u64> {
     let runtime = kit::runtime::current_thread().expect("a runtime");
     runtime.block_on(async {
         let mut acknowledged = BTreeMap::new();
@@ -64,6 +89,9 @@ fn publish(ports: &[u16], streams: &[String], stop: &AtomicBool) -> BTreeMap<Str
             let stream = &streams[usize::try_from(number).unwrap_or(0) % streams.len()];
             let begun = Instant::now();
             while !stored(&mut client, ports, stream, number).await {
+                if flags.given_up.load(Ordering::Relaxed) {
+                    return acknowledged;
+                }
                 assert!(
                     begun.elapsed() < MESSAGE_LIMIT,
                     "`{stream}` takes no message"
@@ -71,7 +99,7 @@ fn publish(ports: &[u16], streams: &[String], stop: &AtomicBool) -> BTreeMap<Str
                 tokio::time::sleep(PAUSE).await;
             }
             *acknowledged.entry(stream.clone()).or_default() += 1;
-            if stop.load(Ordering::Relaxed) {
+            if flags.stop.load(Ordering::Relaxed) {
                 break;
             }
             tokio::time::sleep(PAUSE).await;

@@ -1,13 +1,15 @@
 //! A checkout of a test's own: the real one's files by link, state, data and ports of its own.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::OpenptFlags;
 use serde_json::Value;
 use tempfile::TempDir;
 use xtask::stack::port_variable;
@@ -279,6 +281,34 @@ impl Sandbox {
         self.environment(&mut command);
         command.envs(variables.iter().copied());
         Running::spawn(&format!("xtask {line}"), command)
+    }
+
+    /// `cargo xtask LINE` whose standard input is a terminal, at work; and what types there.
+    #[track_caller]
+    pub(crate) fn start_at_terminal(&self, line: &str) -> (Running, File) {
+        let keyboard = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)
+            .expect("a terminal can be made");
+        rustix::pty::grantpt(&keyboard).expect("the terminal is ours");
+        rustix::pty::unlockpt(&keyboard).expect("the terminal can be used");
+        let name = rustix::pty::ptsname(&keyboard, Vec::new()).expect("the terminal has a name");
+        let name = name.to_str().expect("it is a path");
+        let flags = OFlags::RDWR | OFlags::NOCTTY;
+        let terminal = rustix::fs::open(name, flags, Mode::empty());
+        let terminal = terminal.expect("the terminal can be opened");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.args(line.split_whitespace());
+        self.environment(&mut command);
+        let running = Running::spawn_with(line, command, Stdio::from(terminal));
+        (running, File::from(keyboard))
+    }
+
+    /// Another program in the sandbox with further variables, at work.
+    #[track_caller]
+    pub(crate) fn start_program(&self, program: &Path, variables: &[(&str, String)]) -> Running {
+        let mut command = Command::new(program);
+        self.environment(&mut command);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        Running::spawn(&program.display().to_string(), command)
     }
 
     /// Another program in the sandbox, to its end.
