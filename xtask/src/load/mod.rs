@@ -34,8 +34,8 @@ const BEGIN_LIMIT: Duration = Duration::from_secs(20);
 /// How long the clients go on after what they were for: what it leaves behind shows late.
 const TAIL: Duration = Duration::from_millis(300);
 /// How long an operation is tried again after that. The change has waited for health, so what does
-/// not answer now does so for good.
-const AFTER_LIMIT: Duration = Duration::from_secs(2);
+/// not answer now does so for good. Longer than two attempts of the slowest client.
+const AFTER_LIMIT: Duration = Duration::from_secs(5);
 /// Pause before something is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
 /// Characters of a run's name. With the number of a record they are one of PocketBase's ids.
