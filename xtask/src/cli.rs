@@ -149,6 +149,9 @@ pub(crate) struct Converge {
     /// Move streams of nodes that go to those that stay
     #[arg(long)]
     pub(crate) move_streams: bool,
+    /// Put the running stack under load meanwhile and tell what its clients noticed
+    #[arg(long)]
+    pub(crate) probe: bool,
     /// Which part of the manifests counts.
     #[command(flatten)]
     pub(crate) profile: ProfileOption,

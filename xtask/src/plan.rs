@@ -12,7 +12,9 @@ use crate::context::Ctx;
 use crate::inputs::Inputs;
 use crate::render::compose::{self, Secrets};
 use crate::render::difference::{Difference, difference};
+use crate::settings::Settings;
 use crate::supervisor::alive;
+use crate::supervisor::state::States;
 use crate::topology::guard;
 use crate::topology::link::Link;
 
@@ -123,6 +125,14 @@ pub fn plan(ctx: &Ctx) -> anyhow::Result<Plan> {
             .into_iter()
             .map(|(name, found)| (name, step(found)))
             .collect();
+        let states = ctx.client()?.processes().unwrap_or_default();
+        for (name, because) in stale_settings(ctx, &inputs, &states)? {
+            if let Some(step) = steps.get_mut(&name)
+                && step.action == Action::None
+            {
+                *step = Step::new(Action::Reload, because);
+            }
+        }
         let link = Link::new(&ctx.paths, &inputs.stack, &inputs.topology.now);
         if let Some(step) = steps.get_mut(SERVICE)
             && step.action == Action::None
@@ -154,6 +164,16 @@ pub fn plan(ctx: &Ctx) -> anyhow::Result<Plan> {
         },
         processes,
     })
+}
+
+/// Which processes run with other settings than the inputs ask for, and which ones differ.
+fn stale_settings(
+    ctx: &Ctx,
+    inputs: &Inputs,
+    states: &States,
+) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
+    let wanted = Settings::of(&inputs.stack)?;
+    Ok(wanted.stale(&ctx.paths, &wanted.read(&ctx.paths), states))
 }
 
 fn step(difference: Difference) -> Step {

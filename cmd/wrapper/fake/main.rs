@@ -11,6 +11,7 @@ use kit::Lifecycle;
 use kit::claim::Claim;
 use kit::env::{Lookup, Reader};
 use kit::server::{self, Launch, ServerHandle, Upstream};
+use kit::settings::Environment;
 
 const READY_LIMIT: Duration = Duration::from_secs(2);
 
@@ -37,7 +38,11 @@ impl Upstream for Fake {
         Ok(self.directory.join("ready").exists())
     }
 
-    async fn reload(&mut self, _server: &ServerHandle) -> anyhow::Result<String> {
+    async fn reload(
+        &mut self,
+        _server: &ServerHandle,
+        _environment: &Environment,
+    ) -> anyhow::Result<String> {
         Ok(std::fs::read_to_string(self.directory.join("wanted"))?)
     }
 }

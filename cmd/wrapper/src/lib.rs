@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use kit::env::Lookup;
 use kit::failure::{describe, exit_of};
 use kit::parent::{ParentWatch, SUPERVISED_VARIABLE};
+use kit::settings::Environment;
 use kit::{Exit, Failure, Lifecycle};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -30,21 +31,18 @@ pub fn main<S>(
     check: impl FnOnce(&S) -> anyhow::Result<()>,
     run: impl AsyncFnOnce(Lifecycle, S) -> anyhow::Result<u8>,
 ) -> ExitCode {
-    let lookup = |name: &str| std::env::var(name).ok();
+    let told = || {
+        let environment = Environment::read()?;
+        let settings = settings(&|name: &str| environment.get(name))?;
+        check(&settings)?;
+        Ok((environment, settings))
+    };
     let result = order(std::env::args().skip(1)).and_then(|order| match order {
         Order::Spec => print(spec),
-        Order::Check => settings(&lookup).and_then(|settings| check(&settings).map(|()| 0)),
+        Order::Check => told().map(|_| 0),
         Order::Run => {
-            let supervised = lookup(SUPERVISED_VARIABLE).as_deref() == Some("1");
-            serve(
-                supervised,
-                || {
-                    let settings = settings(&lookup)?;
-                    check(&settings)?;
-                    Ok(settings)
-                },
-                run,
-            )
+            let (environment, settings) = told()?;
+            serve(&environment, settings, run)
         }
     });
     match result {
@@ -80,17 +78,17 @@ fn order(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Order> {
 
 /// Runs the service on this very thread: the kernel's parent-death signal is tied to it.
 fn serve<S>(
-    supervised: bool,
-    settings: impl FnOnce() -> anyhow::Result<S>,
+    environment: &Environment,
+    settings: S,
     run: impl AsyncFnOnce(Lifecycle, S) -> anyhow::Result<u8>,
 ) -> anyhow::Result<u8> {
-    let settings = settings()?;
     let runtime = kit::runtime::current_thread()?;
-    let lifecycle = if supervised {
+    let lifecycle = if environment.get(SUPERVISED_VARIABLE).as_deref() == Some("1") {
         Lifecycle::supervised()
     } else {
         Lifecycle::new()
     };
+    let lifecycle = lifecycle.with_settings(environment.id());
     let result = runtime.block_on(async {
         listen(&lifecycle)?;
         run(lifecycle, settings).await

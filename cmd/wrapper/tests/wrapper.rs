@@ -259,6 +259,47 @@ fn reload_is_reported_in_the_file() {
 }
 
 #[test]
+fn the_report_names_the_settings_that_are_in_effect() {
+    let fixture = Fixture::new();
+    let settings = |id: &str, env: &str| {
+        let text = format!(r#"{{"id": "{id}", "env": {env}}}"#);
+        fs::write(fixture.path("settings.json"), text).unwrap();
+    };
+    // What the environment does not say is in the file.
+    settings(
+        "one",
+        &format!(r#"{{"FAKE_SCRIPT": "{}"}}"#, POLITE.replace('\n', " ")),
+    );
+    fs::write(fixture.path("wanted"), "v2").unwrap();
+    let mut command = fixture.command(POLITE);
+    command.env_remove("FAKE_SCRIPT");
+    command.env("CORE_SETTINGS_FILE", fixture.path("settings.json"));
+    let running = fixture.start(&mut command);
+    let wrapper = running.child.0.id();
+    let report = |count: u32, rest: &str| {
+        let expected = format!(r#"{{"wrapper":{wrapper},"count":{count},{rest}}}"#);
+        until(SOON, &expected, || fixture.read("reload.json") == expected);
+    };
+    report(0, r#""applied":null,"error":null,"settings":"one""#);
+    settings("two", "{");
+    running.signal(Signal::HUP);
+    until(SOON, "a refusal", || {
+        fixture.read("reload.json").contains("are damaged")
+    });
+    assert!(
+        fixture
+            .read("reload.json")
+            .ends_with(r#""settings":"one"}"#)
+    );
+    settings("two", "{}");
+    running.signal(Signal::HUP);
+    report(2, r#""applied":"v2","error":null,"settings":"two""#);
+    running.signal(Signal::TERM);
+    let (status, _) = running.end();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
 fn supervised_server_stays_in_the_wrappers_group_and_a_free_one_does_not() {
     for (supervised, same) in [("1", true), ("", false)] {
         let fixture = Fixture::new();

@@ -5,12 +5,13 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use kit::files::{PRIVATE_FILE_MODE, write_atomically};
+use kit::files::{PRIVATE_FILE_MODE, write_atomically, write_if_changed};
 use kit::http::{self, Endpoint};
 use kit::{Exit, Failure};
+use serde_json::Value;
 use tokio::process::Command;
 
-use crate::config::ADMIN_SOCKET;
+use crate::config::{ADMIN_SOCKET, NATS_ADDRESS, POCKETBASE_ADDRESS};
 use crate::settings::Settings;
 
 /// How long the check of a configuration may take; measured: 30 ms.
@@ -30,6 +31,23 @@ pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
         ("XDG_DATA_HOME", inside("share")),
         ("XDG_CONFIG_HOME", inside("config")),
     ]
+}
+
+/// Writes down where the servers behind Caddy are. It reads that for each request.
+pub(crate) fn write_addresses(settings: &Settings) -> anyhow::Result<()> {
+    let addresses = [
+        (POCKETBASE_ADDRESS, &settings.pocketbase),
+        (NATS_ADDRESS, &settings.nats_ws),
+    ];
+    for (file, address) in addresses {
+        let text = address.to_string();
+        write_if_changed(
+            &settings.state_dir.join(file),
+            text.as_bytes(),
+            PRIVATE_FILE_MODE,
+        )?;
+    }
+    Ok(())
 }
 
 /// Writes the configuration file unless it holds this text already, after Caddy has checked it.
@@ -67,14 +85,28 @@ async fn validate(settings: &Settings, file: &Path) -> anyhow::Result<()> {
     Err(Failure::new(Exit::Invalid, message).into())
 }
 
+/// Puts settings and the configuration made from them into effect in the running Caddy. After an
+/// error the old configuration is back, but not the old addresses.
+pub(crate) async fn apply(settings: &Settings, text: &str) -> anyhow::Result<()> {
+    write_addresses(settings)?;
+    // The same text as before is no change for Caddy.
+    load(settings, text).await
+}
+
 /// Puts `text` into effect in the running Caddy; after an error the old file is back.
-pub(crate) async fn load(settings: &Settings, text: &str) -> anyhow::Result<()> {
+async fn load(settings: &Settings, text: &str) -> anyhow::Result<()> {
     let live = config_file(settings);
     let old = std::fs::read(&live).with_context(|| format!("cannot read `{}`", live.display()))?;
     install(settings, text).await?;
-    let result = post(settings, text).await;
+    let result = match post(settings, text).await {
+        Ok(()) => prove(settings, text).await,
+        refused => refused,
+    };
     if let Err(error) = result {
         write_atomically(&live, &old, PRIVATE_FILE_MODE)?;
+        // Refused, it was never gone; otherwise it comes back. A Caddy that does not answer has it
+        // when it is started again.
+        let _ = post(settings, &String::from_utf8_lossy(&old)).await;
         let what = "the old configuration stays in effect";
         return Err(Failure::new(Exit::ReloadFailed, what).source(error).into());
     }
@@ -89,6 +121,18 @@ async fn post(settings: &Settings, text: &str) -> anyhow::Result<()> {
     if response.status != 200 {
         let reason = String::from_utf8_lossy(&response.body);
         bail!("Caddy answered {}: {}", response.status, reason.trim());
+    }
+    Ok(())
+}
+
+/// Looks whether what Caddy runs is what it was given.
+async fn prove(settings: &Settings, text: &str) -> anyhow::Result<()> {
+    let endpoint = Endpoint::Unix(short_path(&settings.state_dir.join(ADMIN_SOCKET)));
+    let response = http::get(&endpoint, "/config/", LOAD_LIMIT).await?;
+    let running: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+    let given: Value = serde_json::from_str(text).context("the configuration is no JSON")?;
+    if running != given {
+        bail!("Caddy runs another configuration than it was given");
     }
     Ok(())
 }

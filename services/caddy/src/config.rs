@@ -9,6 +9,11 @@ use crate::settings::Settings;
 /// Caddy's control socket, relative to the state directory it runs in: a socket's path may not be
 /// longer than about 100 bytes.
 pub(crate) const ADMIN_SOCKET: &str = "admin.sock";
+/// Files with the addresses of what is behind Caddy, in the directory it runs in. It reads them
+/// for each request, so another address needs no other configuration: loading one closes
+/// connections, and once in a thousand times one that has just been accepted.
+pub(crate) const POCKETBASE_ADDRESS: &str = "pocketbase.address";
+pub(crate) const NATS_ADDRESS: &str = "nats.address";
 /// What is compressed. Event streams are not in it: they must leave at once.
 const COMPRESSED_TYPES: [&str; 6] = [
     "application/json*",
@@ -76,15 +81,20 @@ fn routes(settings: &Settings) -> Vec<Value> {
         "terminal": true,
     })];
     if settings.forwards_nats() {
-        routes.push(nats_route(settings));
+        routes.push(nats_route());
     }
-    routes.push(pocketbase_route(settings));
+    routes.push(pocketbase_route());
     routes
+}
+
+/// What Caddy replaces by the text of a file, for each request.
+fn dial(file: &str) -> String {
+    format!("{{file.{file}}}")
 }
 
 /// The websocket of NATS. `Host` and `Origin` pass unchanged: NATS decides by them which pages
 /// may connect.
-fn nats_route(settings: &Settings) -> Value {
+fn nats_route() -> Value {
     json!({
         "@id": "nats_ws",
         "match": [{"path": ["/nats", "/nats/*"]}],
@@ -92,7 +102,7 @@ fn nats_route(settings: &Settings) -> Value {
             {"handler": "rewrite", "strip_path_prefix": "/nats"},
             {
                 "handler": "reverse_proxy",
-                "upstreams": [{"dial": settings.nats_ws.to_string()}],
+                "upstreams": [{"dial": dial(NATS_ADDRESS)}],
                 "stream_close_delay": "30s",
             },
         ],
@@ -100,7 +110,7 @@ fn nats_route(settings: &Settings) -> Value {
     })
 }
 
-fn pocketbase_route(settings: &Settings) -> Value {
+fn pocketbase_route() -> Value {
     let types = COMPRESSED_TYPES;
     json!({
         "@id": "pocketbase",
@@ -126,7 +136,7 @@ fn pocketbase_route(settings: &Settings) -> Value {
             {
                 "@id": "pocketbase_proxy",
                 "handler": "reverse_proxy",
-                "upstreams": [{"dial": settings.pocketbase.to_string()}],
+                "upstreams": [{"dial": dial(POCKETBASE_ADDRESS)}],
                 "flush_interval": -1,
                 "headers": {"request": {"set": {"X-Real-Ip": ["{http.vars.client_ip}"]}}},
                 // Bridges a restart of PocketBase. No health checks: with one upstream they only

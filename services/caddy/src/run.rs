@@ -10,6 +10,7 @@ use kit::claim::{Claim, Port};
 use kit::files::create_private_dir;
 use kit::http::{self, Endpoint, HttpError};
 use kit::server::{self, Launch, ServerHandle, Upstream, reachable};
+use kit::settings::{Environment, REPORT};
 
 use crate::admin;
 use crate::config;
@@ -31,6 +32,7 @@ pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8>
         return Ok(0);
     };
     create_private_dir(&settings.state_dir)?;
+    admin::write_addresses(&settings)?;
     let text = config::render(&settings);
     tokio::select! {
         result = admin::install(&settings, &text) => result?,
@@ -65,7 +67,7 @@ fn launch(settings: &Settings, listener: TcpListener) -> anyhow::Result<Launch> 
         stdin: Some(OwnedFd::from(listener)),
         ready_limit: READY_LIMIT,
         respawns_max: RESPAWNS_MAX,
-        reload_report: settings.state_dir.join("reload.json"),
+        reload_report: settings.state_dir.join(REPORT),
     })
 }
 
@@ -91,9 +93,21 @@ impl Upstream for Caddy {
         }
     }
 
-    async fn reload(&mut self, _server: &ServerHandle) -> anyhow::Result<String> {
-        let text = config::render(&self.settings);
-        admin::load(&self.settings, &text).await?;
-        Ok("the configuration that the settings ask for".to_owned())
+    /// Takes the settings of now. The socket stays the one that the wrapper holds.
+    async fn reload(
+        &mut self,
+        _server: &ServerHandle,
+        environment: &Environment,
+    ) -> anyhow::Result<String> {
+        let told = Settings::from_env(&|name: &str| environment.get(name))?;
+        let settings = self.settings.with_changes_of(told);
+        if let Err(error) = admin::apply(&settings, &config::render(&settings)).await {
+            // What it forwards to now is what it has forwarded to.
+            let _ = admin::write_addresses(&self.settings);
+            return Err(error);
+        }
+        let applied = format!("PocketBase is at {}", settings.pocketbase);
+        self.settings = settings;
+        Ok(applied)
     }
 }

@@ -39,6 +39,16 @@ impl Settings {
         reader.finish("caddy", settings)
     }
 
+    /// These settings, with those of `told` that can change while Caddy runs.
+    pub(crate) fn with_changes_of(&self, told: Self) -> Self {
+        Self {
+            pocketbase: told.pocketbase,
+            nats_ws: told.nats_ws,
+            nats_has_credentials: told.nats_has_credentials,
+            ..self.clone()
+        }
+    }
+
     /// Whether NATS may be reached through us: not from the network without credentials.
     pub(crate) fn forwards_nats(&self) -> bool {
         self.host.is_loopback() || self.nats_has_credentials

@@ -2,9 +2,10 @@
 //!
 //! Owns one request on one fresh connection, under one deadline and with a bounded body. Never
 //! uses a proxy, never follows a redirect, never speaks TLS. Answers without an end are read by
-//! [`events`].
+//! [`events`], a connection that is kept is in [`kept`].
 
 pub mod events;
+pub mod kept;
 
 use std::net::IpAddr;
 use std::path::PathBuf;

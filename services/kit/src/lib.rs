@@ -17,6 +17,7 @@ pub mod parent;
 pub mod runtime;
 pub mod secret;
 pub mod server;
+pub mod settings;
 pub mod spawn;
 
 pub use failure::{Exit, Failure};

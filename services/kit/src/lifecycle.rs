@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Clone, Default)]
 pub struct Lifecycle {
     supervised: bool,
+    settings: Option<Arc<str>>,
     cancel: CancellationToken,
     kill: CancellationToken,
     orphan: CancellationToken,
@@ -31,6 +32,18 @@ impl Lifecycle {
             supervised: true,
             ..Self::default()
         }
+    }
+
+    /// The same for a service that began with the settings that `id` names.
+    #[must_use]
+    pub fn with_settings(mut self, id: Option<&str>) -> Self {
+        self.settings = id.map(Arc::from);
+        self
+    }
+
+    /// What names the settings that the service began with.
+    pub fn settings(&self) -> Option<&str> {
+        self.settings.as_deref()
     }
 
     /// Whether the service runs under the supervisor.

@@ -10,6 +10,7 @@ use kit::files::{PRIVATE_FILE_MODE, create_private_dir, write_if_changed};
 use kit::http::{self, Endpoint, HttpError};
 use kit::output::Output;
 use kit::server::{self, Launch, Retirement, ServerHandle, Upstream, reachable};
+use kit::settings::Environment;
 
 use crate::config;
 use crate::credentials;
@@ -162,7 +163,11 @@ impl Upstream for Nats {
         Ok(has_retired(&self.settings)?.then_some(Retirement { limit }))
     }
 
-    async fn reload(&mut self, server: &ServerHandle) -> anyhow::Result<String> {
+    async fn reload(
+        &mut self,
+        server: &ServerHandle,
+        _environment: &Environment,
+    ) -> anyhow::Result<String> {
         let text = self.render()?;
         let bin = &self.settings.server;
         reload::apply(bin, &self.config_file, &text, &self.monitor, server).await

@@ -9,6 +9,7 @@ use kit::claim::{Claim, Port};
 use kit::files::{PRIVATE_FILE_MODE, create_private_dir, write_for_this_run};
 use kit::http::{self, Endpoint, HttpError};
 use kit::server::{self, Launch, ServerHandle, Upstream, reachable};
+use kit::settings::Environment;
 use serde::Deserialize;
 
 use crate::compose;
@@ -178,7 +179,11 @@ impl Upstream for PocketBase {
         Ok(response.status == 200 && ready.superuser)
     }
 
-    async fn reload(&mut self, _server: &ServerHandle) -> anyhow::Result<String> {
+    async fn reload(
+        &mut self,
+        _server: &ServerHandle,
+        _environment: &Environment,
+    ) -> anyhow::Result<String> {
         bail!("PocketBase reads hooks and migrations at its start only: restart it")
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn run(servers: &[Server]) -> anyhow::Result<f64> {
 }
 
 /// Servers that are stopped in reverse order, whatever happens.
-struct Running(Vec<Child>);
+pub(super) struct Running(pub(super) Vec<Child>);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -43,7 +43,7 @@ impl Drop for Running {
     }
 }
 
-fn spawn(server: &Server) -> anyhow::Result<Child> {
+pub(super) fn spawn(server: &Server) -> anyhow::Result<Child> {
     Command::new(&server.command[0])
         .args(&server.command[1..])
         .env_clear()
@@ -56,7 +56,7 @@ fn spawn(server: &Server) -> anyhow::Result<Child> {
         .with_context(|| format!("cannot start `{}`", server.name))
 }
 
-async fn healthy(server: &Server) -> anyhow::Result<()> {
+pub(super) async fn healthy(server: &Server) -> anyhow::Result<()> {
     let (endpoint, path) = Endpoint::from_url(&server.url).context("not a URL")?;
     let deadline = Instant::now() + HEALTHY_TIMEOUT;
     loop {

@@ -14,6 +14,7 @@ mod report;
 mod sandbox;
 mod servers;
 mod timing;
+mod topology;
 
 pub use hundred::listen;
 pub use report::{Report, Row};
@@ -25,7 +26,9 @@ use crate::dep;
 use crate::inputs::Inputs;
 
 /// What can be measured.
-pub const PARTS: [&str; 6] = ["stack", "commands", "probe", "hundred", "logs", "cold"];
+pub const PARTS: [&str; 7] = [
+    "stack", "commands", "probe", "hundred", "logs", "topology", "cold",
+];
 
 /// Measures the named parts, or all but `cold` when none is named. Each figure is the median of
 /// `runs` runs.
@@ -59,6 +62,9 @@ pub fn bench(ctx: &Ctx, parts: &[String], runs: usize) -> anyhow::Result<Report>
     }
     if wanted("logs") {
         logs::logs(ctx, runs, &mut report)?;
+    }
+    if wanted("topology") {
+        topology::topology(ctx, runs, &mut report)?;
     }
     if wanted("cold") {
         cold::cold(ctx, &mut report)?;

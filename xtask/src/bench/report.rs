@@ -66,6 +66,12 @@ impl Report {
         });
     }
 
+    /// A row of what must not happen at all.
+    pub(super) fn count(&mut self, what: &str, value: impl TryInto<u32>) {
+        let value = value.try_into().unwrap_or(u32::MAX);
+        self.fixed(what, "", f64::from(value), Some(0.0));
+    }
+
     /// A row with a fixed budget.
     pub(super) fn fixed(&mut self, what: &str, unit: &'static str, value: f64, limit: Option<f64>) {
         let (what, against) = (what.to_owned(), String::new());

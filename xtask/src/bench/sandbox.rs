@@ -110,6 +110,14 @@ impl Sandbox {
         &self.ctx
     }
 
+    /// The number of a port of a service.
+    pub(super) fn port(&self, service: &str, port: &str) -> anyhow::Result<u16> {
+        let variable = stack::port_variable(service, port);
+        let number = self.ctx.env.get(&variable);
+        let number = number.with_context(|| format!("no port `{port}` of `{service}`"))?;
+        number.parse().context("no port")
+    }
+
     pub(super) fn root(&self) -> &Path {
         self.directory.path()
     }

@@ -9,6 +9,7 @@ use serde_json::json;
 use xtask::follow::{Follow, LogSizes};
 use xtask::inputs::Inputs;
 use xtask::interrupt::Interrupt;
+use xtask::load::{Load, Report as Noticed};
 use xtask::supervisor::state::{Phase, State, States};
 use xtask::supervisor::{stop, view};
 use xtask::timing::{self, Step};
@@ -16,7 +17,7 @@ use xtask::up::{self, Mode, Options, Outcome, Report};
 use xtask::{Ctx, SCHEMA_VERSION};
 
 use super::plan::OVERRIDDEN;
-use super::{begin, lock_wait, print_json};
+use super::{begin, lock_wait, print_json, probe};
 use crate::cli::{Converge, Reload, Up};
 
 pub(crate) fn run(args: &Up) -> anyhow::Result<ExitCode> {
@@ -66,17 +67,29 @@ fn converge(ctx: &Ctx, mode: Mode, args: &Converge) -> anyhow::Result<(Report, I
     let prepared = up::prepare(ctx, &options)?;
     // From here on there is something to end in order.
     let interrupt = Interrupt::watch()?;
+    let load = if args.probe { probe::begin(ctx)? } else { None };
     let mut view = View::new(ctx);
     let report = up::up(ctx, &options, prepared, &interrupt, |inputs, states| {
         view.show(inputs, states);
     });
     view.clear();
+    let noticed = load.map(Load::finish);
+    if let (Err(_), Some(Ok(noticed))) = (&report, &noticed) {
+        probe::tell(ctx, noticed);
+    }
     let report = report?;
+    let noticed = noticed.transpose()?;
     if args.json {
-        print_json(ctx, &document(&report))?;
+        print_json(ctx, &document(&report, noticed.as_ref()))?;
     } else {
         summary(ctx, &report);
+        match &noticed {
+            Some(noticed) => probe::tell(ctx, noticed),
+            None if args.probe => ctx.ui.line("nothing ran, so nobody could notice anything"),
+            None => {}
+        }
     }
+    noticed.as_ref().map_or(Ok(()), probe::faultless)?;
     Ok((report, interrupt))
 }
 
@@ -242,7 +255,7 @@ fn timings(ctx: &Ctx, report: &Report, args: &Up) -> anyhow::Result<()> {
 }
 
 /// What `--json` prints.
-fn document(report: &Report) -> serde_json::Value {
+fn document(report: &Report, noticed: Option<&Noticed>) -> serde_json::Value {
     let stack = &report.inputs.stack;
     let (outcome, changes) = match &report.outcome {
         Outcome::Started => ("started", None),
@@ -268,7 +281,7 @@ fn document(report: &Report) -> serde_json::Value {
     };
     let processes: serde_json::Map<_, _> = stack.order.iter().map(process).collect();
     let ready_ms = u64::try_from(report.ready_after.as_millis()).unwrap_or(u64::MAX);
-    json!({
+    let mut document = json!({
         "schema_version": SCHEMA_VERSION,
         "outcome": outcome,
         "changes": changes,
@@ -276,5 +289,9 @@ fn document(report: &Report) -> serde_json::Value {
         "order": stack.order,
         "critical_path": critical_path(report),
         "processes": processes,
-    })
+    });
+    if let Some(noticed) = noticed {
+        document["probe"] = json!(noticed);
+    }
+    document
 }

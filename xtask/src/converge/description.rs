@@ -11,12 +11,15 @@ use crate::inputs::Inputs;
 use crate::recorded::Recorded;
 use crate::render::compose::{self, Secrets};
 use crate::render::difference::{Difference, difference};
+use crate::settings::Settings;
+use crate::supervisor::state::States;
 
-/// What a running stack is described by: the file that the supervisor reads, and the inputs it was
-/// made from.
-#[derive(Debug, Clone)]
+/// What a running stack is described by: the file that the supervisor reads, the settings that
+/// processes take while they run, and the inputs it was made from.
+#[derive(Clone)]
 pub(crate) struct Description {
     compose: Vec<u8>,
+    settings: Settings,
     recorded: Vec<u8>,
 }
 
@@ -26,19 +29,22 @@ impl Description {
         let compose = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
         Ok(Self {
             compose: compose.into_bytes(),
+            settings: Settings::of(&inputs.stack)?,
             recorded: Recorded::of(&inputs.services, &ctx.env).to_bytes()?,
         })
     }
 
-    /// What the files say, if there are any.
-    pub(super) fn read(ctx: &Ctx) -> Option<Self> {
+    /// What the files say, if there are any, with the settings of these processes.
+    pub(super) fn read_running(&self, ctx: &Ctx) -> Option<Self> {
         Some(Self {
             compose: fs::read(ctx.paths.compose_file()).ok()?,
+            settings: self.settings.read(&ctx.paths),
             recorded: fs::read(ctx.paths.recorded()).ok()?,
         })
     }
 
     pub(crate) fn write(&self, ctx: &Ctx) -> anyhow::Result<()> {
+        self.settings.write(&ctx.paths)?;
         let files = [
             (ctx.paths.recorded(), &self.recorded),
             (ctx.paths.compose_file(), &self.compose),
@@ -49,9 +55,26 @@ impl Description {
         Ok(())
     }
 
-    /// Whether the supervisor would read the same.
-    pub(super) fn has_file_of(&self, other: &Self) -> bool {
-        self.compose == other.compose
+    /// Whether the two describe the same processes.
+    pub(super) fn runs_as(&self, other: &Self) -> bool {
+        self.compose == other.compose && self.settings == other.settings
+    }
+
+    /// Which processes would be told to take their settings while they run: those whose settings
+    /// alone differ. Others begin with the new ones.
+    pub(super) fn reloads(
+        &self,
+        ctx: &Ctx,
+        old: &Self,
+        states: &States,
+    ) -> anyhow::Result<Vec<String>> {
+        let stale = self.settings.stale(&ctx.paths, &old.settings, states);
+        if stale.is_empty() {
+            return Ok(Vec::new());
+        }
+        let entries = self.since(old)?;
+        let same = |name: &String| entries.get(name) == Some(&Difference::None);
+        Ok(stale.into_keys().filter(same).collect())
     }
 
     /// What differs for each process from `old` to this.
@@ -64,6 +87,7 @@ impl Description {
         let compose = compose::with_kept(old.text()?, self.text()?, kept)?;
         Ok(Self {
             compose: compose.into_bytes(),
+            settings: self.settings.clone(),
             recorded: self.recorded.clone(),
         })
     }

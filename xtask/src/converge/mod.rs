@@ -19,6 +19,7 @@ use crate::context::Ctx;
 use crate::dep::Installed;
 use crate::inputs::Inputs;
 use crate::interrupt::Interrupt;
+use crate::settings::Settings;
 use crate::supervisor::client::Client;
 use crate::supervisor::launch;
 use crate::supervisor::state::States;
@@ -41,6 +42,9 @@ const NEW_BINARY: &str = "restarted (new binary)";
 
 /// What happened to a process that a user had stopped.
 const STARTED: &str = "started";
+
+/// What happened to a process that took its new settings while it ran.
+const RELOADED: &str = "reloaded";
 
 /// The way from what runs to what is wanted.
 pub(crate) struct Converge<'a> {
@@ -118,12 +122,12 @@ impl Converge<'_> {
         seen: impl FnMut(&States),
     ) -> anyhow::Result<(Outcome, States)> {
         let changes_topology = self.inputs.topology.changes();
-        let running = Description::read(self.ctx);
+        let running = wanted.read_running(self.ctx);
         let result = self.apply(wanted, running.as_ref(), seen);
         let result = result.and_then(|done| self.empty_first_leaving().map(|()| done));
-        let previous = running.filter(|running| !running.has_file_of(wanted) || changes_topology);
+        let previous = running.filter(|running| !running.runs_as(wanted) || changes_topology);
         match (result, previous) {
-            (Err(error), Some(previous)) => Err(self.restore(&previous, error)),
+            (Err(error), Some(previous)) => Err(self.restore(wanted, &previous, error)),
             (result, _) => result,
         }
     }
@@ -141,7 +145,13 @@ impl Converge<'_> {
         // Parted before the hub stops, the server never looks for what is no longer there.
         let parted = link.is_alone() && self.relink(&link)?;
         let mut rolling = self.rolling(wanted, running, &before)?;
+        let in_place = match running {
+            Some(running) => wanted.reloads(self.ctx, running, &before)?,
+            None => Vec::new(),
+        };
         rolling.file()?.write(self.ctx)?;
+        // Before the restarts: who forwards to a process waits for it at its new address already.
+        self.take_settings(&in_place)?;
         let mut changes = self.hand_over(&before).map_err(|error| {
             Failure::new(Exit::ReloadFailed, "the running stack refused the change").source(error)
         })?;
@@ -170,8 +180,10 @@ impl Converge<'_> {
         if !rolling.is_empty() {
             states = self.roll(&mut rolling, &mut baseline, &mut changes, &mut seen)?;
         }
-        if self.relink(&link)? || parted {
-            changes.insert(SERVICE.to_owned(), "reloaded".to_owned());
+        let relinked = self.relink(&link)? || parted;
+        let linked = relinked.then(|| SERVICE.to_owned());
+        for name in in_place.into_iter().chain(linked) {
+            changes.entry(name).or_insert_with(|| RELOADED.to_owned());
         }
         if !changes.is_empty() {
             link.wait_until_joined(self.interrupt)?;
@@ -199,15 +211,28 @@ impl Converge<'_> {
         Ok(stale)
     }
 
+    /// Lets running processes take the settings of their files.
+    fn take_settings(&self, names: &[String]) -> anyhow::Result<()> {
+        let mut names = names.iter();
+        names.try_for_each(|name| Settings::reload(&self.ctx.paths, self.client, name))
+    }
+
     /// Gives the supervisor back what it ran, and says so in the error. Does not wait for health:
     /// what ran before was as healthy as it was.
-    fn restore(&self, previous: &Description, error: anyhow::Error) -> anyhow::Error {
+    fn restore(
+        &self,
+        wanted: &Description,
+        previous: &Description,
+        error: anyhow::Error,
+    ) -> anyhow::Error {
         let restore = || {
             let facts = self.inputs.topology.write_before(&self.ctx.paths)?;
             self.roll_back(previous)?;
             previous.write(self.ctx)?;
             self.client.reload(reload_timeout(&self.inputs.stack))?;
             self.start_ended(&BTreeSet::new())?;
+            let states = self.client.processes()?;
+            self.take_settings(&previous.reloads(self.ctx, wanted, &states)?)?;
             self.relink(&Link::new(&self.ctx.paths, &self.inputs.stack, &facts))
         };
         let restored = restore();

@@ -157,7 +157,7 @@ impl Converge<'_> {
     /// Gives hub nodes their `previous` entries again, as far as they have other ones by now. The
     /// last one is left to whoever hands over the whole file.
     pub(super) fn roll_back(&self, previous: &Description) -> anyhow::Result<()> {
-        let Some(running) = Description::read(self.ctx) else {
+        let Some(running) = previous.read_running(self.ctx) else {
             return Ok(());
         };
         let states = self.client.processes()?;

@@ -137,6 +137,11 @@ pub fn digest_of(path: &Path) -> anyhow::Result<String> {
     digest::of_file(path)
 }
 
+/// The SHA-256 of some bytes, as lower-case hex.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    digest::of_bytes(bytes)
+}
+
 /// The command that pins a program.
 fn update_hint(name: &str) -> String {
     format!("cargo xtask dep update {name}")

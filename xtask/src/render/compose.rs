@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, ensure};
 use kit::manifest::{Condition, Restart};
+use kit::settings::FILE_VARIABLE;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::yaml;
+use super::{settings, yaml};
 use crate::stack::{PROBE, Places, Process, Readiness, ReadinessCheck, SUPERVISED, Stack, words};
 
 /// Seconds the probe's own limit lies below the supervisor's, so that it ends by itself.
@@ -180,7 +181,15 @@ fn project(stack: &Stack, places: &Places, secrets: Secrets) -> Project {
 
 fn entry(name: &str, process: &Process, places: &Places, secrets: Secrets) -> Entry {
     let mut environment = vec![format!("{SUPERVISED}=1")];
-    for (name, value) in &process.env {
+    if !process.reloadable.is_empty() {
+        let file = seen_from(process, places, settings::file(places, name));
+        environment.push(template_literal(&format!("{FILE_VARIABLE}={file}")));
+    }
+    let fixed = process
+        .env
+        .iter()
+        .filter(|(name, _)| !process.reloadable.contains(*name));
+    for (name, value) in fixed {
         let text = if secrets == Secrets::Plain {
             &value.text
         } else {
@@ -241,12 +250,7 @@ fn entry(name: &str, process: &Process, places: &Places, secrets: Secrets) -> En
 /// A declarative check becomes a process that blocks until the server answers: the supervisor
 /// itself asks only on a grid of whole seconds.
 fn probe(readiness: &Readiness, process: &Process, places: &Places) -> Probe {
-    // Probes run in the directory of their process.
-    let probe = format!("{}/{PROBE}", places.dep);
-    let probe = match process.working_dir {
-        Some(_) => places.root.join(probe).to_string_lossy().into_owned(),
-        None => probe,
-    };
+    let probe = seen_from(process, places, format!("{}/{PROBE}", places.dep));
     let limit = f64::from(readiness.timeout_seconds) - PROBE_LIMIT_MARGIN_SECONDS;
     let limit = format!("{limit:.1}");
     let words = |words: &[&str]| -> Vec<String> {
@@ -272,6 +276,14 @@ fn probe(readiness: &Readiness, process: &Process, places: &Places) -> Probe {
         timeout_seconds: readiness.timeout_seconds,
         success_threshold: readiness.success_threshold,
         failure_threshold: readiness.failure_threshold,
+    }
+}
+
+/// A path of the root as a process, and its probes, see it.
+fn seen_from(process: &Process, places: &Places, path: String) -> String {
+    match process.working_dir {
+        Some(_) => places.root.join(path).to_string_lossy().into_owned(),
+        None => path,
     }
 }
 

@@ -4,5 +4,6 @@
 pub mod compose;
 pub mod difference;
 pub mod graph;
+pub mod settings;
 pub mod variables;
 mod yaml;

@@ -1,6 +1,6 @@
 //! The typed model of a stack: what every target is rendered from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +33,9 @@ pub struct Process {
     pub command: Vec<String>,
     /// Environment, besides what every process gets.
     pub env: BTreeMap<String, Value>,
+    /// Names of those values of `env` that it takes while it runs, from a file.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub reloadable: BTreeSet<String>,
     /// Command that checks the environment before anything is started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<Vec<String>>,

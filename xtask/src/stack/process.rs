@@ -74,6 +74,7 @@ impl<'a> Resolver<'a> {
             disabled: compose.disabled.unwrap_or(false),
             command,
             env: self.environment(manifest),
+            reloadable: process.reloadable.iter().cloned().collect(),
             check: check.map(|check| self.words(check, "process.check")),
             working_dir: self.working_dir(compose),
             depends_on: compose

@@ -11,6 +11,7 @@ mod holders;
 pub mod launch;
 pub mod operation;
 pub mod programs;
+pub mod reload;
 pub mod socket;
 pub mod state;
 pub mod stop;

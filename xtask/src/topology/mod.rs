@@ -25,13 +25,12 @@ use crate::env::Env;
 use crate::paths::Paths;
 use crate::stack::{Service, Stack};
 use crate::supervisor::client::Client;
+use crate::supervisor::reload;
 
 /// The folder of a topology that runs by itself, beside the stack: `cargo xtask nats run --nodes`.
 pub const NATS_RUN: &str = "nats-run";
 /// The service that keeps the record of the topology in the database.
 pub const CONTROLLER: &str = "controller";
-/// The signal that asks a wrapper to read anew what it depends on: SIGHUP.
-const RELOAD_SIGNAL: u8 = 1;
 
 /// The topology that was applied last and the one that the inputs ask for.
 #[derive(Debug, Clone, Default)]
@@ -165,7 +164,7 @@ fn ports_beside(paths: &Paths) -> anyhow::Result<BTreeSet<u16>> {
 pub fn announce(client: &Client, stack: &Stack) -> anyhow::Result<()> {
     let controller = stack.processes.get(CONTROLLER);
     if controller.is_some_and(|process| !process.disabled) {
-        client.signal(CONTROLLER, RELOAD_SIGNAL)?;
+        client.signal(CONTROLLER, reload::SIGNAL)?;
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ pub struct Events {
 
 /// The task that moves the bytes; it ends with its owner.
 #[derive(Debug)]
-struct Connection(JoinHandle<()>);
+pub(super) struct Connection(pub(super) JoinHandle<()>);
 
 impl Drop for Connection {
     fn drop(&mut self) {

@@ -76,10 +76,16 @@ impl Findings<'_> {
         for name in process.env.keys().filter(|name| !is_variable_name(name)) {
             self.add(format!("process.env.{name}"), VARIABLE_NAME);
         }
-        for (index, name) in process.secrets.iter().enumerate() {
-            if !process.env.contains_key(name) {
-                let message = format!("names `{name}`, which `process.env` does not have");
-                self.add(format!("process.secrets[{index}]"), message);
+        let lists = [
+            ("secrets", &process.secrets),
+            ("reloadable", &process.reloadable),
+        ];
+        for (list, names) in lists {
+            for (index, name) in names.iter().enumerate() {
+                if !process.env.contains_key(name) {
+                    let message = format!("names `{name}`, which `process.env` does not have");
+                    self.add(format!("process.{list}[{index}]"), message);
+                }
             }
         }
         let compose = &process.compose;

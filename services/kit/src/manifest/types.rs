@@ -87,6 +87,10 @@ pub struct Process {
     /// Names of `env` entries whose values are secret: masked wherever they would be shown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
+    /// Names of `env` entries that the process takes while it runs: it finds them in the file
+    /// that `CORE_SETTINGS_FILE` names and reads it again at SIGHUP.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reloadable: Vec<String>,
     /// A command that checks the resolved environment before anything is started; it gets the
     /// environment of the process and fails with the reason on stderr.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -17,10 +17,12 @@ use tokio::time::Instant;
 
 use crate::claim::Claim;
 use crate::output::Output;
+use crate::settings::Environment;
 use crate::{Exit, Failure, Lifecycle};
 
 use child::Server;
 pub use child::ServerHandle;
+use reload::{Applied, Reloads};
 
 /// First and longest pause between two looks at a server that is not ready.
 const READY_POLL_FIRST: Duration = Duration::from_millis(2);
@@ -73,9 +75,13 @@ pub trait Upstream {
         Ok(None)
     }
 
-    /// Applies what changed and proves it; says what is in effect now. After an error the server
-    /// runs on as before.
-    fn reload(&mut self, server: &ServerHandle) -> impl Future<Output = anyhow::Result<String>>;
+    /// Applies what changed, in `environment` or elsewhere, and proves it; says what is in effect
+    /// now. After an error the server runs on as before.
+    fn reload(
+        &mut self,
+        server: &ServerHandle,
+        environment: &Environment,
+    ) -> impl Future<Output = anyhow::Result<String>>;
 }
 
 /// The end of a server that nothing wants any more, while its wrapper stays until it is stopped: a
@@ -118,7 +124,8 @@ async fn lives(
     upstream: &mut impl Upstream,
     output: &mut Output,
 ) -> anyhow::Result<u8> {
-    let mut reloads = reload::Reloads::new(launch.reload_report.clone());
+    let report = launch.reload_report.clone();
+    let mut reloads = Reloads::begin(report, lifecycle.settings(), output);
     let mut respawns: Vec<Instant> = Vec::new();
     loop {
         let server = Server::spawn(launch, lifecycle, output)?;
@@ -166,7 +173,7 @@ async fn live(
     upstream: &mut impl Upstream,
     output: &Output,
     mut server: Server,
-    reloads: &mut reload::Reloads,
+    reloads: &mut Reloads,
     announce: bool,
 ) -> anyhow::Result<Life> {
     let ready = tokio::select! {
@@ -202,7 +209,7 @@ async fn live(
             lifecycle.reload_requested().await;
             match upstream.retirement() {
                 Ok(Some(retirement)) => Ok(Reloaded::Retire(retirement)),
-                Ok(None) => upstream.reload(&handle).await.map(Reloaded::Applied),
+                Ok(None) => reload(upstream, &handle).await.map(Reloaded::Applied),
                 Err(error) => Err(error),
             }
         };
@@ -220,7 +227,11 @@ async fn live(
             Ok(Reloaded::Applied(applied)) => reloads.record(&Ok(applied), output),
             Ok(Reloaded::Retire(retirement)) => {
                 let code = server.retire(retirement.limit, lifecycle, output).await?;
-                reloads.record(&Ok(RETIRED.to_owned()), output);
+                let retired = Applied {
+                    what: RETIRED.to_owned(),
+                    settings: None,
+                };
+                reloads.record(&Ok(retired), output);
                 lifecycle.cancelled().await;
                 return Ok(Life::Stopped(code));
             }
@@ -229,9 +240,16 @@ async fn live(
     }
 }
 
+async fn reload(upstream: &mut impl Upstream, server: &ServerHandle) -> anyhow::Result<Applied> {
+    let environment = Environment::read()?;
+    let what = upstream.reload(server, &environment).await?;
+    let settings = environment.id().map(str::to_owned);
+    Ok(Applied { what, settings })
+}
+
 /// What a request to reload came to.
 enum Reloaded {
-    Applied(String),
+    Applied(Applied),
     Retire(Retirement),
 }
 

@@ -1,0 +1,98 @@
+//! From the moment a record is saved to the one in which somebody knows of it: the controller, and
+//! a client of PocketBase's events that does nothing else.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use kit::http::events::Events;
+use serde_json::{Value, json};
+
+use super::{CHANGE_LIMIT, SEEN_MARGIN_MS, Sandbox, alone, apply, save};
+use crate::bench::report::Report;
+use crate::bench::timing::{median, millis};
+use crate::topology::ask::Records;
+use crate::topology::record::{COLLECTION, Client, State};
+
+/// How many changes are looked at.
+const CHANGES: usize = 15;
+/// Where PocketBase tells of changes.
+const PATH: &str = "/api/realtime";
+/// How long an event may take.
+const EVENT_LIMIT: Duration = Duration::from_secs(5);
+/// How often the record is read while the controller looks at it.
+const POLL: Duration = Duration::from_millis(5);
+
+/// Adds the row. The changes ask for what cannot be, so that nothing follows but the answer.
+pub(super) fn seen(sandbox: &Sandbox, report: &mut Report) -> anyhow::Result<()> {
+    let mut records = Records::open(sandbox.ctx(), "cargo xtask up")?;
+    let runtime = kit::runtime::current_thread()?;
+    let port = sandbox.port("pocketbase", "http")?;
+    let endpoint = kit::http::Endpoint::tcp("127.0.0.1", port);
+    let mut client = Client::new(endpoint, sandbox.ctx().paths.controller_secret());
+    let mut events = runtime.block_on(subscribe(&mut client))?;
+    let (mut bare, mut ours) = (Vec::new(), Vec::new());
+    for number in 0..CHANGES {
+        let spec = json!({"topology": format!("none-{number}")});
+        // Times of the wall, as the controller writes them down, in whole milliseconds.
+        let (saved, begun) = (Timestamp::now(), Instant::now());
+        let generation = save(&mut records, &spec)?.generation;
+        runtime.block_on(told_of(&mut events, &spec))?;
+        bare.push(millis(begun));
+        let since = answered(&mut records, generation)?;
+        ours.push(since.duration_since(saved).as_secs_f64() * 1000.0);
+        runtime.block_on(quiet(&mut events))?;
+    }
+    apply(sandbox, &alone())?;
+    report.compare(
+        "record saved to its change seen by the controller",
+        "a bare client of PocketBase's events",
+        "ms",
+        (median(ours), median(bare)),
+        (1.0, SEEN_MARGIN_MS),
+    );
+    Ok(())
+}
+
+async fn subscribe(client: &mut Client) -> anyhow::Result<Events> {
+    client.token().await?;
+    let mut events = Events::open(client.endpoint(), PATH, &[], EVENT_LIMIT).await?;
+    let first = events.next_within(EVENT_LIMIT).await?;
+    let first = first.context("PocketBase ended the stream of events")?;
+    let connected: Value = serde_json::from_str(&first.data)?;
+    let topics = [format!("{COLLECTION}/*")];
+    let body = json!({"clientId": connected["clientId"], "subscriptions": topics});
+    client.tell("POST", PATH, Some(&body)).await?;
+    Ok(events)
+}
+
+/// Waits for the event of this very specification.
+async fn told_of(events: &mut Events, spec: &Value) -> anyhow::Result<()> {
+    loop {
+        let event = events.next_within(EVENT_LIMIT).await?;
+        let event = event.context("PocketBase ended the stream of events")?;
+        let told: Value = serde_json::from_str(&event.data).unwrap_or_default();
+        if told["record"]["spec"] == *spec {
+            return Ok(());
+        }
+    }
+}
+
+/// Reads what comes of the controller's answer, so that it is not taken for the next change.
+async fn quiet(events: &mut Events) -> anyhow::Result<()> {
+    let more = tokio::time::timeout(POLL, events.next()).await;
+    more.map_or(Ok(()), |event| event.map(drop).map_err(Into::into))
+}
+
+/// When the controller had refused a generation.
+fn answered(records: &mut Records, generation: u64) -> anyhow::Result<Timestamp> {
+    let deadline = Instant::now() + CHANGE_LIMIT;
+    while Instant::now() < deadline {
+        let record = records.find()?;
+        if record.status.generation == generation && record.status.state == State::Failed {
+            return record.status.since.parse().context("no time");
+        }
+        std::thread::sleep(POLL);
+    }
+    anyhow::bail!("the controller did not answer a change")
+}

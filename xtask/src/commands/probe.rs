@@ -1,0 +1,54 @@
+//! `--probe`: what clients of the running stack notice of a change.
+
+use kit::{Exit, Failure};
+use xtask::Ctx;
+use xtask::load::{Client, Load, Report, Targets};
+use xtask::supervisor::alive;
+
+/// Puts the running stack under load. `None` when nothing runs.
+pub(crate) fn begin(ctx: &Ctx) -> anyhow::Result<Option<Load>> {
+    if !alive::is_held(&ctx.paths.alive_lock())? {
+        return Ok(None);
+    }
+    Load::begin(Targets::of_running(&ctx.paths)?).map(Some)
+}
+
+/// A line for each client.
+pub(crate) fn tell(ctx: &Ctx, report: &Report) {
+    let width = report.clients.keys().map(String::len).max().unwrap_or(0);
+    for (name, client) in &report.clients {
+        let Client {
+            operations,
+            longest_gap_ms,
+            retried,
+            errors,
+            disconnected,
+            lost,
+            duplicated,
+            ..
+        } = client;
+        ctx.ui.line(format!(
+            "  {name:width$}  {operations:>6} done, longest gap {longest_gap_ms:>6.1} ms, \
+             {retried} retried, {errors} errors, {disconnected} disconnected, {lost} lost, \
+             {duplicated} twice"
+        ));
+        if let Some(error) = &client.first_error {
+            ctx.ui.line(format!("  {:width$}  first: {error}", ""));
+        }
+    }
+}
+
+/// Refuses a report with faults.
+pub(crate) fn faultless(report: &Report) -> anyhow::Result<()> {
+    if report.is_faultless() {
+        return Ok(());
+    }
+    let faults = report.clients.iter().filter(|(_, c)| !c.is_faultless());
+    let names: Vec<String> = faults.map(|(name, _)| format!("`{name}`")).collect();
+    let message = format!(
+        "the change was made, and clients noticed it: {}",
+        names.join(", ")
+    );
+    let hint = "the figures above say what; `cargo xtask status` says whether all is healthy now";
+    Err(Failure::new(Exit::Unhealthy, message).hint(hint).into())
+}

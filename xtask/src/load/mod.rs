@@ -1,0 +1,343 @@
+//! Clients of a running stack that do the same again and again while something happens to it, and
+//! count what they notice: a publisher and a consumer of NATS, a writer and a reader of PocketBase,
+//! clients of Caddy.
+//!
+//! Owns what they write: it is gone when they have ended. Must not change the stack.
+
+mod http;
+mod records;
+mod stream;
+mod tally;
+mod targets;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow};
+use kit::http::Endpoint;
+use kit::{Exit, Failure};
+use serde::Serialize;
+
+use records::{Records, Written};
+use stream::{Consumed, Published, Stream};
+use tally::Tally;
+
+pub use tally::Client;
+pub use targets::Targets;
+
+/// How long the clients may take until each of them has had an answer.
+const BEGIN_LIMIT: Duration = Duration::from_secs(20);
+/// How long the clients go on after what they were for: what it leaves behind shows late.
+const TAIL: Duration = Duration::from_millis(300);
+/// How long an operation is tried again after that. The change has waited for health, so what does
+/// not answer now does so for good. Longer than two attempts of the slowest client.
+const AFTER_LIMIT: Duration = Duration::from_secs(5);
+/// Pause before something is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(5);
+/// Characters of a run's name. With the number of a record they are one of PocketBase's ids.
+const RUN_LENGTH: usize = 7;
+
+/// What all clients saw.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// Names this run in what it wrote.
+    pub run: String,
+    /// How long the clients were at work, in milliseconds.
+    pub duration_ms: f64,
+    /// Each client by name.
+    pub clients: BTreeMap<String, Client>,
+}
+
+impl Report {
+    /// Whether all that was asked for was done, and once.
+    pub fn is_faultless(&self) -> bool {
+        self.clients.values().all(Client::is_faultless)
+    }
+
+    /// The longest time without an answer of those clients of which a predicate on the name holds,
+    /// in milliseconds.
+    pub fn longest_gap_ms(&self, wanted: impl Fn(&str) -> bool) -> f64 {
+        let clients = self.clients.iter().filter(|(name, _)| wanted(name));
+        clients.map(|(_, c)| c.longest_gap_ms).fold(0.0, f64::max)
+    }
+}
+
+/// Clients at work, on a thread of their own. Dropped, they end and remove what they wrote.
+#[derive(Debug)]
+pub struct Load {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<anyhow::Result<Report>>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Since when it is over.
+    over: OnceLock<Instant>,
+    published: AtomicBool,
+}
+
+/// What each client is given.
+#[derive(Debug, Clone)]
+struct Work {
+    shared: Arc<Shared>,
+    /// Hears of the first answer of each client.
+    begun: Sender<()>,
+}
+
+impl Work {
+    fn goes_on(&self) -> bool {
+        self.shared.over.get().is_none()
+    }
+
+    /// Whether an operation that has failed so far is given up.
+    fn gives_up(&self, deadline: Instant) -> bool {
+        let over = self.shared.over.get();
+        let is_late = over.is_some_and(|over| over.elapsed() >= AFTER_LIMIT);
+        is_late || Instant::now() >= deadline
+    }
+
+    fn done(&self, tally: &mut Tally) {
+        if tally.done(Instant::now()) {
+            // Nobody listens when the begin took too long.
+            let _ = self.begun.send(());
+        }
+    }
+
+    fn published(&self) {
+        self.shared.published.store(true, Ordering::Relaxed);
+    }
+
+    fn is_published(&self) -> bool {
+        self.shared.published.load(Ordering::Relaxed)
+    }
+}
+
+impl Load {
+    /// Lets the clients begin and waits until each of them has had an answer.
+    pub fn begin(targets: Targets) -> anyhow::Result<Self> {
+        let (begun, heard) = mpsc::channel();
+        let shared = Arc::new(Shared::default());
+        let work = Work {
+            shared: shared.clone(),
+            begun,
+        };
+        let count = targets.count();
+        let thread = thread::Builder::new()
+            .name("load".to_owned())
+            .spawn(move || run(targets, &work))
+            .context("cannot start a thread")?;
+        let load = Self {
+            shared,
+            thread: Some(thread),
+        };
+        match wait(&heard, count) {
+            Ok(()) => Ok(load),
+            Err(error) => {
+                load.end()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets the clients go on for a moment, ends them and counts.
+    pub fn finish(self) -> anyhow::Result<Report> {
+        thread::sleep(TAIL);
+        self.end()
+    }
+
+    fn end(mut self) -> anyhow::Result<Report> {
+        self.join().unwrap_or_else(|| Err(anyhow!("it has ended")))
+    }
+
+    fn join(&mut self) -> Option<anyhow::Result<Report>> {
+        self.shared.over.get_or_init(Instant::now);
+        let ended = self.thread.take()?.join();
+        Some(ended.unwrap_or_else(|_| Err(anyhow!("the clients ended by a panic"))))
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        let _ = self.join();
+    }
+}
+
+fn wait(begun: &Receiver<()>, count: usize) -> anyhow::Result<()> {
+    let deadline = Instant::now() + BEGIN_LIMIT;
+    for _ in 0..count {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match begun.recv_timeout(left) {
+            Ok(()) => {}
+            // The thread has ended, and says why.
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                let message = "the running stack does not answer all clients of the probe";
+                let failure = Failure::new(Exit::Unhealthy, message);
+                return Err(failure.hint("cargo xtask status").into());
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Targets {
+    /// How many clients there will be.
+    fn count(&self) -> usize {
+        let pages = self.caddy.as_ref().map_or(0, |_| 2 * http::PAGES.len());
+        let both = self.caddy.as_ref().and(self.pocketbase.as_ref());
+        let records = both.map_or(0, |_| 2);
+        let stream = self.nats.as_ref().map_or(0, |_| 2);
+        pages + records + stream
+    }
+}
+
+/// The thread: from the first client to the last trace of it.
+fn run(targets: Targets, work: &Work) -> anyhow::Result<Report> {
+    let runtime = kit::runtime::current_thread()?;
+    let run: String = kit::secret::generate()?
+        .to_lowercase()
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .take(RUN_LENGTH)
+        .collect();
+    runtime.block_on(async {
+        let all = All::begin(&targets, &run).await?;
+        let worked = Box::pin(all.work(work)).await;
+        // Where it can be counted and removed, unless nothing is there any more.
+        let now = targets.now().unwrap_or(targets);
+        let counted = all.count(worked, &now).await;
+        all.remove(&now).await?;
+        counted
+    })
+}
+
+/// Everything that is put under load.
+struct All {
+    run: String,
+    stream: Option<Stream>,
+    records: Option<Records>,
+    caddy: Option<Endpoint>,
+}
+
+/// What all clients were told.
+struct Worked {
+    duration: Duration,
+    pages: Vec<(String, Client)>,
+    written: Option<(Written, Client)>,
+    published: Option<(Published, Consumed)>,
+}
+
+impl All {
+    async fn begin(targets: &Targets, run: &str) -> anyhow::Result<Self> {
+        let mut all = Self {
+            run: run.to_owned(),
+            stream: None,
+            records: None,
+            caddy: targets.caddy.clone(),
+        };
+        if let (Some(home), Some(caddy)) = (&targets.pocketbase, &targets.caddy) {
+            let begun = Records::begin(caddy.clone(), home.clone(), &targets.paths, run);
+            all.records = Some(begun.await.context("cannot write to PocketBase")?);
+        }
+        if let Some(nats) = targets.nats.clone() {
+            let made = Stream::make(nats, run).await;
+            all.stream = Some(made.context("cannot make a stream")?);
+        }
+        Ok(all)
+    }
+
+    async fn work(&self, work: &Work) -> Worked {
+        let begun = Instant::now();
+        let records = async {
+            let records = self.records.as_ref()?;
+            Some(tokio::join!(
+                records.write(work.clone()),
+                records.read(work.clone())
+            ))
+        };
+        let stream = async {
+            let stream = self.stream.as_ref()?;
+            Some(tokio::join!(
+                stream.publish(work.clone()),
+                stream.consume(work.clone())
+            ))
+        };
+        let (pages, written, published) = tokio::join!(self.pages(work), records, stream);
+        Worked {
+            duration: begun.elapsed(),
+            pages,
+            written,
+            published,
+        }
+    }
+
+    async fn count(&self, worked: Worked, now: &Targets) -> anyhow::Result<Report> {
+        let mut clients: BTreeMap<String, Client> = worked.pages.into_iter().collect();
+        if let (Some(records), Some((written, reader))) = (&self.records, worked.written) {
+            let home = now.pocketbase.clone().context("PocketBase is gone")?;
+            let counted = records.count(written, home).await;
+            let writer = counted.context("cannot count the records")?;
+            clients.insert("pocketbase writer".to_owned(), writer);
+            clients.insert("pocketbase reader".to_owned(), reader);
+        }
+        if let (Some(stream), Some((published, consumed))) = (&self.stream, worked.published) {
+            let nats = now.nats.as_ref().context("NATS is gone")?;
+            let counted = stream.count(published, consumed, nats).await;
+            let (publisher, consumer) = counted.context("cannot count the messages")?;
+            clients.insert("nats publisher".to_owned(), publisher);
+            clients.insert("nats consumer".to_owned(), consumer);
+        }
+        Ok(Report {
+            run: self.run.clone(),
+            duration_ms: worked.duration.as_secs_f64() * 1000.0,
+            clients,
+        })
+    }
+
+    /// Removes what was written. Both are tried.
+    async fn remove(&self, now: &Targets) -> anyhow::Result<()> {
+        let records = match (&self.records, &now.pocketbase) {
+            (Some(records), Some(home)) => records.remove(home.clone()).await,
+            _ => Ok(()),
+        };
+        if let (Some(stream), Some(nats)) = (&self.stream, &now.nats) {
+            let removed = stream.remove(nats).await;
+            removed.context("cannot remove the stream of the probe")?;
+        }
+        records.context("cannot remove the records of the probe")
+    }
+
+    async fn pages(&self, work: &Work) -> Vec<(String, Client)> {
+        let Some(caddy) = &self.caddy else {
+            return Vec::new();
+        };
+        let [own, other] = http::PAGES;
+        let client = |page, keep| http::client(work.clone(), caddy.clone(), page, keep);
+        let (a, b, c, d) = tokio::join!(
+            client(own, false),
+            client(own, true),
+            client(other, false),
+            client(other, true),
+        );
+        let name = |page, kept| format!("http {page} {kept}");
+        vec![
+            (name(own, "new connection"), a),
+            (name(own, "kept connection"), b),
+            (name(other, "new connection"), c),
+            (name(other, "kept connection"), d),
+        ]
+    }
+}
+
+/// An error with all its causes.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}

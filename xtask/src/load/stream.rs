@@ -1,0 +1,272 @@
+//! A publisher and a consumer of a stream of NATS that exists for the load alone.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+use service_nats::client::{Client as Connection, ClientError, Headers, Message, Subscription};
+use service_nats::jetstream::{JetStream, each_message};
+
+use super::tally::{Client, Found, Tally};
+use super::targets::Nats;
+use super::{RETRY_PAUSE, Work};
+
+/// What the names of all such streams begin with.
+const PREFIX: &str = "CORE_PROBE_";
+/// Pause between two messages.
+const PAUSE: Duration = Duration::from_millis(4);
+/// How long one acknowledgement may take before the message is sent again, under the same id.
+const ACK_LIMIT: Duration = Duration::from_secs(2);
+/// How long a message is sent again and again. Far less than the window in which the server knows
+/// ids.
+const PUBLISH_LIMIT: Duration = Duration::from_secs(15);
+/// In which an id makes a message known, in nanoseconds.
+const WINDOW_NANOSECONDS: u64 = 120_000_000_000;
+/// Messages that may wait for the consumer.
+const WAITING_MAX: usize = 8192;
+/// How long the consumer waits before it looks whether it is over.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long the consumer may need for what was published before the end.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+impl Nats {
+    async fn connect(&self) -> Result<Connection, ClientError> {
+        Connection::connect(self.port, self.login.as_ref(), "core-load").await
+    }
+}
+
+/// What the publisher was told.
+pub(super) struct Published {
+    client: Client,
+    acknowledged: BTreeSet<u64>,
+}
+
+/// What the consumer got.
+pub(super) struct Consumed {
+    client: Client,
+    found: Found,
+}
+
+/// The stream of one run.
+pub(super) struct Stream {
+    nats: Nats,
+    name: String,
+    subject: String,
+}
+
+impl Stream {
+    /// Makes it. What runs that were killed have left is removed.
+    pub(super) async fn make(nats: Nats, run: &str) -> anyhow::Result<Self> {
+        let stream = Self {
+            name: format!("{PREFIX}{run}"),
+            subject: format!("core.probe.{run}"),
+            nats,
+        };
+        let jetstream = JetStream::new(stream.nats.connect().await?);
+        for old in jetstream.stream_names().await? {
+            if old.starts_with(PREFIX) {
+                jetstream.delete_stream(&old).await?;
+            }
+        }
+        let config = json!({
+            "name": stream.name, "subjects": [stream.subject], "storage": "file",
+            "duplicate_window": WINDOW_NANOSECONDS, "allow_direct": true,
+        });
+        jetstream.create_stream(&config).await?;
+        Ok(stream)
+    }
+
+    /// Publishes until the end.
+    pub(super) async fn publish(&self, work: Work) -> Published {
+        let mut tally = Tally::begin(Instant::now());
+        let mut acknowledged = BTreeSet::new();
+        let mut connection = None;
+        for number in 1.. {
+            if !work.goes_on() {
+                break;
+            }
+            let done = self.publish_one(&work, &mut connection, number, &mut tally);
+            if done.await {
+                acknowledged.insert(number);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        work.published();
+        Published {
+            client: tally.end(Instant::now()),
+            acknowledged,
+        }
+    }
+
+    /// Publishes one message until it is acknowledged, or given up. Says whether it was.
+    async fn publish_one(
+        &self,
+        work: &Work,
+        connection: &mut Option<Connection>,
+        number: u64,
+        tally: &mut Tally,
+    ) -> bool {
+        let deadline = Instant::now() + PUBLISH_LIMIT;
+        loop {
+            let error = match self.attempt(connection, number).await {
+                Ok(()) => {
+                    work.done(tally);
+                    return true;
+                }
+                Err(error) => error,
+            };
+            if matches!(error.downcast_ref(), Some(ClientError::Closed { .. })) {
+                tally.disconnected();
+                *connection = None;
+            }
+            let error = format!("{error:#}");
+            if work.gives_up(deadline) {
+                tally.give_up(error);
+                return false;
+            }
+            tally.retry(error);
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        connection: &mut Option<Connection>,
+        number: u64,
+    ) -> anyhow::Result<()> {
+        let client = match connection {
+            Some(client) => client,
+            None => connection.insert(self.nats.connect().await?),
+        };
+        let headers = Headers::new().with("Nats-Msg-Id", number.to_string());
+        let payload = number.to_string();
+        let answer = client
+            .request(&self.subject, &headers, payload.as_bytes(), ACK_LIMIT)
+            .await?;
+        let ack: Value = serde_json::from_slice(&answer.payload)
+            .context("the acknowledgement cannot be read")?;
+        anyhow::ensure!(ack["seq"].is_u64(), "it was not stored: {}", ack["error"]);
+        Ok(())
+    }
+
+    /// Reads along until the end, and what was published before it.
+    pub(super) async fn consume(&self, work: Work) -> Consumed {
+        let mut tally = Tally::begin(Instant::now());
+        let mut found = Found::default();
+        let mut next = 1;
+        let mut source = None;
+        let mut over = None;
+        loop {
+            if source.is_none() {
+                match self.listen(next).await {
+                    Ok(listening) => source = Some(listening),
+                    Err(error) => tally.retry(format!("{error:#}")),
+                }
+            }
+            let message = if let Some((_, messages)) = &mut source {
+                messages.next(LOOK).await
+            } else {
+                tokio::time::sleep(RETRY_PAUSE).await;
+                let what = "the server".to_owned();
+                Err(ClientError::Timeout { what })
+            };
+            match message {
+                Ok(message) if sequence(&message) == Some(next) => {
+                    next += 1;
+                    if let Some(number) = number(&message) {
+                        found.add(number);
+                    }
+                    work.done(&mut tally);
+                }
+                // One from before, or too far: it begins anew where it was.
+                Ok(_) => source = None,
+                Err(ClientError::Timeout { .. }) if work.is_published() => {
+                    let deadline = *over.get_or_insert_with(|| Instant::now() + DRAIN_LIMIT);
+                    let whole = self.last().await.is_some_and(|last| next > last);
+                    if whole || Instant::now() >= deadline {
+                        break;
+                    }
+                }
+                Err(ClientError::Timeout { .. }) => {}
+                Err(error) => {
+                    tally.disconnected();
+                    tally.retry(format!("{error:#}"));
+                    source = None;
+                }
+            }
+        }
+        Consumed {
+            client: tally.end_with_the_last(),
+            found,
+        }
+    }
+
+    /// The messages from a number on, pushed by the server.
+    async fn listen(&self, next: u64) -> anyhow::Result<(Connection, Subscription)> {
+        let client = self.nats.connect().await?;
+        let inbox = client.new_inbox();
+        let messages = client.subscribe(&inbox, WAITING_MAX).await?;
+        let config = json!({
+            "deliver_subject": inbox, "ack_policy": "none",
+            "deliver_policy": "by_start_sequence", "opt_start_seq": next,
+        });
+        let jetstream = JetStream::new(client.clone());
+        jetstream.put_consumer(&self.name, &config).await?;
+        Ok((client, messages))
+    }
+
+    /// The last number that was stored.
+    async fn last(&self) -> Option<u64> {
+        let jetstream = JetStream::new(self.nats.connect().await.ok()?);
+        let stream = jetstream.stream(&self.name).await.ok()??;
+        Some(stream.state.last_seq)
+    }
+
+    /// Compares what is stored, and what was delivered, with what was acknowledged. `now` is where
+    /// the server is after the change.
+    pub(super) async fn count(
+        &self,
+        published: Published,
+        consumed: Consumed,
+        now: &Nats,
+    ) -> anyhow::Result<(Client, Client)> {
+        let jetstream = JetStream::new(now.connect().await?);
+        let stream = jetstream.stream(&self.name).await?;
+        let last = stream.context("the stream is gone")?.state.last_seq;
+        let mut stored = Found::default();
+        each_message(&jetstream, &self.name, 1, last, |_, message| {
+            if let Some(number) = number(message) {
+                stored.add(number);
+            }
+        })
+        .await?;
+        let with = |client: Client, found: &Found| Client {
+            lost: found.lost(&published.acknowledged),
+            duplicated: found.duplicated(),
+            ..client
+        };
+        let consumer = with(consumed.client, &consumed.found);
+        Ok((with(published.client, &stored), consumer))
+    }
+
+    /// Removes it.
+    pub(super) async fn remove(&self, now: &Nats) -> anyhow::Result<()> {
+        let jetstream = JetStream::new(now.connect().await?);
+        jetstream.delete_stream(&self.name).await?;
+        Ok(())
+    }
+}
+
+fn number(message: &Message) -> Option<u64> {
+    std::str::from_utf8(&message.payload).ok()?.parse().ok()
+}
+
+/// The number of a message in its stream, from the subject of its acknowledgement:
+/// `$JS.ACK.STREAM.CONSUMER.DELIVERED.NUMBER...`, or the same with domain and account before the
+/// stream.
+fn sequence(message: &Message) -> Option<u64> {
+    let parts: Vec<&str> = message.reply.as_deref()?.split('.').collect();
+    let place = if parts.len() < 11 { 5 } else { 7 };
+    parts.get(place)?.parse().ok()
+}

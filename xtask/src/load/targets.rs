@@ -1,0 +1,56 @@
+//! What of a running stack can be put under load, and where it is.
+
+use kit::http::Endpoint;
+use service_nats::credentials::Login;
+
+use crate::applied::Applied;
+use crate::paths::Paths;
+use crate::recorded::Recorded;
+use crate::stack::Stack;
+
+/// Who is put under load. What does not run is left out.
+#[derive(Debug)]
+pub struct Targets {
+    pub(super) paths: Paths,
+    pub(super) nats: Option<Nats>,
+    pub(super) caddy: Option<Endpoint>,
+    pub(super) pocketbase: Option<Endpoint>,
+}
+
+/// The first server of NATS.
+#[derive(Debug, Clone)]
+pub(super) struct Nats {
+    pub(super) port: u16,
+    pub(super) login: Option<Login>,
+}
+
+impl Targets {
+    /// Those of the stack that runs, whatever the inputs say by now.
+    pub fn of_running(paths: &Paths) -> anyhow::Result<Self> {
+        let env = Recorded::load(paths)?.env();
+        let stack = Applied::load(paths).map(|applied| applied.stack);
+        let port = |name, port| stack.as_ref().and_then(|stack| port_of(stack, name, port));
+        let login = env.non_empty("NATS_USER").map(|user| Login {
+            user: user.to_owned(),
+            password: env.get("NATS_PASSWORD").unwrap_or_default().to_owned(),
+        });
+        let here = |port| Endpoint::tcp("127.0.0.1", port);
+        Ok(Self {
+            paths: paths.clone(),
+            nats: port("nats", "client").map(|port| Nats { port, login }),
+            caddy: port("caddy", "http").map(here),
+            pocketbase: port("pocketbase", "http").map(here),
+        })
+    }
+
+    /// Where everything is now: the change may have moved it.
+    pub(super) fn now(&self) -> anyhow::Result<Self> {
+        Self::of_running(&self.paths)
+    }
+}
+
+fn port_of(stack: &Stack, process: &str, port: &str) -> Option<u16> {
+    let process = stack.processes.get(process)?;
+    let port = process.ports.get(port).filter(|_| !process.disabled)?;
+    Some(port.port)
+}

@@ -1,0 +1,91 @@
+//! `--probe`: what clients notice of a change, counted by clients.
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use xtask::stack::port_variable;
+
+use crate::harness::nats::Nats;
+use crate::harness::{SOON, Sandbox, eventually, same};
+
+/// The clients of a whole stack.
+const CLIENTS: [&str; 8] = [
+    "http /api/health kept connection",
+    "http /api/health new connection",
+    "http /healthz kept connection",
+    "http /healthz new connection",
+    "nats consumer",
+    "nats publisher",
+    "pocketbase reader",
+    "pocketbase writer",
+];
+
+/// The names of all streams.
+#[track_caller]
+fn streams(sandbox: &Sandbox) -> Value {
+    let mut nats = Nats::connect(sandbox.port("nats.client"));
+    nats.api("STREAM.NAMES", &json!({}))["total"].clone()
+}
+
+fn move_pocketbase(sandbox: &mut Sandbox) {
+    let port = sandbox.spare_port("pocketbase.new");
+    let variable = port_variable("pocketbase", "http");
+    sandbox.dotenv(&variable, &port.to_string());
+}
+
+#[test]
+fn nobody_notices_that_pocketbase_moves() {
+    let mut sandbox = Sandbox::core();
+    sandbox.up();
+    move_pocketbase(&mut sandbox);
+    let report = sandbox.run("reload --probe --json").succeeds().json();
+    let clients = report["probe"]["clients"].as_object().unwrap();
+    let names: Vec<&str> = clients.keys().map(String::as_str).collect();
+    same("clients", names, CLIENTS.to_vec());
+    for (name, client) in clients {
+        assert!(client["operations"].as_u64() > Some(5), "{name}: {client}");
+        for key in ["errors", "lost", "duplicated"] {
+            same(&format!("{name}: {key}"), &client[key], &json!(0));
+        }
+    }
+    same("streams", streams(&sandbox), json!(0));
+    let again = sandbox.run("up --probe").succeeds();
+    assert!(again.stderr.contains("nats publisher"), "{}", again.stderr);
+    sandbox.down();
+    let first = sandbox.run("up --probe").succeeds();
+    let expected = "nothing ran, so nobody could notice anything";
+    assert!(first.stderr.contains(expected), "{}", first.stderr);
+}
+
+#[test]
+fn what_clients_notice_is_told() {
+    let mut sandbox = Sandbox::core();
+    sandbox.up();
+    // Caddy itself moves: whoever knows its old port is refused.
+    let port = sandbox.spare_port("caddy.new");
+    sandbox.dotenv(&port_variable("caddy", "http"), &port.to_string());
+    let run = sandbox.run("reload --probe --json").ends(4);
+    let expected = "clients noticed it: `http /api/health kept connection`";
+    assert!(run.stderr.contains(expected), "{}", run.stderr);
+    let clients = &run.json()["probe"]["clients"];
+    let errors = &clients["http /healthz new connection"]["errors"];
+    assert!(errors.as_u64() > Some(0), "{clients}");
+    let writer = &clients["pocketbase writer"];
+    same("given up", &writer["errors"], &json!(1));
+    same("lost", &writer["lost"], &json!(0));
+    let publisher = &clients["nats publisher"];
+    assert_eq!(publisher["errors"], 0, "NATS is not concerned: {publisher}");
+}
+
+#[test]
+fn an_interrupted_probe_leaves_nothing() {
+    let mut sandbox = Sandbox::core();
+    sandbox.up();
+    move_pocketbase(&mut sandbox);
+    let reload = sandbox.start("reload --probe");
+    eventually("a stream", SOON, || {
+        (streams(&sandbox) == json!(1)).then_some(())
+    });
+    reload.signal(Signal::INT);
+    reload.wait();
+    same("streams", streams(&sandbox), json!(0));
+}
