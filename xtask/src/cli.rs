@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
@@ -9,6 +10,8 @@ use service_nats::topology::Profile;
 
 /// A day: more is a mistake, and what is added to the present time must stay a time.
 const TIMEOUT_MAX_SECONDS: u64 = 86_400;
+/// A year: events are kept for a week.
+const SINCE_MAX_SECONDS: u64 = 366 * 86_400;
 /// The most lines of history that are asked for at once.
 const HISTORY_MAX: usize = 500;
 
@@ -41,6 +44,8 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Show services, processes, health and ports
     Status(Status),
+    /// Follow what happens to processes and topology
+    Observe(Observe),
     /// Show and change the topology of NATS while the stack runs
     #[command(subcommand)]
     Topology(Topology),
@@ -363,6 +368,43 @@ pub(crate) struct ServiceCli {
     pub(crate) command: ServiceCommand,
 }
 
+/// Follow what happens to processes and topology. Ctrl-C ends it, and so does the end of the stack.
+#[derive(Debug, Args)]
+pub(crate) struct Observe {
+    /// What to follow, `core.process.NAME.EVENT` with the wildcards of NATS
+    #[arg(default_value = xtask::observe::ALL, value_parser = subject)]
+    pub(crate) subject: String,
+    /// First show what has happened for so long: `90s`, `10m`, `2h`, `7d`
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    pub(crate) since: Option<Duration>,
+    /// Print each event as a line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn subject(text: &str) -> Result<String, String> {
+    match xtask::observe::problem(text) {
+        Some(problem) => Err(format!("it {problem}")),
+        None => Ok(text.to_owned()),
+    }
+}
+
+/// A time with its unit.
+fn span(text: &str) -> Result<Duration, String> {
+    let problem = || "it is no time such as `90s`, `10m`, `2h` or `7d`, at most a year".to_owned();
+    let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
+    let mut found = units
+        .into_iter()
+        .filter_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)));
+    let (number, seconds) = found.next().ok_or_else(problem)?;
+    let number: u32 = number.parse().map_err(|_| problem())?;
+    let total = u64::from(number) * seconds;
+    let is_sane = total <= SINCE_MAX_SECONDS && text.len() <= 10;
+    is_sane
+        .then(|| Duration::from_secs(total))
+        .ok_or_else(problem)
+}
+
 /// NATS by itself.
 #[derive(Debug, Parser)]
 #[command(
@@ -461,6 +503,8 @@ mod tests {
             "reload --move-streams",
             "plan --json --profile production",
             "status --json",
+            "observe",
+            "observe --json --since 10m core.process.*.crashed",
             "topology show --json",
             "topology set --hub-nodes 3 --leaf nrt,lhr --no-wait",
             "topology set nats --single-node --move-streams --timeout 9 --json",
@@ -511,6 +555,10 @@ mod tests {
             ),
             ("up --timeout soon", ErrorKind::ValueValidation),
             ("up now", ErrorKind::UnknownArgument),
+            ("observe nats", ErrorKind::ValueValidation),
+            ("observe --since 10", ErrorKind::ValueValidation),
+            ("observe --since 10mm", ErrorKind::ValueValidation),
+            ("observe --since 4294967295d", ErrorKind::ValueValidation),
             ("render --stdout --check", ErrorKind::ArgumentConflict),
             ("dep", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
             ("topology set", ErrorKind::MissingRequiredArgument),

@@ -32,6 +32,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Reload(args) => commands::up::reload(&args),
         Command::Plan(args) => commands::plan::run(&args),
         Command::Status(args) => commands::status::run(&args),
+        Command::Observe(args) => commands::observe::run(&args),
         Command::Topology(command) => commands::topology::run(&command),
         Command::Render(args) => commands::render::run(&args),
         Command::Dep(args) => commands::dep::run(args),

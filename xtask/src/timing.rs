@@ -1,4 +1,7 @@
-//! When each process started and became ready, from the times the supervisor keeps.
+//! When each process started and became ready, from the times the supervisor keeps; what time it
+//! is.
+
+use std::time::Duration;
 
 use crate::supervisor::state::{State, States};
 
@@ -30,6 +33,23 @@ pub fn ready_ms(state: &State) -> Option<i64> {
     let ready = millis(state.process_ready_time.as_deref()?)?;
     let started = millis(state.process_start_time.as_deref()?)?;
     Some(ready - started)
+}
+
+/// The present time, RFC 3339, in UTC and whole milliseconds.
+pub fn now() -> String {
+    written(jiff::Timestamp::now())
+}
+
+/// The time that was so long ago, written as [`now`].
+pub fn ago(time: Duration) -> String {
+    let now = jiff::Timestamp::now();
+    let then = now.checked_sub(time).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    written(then)
+}
+
+fn written(time: jiff::Timestamp) -> String {
+    let rounded = jiff::Timestamp::from_millisecond(time.as_millisecond());
+    rounded.unwrap_or(time).to_string()
 }
 
 /// Milliseconds of an RFC 3339 time since the Unix epoch.

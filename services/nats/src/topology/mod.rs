@@ -8,6 +8,7 @@ pub mod facts;
 pub mod spec;
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -49,6 +50,19 @@ pub fn read(path: &Path) -> anyhow::Result<Facts> {
 pub fn app_login(config: &str) -> Option<Login> {
     let mut config: serde_json::Value = serde_json::from_str(config).ok()?;
     serde_json::from_value(config["accounts"]["APP"]["users"][0].take()).ok()
+}
+
+/// Where a server listens for clients, from the text of its configuration file; how to reach it
+/// from this machine when that is everywhere.
+pub fn client_address(config: &str) -> Option<SocketAddr> {
+    let config: serde_json::Value = serde_json::from_str(config).ok()?;
+    let mut address: SocketAddr = config["listen"].as_str()?.parse().ok()?;
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    Some(address)
 }
 
 /// The addresses of the remotes in the text of a server's configuration file, as the wrapper
