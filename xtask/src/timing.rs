@@ -47,9 +47,13 @@ pub fn ago(time: Duration) -> String {
     written(then)
 }
 
+/// A time, RFC 3339, written as [`now`]; as it is when it is none.
+pub fn uniform(text: &str) -> String {
+    text.parse().map_or_else(|_| text.to_owned(), written)
+}
+
 fn written(time: jiff::Timestamp) -> String {
-    let rounded = jiff::Timestamp::from_millisecond(time.as_millisecond());
-    rounded.unwrap_or(time).to_string()
+    format!("{time:.3}")
 }
 
 /// Milliseconds of an RFC 3339 time since the Unix epoch.
@@ -67,5 +71,13 @@ mod tests {
         assert_eq!(millis("1970-01-01T00:00:01.25Z"), Some(1250));
         assert_eq!(millis("1970-01-01T01:00:00.123456789+01:00"), Some(123));
         assert_eq!(millis("soon"), None);
+        let uniform = |text| super::uniform(text);
+        assert_eq!(uniform("1970-01-01T00:00:01Z"), "1970-01-01T00:00:01.000Z");
+        assert_eq!(
+            uniform("1970-01-01T01:00:00.123456789+01:00"),
+            "1970-01-01T00:00:00.123Z"
+        );
+        assert_eq!(uniform("soon"), "soon");
+        assert!(ago(Duration::from_secs(60)) < now());
     }
 }

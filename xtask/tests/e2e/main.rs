@@ -21,6 +21,7 @@ mod jetstream;
 mod lifecycle;
 #[cfg(target_os = "linux")]
 mod new_binary;
+mod observe;
 mod operations;
 mod pocketbase;
 mod record;

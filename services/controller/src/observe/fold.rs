@@ -7,6 +7,7 @@
 
 use xtask::events::{Event, Kind};
 use xtask::supervisor::state::State;
+use xtask::timing;
 
 /// What process-compose says for the exit code of a process that a signal ended.
 const SIGNALLED: i32 = -1;
@@ -110,6 +111,7 @@ pub(crate) fn step(known: Option<&Known>, seen: &Seen) -> Option<(Known, Vec<Fac
             first_start: first_start.clone(),
         },
         facts: Vec::new(),
+        is_new: false,
         seen,
     };
     match known.filter(is_same) {
@@ -145,6 +147,8 @@ fn first_start(state: &State) -> Option<String> {
 struct Story<'a> {
     known: Known,
     facts: Vec<Fact>,
+    /// Whether it was started before anybody looked.
+    is_new: bool,
     seen: &'a Seen,
 }
 
@@ -162,8 +166,9 @@ impl Story<'_> {
             self.known.pid = self.pid();
         }
         self.known.phase = Phase::Up;
+        self.is_new = true;
         let pid = self.known.pid;
-        self.tell(Kind::Started, &at, pid, None, None);
+        self.tell(Kind::Started, &timing::uniform(&at), pid, None, None);
         if matches!(now, Now::Restarting) {
             self.known.restarts = restarts.saturating_sub(1);
         }
@@ -192,7 +197,11 @@ impl Story<'_> {
             self.known.phase = Phase::Ready;
             self.known.pid = self.pid().or(self.known.pid);
             let pid = self.known.pid;
-            self.tell(Kind::Ready, &seen.at, pid, None, None);
+            // Of the times of health, only the first is told.
+            let first = state.process_ready_time.as_deref();
+            let first = first.filter(|_| self.is_new && state.restarts == 0);
+            let at = first.map_or_else(|| seen.at.clone(), timing::uniform);
+            self.tell(Kind::Ready, &at, pid, None, None);
         }
     }
 

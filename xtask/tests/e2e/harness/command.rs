@@ -179,6 +179,11 @@ impl Running {
         self.stdout.closing.store(true, Ordering::Relaxed);
     }
 
+    /// What it has written to stdout until now.
+    pub(crate) fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
     /// Waits until `wanted` appears in its stdout.
     #[track_caller]
     pub(crate) fn wait_for_stdout(&mut self, wanted: &str) {

@@ -6,6 +6,8 @@ use xtask::paths::Paths;
 use super::*;
 
 const FIRST: &str = "2026-01-01T00:00:00.5Z";
+/// As long as the entry lives, whatever happened since.
+const HEALTHY: &str = "2026-01-01T00:00:00.75Z";
 const SECOND: &str = "2026-01-02T00:00:00.5Z";
 
 /// A state: status, readiness, process id, exit code, restarts, first start.
@@ -15,7 +17,7 @@ fn seen(number: usize, line: Line) -> Seen {
     let (status, is_ready, pid, exit_code, restarts, start) = line;
     let state = json!({"name": "nats", "status": status, "is_ready": is_ready, "pid": pid,
         "has_ready_probe": true, "restarts": restarts, "exit_code": exit_code, "age": 0,
-        "is_running": true, "process_start_time": start});
+        "is_running": true, "process_start_time": start, "process_ready_time": HEALTHY});
     Seen {
         at: format!("{number}"),
         state: serde_json::from_value(state).unwrap(),
@@ -147,8 +149,16 @@ fn what_began_before_anybody_looked() {
     ] {
         assert_eq!(told(None, &[line]).1, expected, "{line:?}");
     }
-    let (_, facts) = step(None, &seen(3, ("Running", "Ready", 7, 0, 0, FIRST))).unwrap();
-    assert_eq!((&*facts[0].at, &*facts[1].at), (FIRST, "3"));
+    let times = |line: Line| {
+        let (_, facts) = step(None, &seen(3, line)).unwrap();
+        facts.into_iter().map(|fact| fact.at).collect::<Vec<_>>()
+    };
+    let (start, health) = ("2026-01-01T00:00:00.500Z", "2026-01-01T00:00:00.750Z");
+    assert_eq!(times(("Running", "Ready", 7, 0, 0, FIRST)), [start, health]);
+    assert_eq!(
+        times(("Running", "Ready", 9, 1, 1, FIRST)),
+        [start, "3", "3", "3"]
+    );
 }
 
 #[test]
