@@ -78,6 +78,6 @@ mod tests {
             "1970-01-01T00:00:00.123Z"
         );
         assert_eq!(uniform("soon"), "soon");
-        assert!(ago(Duration::from_secs(60)) < now());
+        assert!(ago(Duration::from_mins(1)) < now());
     }
 }

@@ -195,7 +195,7 @@ fn nothing_to_follow_and_bad_subjects() {
 }
 
 #[test]
-fn the_next_stack_goes_on_and_its_own_stream_stays_as_it_is() {
+fn the_next_stack_goes_on_and_a_deleted_stream_is_made_again() {
     let sandbox = Sandbox::core();
     sandbox.up();
     let follower = Follower::start(&sandbox);
@@ -213,12 +213,12 @@ fn the_next_stack_goes_on_and_its_own_stream_stays_as_it_is() {
     // Gone, it is made again with the next event.
     let mut nats = Nats::connect(sandbox.port("nats.client"));
     nats.api("STREAM.DELETE.CORE_EVENTS", &json!({}));
-    processes::kill(sandbox.server("caddy").pid);
+    processes::kill(sandbox.server("pocketbase").pid);
     let follower = eventually("the stream", SOON, || {
         let body = json!({}).to_string();
         let info = nats.request("$JS.API.STREAM.INFO.CORE_EVENTS", &body);
         (!info.contains("\"error\"")).then(|| Follower::start(&sandbox))
     });
-    follower.wait_for("caddy", &["crashed", "restarted", "ready"], SOON);
+    follower.wait_for("pocketbase", &["crashed", "restarted", "ready"], SOON);
     follower.end();
 }

@@ -129,12 +129,11 @@ pub(crate) fn step(known: Option<&Known>, seen: &Seen) -> Option<(Known, Vec<Fac
         Now::Restarting if story.known.phase != Phase::Restarting => {
             story.crash(Phase::Restarting, None);
         }
-        Now::Restarting => {}
-        Now::Ended => story.ended(),
         Now::CannotStart if story.known.phase != Phase::Failed => {
             story.crash(Phase::Failed, Some("it cannot be started"));
         }
-        Now::CannotStart => {}
+        Now::Restarting | Now::CannotStart => {}
+        Now::Ended => story.ended(),
     }
     Some((story.known, story.facts))
 }

@@ -146,13 +146,17 @@ impl Frames {
         if second & 0x80 != 0 {
             return Err("the server masks its frames");
         }
-        let (size, head) = match (second & 0x7f, rest) {
-            (126, [a, b, ..]) => (u64::from(u16::from_be_bytes([*a, *b])), 4),
-            (127, [a, b, c, d, e, f, g, h, ..]) => {
-                (u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]), 10)
-            }
-            (126 | 127, _) => return Ok(None),
-            (size, _) => (u64::from(size), 2),
+        let (size, head) = match second & 0x7f {
+            126 => (
+                rest.first_chunk()
+                    .map(|size| u16::from_be_bytes(*size).into()),
+                4,
+            ),
+            127 => (rest.first_chunk().map(|size| u64::from_be_bytes(*size)), 10),
+            size => (Some(u64::from(size)), 2),
+        };
+        let Some(size) = size else {
+            return Ok(None);
         };
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         let before = self.message.as_ref().map_or(0, Vec::len);
