@@ -101,7 +101,7 @@ mod tests {
     use super::*;
     use crate::settings::tests::{node_of, settings};
     use crate::topology::facts::tests::hub_of_three;
-    use crate::topology::remotes_in;
+    use crate::topology::{client_address, remotes_in};
 
     fn credentials() -> Credentials {
         let login = |user: &str, password: &str| Login {
@@ -209,6 +209,10 @@ mod tests {
         assert_eq!(leaf["user"], "leaf");
         assert_eq!(leaf["allowed_connection_types"][0], "LEAFNODE");
         assert_eq!(remotes_in(&text), [""; 0]);
+        let found = client_address(&text).map(|address| address.to_string());
+        assert_eq!(found.as_deref(), Some("127.0.0.1:4222"));
+        let everywhere = text.replacen("127.0.0.1:4222", "0.0.0.0:4222", 1);
+        assert_eq!(client_address(&everywhere), client_address(&text));
     }
 
     #[test]
