@@ -1,17 +1,24 @@
 //! Every clap type. The docstrings are the manual; behaviour is in `commands/`.
 
+mod life;
+mod observe;
+mod tools;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 use service_nats::topology::Profile;
 
+pub(crate) use life::{Attach, Life, Logs, Restart, Signal, Start, Stop};
+pub(crate) use observe::Observe;
+pub(crate) use tools::{
+    Clean, Completions, Env, EnvFormat, Explain, Graph, GraphFormat, Init, Open, Ports,
+};
+
 /// A day: more is a mistake, and what is added to the present time must stay a time.
 const TIMEOUT_MAX_SECONDS: u64 = 86_400;
-/// A year: events are kept for a week.
-const SINCE_MAX_SECONDS: u64 = 366 * 86_400;
 /// The most lines of history that are asked for at once.
 const HISTORY_MAX: usize = 500;
 
@@ -26,9 +33,9 @@ const HISTORY_MAX: usize = 500;
     max_term_width = 100
 )]
 pub(crate) struct Cli {
-    /// What to do.
+    /// What to do; without, a page of help.
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 }
 
 /// The commands.
@@ -46,11 +53,43 @@ pub(crate) enum Command {
     Status(Status),
     /// Follow what happens to processes and topology
     Observe(Observe),
+    /// Check this checkout and this machine, and say what to do
+    Doctor(Doctor),
+    /// Show the logs of all processes, merged by time; also after the stack is down
+    Logs(Logs),
+    /// Restart services one after the other, and wait until they are healthy
+    Restart(Restart),
+    /// Stop services, until `start` or `up`
+    Stop(Stop),
+    /// Start services that do not run, and wait until they are healthy
+    Start(Start),
+    /// Send a signal to the processes of a service
+    Signal(Signal),
+    /// Open the view of process-compose on the running stack
+    Attach(Attach),
     /// Show and change the topology of NATS while the stack runs
     #[command(subcommand)]
     Topology(Topology),
     /// Write the file that process-compose runs
     Render(Render),
+    /// Print variables that tell apps and tests where the running stack is
+    Env(Env),
+    /// Show every port: its number, where that is declared, who listens
+    Ports(Ports),
+    /// Show every resolved value of a service and where it comes from
+    Explain(Explain),
+    /// Show what depends on what
+    Graph(Graph),
+    /// Open the page of a service in a browser
+    Open(Open),
+    /// Delete generated files, binaries or data; without options, say what that would be
+    Clean(Clean),
+    /// Print a key for a cache of `.dep/` in CI
+    CiKey,
+    /// Write a new service that is valid at once
+    Init(Init),
+    /// Print completions for a shell
+    Completions(Completions),
     /// List, fetch, verify and update binaries
     #[command(subcommand)]
     Dep(Dep),
@@ -80,6 +119,15 @@ pub(crate) struct Up {
     /// Stay and show the logs; Ctrl-C stops the stack
     #[arg(long)]
     pub(crate) attach: bool,
+    /// Open the view of process-compose when everything is healthy; leaving it stops nothing
+    #[arg(long, conflicts_with_all = ["attach", "detach", "json", "ci"])]
+    pub(crate) tui: bool,
+    /// Show which processes the start waited for, one after the other
+    #[arg(long)]
+    pub(crate) timings: bool,
+    /// Group the output and annotate failures, as GitHub Actions and GitLab show them
+    #[arg(long, conflicts_with = "attach")]
+    pub(crate) ci: bool,
     /// What it shares with `reload`.
     #[command(flatten)]
     pub(crate) converge: Converge,
@@ -178,9 +226,27 @@ pub(crate) struct Down {
 /// Show services, processes, health and ports.
 #[derive(Debug, Args)]
 pub(crate) struct Status {
+    /// Show it anew whenever something changes, until Ctrl-C; as JSON, one document a line
+    #[arg(long, short)]
+    pub(crate) watch: bool,
     /// Print everything as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Check this checkout and this machine, and say what to do. Each check is explained in
+/// docs/doctor.md.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Put right what is safe to: the mode of `.env`, leftovers, damaged binaries
+    #[arg(long)]
+    pub(crate) fix: bool,
+    /// Print every check as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Make no network call
+    #[arg(long, env = "CORE_OFFLINE", value_parser = switch)]
+    pub(crate) offline: bool,
 }
 
 /// Write the file that process-compose runs.
@@ -368,43 +434,6 @@ pub(crate) struct ServiceCli {
     pub(crate) command: ServiceCommand,
 }
 
-/// Follow what happens to processes and topology. Ctrl-C ends it, and so does the end of the stack.
-#[derive(Debug, Args)]
-pub(crate) struct Observe {
-    /// What to follow, `core.process.NAME.EVENT` with the wildcards of NATS
-    #[arg(default_value = xtask::observe::ALL, value_parser = subject)]
-    pub(crate) subject: String,
-    /// First show what has happened for so long: `90s`, `10m`, `2h`, `7d`
-    #[arg(long, value_name = "TIME", value_parser = span)]
-    pub(crate) since: Option<Duration>,
-    /// Print each event as a line of JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-fn subject(text: &str) -> Result<String, String> {
-    match xtask::observe::problem(text) {
-        Some(problem) => Err(format!("it {problem}")),
-        None => Ok(text.to_owned()),
-    }
-}
-
-/// A time with its unit.
-fn span(text: &str) -> Result<Duration, String> {
-    let problem = || "it is no time such as `90s`, `10m`, `2h` or `7d`, at most a year".to_owned();
-    let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
-    let mut found = units
-        .into_iter()
-        .filter_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)));
-    let (number, seconds) = found.next().ok_or_else(problem)?;
-    let number: u32 = number.parse().map_err(|_| problem())?;
-    let total = u64::from(number) * seconds;
-    let is_sane = total <= SINCE_MAX_SECONDS && text.len() <= 10;
-    is_sane
-        .then(|| Duration::from_secs(total))
-        .ok_or_else(problem)
-}
-
 /// NATS by itself.
 #[derive(Debug, Parser)]
 #[command(
@@ -478,106 +507,4 @@ pub(crate) enum ServiceCommand {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-    use clap::error::ErrorKind;
-
-    use super::*;
-
-    #[test]
-    fn definitions_are_consistent() {
-        Cli::command().debug_assert();
-        ServiceCli::command().debug_assert();
-        NatsCli::command().debug_assert();
-    }
-
-    #[test]
-    fn valid_lines() {
-        for line in [
-            "up",
-            "up -d",
-            "up --attach --timeout 5 --no-wait --offline --locked --system",
-            "up --json",
-            "down --timeout 3",
-            "reload --json --timeout 5 --no-wait",
-            "reload --move-streams",
-            "plan --json --profile production",
-            "status --json",
-            "observe",
-            "observe --json --since 10m core.process.*.crashed",
-            "topology show --json",
-            "topology set --hub-nodes 3 --leaf nrt,lhr --no-wait",
-            "topology set nats --single-node --move-streams --timeout 9 --json",
-            "topology set --file spec.json",
-            "topology reset",
-            "topology history --limit 5",
-            "render --stdout",
-            "render --check",
-            "dep list --json",
-            "dep fetch nats caddy-server --offline",
-            "dep verify --json",
-            "dep update nats-server@2.15.1 caddy-server",
-            "schema --check",
-            "docs",
-            "bench stack probe --runs 3 --json",
-            "nats spec",
-            "my-service run --offline",
-        ] {
-            let words = std::iter::once("xtask").chain(line.split(' '));
-            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
-        }
-    }
-
-    #[test]
-    fn nats_can_do_more_than_a_service() {
-        for line in [
-            "spec",
-            "run --offline",
-            "replicate",
-            "replicate A B --timeout 5 --json",
-        ] {
-            assert!(NatsCli::try_parse_from(line.split(' ')).is_ok(), "{line}");
-        }
-        let error = ServiceCli::try_parse_from(["replicate"]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidSubcommand);
-    }
-
-    #[test]
-    fn invalid_lines() {
-        for (line, kind) in [
-            ("", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
-            ("up --detach --attach", ErrorKind::ArgumentConflict),
-            ("up --profile test", ErrorKind::InvalidValue),
-            ("up --timeout 0", ErrorKind::ValueValidation),
-            (
-                "down --timeout 18446744073709551615",
-                ErrorKind::ValueValidation,
-            ),
-            ("up --timeout soon", ErrorKind::ValueValidation),
-            ("up now", ErrorKind::UnknownArgument),
-            ("observe nats", ErrorKind::ValueValidation),
-            ("observe --since 10", ErrorKind::ValueValidation),
-            ("observe --since 10mm", ErrorKind::ValueValidation),
-            ("observe --since 4294967295d", ErrorKind::ValueValidation),
-            ("render --stdout --check", ErrorKind::ArgumentConflict),
-            ("dep", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
-            ("topology set", ErrorKind::MissingRequiredArgument),
-            (
-                "topology set --single-node --leaf a",
-                ErrorKind::ArgumentConflict,
-            ),
-            (
-                "topology set --file x --no-leaf",
-                ErrorKind::ArgumentConflict,
-            ),
-            ("dep remove", ErrorKind::InvalidSubcommand),
-            ("bench everything", ErrorKind::InvalidValue),
-            ("bench --runs 0", ErrorKind::ValueValidation),
-            ("--nope", ErrorKind::UnknownArgument),
-        ] {
-            let words = std::iter::once("xtask").chain(line.split_whitespace());
-            let error = Cli::try_parse_from(words).unwrap_err();
-            assert_eq!(error.kind(), kind, "{line}");
-        }
-    }
-}
+mod tests;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use service_nats::client::Client;
 use service_nats::jetstream::JetStream;
-use service_nats::topology::{CONFIG_FILE, SERVICE, app_login, client_address};
+use service_nats::topology::{CONFIG_FILE, SERVICE, entrance};
 
 use crate::SCHEMA_VERSION;
 use crate::paths::Paths;
@@ -156,9 +156,9 @@ pub async fn connect(paths: &Paths, name: &str) -> anyhow::Result<JetStream> {
     let config = config_file(paths);
     let text = fs::read_to_string(&config)
         .with_context(|| format!("cannot read `{}`", config.display()))?;
-    let address = client_address(&text)
-        .with_context(|| format!("`{}` names no address for clients", config.display()))?;
-    let client = Client::connect_to(address, app_login(&text).as_ref(), name).await?;
+    let (address, login) = entrance(&text)
+        .with_context(|| format!("`{}` does not say how clients come in", config.display()))?;
+    let client = Client::connect_to(address, Some(&login), name).await?;
     Ok(JetStream::new(client))
 }
 

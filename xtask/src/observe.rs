@@ -32,8 +32,8 @@ pub const ALL: &str = "core.>";
 pub struct Options {
     /// The subject, with wildcards.
     pub subject: String,
-    /// Also what has happened within that time.
-    pub since: Option<Duration>,
+    /// Also what has happened since then, in milliseconds since the Unix epoch.
+    pub since: Option<i64>,
     /// One JSON object a line.
     pub json: bool,
 }
@@ -68,7 +68,7 @@ pub fn observe(ctx: &Ctx, options: &Options) -> anyhow::Result<()> {
     let mut follower = Follower {
         ctx,
         options,
-        begin: options.since.map(|since| Begin::Time(timing::ago(since))),
+        begin: options.since.map(|since| Begin::Time(timing::at(since))),
         deadline: Instant::now() + AWAY_LIMIT,
         is_told: false,
     };

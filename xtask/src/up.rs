@@ -147,7 +147,7 @@ pub fn up(
             inputs.topology.write(&ctx.paths)?;
             wanted.write(ctx)?;
             let states = converge.first_start(&binary.path, claim, seen)?;
-            streams::settle(ctx, &inputs.stack, &inputs.topology.now)?;
+            streams::settle(ctx, &inputs.topology.now)?;
             (Outcome::Started, states)
         }
         None => {

@@ -5,6 +5,7 @@
 
 mod build;
 mod defaults;
+mod explain;
 mod graph;
 mod model;
 mod nodes;
@@ -20,6 +21,7 @@ use kit::manifest::{Document, Problem};
 
 pub use build::build;
 pub use defaults::{PROBE, SUPERVISED};
+pub use explain::{Entry, Provenance, explain};
 pub use model::{
     Log, MASK, Port, Process, Readiness, ReadinessCheck, RestartPolicy, Shutdown, Stack, Value,
 };

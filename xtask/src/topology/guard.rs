@@ -25,7 +25,7 @@ pub fn pass(
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
     check_size(inputs)?;
-    streams::settle(ctx, &inputs.stack, &inputs.topology.before)?;
+    streams::settle(ctx, &inputs.topology.before)?;
     if move_streams {
         streams::move_all(ctx, inputs, interrupt)
     } else {

@@ -45,24 +45,19 @@ pub fn read(path: &Path) -> anyhow::Result<Facts> {
     }
 }
 
-/// The user of the account APP in the text of a server's configuration file, as the wrapper
-/// writes it: what a client comes in with while that server runs.
-pub fn app_login(config: &str) -> Option<Login> {
+/// How a client of the account APP comes to a server, by the text of its configuration file as the
+/// wrapper writes it: what counts while that server runs, whatever the environment says by now.
+pub fn entrance(config: &str) -> Option<(SocketAddr, Login)> {
     let mut config: serde_json::Value = serde_json::from_str(config).ok()?;
-    serde_json::from_value(config["accounts"]["APP"]["users"][0].take()).ok()
-}
-
-/// Where a server listens for clients, from the text of its configuration file; how to reach it
-/// from this machine when that is everywhere.
-pub fn client_address(config: &str) -> Option<SocketAddr> {
-    let config: serde_json::Value = serde_json::from_str(config).ok()?;
     let mut address: SocketAddr = config["listen"].as_str()?.parse().ok()?;
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
     }
-    Some(address)
+    let login = config["accounts"]["APP"]["users"][0].take();
+    Some((address, serde_json::from_value(login).ok()?))
 }
 
 /// The addresses of the remotes in the text of a server's configuration file, as the wrapper
