@@ -500,6 +500,12 @@ pub(crate) enum ServiceCommand {
     },
     /// Run it in the foreground; Ctrl-C stops it gracefully
     Run {
+        /// NATS alone: run a hub of so many nodes instead, beside the stack
+        #[arg(long, value_name = "N")]
+        nodes: Option<u32>,
+        /// NATS alone: with `--nodes`, a region with a leaf node; may be given several times
+        #[arg(long, value_name = "REGION", requires = "nodes")]
+        leaf: Vec<String>,
         /// How binaries are had.
         #[command(flatten)]
         options: FetchOptions,

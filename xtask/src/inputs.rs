@@ -64,6 +64,12 @@ impl Inputs {
         })
     }
 
+    /// Leaves a process out, as the stack of a topology without its node would.
+    pub(crate) fn forget(&mut self, process: &str) {
+        self.stack.processes.remove(process);
+        self.stack.order.retain(|name| name != process);
+    }
+
     /// Everything that is wrong with the inputs, by its place; empty when something else is.
     pub fn findings(ctx: &Ctx) -> Vec<Finding> {
         let services = match manifests::read(&ctx.paths) {

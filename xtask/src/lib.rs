@@ -22,6 +22,7 @@ pub mod interrupt;
 pub mod life;
 pub mod logs;
 pub mod manifests;
+pub mod nats_run;
 pub mod observe;
 pub mod open;
 pub mod paths;

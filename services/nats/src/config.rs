@@ -101,7 +101,7 @@ mod tests {
     use super::*;
     use crate::settings::tests::{node_of, settings};
     use crate::topology::facts::tests::hub_of_three;
-    use crate::topology::{entrance, remotes_in};
+    use crate::topology::{entrance, remotes_in, routes_in};
 
     fn credentials() -> Credentials {
         let login = |user: &str, password: &str| Login {
@@ -217,7 +217,7 @@ mod tests {
         let cluster = &config["cluster"];
         assert_eq!(cluster["listen"], "127.0.0.1:6222");
         assert_eq!(cluster["authorization"]["password"], "croute");
-        assert_eq!(cluster["routes"].as_array().unwrap().len(), 3);
+        assert_eq!(routes_in(&text), hub_of_three().route_urls());
         assert_eq!(config["jetstream"]["domain"], "hub");
         let leaf = &config["accounts"]["APP"]["users"][1];
         assert_eq!(leaf["user"], "leaf");

@@ -57,6 +57,7 @@ fn valid_lines() {
         "bench stack probe --runs 3 --json",
         "nats spec",
         "my-service run --offline",
+        "nats run --nodes 3 --leaf lhr --leaf nrt",
     ] {
         let words = std::iter::once("xtask").chain(line.split(' '));
         assert!(Cli::try_parse_from(words).is_ok(), "{line}");

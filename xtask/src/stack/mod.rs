@@ -62,6 +62,16 @@ impl Places {
             state: ".core-stack".into(),
         }
     }
+
+    /// Those of something that runs beside it, as [`Paths::beside`](crate::paths::Paths::beside).
+    #[must_use]
+    pub fn beside(&self, name: &str) -> Self {
+        Self {
+            data: format!("{}/{name}", self.data),
+            state: format!("{}/{name}", self.state),
+            ..self.clone()
+        }
+    }
 }
 
 /// Something wrong in the inputs, with its place.

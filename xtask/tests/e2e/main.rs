@@ -25,6 +25,7 @@ mod jetstream;
 mod life;
 mod lifecycle;
 mod logs;
+mod nats_run;
 #[cfg(target_os = "linux")]
 mod new_binary;
 mod observe;
@@ -36,4 +37,5 @@ mod render;
 mod scripts;
 mod streams;
 mod topology;
+mod topology_shrink;
 mod view;

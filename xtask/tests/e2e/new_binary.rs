@@ -7,6 +7,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::harness::nats::Nats;
+use crate::harness::publisher::Publisher;
 use crate::harness::{Sandbox, same};
 
 /// Installs another program with the same behaviour: bytes after its end mean nothing to it.
@@ -72,4 +74,29 @@ fn the_same_program_in_another_file_is_left_alone() {
     let report = sandbox.up();
     same("outcome", &report["outcome"], &json!("unchanged"));
     same("process ids", pids(&report), first);
+}
+
+#[test]
+fn the_nodes_of_a_hub_run_a_new_wrapper_one_after_the_other() {
+    let mut sandbox = Sandbox::core();
+    sandbox.own_binaries();
+    sandbox.ports_of_nodes(15);
+    let hub = r#"{"topology": "hub-spoke", "hub_nodes": 3}"#;
+    sandbox.dotenv("CORE_TOPOLOGY_NATS", hub);
+    sandbox.up();
+    let facts: Value = serde_json::from_str(&sandbox.read(".data/nats/topology.json")).unwrap();
+    let ports = ["nats-hub-1", "nats-hub-2", "nats-hub-3"].map(|process| {
+        let port = facts["ports"][process]["client"].as_u64();
+        u16::try_from(port.unwrap()).unwrap()
+    });
+    let body = json!({"name": "SAFE", "subjects": ["SAFE.>"], "num_replicas": 3});
+    Nats::connect(ports[0]).api("STREAM.CREATE.SAFE", &body);
+    let publisher = Publisher::start(&ports, &["SAFE"]);
+    replace(&sandbox, "nats");
+    let changes = sandbox.up()["changes"].clone();
+    for name in ["nats", "nats-hub-1", "nats-hub-2", "nats-hub-3"] {
+        same(name, &changes[name], &json!("restarted (new binary)"));
+    }
+    publisher.nothing_was_lost(&mut Nats::connect(ports[0]));
+    same("again", &sandbox.up()["outcome"], &json!("unchanged"));
 }

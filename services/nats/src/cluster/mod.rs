@@ -22,8 +22,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Connects to the node that listens for clients on `port` and keeps its data in `data_dir`,
-    /// whose credentials the owner of the checkout can read.
+    /// Connects to the node that listens for clients on `port` of this machine and keeps its data
+    /// in `data_dir`, whose credentials the owner of the checkout can read.
     pub async fn connect(port: u16, data_dir: &Path) -> anyhow::Result<Self> {
         Self::connect_to((Ipv4Addr::LOCALHOST, port).into(), data_dir).await
     }

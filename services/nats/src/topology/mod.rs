@@ -65,9 +65,20 @@ pub fn entrance(config: &str) -> Option<(SocketAddr, Login)> {
 pub fn remotes_in(config: &str) -> Vec<String> {
     let config: serde_json::Value = serde_json::from_str(config).unwrap_or_default();
     let remotes = config["leafnodes"]["remotes"].as_array().into_iter();
-    let urls = remotes
-        .flatten()
-        .filter_map(|remote| remote["urls"].as_array());
-    let urls = urls.flatten().filter_map(|url| url.as_str());
-    urls.map(str::to_owned).collect()
+    let urls = remotes.flatten().map(|remote| &remote["urls"]);
+    urls.flat_map(strings).collect()
+}
+
+/// The addresses of hub nodes in the text of the configuration file of one of them.
+pub fn routes_in(config: &str) -> Vec<String> {
+    let config: serde_json::Value = serde_json::from_str(config).unwrap_or_default();
+    strings(&config["cluster"]["routes"])
+}
+
+fn strings(list: &serde_json::Value) -> Vec<String> {
+    let texts = list.as_array().into_iter().flatten();
+    texts
+        .filter_map(|text| text.as_str())
+        .map(str::to_owned)
+        .collect()
 }
