@@ -1,6 +1,7 @@
 //! Every clap type. The docstrings are the manual; behaviour is in `commands/`.
 
 mod life;
+mod observe;
 mod tools;
 
 use std::ffi::OsString;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use service_nats::topology::Profile;
 
 pub(crate) use life::{Attach, Life, Logs, Restart, Signal, Start, Stop};
+pub(crate) use observe::Observe;
 pub(crate) use tools::{
     Clean, Completions, Env, EnvFormat, Explain, Graph, GraphFormat, Init, Open, Ports,
 };
@@ -49,6 +51,8 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Show services, processes, health and ports
     Status(Status),
+    /// Follow what happens to processes and topology
+    Observe(Observe),
     /// Check this checkout and this machine, and say what to do
     Doctor(Doctor),
     /// Show the logs of all processes, merged by time; also after the stack is down

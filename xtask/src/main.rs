@@ -35,6 +35,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Reload(args) => commands::up::reload(&args),
         Command::Plan(args) => commands::plan::run(&args),
         Command::Status(args) => commands::status::run(&args),
+        Command::Observe(args) => commands::observe::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Logs(args) => commands::logs::run(args),
         Command::Restart(args) => commands::life::restart(&args),

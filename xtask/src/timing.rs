@@ -1,4 +1,5 @@
-//! When each process started and became ready, from the times the supervisor keeps.
+//! When each process started and became ready, from the times the supervisor keeps; what time it
+//! is.
 
 use serde::Serialize;
 
@@ -81,6 +82,27 @@ pub fn ready_ms(state: &State) -> Option<i64> {
     Some(ready - started)
 }
 
+/// The present time, RFC 3339, in UTC and whole milliseconds.
+pub fn now() -> String {
+    written(jiff::Timestamp::now())
+}
+
+/// A time in milliseconds since the Unix epoch, written as [`now`]; what is beyond all times is
+/// the epoch.
+pub fn at(millis: i64) -> String {
+    let time = jiff::Timestamp::from_millisecond(millis);
+    written(time.unwrap_or(jiff::Timestamp::UNIX_EPOCH))
+}
+
+/// A time, RFC 3339, written as [`now`]; as it is when it is none.
+pub fn uniform(text: &str) -> String {
+    text.parse().map_or_else(|_| text.to_owned(), written)
+}
+
+fn written(time: jiff::Timestamp) -> String {
+    format!("{time:.3}")
+}
+
 /// Milliseconds of an RFC 3339 time since the Unix epoch.
 fn millis(text: &str) -> Option<i64> {
     let time: jiff::Timestamp = text.parse().ok()?;
@@ -98,6 +120,15 @@ mod tests {
         assert_eq!(millis("1970-01-01T00:00:01.25Z"), Some(1250));
         assert_eq!(millis("1970-01-01T01:00:00.123456789+01:00"), Some(123));
         assert_eq!(millis("soon"), None);
+        let uniform = |text| super::uniform(text);
+        assert_eq!(uniform("1970-01-01T00:00:01Z"), "1970-01-01T00:00:01.000Z");
+        assert_eq!(
+            uniform("1970-01-01T01:00:00.123456789+01:00"),
+            "1970-01-01T00:00:00.123Z"
+        );
+        assert_eq!(uniform("soon"), "soon");
+        assert_eq!(at(1250), "1970-01-01T00:00:01.250Z");
+        assert_eq!(at(i64::MIN), "1970-01-01T00:00:00.000Z");
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! The controller: makes the running stack what the record of the topology in the database says.
 //!
-//! Owns the watch and the decision; applying is xtask's. Events are only hints, the list of records
+//! Owns the watch and the decision; applying is xtask's. It tells what happens to the stack, too
+//! (`observe`), apart from all that. Events are only hints, the list of records
 //! is the truth. Must not keep anything that a restart would lose: what it needs to know is in the
 //! record and in the durable facts.
 
 mod decide;
+mod observe;
 mod ready;
 mod run;
 mod settings;

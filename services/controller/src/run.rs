@@ -9,10 +9,11 @@ use kit::output::Output;
 use tokio::time::{sleep, timeout};
 use xtask::topology::record::Client;
 
+use crate::observe::{Observer, Outbox};
 use crate::ready::Ready;
 use crate::settings::Settings;
 use crate::stack::{Live, Stack};
-use crate::sync::{Again, Sync};
+use crate::sync::{Again, Events, Sync};
 use crate::watch::Watch;
 use crate::work::{Outcome, Work};
 
@@ -43,14 +44,21 @@ async fn run_on(
         return Ok(0);
     };
     let secret = settings.paths.controller_secret();
+    let output = Output::start(lifecycle.is_supervised());
+    let outbox = Arc::new(Outbox::default());
+    let observer = Observer::start(&settings.paths, outbox.clone(), &output);
     let mut controller = Controller {
         ready: Ready::new(&settings.state_dir),
-        output: Output::start(lifecycle.is_supervised()),
+        output,
         sync: Sync {
             client: Client::new(settings.pocketbase, secret),
             stack,
             work: None,
             outcome: None,
+            events: Events {
+                paths: settings.paths,
+                outbox,
+            },
         },
         lifecycle,
         complaint: String::new(),
@@ -59,6 +67,7 @@ async fn run_on(
     let result = controller.live().await;
     controller.ready.take_back();
     controller.give_up().await;
+    observer.finish().await;
     controller.output.finish().await;
     result.map(|()| 0)
 }

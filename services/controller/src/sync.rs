@@ -7,10 +7,14 @@ use kit::failure::describe;
 use kit::output::Output;
 use serde_json::json;
 use service_nats::topology::{Origin, SERVICE};
+use xtask::events::{Event, Kind};
+use xtask::paths::Paths;
+use xtask::timing;
 use xtask::topology::change::Change;
 use xtask::topology::record::{Client, Edit, Entry, Record, RecordError, State, Status};
 
 use crate::decide::{Step, decide};
+use crate::observe::{Notice, Outbox};
 use crate::stack::{Stack, World};
 use crate::work::{Outcome, Work};
 
@@ -28,6 +32,31 @@ pub(crate) struct Sync {
     pub(crate) work: Option<Work>,
     /// What came of the last one, until the record says so.
     pub(crate) outcome: Option<Outcome>,
+    /// Where the ends of changes are told.
+    pub(crate) events: Events,
+}
+
+/// Tells of topologies.
+pub(crate) struct Events {
+    pub(crate) paths: Paths,
+    pub(crate) outbox: Arc<Outbox>,
+}
+
+impl Events {
+    fn tell(&self, entry: &Entry) {
+        let kind = match entry.state {
+            State::Applied => Kind::Applied,
+            State::Failed => Kind::Failed,
+            State::Pending | State::Applying => return,
+        };
+        self.outbox.add(Notice::Event(Box::new(Event {
+            service: Some(entry.service.clone()),
+            generation: Some(entry.generation),
+            spec: Some(entry.spec.clone()),
+            reason: Some(entry.message.clone()).filter(|message| !message.is_empty()),
+            ..Event::new(kind, timing::now(), &self.paths)
+        })));
+    }
 }
 
 /// When to look again, without a hint.
@@ -176,17 +205,17 @@ impl Sync {
     ) -> Result<(), RecordError> {
         let message: String = message.chars().take(MESSAGE_MAX).collect();
         // The history first: whoever waits for the status finds it there.
-        self.client
-            .append(&Entry {
-                service: begun.service.clone(),
-                generation: begun.generation,
-                origin: begun.origin,
-                spec: begun.spec.clone(),
-                state,
-                message: message.clone(),
-                created: String::new(),
-            })
-            .await?;
+        let entry = Entry {
+            service: begun.service.clone(),
+            generation: begun.generation,
+            origin: begun.origin,
+            spec: begun.spec.clone(),
+            state,
+            message: message.clone(),
+            created: String::new(),
+        };
+        self.client.append(&entry).await?;
+        self.events.tell(&entry);
         let applied = (state == State::Applied).then_some(&begun.spec);
         let status = now.status.next(begun.generation, state, message, applied);
         let written = self.client.report(&now.id, &status).await?;

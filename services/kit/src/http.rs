@@ -2,10 +2,11 @@
 //!
 //! Owns one request on one fresh connection, under one deadline and with a bounded body. Never
 //! uses a proxy, never follows a redirect, never speaks TLS. Answers without an end are read by
-//! [`events`], a connection that is kept is in [`kept`].
+//! [`events`] and [`websocket`], a connection that is kept is in [`kept`].
 
 pub mod events;
 pub mod kept;
+pub mod websocket;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use std::{fmt, io};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, HOST};
+use hyper::header::{CONNECTION, HOST, HeaderName};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -151,7 +152,7 @@ pub enum HttpError {
         /// What failed.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The answer has a status that a stream of events cannot have.
+    /// The answer has a status that does not open a stream.
     #[error("`{endpoint}` answered with status {status}")]
     Status {
         /// Where.
@@ -220,13 +221,16 @@ fn build(
     body: Option<&[u8]>,
 ) -> Result<hyper::Request<Full<Bytes>>, HttpError> {
     let mut builder = hyper::Request::builder().method(method).uri(path);
-    let own_host = headers
-        .iter()
-        .any(|(name, _)| name.eq_ignore_ascii_case("host"));
-    if !own_host {
+    let is_given = |wanted: HeaderName| {
+        let mut names = headers.iter().map(|(name, _)| *name);
+        names.any(|name| name.eq_ignore_ascii_case(wanted.as_str()))
+    };
+    if !is_given(HOST) {
         builder = builder.header(HOST, endpoint.host_header());
     }
-    builder = builder.header(CONNECTION, "close");
+    if !is_given(CONNECTION) {
+        builder = builder.header(CONNECTION, "close");
+    }
     for (name, value) in headers {
         builder = builder.header(*name, *value);
     }

@@ -35,6 +35,17 @@ pub struct Output {
     readers: JoinSet<()>,
 }
 
+/// Says something to the user, from anywhere. [`Output::finish`] waits for the last of these.
+#[derive(Debug, Clone)]
+pub struct Notes(mpsc::Sender<Vec<u8>>);
+
+impl Notes {
+    /// As [`Output::note`].
+    pub fn note(&self, text: &str) {
+        offer(&self.0, text);
+    }
+}
+
 /// A thread that writes what it is given.
 #[derive(Debug)]
 struct Writer {
@@ -135,6 +146,11 @@ impl Output {
     /// Says something to the user. Dropped when nobody reads what came before.
     pub fn note(&self, text: &str) {
         offer(&self.talk, text);
+    }
+
+    /// A way to say something for a task of its own.
+    pub fn notes(&self) -> Notes {
+        Notes(self.talk.clone())
     }
 
     /// Announces on stdout that the server is ready.

@@ -6,7 +6,7 @@ mod harness;
 
 use serde_json::json;
 use service_nats::client::{Client, ClientError, Headers};
-use service_nats::jetstream::{self, Backup, JetStream, each_message};
+use service_nats::jetstream::{self, Backup, Begin, Follow, JetStream, each_message};
 
 use harness::{SOON, Server, run, until};
 
@@ -239,5 +239,46 @@ fn the_cluster_takes_orders_of_its_system_account() {
         })
         .await;
         assert_eq!(js.message_count("A").await.unwrap(), 10);
+    });
+}
+
+#[test]
+fn what_is_stored_once_is_found_and_followed() {
+    let server = Server::alone();
+    run(async {
+        let js = server.jetstream().await;
+        let error = js.publish("log.a.x", "1", b"0").await.unwrap_err();
+        assert!(error.to_string().contains("`log.a.x`"), "{error}");
+        let config = json!({"name": "LOG", "subjects": ["log.>"], "allow_direct": true});
+        js.create_stream(&config).await.unwrap();
+        assert!(js.last_message("LOG", "log.a.*").await.unwrap().is_none());
+        assert!(js.publish("log.a.x", "1", b"0").await.unwrap());
+        assert!(
+            !js.publish("log.a.x", "1", b"0").await.unwrap(),
+            "it is there"
+        );
+        assert!(js.publish("log.b.y", "2", b"1").await.unwrap());
+        assert!(js.publish("log.a.y", "3", b"2").await.unwrap());
+        let last = js.last_message("LOG", "log.a.*").await.unwrap().unwrap();
+        assert_eq!(last.payload, b"2");
+
+        let begin = Begin::Time("2020-01-01T00:00:00Z".to_owned());
+        let mut all = Follow::begin(&js, "LOG", None, &begin).await.unwrap();
+        let from = Begin::Sequence(2);
+        let mut some = Follow::begin(&js, "LOG", Some("log.a.>"), &from)
+            .await
+            .unwrap();
+        for number in 1..=3_u64 {
+            assert_eq!(all.next().await.unwrap().0, number);
+        }
+        assert_eq!(some.next().await.unwrap().0, 3);
+        assert!(js.publish("log.a.z", "4", b"3").await.unwrap());
+        for follow in [&mut all, &mut some] {
+            let (number, message) = follow.next().await.unwrap();
+            assert_eq!((number, &*message.subject), (4, "log.a.z"));
+        }
+        server.jetstream().await.delete_stream("LOG").await.unwrap();
+        let error = Follow::begin(&js, "LOG", None, &from).await.unwrap_err();
+        assert!(error.is_code(10059), "{error}");
     });
 }

@@ -137,7 +137,7 @@ pub(crate) struct Signal {
 pub(crate) struct Attach {}
 
 /// Milliseconds since the Unix epoch of a time, or of a duration before now.
-fn since(text: &str) -> Result<i64, String> {
+pub(super) fn since(text: &str) -> Result<i64, String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
     if let Some(seconds) = duration(text) {

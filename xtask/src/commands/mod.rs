@@ -17,6 +17,7 @@ pub(crate) mod init;
 pub(crate) mod life;
 pub(crate) mod logs;
 mod nats;
+pub(crate) mod observe;
 pub(crate) mod open;
 pub(crate) mod overview;
 pub(crate) mod plan;

@@ -13,7 +13,9 @@ const TASKS: [(&str, &[&str]); 8] = [
     ("start and stop", &["up", "down", "reload"]),
     (
         "live with it",
-        &["logs", "restart", "stop", "start", "signal", "attach"],
+        &[
+            "logs", "observe", "restart", "stop", "start", "signal", "attach",
+        ],
     ),
     ("change", &["plan", "topology"]),
     (

@@ -13,6 +13,17 @@ pub(super) struct Answer {
     pub(super) data: Vec<State>,
 }
 
+/// What the supervisor says on the websocket [`PUSHES`]: of every process at first, then of each
+/// whose state has changed.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Push {
+    /// The process.
+    pub state: State,
+}
+
+/// The websocket on which states are told as they change.
+pub const PUSHES: &str = "/process/states/ws";
+
 /// One process.
 #[derive(Debug, Clone, Deserialize)]
 pub struct State {

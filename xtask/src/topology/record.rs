@@ -9,6 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use service_nats::topology::Origin;
 
+use crate::timing;
+
 pub use client::{Client, RecordError};
 
 /// The collection of the records.
@@ -143,7 +145,7 @@ impl Status {
         message: String,
         applied: Option<&Value>,
     ) -> Self {
-        let now = now();
+        let now = timing::now();
         let same = self.generation == generation && self.state == state && !self.since.is_empty();
         let applied = applied.map(|spec| Applied {
             spec: spec.clone(),
@@ -162,13 +164,6 @@ impl Status {
             applied: applied.or_else(|| self.applied.clone()),
         }
     }
-}
-
-/// The present time, RFC 3339, in UTC and whole milliseconds.
-fn now() -> String {
-    let now = jiff::Timestamp::now();
-    let rounded = jiff::Timestamp::from_millisecond(now.as_millisecond());
-    rounded.unwrap_or(now).to_string()
 }
 
 /// A status that cannot be understood counts as none: what it is about is looked at anew.

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::streams::places::{Place, Places};
 use crate::SCHEMA_VERSION;
 use crate::context::Ctx;
+use crate::events;
 use crate::inputs::Inputs;
 use crate::supervisor::alive;
 
@@ -171,6 +172,9 @@ fn not_there(name: &str, known: &[String]) -> String {
 
 /// Why a stream cannot have a copy, if it cannot. `there` is what the hub has under its name.
 fn unfit(stream: &StreamInfo, there: Option<&StreamInfo>) -> Option<String> {
+    if stream.name() == events::STREAM {
+        return Some("it is kept for this stack alone".to_owned());
+    }
     if let Some(origin) = stream.config["mirror"]["name"].as_str() {
         return Some(format!("it is itself a mirror, of `{origin}`"));
     }

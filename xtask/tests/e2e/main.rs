@@ -29,6 +29,7 @@ mod logs;
 mod nats_run;
 #[cfg(target_os = "linux")]
 mod new_binary;
+mod observe;
 mod operations;
 mod pocketbase;
 mod probe;

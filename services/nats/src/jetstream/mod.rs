@@ -6,7 +6,9 @@
 
 mod api;
 mod backup;
+mod follow;
 mod messages;
+mod publish;
 
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use api::{optional, read};
 pub use api::JetStreamError;
 pub(crate) use api::outcome as api_outcome;
 pub use backup::{Backup, restore};
+pub use follow::{Begin, Follow};
 pub use messages::each_message;
 
 use crate::client::Client;

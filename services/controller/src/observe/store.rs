@@ -1,0 +1,130 @@
+//! Storing events in NATS. A connection lives as long as there is something to store.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use kit::output::Notes;
+use service_nats::jetstream::JetStream;
+use xtask::events::{self, Event, STREAM};
+use xtask::paths::Paths;
+
+use super::Patience;
+use super::fold::{self, Fact, Known, Seen};
+use super::outbox::{Notice, Outbox};
+
+/// What the monitoring of the server shows of us.
+const CLIENT_NAME: &str = "core controller";
+
+pub(super) struct Store {
+    paths: Paths,
+    outbox: Arc<Outbox>,
+    notes: Notes,
+    /// What is known of each process, from the stream at first.
+    known: HashMap<String, Option<Known>>,
+    /// Events that are to be stored, of the one notice that was taken last.
+    events: VecDeque<Event>,
+    /// A notice that what is known was not read for yet.
+    notice: Option<Notice>,
+}
+
+impl Store {
+    pub(super) fn new(paths: &Paths, outbox: Arc<Outbox>, notes: Notes) -> Self {
+        Self {
+            paths: paths.clone(),
+            outbox,
+            notes,
+            known: HashMap::new(),
+            events: VecDeque::new(),
+            notice: None,
+        }
+    }
+
+    /// Stores for ever what is noticed, in its order.
+    pub(super) async fn run(mut self) {
+        let mut patience = Patience::new();
+        loop {
+            if self.notice.is_none() && self.events.is_empty() {
+                self.outbox.filled().await;
+            }
+            match self.drain().await {
+                Ok(()) => patience.renew(),
+                Err(error) => {
+                    let complaint = format!("events wait for NATS: {error:#}");
+                    if patience.is_new(&complaint) {
+                        self.notes.note(&complaint);
+                    }
+                    patience.wait().await;
+                }
+            }
+            let lost = self.outbox.lost();
+            if lost > 0 {
+                let text = format!("{lost} changes of states are lost: NATS was away for too long");
+                self.notes.note(&text);
+            }
+        }
+    }
+
+    /// Stores everything there is, as far as it goes.
+    async fn drain(&mut self) -> anyhow::Result<()> {
+        let jetstream = events::connect(&self.paths, CLIENT_NAME).await?;
+        events::ensure_stream(&jetstream).await?;
+        loop {
+            while let Some(event) = self.events.front() {
+                let payload = serde_json::to_vec(event)?;
+                let (subject, id) = (event.subject(), event.id());
+                jetstream.publish(&subject, &id, &payload).await?;
+                self.events.pop_front();
+            }
+            if self.notice.is_none() {
+                self.notice = self.outbox.take();
+            }
+            match &self.notice {
+                None => return Ok(()),
+                Some(Notice::Event(event)) => self.events.push_back((**event).clone()),
+                Some(Notice::Seen(seen)) => {
+                    let seen = seen.clone();
+                    self.seen(&jetstream, &seen).await?;
+                }
+            }
+            self.notice = None;
+        }
+    }
+
+    /// Makes events of a state.
+    async fn seen(&mut self, jetstream: &JetStream, seen: &Seen) -> anyhow::Result<()> {
+        let name = &seen.state.name;
+        if !self.known.contains_key(name) {
+            let known = last(jetstream, name).await?;
+            self.known.insert(name.clone(), known);
+        }
+        let known = self.known.get(name).and_then(Option::as_ref);
+        if let Some((now, facts)) = fold::step(known, seen) {
+            self.known.insert(name.clone(), Some(now));
+            let events = facts.into_iter().map(|fact| self.event(name, fact));
+            let events: Vec<Event> = events.collect();
+            self.events.extend(events);
+        }
+        Ok(())
+    }
+
+    fn event(&self, process: &str, fact: Fact) -> Event {
+        Event {
+            process: Some(process.to_owned()),
+            pid: fact.pid,
+            exit_code: fact.exit_code,
+            restarts: Some(fact.restarts),
+            first_start: fact.first_start,
+            reason: fact.reason.map(str::to_owned),
+            ..Event::new(fact.kind, fact.at, &self.paths)
+        }
+    }
+}
+
+/// What the stream knows of a process. What is no event, since others may publish, too, counts as
+/// nothing.
+async fn last(jetstream: &JetStream, process: &str) -> anyhow::Result<Option<Known>> {
+    let subject = events::of_process(process);
+    let message = jetstream.last_message(STREAM, &subject).await?;
+    let event = message.and_then(|message| serde_json::from_slice(&message.payload).ok());
+    Ok(event.and_then(|event| Known::of(&event)))
+}

@@ -1,0 +1,136 @@
+//! Following a stream: its messages in their order, from a place in it, and then as they come.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{JetStream, JetStreamError};
+use crate::client::{ClientError, Message, Subscription};
+
+/// How many messages may wait to be read.
+const WAITING_MAX: usize = 4096;
+/// How often a server that has nothing to tell says that it is there.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// After how many of these a server that said nothing is taken for dead.
+const HEARTBEATS_MISSED: u32 = 3;
+/// How long the server keeps the consumer after we are gone.
+const KEPT: Duration = Duration::from_secs(30);
+/// Status: a heartbeat.
+const IDLE: u16 = 100;
+
+/// Where following begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begin {
+    /// With the first message stored at that time, RFC 3339, or after it.
+    Time(String),
+    /// With that sequence number, or the first after it.
+    Sequence(u64),
+}
+
+/// A stream that is followed. Dropped, the server is told nothing more: it notices.
+#[derive(Debug)]
+pub struct Follow {
+    messages: Subscription,
+    call: String,
+    /// The number of the last message that was delivered to us.
+    delivered: u64,
+}
+
+impl Follow {
+    /// Begins. With a `filter`, only messages whose subject matches it count.
+    pub async fn begin(
+        from: &JetStream,
+        stream: &str,
+        filter: Option<&str>,
+        begin: &Begin,
+    ) -> Result<Self, JetStreamError> {
+        let call = format!("CONSUMER.CREATE.{stream}");
+        let inbox = from.client().new_inbox();
+        let messages = from.client().subscribe(&inbox, WAITING_MAX).await;
+        let messages = messages.map_err(|error| JetStreamError::client(&call, error))?;
+        let mut config = json!({
+            "deliver_subject": inbox, "ack_policy": "none", "max_deliver": 1,
+            "replay_policy": "instant", "mem_storage": true, "num_replicas": 1,
+            "idle_heartbeat": nanoseconds(HEARTBEAT), "inactive_threshold": nanoseconds(KEPT),
+        });
+        match begin {
+            Begin::Time(time) => {
+                config["deliver_policy"] = json!("by_start_time");
+                config["opt_start_time"] = json!(time);
+            }
+            Begin::Sequence(number) => {
+                config["deliver_policy"] = json!("by_start_sequence");
+                config["opt_start_seq"] = json!(number);
+            }
+        }
+        if let Some(filter) = filter {
+            config["filter_subject"] = json!(filter);
+        }
+        from.put_consumer(stream, &config).await?;
+        Ok(Self {
+            messages,
+            call,
+            delivered: 0,
+        })
+    }
+
+    /// The next message and its sequence number in the stream. A server that is silent for 15 s
+    /// is an error, and so is a message that was missed: then it is begun anew. Nothing is lost
+    /// when the call is dropped.
+    pub async fn next(&mut self) -> Result<(u64, Message), JetStreamError> {
+        loop {
+            let next = self.messages.next(HEARTBEAT * HEARTBEATS_MISSED).await;
+            let message = next.map_err(|error| JetStreamError::client(&self.call, error))?;
+            if message.status == Some(IDLE) {
+                continue;
+            }
+            let place = message.reply.as_deref().and_then(place);
+            let Some((number, delivered)) = place else {
+                return Err(JetStreamError::answer(
+                    &self.call,
+                    "a message has no number",
+                ));
+            };
+            if delivered != self.delivered + 1 {
+                let subject = message.subject;
+                return Err(JetStreamError::client(
+                    &self.call,
+                    ClientError::Overrun { subject },
+                ));
+            }
+            self.delivered = delivered;
+            return Ok((number, message));
+        }
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The sequence numbers in the stream and in the consumer, from the subject for acknowledgements:
+/// `$JS.ACK.STREAM.CONSUMER.DELIVERIES.SEQUENCE.DELIVERED.TIME.PENDING`, in newer servers with the
+/// domain and the account before the stream (ADR-15 of nats-io/nats-architecture-and-design).
+fn place(reply: &str) -> Option<(u64, u64)> {
+    let words: Vec<&str> = reply.split('.').collect();
+    let first = match words.len() {
+        9 => 5,
+        11.. => 7,
+        _ => return None,
+    };
+    Some((words[first].parse().ok()?, words[first + 1].parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_the_subject_are_read() {
+        assert_eq!(place("$JS.ACK.S.c.1.42.7.1700000000.0"), Some((42, 7)));
+        let newer = "$JS.ACK.core.ACCHASH.S.c.1.42.7.1700000000.0.x";
+        assert_eq!(place(newer), Some((42, 7)));
+        assert_eq!(place("_INBOX.1"), None);
+        assert_eq!(place("$JS.ACK.S.c.1.x.7.1700000000.0"), None);
+    }
+}

@@ -1,0 +1,18 @@
+//! `cargo xtask observe`.
+
+use std::process::ExitCode;
+
+use xtask::Ctx;
+use xtask::observe::{self, Options};
+
+use crate::cli::Observe;
+
+pub(crate) fn run(args: &Observe) -> anyhow::Result<ExitCode> {
+    let options = Options {
+        subject: args.subject.clone(),
+        since: args.since,
+        json: args.json,
+    };
+    observe::observe(&Ctx::without_dotenv()?, &options)?;
+    Ok(ExitCode::SUCCESS)
+}
