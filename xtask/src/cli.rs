@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 use service_nats::topology::Profile;
+use xtask::instances::Policy;
 
 /// A day: more is a mistake, and what is added to the present time must stay a time.
 const TIMEOUT_MAX_SECONDS: u64 = 86_400;
@@ -20,9 +21,20 @@ const TIMEOUT_MAX_SECONDS: u64 = 86_400;
     max_term_width = 100
 )]
 pub(crate) struct Cli {
+    /// Which stack is meant.
+    #[command(flatten)]
+    pub(crate) instance: InstanceOption,
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// Which of the stacks of this checkout is meant.
+#[derive(Debug, Args)]
+pub(crate) struct InstanceOption {
+    /// The instance of this checkout; default: the variable `CORE_INSTANCE`, else `default`
+    #[arg(long, global = true, value_name = "NAME", value_parser = instance)]
+    pub(crate) instance: Option<String>,
 }
 
 /// The commands.
@@ -38,6 +50,8 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Show services, processes, health and ports
     Status(Status),
+    /// List instances: those of this checkout, or all on this machine
+    Ps(Ps),
     /// Write the file that process-compose runs
     Render(Render),
     /// List, fetch, verify and update binaries
@@ -63,6 +77,18 @@ pub(crate) enum Command {
 /// Start the stack and return when everything is healthy.
 #[derive(Debug, Args)]
 pub(crate) struct Up {
+    /// Only these services and what they depend on; what runs goes on running
+    #[arg(value_name = "SERVICE")]
+    pub(crate) services: Vec<String>,
+    /// Without what they depend on
+    #[arg(long, requires = "services")]
+    pub(crate) no_deps: bool,
+    /// How ports are chosen when it starts; default: the variable `CORE_PORTS`, else `sticky`
+    ///
+    /// `fixed`: those of the manifests and variables. `sticky`: the same, but while another
+    /// instance has one, a free one, the same each time. `auto`: free ones, anew each time.
+    #[arg(long, value_name = "POLICY", value_parser = Policy::NAMES)]
+    pub(crate) ports: Option<String>,
     /// Return when everything is healthy; that is what `up` always does
     #[arg(short, long, conflicts_with = "attach")]
     pub(crate) detach: bool,
@@ -169,6 +195,17 @@ pub(crate) struct Status {
     pub(crate) json: bool,
 }
 
+/// List instances: those of this checkout, or all on this machine.
+#[derive(Debug, Args)]
+pub(crate) struct Ps {
+    /// Of all checkouts of this user
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Print it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Write the file that process-compose runs.
 #[derive(Debug, Args)]
 pub(crate) struct Render {
@@ -243,6 +280,14 @@ fn switch(text: &str) -> Result<bool, clap::Error> {
     parser.parse_ref(&clap::Command::new("xtask"), None, text.as_ref())
 }
 
+/// The name of an instance.
+fn instance(text: &str) -> Result<String, String> {
+    match kit::names::problem(text) {
+        None => Ok(text.to_owned()),
+        Some(problem) => Err(format!("the name {problem}")),
+    }
+}
+
 fn runs(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(runs) if (1..=1000).contains(&runs) => Ok(runs),
@@ -258,6 +303,9 @@ fn runs(text: &str) -> Result<usize, String> {
     max_term_width = 100
 )]
 pub(crate) struct ServiceCli {
+    /// Which stack is meant.
+    #[command(flatten)]
+    pub(crate) instance: InstanceOption,
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: ServiceCommand,
@@ -302,6 +350,9 @@ mod tests {
             "up -d",
             "up --attach --timeout 5 --no-wait --offline --locked --system",
             "up --json",
+            "up nats caddy --no-deps --ports auto --instance b",
+            "--instance b down",
+            "ps --all --json",
             "down --timeout 3",
             "reload --json --timeout 5 --no-wait",
             "plan --json --profile production",
@@ -335,7 +386,11 @@ mod tests {
                 ErrorKind::ValueValidation,
             ),
             ("up --timeout soon", ErrorKind::ValueValidation),
-            ("up now", ErrorKind::UnknownArgument),
+            ("up --no-deps", ErrorKind::MissingRequiredArgument),
+            ("up --ports some", ErrorKind::InvalidValue),
+            ("down now", ErrorKind::UnknownArgument),
+            ("up --instance ../b", ErrorKind::ValueValidation),
+            ("up --instance=", ErrorKind::ValueValidation),
             ("render --stdout --check", ErrorKind::ArgumentConflict),
             ("dep", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
             ("dep remove", ErrorKind::InvalidSubcommand),

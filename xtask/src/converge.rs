@@ -56,11 +56,13 @@ pub(crate) struct Description {
 
 impl Description {
     /// What is wanted.
-    pub(crate) fn of(ctx: &Ctx, inputs: &Inputs) -> anyhow::Result<Self> {
+    pub(crate) fn of(inputs: &Inputs) -> anyhow::Result<Self> {
+        let (env, chosen) = (&inputs.env, inputs.chosen.as_ref());
+        let recorded = Recorded::of(&inputs.services, env, &inputs.leased, chosen);
         let compose = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
         Ok(Self {
             compose: compose.into_bytes(),
-            recorded: Recorded::of(&inputs.services, &ctx.env).to_bytes()?,
+            recorded: recorded.to_bytes()?,
         })
     }
 
@@ -239,7 +241,10 @@ impl Converge<'_> {
         };
         let failure = Failure::new(Exit::ReloadFailed, what).source(error);
         failure
-            .hint("correct what is named above, then run `cargo xtask up` again")
+            .hint(format!(
+                "correct what is named above, then run `{}` again",
+                self.ctx.paths.command("up")
+            ))
             .into()
     }
 

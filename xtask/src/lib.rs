@@ -12,6 +12,7 @@ pub mod dep;
 pub mod env;
 pub mod follow;
 pub mod inputs;
+pub mod instances;
 pub mod interrupt;
 pub mod logs;
 pub mod manifests;

@@ -26,19 +26,21 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let instance = cli.instance.instance.as_deref();
     match cli.command {
-        Command::Up(args) => commands::up::run(&args),
-        Command::Down(args) => commands::down::run(&args),
-        Command::Reload(args) => commands::up::reload(&args),
-        Command::Plan(args) => commands::plan::run(&args),
-        Command::Status(args) => commands::status::run(&args),
-        Command::Render(args) => commands::render::run(&args),
+        Command::Up(args) => commands::up::run(instance, &args),
+        Command::Down(args) => commands::down::run(instance, &args),
+        Command::Reload(args) => commands::up::reload(instance, &args),
+        Command::Plan(args) => commands::plan::run(instance, &args),
+        Command::Status(args) => commands::status::run(instance, &args),
+        Command::Ps(args) => commands::ps::run(&args),
+        Command::Render(args) => commands::render::run(instance, &args),
         Command::Dep(args) => commands::dep::run(args),
         Command::Schema(args) => commands::schema::run(&args),
         Command::Docs(args) => commands::docs::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::BenchListen { port } => xtask::bench::listen(port).map(|()| ExitCode::SUCCESS),
-        Command::Service(words) => commands::service::run(&words),
+        Command::Service(words) => commands::service::run(instance, &words),
     }
 }
 

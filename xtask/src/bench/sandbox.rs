@@ -13,12 +13,16 @@ use tempfile::TempDir;
 
 use crate::cargo;
 use crate::context::Ctx;
+use crate::instances::register::DIRECTORY_VARIABLE;
 use crate::manifests;
 use crate::paths::Paths;
 use crate::stack;
 
 /// Entries of the checkout that the sandbox has its own of.
 const OWN: [&str; 5] = [".core-stack", ".data", ".env", ".git", "target"];
+
+/// Where its register of instances is.
+const REGISTER: &str = ".register";
 
 /// The superuser of the sandbox, which lives as long as the benchmark.
 const SUPERUSER: &str = "CORE_POCKETBASE_ADMIN_EMAIL=bench@core.local\n\
@@ -93,7 +97,10 @@ impl Sandbox {
         }
         fs::write(paths.dotenv(), dotenv).context("cannot write `.env`")?;
         drop(held);
-        let env = crate::env::Env::load(&paths.dotenv())?;
+        let mut env = crate::env::Env::load(&paths.dotenv())?;
+        // Nothing that runs besides has a say in its ports.
+        let register = paths.root().join(REGISTER).display().to_string();
+        env.set(DIRECTORY_VARIABLE, &register);
         let checkout = ctx.paths.root().to_path_buf();
         Ok(Self {
             directory,
@@ -129,6 +136,7 @@ impl Sandbox {
         command
             .args(args)
             .current_dir(&self.checkout)
+            .env(DIRECTORY_VARIABLE, self.root().join(REGISTER))
             .env("CORE_ROOT", self.root());
         command
     }
@@ -138,6 +146,14 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         // An error left it running: nothing may be left behind by a benchmark.
         let _ = self.xtask(&["down"]).output();
+        for entry in fs::read_dir(self.ctx.paths.instances())
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let _ = self.xtask(&["down", "--instance", &name]).output();
+        }
     }
 }
 

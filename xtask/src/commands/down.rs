@@ -11,8 +11,8 @@ use xtask::{Ctx, SCHEMA_VERSION};
 use super::{begin, lock_wait, print_json};
 use crate::cli::Down;
 
-pub(crate) fn run(args: &Down) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::without_dotenv()?;
+pub(crate) fn run(instance: Option<&str>, args: &Down) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::without_dotenv(instance)?;
     let begun = Instant::now();
     let client = ctx.client()?;
     // Whoever does not want to wait must not end what the others do either.

@@ -5,6 +5,7 @@ pub(crate) mod dep;
 pub(crate) mod docs;
 pub(crate) mod down;
 pub(crate) mod plan;
+pub(crate) mod ps;
 pub(crate) mod render;
 pub(crate) mod schema;
 pub(crate) mod service;
@@ -52,6 +53,19 @@ fn begin(ctx: &Ctx, command: &str, wait: Wait) -> anyhow::Result<Operation> {
 
 fn print_json(ctx: &Ctx, value: &impl Serialize) -> anyhow::Result<()> {
     ctx.ui.data(serde_json::to_string_pretty(value)?)?;
+    Ok(())
+}
+
+/// Prints rows below each other, each column as wide as its widest cell.
+fn print_table<const COLUMNS: usize>(ctx: &Ctx, rows: &[[String; COLUMNS]]) -> anyhow::Result<()> {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<usize> = (0..COLUMNS).filter_map(width).collect();
+    for row in rows {
+        let cells = row.iter().zip(&widths);
+        let cells = cells.map(|(cell, width)| format!("{cell:width$}"));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        ctx.ui.data(line.trim_end())?;
+    }
     Ok(())
 }
 

@@ -12,8 +12,8 @@ use crate::cli::Plan;
 pub(crate) const OVERRIDDEN: &str = "note: the topology of the record counts, not the manifest's; \
      `cargo xtask topology reset` gives it back to the manifest";
 
-pub(crate) fn run(args: &Plan) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load_for(args.profile.profile.as_deref())?;
+pub(crate) fn run(instance: Option<&str>, args: &Plan) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::load_for(instance, args.profile.profile.as_deref())?;
     let plan = plan::plan(&ctx)?;
     if args.json {
         print_json(&ctx, &plan)?;

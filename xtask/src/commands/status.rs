@@ -6,21 +6,24 @@ use kit::Exit;
 use xtask::Ctx;
 use xtask::status::{self, ProcessStatus, Status as Document};
 
-use super::print_json;
+use super::{print_json, print_table};
 use crate::cli::Status;
 
-pub(crate) fn run(args: &Status) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::without_dotenv()?;
+pub(crate) fn run(instance: Option<&str>, args: &Status) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::without_dotenv(instance)?;
     let status = status::status(&ctx)?;
     if args.json {
         print_json(&ctx, &status)?;
     } else if status.supervised {
         table(&ctx, &status)?;
     } else if status.running {
-        ctx.ui
-            .line("running without its supervisor; `cargo xtask up` or `down` puts that right");
+        let up = ctx.paths.command("up");
+        ctx.ui.line(format!(
+            "running without its supervisor; `{up}` or `down` puts that right"
+        ));
     } else {
-        ctx.ui.line("not running; start it with `cargo xtask up`");
+        let up = ctx.paths.command("up");
+        ctx.ui.line(format!("not running; start it with `{up}`"));
     }
     Ok(match (status.running, status.healthy) {
         (true, true) => ExitCode::SUCCESS,
@@ -63,22 +66,7 @@ fn table(ctx: &Ctx, status: &Document) -> anyhow::Result<()> {
             ]);
         }
     }
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
-    for row in &rows {
-        let cells = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        ctx.ui.data(line.trim_end())?;
-    }
-    Ok(())
+    print_table(ctx, &rows)
 }
 
 fn state(process: &ProcessStatus) -> &str {
@@ -92,7 +80,7 @@ fn state(process: &ProcessStatus) -> &str {
 }
 
 /// The two largest units of a time, in seconds.
-fn uptime(seconds: f64) -> String {
+pub(crate) fn uptime(seconds: f64) -> String {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -7,7 +7,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use xtask::follow::{Follow, LogSizes};
-use xtask::inputs::Inputs;
+use xtask::inputs::{Inputs, Selection};
+use xtask::instances::POLICY_VARIABLE;
 use xtask::interrupt::Interrupt;
 use xtask::supervisor::state::{Phase, State, States};
 use xtask::supervisor::stop;
@@ -19,10 +20,20 @@ use super::plan::OVERRIDDEN;
 use super::{begin, lock_wait, print_json};
 use crate::cli::{Converge, Reload, Up};
 
-pub(crate) fn run(args: &Up) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load_for(args.converge.profile.profile.as_deref())?;
+pub(crate) fn run(instance: Option<&str>, args: &Up) -> anyhow::Result<ExitCode> {
+    let mut ctx = Ctx::load_for(instance, args.converge.profile.profile.as_deref())?;
+    if let Some(policy) = &args.ports {
+        ctx.env.set(POLICY_VARIABLE, policy);
+    }
     let begin = LogSizes::now(&ctx.paths);
-    let (report, interrupt) = converge(&ctx, Mode::Up, &args.converge)?;
+    let selection = match args.services.as_slice() {
+        [] => Selection::All,
+        names => Selection::Some {
+            names: names.to_vec(),
+            dependencies: !args.no_deps,
+        },
+    };
+    let (report, interrupt) = converge(&ctx, Mode::Up, selection, &args.converge)?;
     if args.attach {
         let timeout = Duration::from_secs(args.converge.timeout);
         let follow = Follow::new(&ctx.paths, report.inputs.stack.processes.keys(), &begin);
@@ -32,16 +43,22 @@ pub(crate) fn run(args: &Up) -> anyhow::Result<ExitCode> {
 }
 
 /// `cargo xtask reload`: as `up`, but only on a running stack.
-pub(crate) fn reload(args: &Reload) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load_for(args.converge.profile.profile.as_deref())?;
-    converge(&ctx, Mode::Reload, &args.converge)?;
+pub(crate) fn reload(instance: Option<&str>, args: &Reload) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::load_for(instance, args.converge.profile.profile.as_deref())?;
+    converge(&ctx, Mode::Reload, Selection::Running, &args.converge)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Does it with a live view, and tells what was done.
-fn converge(ctx: &Ctx, mode: Mode, args: &Converge) -> anyhow::Result<(Report, Interrupt)> {
+fn converge(
+    ctx: &Ctx,
+    mode: Mode,
+    selection: Selection,
+    args: &Converge,
+) -> anyhow::Result<(Report, Interrupt)> {
     let options = Options {
         mode,
+        selection,
         timeout: Duration::from_secs(args.timeout),
         lock: lock_wait(args.no_wait),
         dep: (&args.fetch).into(),
@@ -56,7 +73,7 @@ fn converge(ctx: &Ctx, mode: Mode, args: &Converge) -> anyhow::Result<(Report, I
     view.clear();
     let report = report?;
     if args.json {
-        print_json(ctx, &document(&report))?;
+        print_json(ctx, &document(ctx, &report))?;
     } else {
         summary(ctx, &report);
     }
@@ -179,12 +196,30 @@ fn summary(ctx: &Ctx, report: &Report) {
         ctx.ui
             .line(format!("  {name:width$}  {url:<24}  {took}").trim_end());
     }
+    if !report.inputs.leased.is_empty() {
+        ctx.ui.line(moved(report));
+    }
+    let logs = ctx.paths.shown(&ctx.paths.logs());
+    let down = ctx.paths.command("down");
     ctx.ui
-        .line("logs are in .core-stack/logs; stop it with `cargo xtask down`");
+        .line(format!("logs are in {logs}; stop it with `{down}`"));
+}
+
+/// Which ports have other numbers than they should have.
+fn moved(report: &Report) -> String {
+    let ports = report.inputs.leased.iter().map(|(port, wanted)| {
+        let (service, name) = port.split_once('.').unwrap_or((port, ""));
+        let process = report.inputs.stack.processes.get(service);
+        let number = process.and_then(|process| process.ports.get(name));
+        let number = number.map_or_else(String::new, |port| format!(" to {}", port.port));
+        format!("{port} from {wanted}{number}")
+    });
+    let ports = ports.collect::<Vec<_>>().join(", ");
+    format!("ports moved: {ports}; see `cargo xtask ps --all`")
 }
 
 /// What `--json` prints.
-fn document(report: &Report) -> serde_json::Value {
+fn document(ctx: &Ctx, report: &Report) -> serde_json::Value {
     let stack = &report.inputs.stack;
     let (outcome, changes) = match &report.outcome {
         Outcome::Started => ("started", None),
@@ -212,6 +247,7 @@ fn document(report: &Report) -> serde_json::Value {
     let ready_ms = u64::try_from(report.ready_after.as_millis()).unwrap_or(u64::MAX);
     json!({
         "schema_version": SCHEMA_VERSION,
+        "instance": ctx.paths.instance(),
         "outcome": outcome,
         "changes": changes,
         "ready_ms": ready_ms,

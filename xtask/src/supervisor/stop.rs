@@ -107,7 +107,7 @@ pub fn stop_forgotten(ui: &Ui, client: &Client, timeout: Duration) -> anyhow::Re
     if !client.is_live() {
         return Ok(false);
     }
-    ui.line("`.core-stack` was deleted while the stack ran: stopping what still runs");
+    ui.line("the stack's files were deleted while it ran: stopping what still runs");
     let deadline = Instant::now() + timeout;
     client.stop_project()?;
     while client.is_live() {

@@ -16,6 +16,7 @@ mod custom;
 mod exit_codes;
 mod failing;
 mod foreground;
+mod instances;
 mod jetstream;
 mod lifecycle;
 #[cfg(target_os = "linux")]

@@ -23,6 +23,12 @@ const TEMP_PATH_MAX: usize = 60;
 /// How long the kernel may take to remove the last trace of a process that has ended.
 const TRACE_LIMIT: Duration = Duration::from_secs(2);
 
+/// How many ports of its block a sandbox gives to what moves.
+const RANGE: u16 = 10;
+
+/// Where named instances have their files.
+const INSTANCES: &str = ".core-stack/instances";
+
 /// Variables of ours that commands get; everything else is the test's.
 const PASSED_ON: [&str; 5] = [
     "PATH",
@@ -62,6 +68,7 @@ pub(crate) struct Sandbox {
     block: PortBlock,
     ports: Vec<(String, u16)>,
     dotenv: BTreeMap<String, String>,
+    register: Option<PathBuf>,
 }
 
 impl Sandbox {
@@ -111,6 +118,39 @@ impl Sandbox {
             block: PortBlock::reserve(),
             ports: Vec::new(),
             dotenv: BTreeMap::new(),
+            register: None,
+        }
+    }
+
+    /// Another checkout on the same machine, with the same services, `.env` and register of
+    /// instances; ports that move come from a range of its own.
+    pub(crate) fn beside(other: &Self) -> Self {
+        let mut sandbox = Self::empty();
+        let services = other.path("services");
+        for name in list(&services) {
+            let folder = services.join(&name);
+            let folder = fs::canonicalize(&folder).unwrap_or(folder);
+            if folder.join(MANIFEST).exists() {
+                link(&folder, &sandbox.root.join("services").join(&name));
+            }
+        }
+        sandbox.dotenv.clone_from(&other.dotenv);
+        sandbox.register = Some(other.register());
+        sandbox.range_of_ports();
+        sandbox
+    }
+
+    /// The directory of the register of instances.
+    pub(crate) fn register(&self) -> PathBuf {
+        let own = self.root.with_file_name("register");
+        self.register.clone().unwrap_or(own)
+    }
+
+    /// A range of ports that no other test uses, for what moves.
+    pub(crate) fn range_of_ports(&mut self) {
+        let ports: Vec<u16> = (0..RANGE).map(|_| self.block.take()).collect();
+        if let [first, .., last] = ports.as_slice() {
+            self.dotenv("CORE_PORTS_RANGE", &format!("{first}-{last}"));
         }
     }
 
@@ -318,6 +358,7 @@ impl Sandbox {
             .env("CORE_ROOT", &self.root)
             .env("HOME", dir.join("home"));
         command.env("XDG_RUNTIME_DIR", dir.join("run"));
+        command.env("CORE_REGISTER_DIR", self.register());
     }
 
     /// `cargo xtask LINE`, to its end.
@@ -454,6 +495,10 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
+        for name in list(&self.path(INSTANCES)) {
+            let down = || self.run(&format!("down --timeout 5 --instance {name}"));
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(down));
+        }
         if thread::panicking() {
             self.tell_logs();
             let _ = std::panic::catch_unwind(|| self.run("down --timeout 5"));
