@@ -1,6 +1,7 @@
 //! Every clap type. The docstrings are the manual; behaviour is in `commands/`.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
@@ -9,6 +10,8 @@ use xtask::instances::Policy;
 
 /// A day: more is a mistake, and what is added to the present time must stay a time.
 const TIMEOUT_MAX_SECONDS: u64 = 86_400;
+/// The most lines of history that are asked for at once.
+const HISTORY_MAX: usize = 500;
 
 /// Runs NATS, PocketBase and Caddy as one stack, under process-compose.
 ///
@@ -52,6 +55,9 @@ pub(crate) enum Command {
     Status(Status),
     /// List instances: those of this checkout, or all on this machine
     Ps(Ps),
+    /// Show and change the topology of NATS while the stack runs
+    #[command(subcommand)]
+    Topology(Topology),
     /// Write the file that process-compose runs
     Render(Render),
     /// List, fetch, verify and update binaries
@@ -220,6 +226,90 @@ pub(crate) struct Render {
     pub(crate) profile: ProfileOption,
 }
 
+/// Show and change the topology of NATS while the stack runs, through its record in the database.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Topology {
+    /// Show what was applied last and what the record says
+    Show {
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask for another topology and wait until it is applied
+    Set(TopologySet),
+    /// Give the topology back to the manifest
+    Reset {
+        /// How long to wait.
+        #[command(flatten)]
+        wait: WaitOptions,
+    },
+    /// Show what was applied or refused before, the newest first
+    History {
+        /// The most lines to show
+        #[arg(long, default_value_t = 20, value_parser = history_limit)]
+        limit: usize,
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Ask for another topology. What is not named stays as the record has it.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
+pub(crate) struct TopologySet {
+    /// The service
+    #[arg(default_value = "nats")]
+    pub(crate) service: String,
+    /// One server alone
+    #[arg(long, group = "what", conflicts_with_all = ["hub_nodes", "hub_region", "leaf"])]
+    pub(crate) single_node: bool,
+    /// How many nodes the hub has: odd, at least 3
+    #[arg(long, group = "what", value_name = "N")]
+    pub(crate) hub_nodes: Option<u32>,
+    /// Where the hub is
+    #[arg(long, group = "what", value_name = "REGION")]
+    pub(crate) hub_region: Option<String>,
+    /// The regions with a leaf node, all of them
+    #[arg(long, group = "what", value_name = "REGION", value_delimiter = ',')]
+    pub(crate) leaf: Vec<String>,
+    /// No region with a leaf node
+    #[arg(long, group = "what", conflicts_with_all = ["leaf", "single_node"])]
+    pub(crate) no_leaf: bool,
+    /// How many leaf nodes each region has
+    #[arg(long, group = "what", value_name = "N", conflicts_with = "single_node")]
+    pub(crate) leaf_nodes: Option<u32>,
+    /// A file with the specification in JSON, `-` for stdin
+    #[arg(long, group = "what", conflicts_with_all =
+        ["single_node", "hub_nodes", "hub_region", "leaf", "no_leaf", "leaf_nodes"])]
+    pub(crate) file: Option<PathBuf>,
+    /// Move streams of nodes that go to those that stay
+    #[arg(long)]
+    pub(crate) move_streams: bool,
+    /// How long to wait.
+    #[command(flatten)]
+    pub(crate) wait: WaitOptions,
+}
+
+/// How long a change of the topology is waited for.
+#[derive(Debug, Args)]
+pub(crate) struct WaitOptions {
+    /// Seconds within which it must be applied
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 120,
+        value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_SECONDS)
+    )]
+    pub(crate) timeout: u64,
+    /// Return as soon as it is written down
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// List, fetch, verify and update binaries.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Dep {
@@ -285,6 +375,13 @@ fn instance(text: &str) -> Result<String, String> {
     match kit::names::problem(text) {
         None => Ok(text.to_owned()),
         Some(problem) => Err(format!("the name {problem}")),
+    }
+}
+
+fn history_limit(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(limit) if (1..=HISTORY_MAX).contains(&limit) => Ok(limit),
+        _ => Err(format!("must be 1 to {HISTORY_MAX}")),
     }
 }
 
@@ -357,6 +454,12 @@ mod tests {
             "reload --json --timeout 5 --no-wait",
             "plan --json --profile production",
             "status --json",
+            "topology show --json",
+            "topology set --hub-nodes 3 --leaf nrt,lhr --no-wait",
+            "topology set nats --single-node --move-streams --timeout 9 --json",
+            "topology set --file spec.json",
+            "topology reset",
+            "topology history --limit 5",
             "render --stdout",
             "render --check",
             "dep list --json",
@@ -393,6 +496,15 @@ mod tests {
             ("up --instance=", ErrorKind::ValueValidation),
             ("render --stdout --check", ErrorKind::ArgumentConflict),
             ("dep", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("topology set", ErrorKind::MissingRequiredArgument),
+            (
+                "topology set --single-node --leaf a",
+                ErrorKind::ArgumentConflict,
+            ),
+            (
+                "topology set --file x --no-leaf",
+                ErrorKind::ArgumentConflict,
+            ),
             ("dep remove", ErrorKind::InvalidSubcommand),
             ("bench everything", ErrorKind::InvalidValue),
             ("bench --runs 0", ErrorKind::ValueValidation),

@@ -34,6 +34,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Plan(args) => commands::plan::run(instance, &args),
         Command::Status(args) => commands::status::run(instance, &args),
         Command::Ps(args) => commands::ps::run(&args),
+        Command::Topology(command) => commands::topology::run(instance, &command),
         Command::Render(args) => commands::render::run(instance, &args),
         Command::Dep(args) => commands::dep::run(args),
         Command::Schema(args) => commands::schema::run(&args),

@@ -161,6 +161,11 @@ impl Paths {
         self.data().join(service_nats::topology::FILE)
     }
 
+    /// The secret that a token of the controller's account is had for, while PocketBase runs.
+    pub fn controller_secret(&self) -> PathBuf {
+        self.state().join("pocketbase/controller.json")
+    }
+
     /// What process-compose is started with.
     pub fn compose_file(&self) -> PathBuf {
         self.state().join("process-compose.yaml")

@@ -136,7 +136,7 @@ impl Status {
 
 fn describe(ctx: &Ctx, seen: &Seen, applied: &Applied) -> anyhow::Result<Status> {
     let answers = if seen.running {
-        answers::ask(&applied.stack)?
+        answers::ask(ctx.paths.root(), &applied.stack)?
     } else {
         BTreeMap::new()
     };

@@ -1,12 +1,13 @@
 //! The command line of the probe, read by hand: a parser crate would double its start.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use kit::http::Endpoint;
 use kit::{Exit, Failure};
 
-const USAGE: &str =
-    "probe http URL [--status N] --limit SECONDS, or probe tcp HOST:PORT --limit SECONDS";
+const USAGE: &str = "probe http URL [--status N] --limit SECONDS, \
+                     probe tcp HOST:PORT --limit SECONDS, or probe lock FILE --limit SECONDS";
 
 /// What to look at and for how long.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub(crate) enum Target {
     },
     /// A port, ready when it accepts a connection.
     Tcp(Endpoint),
+    /// A file, ready while somebody holds its lock.
+    Lock(PathBuf),
 }
 
 /// Reads the arguments after the program's name.
@@ -64,6 +67,7 @@ fn target(kind: &str, place: &str, status: Option<u16>) -> Result<Target, Failur
         "tcp" => Endpoint::from_authority(place)
             .map(Target::Tcp)
             .ok_or_else(bad),
+        "lock" => Ok(Target::Lock(place.into())),
         _ => Err(usage(&format!("unknown kind of probe `{kind}`"))),
     }
 }
@@ -106,6 +110,13 @@ mod tests {
                 limit: Duration::from_secs(1),
             }
         );
+        assert_eq!(
+            parse_line("lock .core-stack/x.lock --limit 1").unwrap(),
+            Probe {
+                target: Target::Lock(".core-stack/x.lock".into()),
+                limit: Duration::from_secs(1),
+            }
+        );
     }
 
     #[test]
@@ -123,6 +134,8 @@ mod tests {
             "tcp h:1 --limit 1 --status 200",
             "tcp h --limit 1",
             "udp h:1 --limit 1",
+            "lock --limit 1",
+            "lock f --limit 1 --status 200",
         ] {
             let error = parse_line(line).unwrap_err();
             assert_eq!(kit::failure::exit_of(&error), Exit::Usage, "{line}");

@@ -6,11 +6,13 @@
 mod arguments;
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use kit::failure::{describe, exit_of};
+use kit::files::FileLock;
 use kit::http::{self, HttpError};
 use kit::parent::ParentWatch;
 use tokio::time::Instant;
@@ -77,6 +79,7 @@ async fn until_ready(probe: &Probe) -> anyhow::Result<()> {
 
 async fn look(target: &Target, limit: Duration) -> Answer {
     let result = match target {
+        Target::Lock(file) => return look_at_lock(file),
         Target::Tcp(endpoint) => http::touch(endpoint, limit).await.map(|()| None),
         Target::Http { endpoint, path, .. } => {
             let response = http::get(endpoint, path, limit).await;
@@ -91,6 +94,14 @@ async fn look(target: &Target, limit: Duration) -> Answer {
         }
         // A server on its way up may cut a connection, too.
         Err(error) => Answer::NotYet(format!("{:#}", anyhow::Error::from(error))),
+    }
+}
+
+fn look_at_lock(file: &Path) -> Answer {
+    match FileLock::is_held(file) {
+        Ok(true) => Answer::Ready,
+        Ok(false) => Answer::NotYet(format!("nobody holds the lock `{}`", file.display())),
+        Err(error) => Answer::Wrong(format!("{error:#}")),
     }
 }
 

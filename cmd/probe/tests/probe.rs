@@ -7,6 +7,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use kit::files::FileLock;
+
 /// Longest wait for anything that must happen soon.
 const SOON: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
@@ -157,6 +159,35 @@ fn ends_when_its_parent_goes() {
         let _ = sender.send(());
     });
     assert!(ended.recv_timeout(SOON).is_ok(), "the probe lives on");
+}
+
+#[test]
+fn a_lock_is_waited_for_and_not_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ready.lock");
+    let line = format!("lock {} --limit", file.display());
+    let nobody = format!("nobody holds the lock `{}`\n", file.display());
+    // No file, then one that somebody who is gone has left.
+    for _ in 0..2 {
+        let (code, text) = probe(&format!("{line} 0.2"));
+        assert_eq!(code, Some(1));
+        assert_eq!(text, format!("error: not ready within 0.2 s: {nobody}"));
+        drop(FileLock::try_exclusive(&file).unwrap().unwrap());
+    }
+    let mut child = command(&format!("{line} 10")).spawn().unwrap();
+    let lock = {
+        let deadline = Instant::now() + SOON;
+        loop {
+            // Whoever looks has a shared lock for a moment.
+            if let Some(lock) = FileLock::try_exclusive(&file).unwrap() {
+                break lock;
+            }
+            assert!(Instant::now() < deadline, "the lock is never free");
+        }
+    };
+    assert_eq!(end(&mut child), Some(0));
+    assert_eq!(probe(&format!("{line} 10")).0, Some(0));
+    drop(lock);
 }
 
 #[test]

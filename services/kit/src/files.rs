@@ -18,6 +18,16 @@ pub const PRIVATE_DIR_MODE: u32 = 0o700;
 /// Replaces `path` by `bytes` through a temporary file in the same directory, synced and renamed.
 /// The file gets the permissions `mode`; a reader sees the old bytes or the new ones, never a mix.
 pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+    replace(path, bytes, mode, true)
+}
+
+/// As [`write_atomically`], but not synced: for what is made anew at every start and so need not
+/// outlive the machine. A sync takes a millisecond, and now and then twenty.
+pub fn write_for_this_run(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+    replace(path, bytes, mode, false)
+}
+
+fn replace(path: &Path, bytes: &[u8], mode: u32, sync: bool) -> anyhow::Result<()> {
     let directory = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
@@ -30,7 +40,9 @@ pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<
         file.write_all(bytes)?;
         file.as_file()
             .set_permissions(Permissions::from_mode(mode))?;
-        file.as_file().sync_data()?;
+        if sync {
+            file.as_file().sync_data()?;
+        }
         file.persist(path).map_err(|error| error.error)?;
         Ok(())
     };

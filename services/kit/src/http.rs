@@ -1,7 +1,10 @@
 //! A small HTTP/1.1 client for servers on this machine, over loopback TCP or a unix socket.
 //!
 //! Owns one request on one fresh connection, under one deadline and with a bounded body. Never
-//! uses a proxy, never follows a redirect, never speaks TLS.
+//! uses a proxy, never follows a redirect, never speaks TLS. Answers without an end are read by
+//! [`events`].
+
+pub mod events;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -147,6 +150,14 @@ pub enum HttpError {
         /// What failed.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The answer has a status that a stream of events cannot have.
+    #[error("`{endpoint}` answered with status {status}")]
+    Status {
+        /// Where.
+        endpoint: String,
+        /// The status.
+        status: u16,
+    },
     /// The request itself cannot be written.
     #[error("the request to `{endpoint}` is malformed")]
     Malformed {
@@ -170,13 +181,7 @@ pub async fn request(
 ) -> Result<Response, HttpError> {
     let deadline = Instant::now() + timeout;
     let request = build(endpoint, method, path, headers, body)?;
-    let stream = match timeout_at(deadline, endpoint.connect()).await {
-        Err(_) => return Err(HttpError::ConnectTimeout(endpoint.to_string())),
-        Ok(Err(error)) if is_absent(&error) => {
-            return Err(HttpError::Refused(endpoint.to_string()));
-        }
-        Ok(result) => result.map_err(|error| broken(endpoint, error))?,
-    };
+    let stream = connect_until(endpoint, deadline).await?;
     match timeout_at(deadline, exchange(stream, request)).await {
         Err(_) => Err(HttpError::Silent(endpoint.to_string())),
         Ok(result) => result.map_err(|error| broken(endpoint, error)),
@@ -194,11 +199,15 @@ pub async fn get(
 
 /// Opens a connection and closes it again.
 pub async fn touch(endpoint: &Endpoint, timeout: Duration) -> Result<(), HttpError> {
-    match tokio::time::timeout(timeout, endpoint.connect()).await {
+    let deadline = Instant::now() + timeout;
+    connect_until(endpoint, deadline).await.map(drop)
+}
+
+async fn connect_until(endpoint: &Endpoint, deadline: Instant) -> Result<Stream, HttpError> {
+    match timeout_at(deadline, endpoint.connect()).await {
         Err(_) => Err(HttpError::ConnectTimeout(endpoint.to_string())),
         Ok(Err(error)) if is_absent(&error) => Err(HttpError::Refused(endpoint.to_string())),
-        Ok(Err(error)) => Err(broken(endpoint, error)),
-        Ok(Ok(_stream)) => Ok(()),
+        Ok(result) => result.map_err(|error| broken(endpoint, error)),
     }
 }
 

@@ -163,8 +163,8 @@ fn single_mistakes() {
         ),
         (
             &format!(r#"{{{process}{{"readiness_probe": {{"period_seconds": 5}}}}}}}}"#),
-            "line 1: `process.compose.readiness_probe` must have exactly one of `http_get`, `tcp` \
-             and `exec`",
+            "line 1: `process.compose.readiness_probe` must have exactly one of `http_get`, `tcp`, \
+             `lock` and `exec`",
         ),
         (
             &format!(r#"{{{process}{{"depends_on": {{"a": {{"condition": "healthy"}}}}}}}}}}"#),

@@ -16,11 +16,19 @@ use kit::{Exit, Failure};
 const DEPTH_MAX: usize = 16;
 
 /// Core's own files.
-const OWN_FILES: [(&str, &str); 2] = [
+const OWN_FILES: [(&str, &str); 4] = [
     ("pb_hooks/core.pb.js", include_str!("../hooks/core.pb.js")),
+    (
+        "pb_hooks/core_topology.pb.js",
+        include_str!("../hooks/core_topology.pb.js"),
+    ),
     (
         "pb_migrations/1700000001_core_settings.js",
         include_str!("../migrations/1700000001_core_settings.js"),
+    ),
+    (
+        "pb_migrations/1700000002_core_topology.js",
+        include_str!("../migrations/1700000002_core_topology.js"),
     ),
 ];
 /// The folders that are composed.
@@ -155,9 +163,11 @@ mod tests {
         fs::write(path, text).unwrap();
     }
 
-    const OWN: [&str; 2] = [
+    const OWN: [&str; 4] = [
         "pb_hooks/core.pb.js",
+        "pb_hooks/core_topology.pb.js",
         "pb_migrations/1700000001_core_settings.js",
+        "pb_migrations/1700000002_core_topology.js",
     ];
 
     #[test]
@@ -176,14 +186,15 @@ mod tests {
         put(user.path(), "pb_hooks/.hidden.pb.js", "3");
         put(user.path(), "pb_public/index.html", "4");
         write(&plan(user.path()).unwrap(), state.path()).unwrap();
-        let all = ["pb_hooks/a.pb.js", OWN[0], "pb_hooks/lib/deep/b.js", OWN[1]];
+        let (one, deep) = ("pb_hooks/a.pb.js", "pb_hooks/lib/deep/b.js");
+        let all = [one, OWN[0], OWN[1], deep, OWN[2], OWN[3]];
         assert_eq!(files(state.path()), all);
 
         put(user.path(), "pb_hooks/a.pb.js", "changed");
         fs::remove_dir_all(user.path().join("pb_hooks/lib")).unwrap();
         put(state.path(), "pb_migrations/stray.js", "5");
         write(&plan(user.path()).unwrap(), state.path()).unwrap();
-        assert_eq!(files(state.path()), [all[0], OWN[0], OWN[1]]);
+        assert_eq!(files(state.path()), [&[one], &OWN[..]].concat());
         let text = fs::read_to_string(state.path().join("pb_hooks/a.pb.js")).unwrap();
         assert_eq!(text, "changed");
     }
@@ -204,6 +215,7 @@ mod tests {
         fs::remove_dir_all(user.path().join("pb_hooks/x")).unwrap();
         put(user.path(), "pb_hooks/x", "2");
         write(&plan(user.path()).unwrap(), state.path()).unwrap();
-        assert_eq!(files(state.path()), [OWN[0], "pb_hooks/x", OWN[1]]);
+        let all = [OWN[0], OWN[1], "pb_hooks/x", OWN[2], OWN[3]];
+        assert_eq!(files(state.path()), all);
     }
 }

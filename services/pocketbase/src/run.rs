@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::bail;
 use kit::Lifecycle;
 use kit::claim::{Claim, Port};
-use kit::files::create_private_dir;
+use kit::files::{PRIVATE_FILE_MODE, create_private_dir, write_for_this_run};
 use kit::http::{self, Endpoint, HttpError};
 use kit::server::{self, Launch, ServerHandle, Upstream, reachable};
 use serde::Deserialize;
@@ -17,6 +17,8 @@ use crate::superuser;
 
 /// How long the server may take to become ready: all migrations, the user's too, come first.
 const READY_LIMIT: Duration = Duration::from_mins(5);
+/// The file in the state directory with the secret that the controller's token is had for.
+const CONTROLLER_FILE: &str = "controller.json";
 /// How long one answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
@@ -43,13 +45,33 @@ pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8>
             .is_none()
             .then(|| superuser::file(&settings.data_dir)),
     };
-    let launch = launch(&settings, &pocketbase.instance)?;
+    let secrets = Secrets {
+        instance: pocketbase.instance.clone(),
+        controller: kit::secret::generate()?,
+    };
+    write_controller_file(&settings, &secrets)?;
+    let launch = launch(&settings, &secrets)?;
     server::run(&lifecycle, &claim, &launch, &mut pocketbase).await
+}
+
+/// What the server is told at this very start.
+struct Secrets {
+    /// Told by the server in its answers.
+    instance: String,
+    /// Never told: whoever knows it gets a token of the controller's account.
+    controller: String,
+}
+
+/// Leaves the secret of this start where the controller and the command line find it.
+fn write_controller_file(settings: &Settings, secrets: &Secrets) -> anyhow::Result<()> {
+    let text = serde_json::json!({"secret": secrets.controller}).to_string();
+    let file = settings.state_dir.join(CONTROLLER_FILE);
+    write_for_this_run(&file, text.as_bytes(), PRIVATE_FILE_MODE)
 }
 
 /// The command line, with every folder and every switch named: the defaults differ between
 /// builds of PocketBase, and one of them depends on where the program lies.
-fn launch(settings: &Settings, instance: &str) -> anyhow::Result<Launch> {
+fn launch(settings: &Settings, secrets: &Secrets) -> anyhow::Result<Launch> {
     let state = &settings.state_dir;
     let flag = |name: &str, path: PathBuf| format!("--{name}={}", path.display());
     let args = vec![
@@ -72,7 +94,7 @@ fn launch(settings: &Settings, instance: &str) -> anyhow::Result<Launch> {
         name: "pocketbase",
         program: settings.server.clone(),
         args,
-        env: environment(settings, instance)?,
+        env: environment(settings, secrets)?,
         working_dir: None,
         stdin: None,
         ready_limit: READY_LIMIT,
@@ -82,7 +104,10 @@ fn launch(settings: &Settings, instance: &str) -> anyhow::Result<Launch> {
 }
 
 /// What the hook reads. Never arguments: every local user sees those.
-fn environment(settings: &Settings, instance: &str) -> anyhow::Result<Vec<(&'static str, String)>> {
+fn environment(
+    settings: &Settings,
+    secrets: &Secrets,
+) -> anyhow::Result<Vec<(&'static str, String)>> {
     let (superuser, enforce) = match &settings.superuser {
         Some(superuser) => (superuser.clone(), "1"),
         None => (superuser::load_or_create(&settings.data_dir)?, "0"),
@@ -91,7 +116,11 @@ fn environment(settings: &Settings, instance: &str) -> anyhow::Result<Vec<(&'sta
         ("CORE_POCKETBASE_ADMIN_EMAIL", superuser.email),
         ("CORE_POCKETBASE_ADMIN_PASSWORD", superuser.password),
         ("CORE_POCKETBASE_ADMIN_ENFORCE", enforce.to_owned()),
-        ("CORE_POCKETBASE_INSTANCE", instance.to_owned()),
+        ("CORE_POCKETBASE_INSTANCE", secrets.instance.clone()),
+        (
+            "CORE_POCKETBASE_CONTROLLER_SECRET",
+            secrets.controller.clone(),
+        ),
     ])
 }
 
@@ -166,7 +195,11 @@ mod tests {
             ("CORE_POCKETBASE_ADMIN_PASSWORD", "hunter2hunter2"),
         ])
         .unwrap();
-        let launch = launch(&settings, "instance").unwrap();
+        let secrets = Secrets {
+            instance: "instance".to_owned(),
+            controller: "controller".to_owned(),
+        };
+        let launch = launch(&settings, &secrets).unwrap();
         assert_eq!(
             launch.args,
             [
@@ -191,5 +224,27 @@ mod tests {
             env("CORE_POCKETBASE_ADMIN_PASSWORD"),
             Some("hunter2hunter2")
         );
+        assert_eq!(env("CORE_POCKETBASE_CONTROLLER_SECRET"), Some("controller"));
+    }
+
+    #[test]
+    fn the_secret_of_this_start_is_kept_private() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().to_string_lossy();
+        let settings = settings(&[("POCKETBASE_STATE_DIR", &state)]).unwrap();
+        for controller in ["first", "second"] {
+            let secrets = Secrets {
+                instance: String::new(),
+                controller: controller.to_owned(),
+            };
+            write_controller_file(&settings, &secrets).unwrap();
+            let file = dir.path().join("controller.json");
+            let text = std::fs::read_to_string(&file).unwrap();
+            assert_eq!(text, format!("{{\"secret\":\"{controller}\"}}"));
+            let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
     }
 }

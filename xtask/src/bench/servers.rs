@@ -32,6 +32,10 @@ pub(super) fn read(ctx: &Ctx) -> anyhow::Result<Vec<Server>> {
             .get(name)
             .with_context(|| format!("`{name}` does not run"))?;
         let check = process.readiness.as_ref().map(|readiness| &readiness.check);
+        if matches!(check, Some(ReadinessCheck::Lock { .. })) {
+            // It works for the stack and has no server.
+            continue;
+        }
         let Some(ReadinessCheck::Http { url, .. }) = check else {
             bail!("`{name}` has no HTTP readiness probe");
         };

@@ -10,6 +10,7 @@ pub(crate) mod render;
 pub(crate) mod schema;
 pub(crate) mod service;
 pub(crate) mod status;
+pub(crate) mod topology;
 pub(crate) mod up;
 
 use std::fs;

@@ -192,9 +192,11 @@ fn today() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%d").to_string()
 }
 
-/// A path without links, as far as it exists.
+/// A path without links, as far as it exists. One that is not UTF-8 cannot be written down: what
+/// stands for it leads nowhere, so such a checkout has no lease.
 fn resolved(root: &Path) -> PathBuf {
-    fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf())
+    let path = fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
+    PathBuf::from(path.to_string_lossy().into_owned())
 }
 
 fn load(file: &Path) -> anyhow::Result<Register> {

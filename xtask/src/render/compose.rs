@@ -245,6 +245,7 @@ fn probe(readiness: &Readiness, process: &Process, places: &Places) -> Probe {
             status: Some(status),
         } => words(&["http", url, "--status", &status.to_string()]),
         ReadinessCheck::Tcp { address } => words(&["tcp", address]),
+        ReadinessCheck::Lock { path } => words(&["lock", path]),
         ReadinessCheck::Exec { command } => command.clone(),
     };
     Probe {

@@ -151,6 +151,11 @@ pub enum ReadinessCheck {
         /// `HOST:PORT`.
         address: String,
     },
+    /// A lock that somebody must hold.
+    Lock {
+        /// Its file, seen from the directory of the process.
+        path: String,
+    },
     /// A command that must end with 0.
     Exec {
         /// Program and arguments.
@@ -217,6 +222,7 @@ impl fmt::Display for ReadinessCheck {
         match self {
             Self::Http { url, .. } => write!(f, "GET {url}"),
             Self::Tcp { address } => write!(f, "a connection to {address}"),
+            Self::Lock { path } => write!(f, "a holder of the lock `{path}`"),
             Self::Exec { command } => write!(f, "`{}`", super::words::join(command)),
         }
     }

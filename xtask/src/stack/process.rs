@@ -126,6 +126,9 @@ impl<'a> Resolver<'a> {
         let check = if let Some(exec) = &probe.exec {
             let command = self.words(&exec.command, &format!("{AT}.exec.command"));
             ReadinessCheck::Exec { command }
+        } else if let Some(lock) = &probe.lock {
+            let path = self.public_text(lock, &format!("{AT}.lock"));
+            ReadinessCheck::Lock { path }
         } else if let Some(tcp) = &probe.tcp {
             let host = self.public_text(
                 tcp.host.as_deref().unwrap_or(LOOPBACK),

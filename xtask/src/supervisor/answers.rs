@@ -2,8 +2,10 @@
 //! that a process had before its end.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
+use kit::files::FileLock;
 use kit::http::{self, Endpoint};
 use tokio::task::JoinSet;
 
@@ -13,13 +15,14 @@ use crate::stack::{ReadinessCheck, Stack};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Asks every server that can be asked, side by side, whether it answers.
-pub fn ask(stack: &Stack) -> anyhow::Result<BTreeMap<String, bool>> {
+pub fn ask(root: &Path, stack: &Stack) -> anyhow::Result<BTreeMap<String, bool>> {
     kit::runtime::current_thread()?.block_on(async {
         let mut questions = JoinSet::new();
         for (name, process) in &stack.processes {
             if let Some(readiness) = process.readiness.as_ref().filter(|_| !process.disabled) {
                 let (name, check) = (name.clone(), readiness.check.clone());
-                questions.spawn(async move { (name, one(&check).await) });
+                let directory = process.directory(root);
+                questions.spawn(async move { (name, one(&directory, &check).await) });
             }
         }
         let answers = questions.join_all().await.into_iter();
@@ -29,7 +32,7 @@ pub fn ask(stack: &Stack) -> anyhow::Result<BTreeMap<String, bool>> {
     })
 }
 
-async fn one(check: &ReadinessCheck) -> Option<bool> {
+async fn one(directory: &Path, check: &ReadinessCheck) -> Option<bool> {
     match check {
         ReadinessCheck::Http { url, status } => {
             let (endpoint, path) = Endpoint::from_url(url)?;
@@ -41,6 +44,7 @@ async fn one(check: &ReadinessCheck) -> Option<bool> {
             let endpoint = Endpoint::from_authority(address)?;
             Some(http::touch(&endpoint, ANSWER_TIMEOUT).await.is_ok())
         }
+        ReadinessCheck::Lock { path } => FileLock::is_held(&directory.join(path)).ok(),
         ReadinessCheck::Exec { .. } => None,
     }
 }

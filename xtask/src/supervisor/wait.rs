@@ -38,12 +38,13 @@ pub struct Baseline {
 }
 
 impl Baseline {
-    /// Remembers the present state: of the processes `running` says, and of all log files.
+    /// Remembers the present state: of the processes `running` says, and of all log files. A
+    /// process that is healthy may crash once meanwhile: that has nothing to do with the change.
     pub fn take(paths: &Paths, stack: &Stack, running: &States) -> Self {
         let log_size = |name: &String| (name.clone(), logs::size(&paths.process_log(name)));
         let allowed = |(name, state): (&String, &State)| {
-            let awaited = u32::from(state.status == "Restarting");
-            (name.clone(), state.restarts + awaited)
+            let may_crash = u32::from(state.phase() == Phase::Ready);
+            (name.clone(), state.restarts + may_crash)
         };
         Self {
             restarts: running.iter().map(allowed).collect(),
@@ -51,10 +52,11 @@ impl Baseline {
         }
     }
 
-    /// Whether a process failed since. One that was waiting to be started again may do so once.
+    /// Whether a process failed since. One that waits to be started again, which counts already, is
+    /// waited for.
     fn has_failed(&self, state: &State) -> bool {
         let allowed = self.restarts.get(&state.name).copied().unwrap_or(0);
-        let awaited = state.status == "Restarting" && state.restarts < allowed;
+        let awaited = state.status == "Restarting" && state.restarts <= allowed;
         state.restarts > allowed || (state.phase() == Phase::Failed && !awaited)
     }
 
@@ -149,7 +151,7 @@ impl Wait<'_> {
         if !waiting.is_empty() || !self.ask {
             return Ok(waiting);
         }
-        let answers = answers::ask(self.stack)?;
+        let answers = answers::ask(self.paths.root(), self.stack)?;
         let silent = wanted.filter(|name| answers.get(*name) == Some(&false));
         Ok(silent.map(String::as_str).collect())
     }

@@ -4,10 +4,12 @@
 //! Owns `.data/nats/topology.json`: nobody else writes it. Whoever changes it holds the operation
 //! lock. What a topology means is decided in `service_nats::topology` and in `stack`.
 
+pub mod ask;
 pub mod change;
 pub mod guard;
 pub mod link;
 mod ports;
+pub mod record;
 
 use std::collections::BTreeSet;
 

@@ -91,7 +91,8 @@ fn states(sandbox: &Sandbox, options: &str) -> Vec<String> {
 
 #[test]
 fn two_stacks_of_one_checkout_share_nothing() {
-    let sandbox = core();
+    let mut sandbox = core();
+    sandbox.ports_of_nodes(15);
     let first = sandbox.up();
     let second = up(&sandbox, "--instance b");
     same("instance", &first["instance"], &json!("default"));
@@ -129,6 +130,24 @@ fn two_stacks_of_one_checkout_share_nothing() {
     let told = sandbox.run("ps").succeeds();
     let url = format!("nats://127.0.0.1:{}", two["nats.client"]);
     assert!(told.stdout.contains(&url), "{}", told.stdout);
+
+    // A change by the record is one of its own stack, and moves nothing either.
+    let set = "topology set nats --hub-nodes 3 --instance b";
+    sandbox.run(set).succeeds();
+    let with_hub = up(&sandbox, "--instance b");
+    same("outcome", &with_hub["outcome"], &json!("unchanged"));
+    for (port, number) in &two {
+        same(port, ports(&with_hub)[port], *number);
+    }
+    same(
+        "nats",
+        &with_hub["processes"]["nats"]["pid"],
+        &second["processes"]["nats"]["pid"],
+    );
+    same("the other", ports(&sandbox.up()), one.clone());
+    sandbox
+        .run("topology set nats --single-node --instance b")
+        .succeeds();
 
     // One goes and the other does not notice: neither its processes nor its ports change, though
     // those that it wishes are free now.
@@ -320,7 +339,12 @@ fn an_instance_is_named_on_the_line_or_by_a_variable() {
         "{}",
         bad.stderr
     );
-    assert!(!sandbox.path(".core-stack/instances/B").exists());
+    let unknown = sandbox.run("down --instance never").succeeds();
+    same("down", unknown.stderr.as_str(), "nothing was running\n");
+    for name in ["B", "never"] {
+        let made = sandbox.path(".core-stack/instances").join(name);
+        assert!(!made.exists(), "{}", made.display());
+    }
 }
 
 #[test]

@@ -125,10 +125,14 @@ impl Findings<'_> {
         let kinds = [
             probe.http_get.is_some(),
             probe.tcp.is_some(),
+            probe.lock.is_some(),
             probe.exec.is_some(),
         ];
         if kinds.iter().filter(|given| **given).count() != 1 {
-            self.add(AT, "must have exactly one of `http_get`, `tcp` and `exec`");
+            self.add(
+                AT,
+                "must have exactly one of `http_get`, `tcp`, `lock` and `exec`",
+            );
         }
         if let Some(http) = &probe.http_get {
             if http.url.is_some() == http.port.is_some() {

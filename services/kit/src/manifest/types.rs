@@ -125,7 +125,7 @@ impl Compose {
     }
 }
 
-/// When a process counts as ready. Exactly one of `http_get`, `tcp` and `exec`.
+/// When a process counts as ready. Exactly one of `http_get`, `tcp`, `lock` and `exec`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReadinessProbe {
@@ -135,6 +135,10 @@ pub struct ReadinessProbe {
     /// Ready when this port accepts a connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp: Option<TcpProbe>,
+    /// Ready while somebody holds the lock (`flock`) on this file: for a process without a port.
+    /// A lock ends with its holder, however that ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
     /// Ready when this command ends with 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exec: Option<ExecProbe>,

@@ -1,0 +1,385 @@
+//! PURE: what is to be done about a record.
+
+use serde_json::Value;
+use service_nats::topology::{Origin, SERVICE, Spec, spec};
+use xtask::topology::change::Change;
+use xtask::topology::record::{Record, State};
+
+use crate::stack::World;
+
+/// What the keys of a specification are named by in messages.
+const AT: &str = "spec";
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Nothing.
+    Nothing,
+    /// Nothing yet: somebody else is changing the stack. Look again soon.
+    Later,
+    /// Write what the manifests ask for into the record.
+    Declare(Spec),
+    /// Make the stack become it.
+    Apply(Change),
+    /// Say that it is what runs.
+    Confirm,
+    /// Say why it cannot be applied.
+    Refuse(String),
+}
+
+/// Decides about a record, while no change of ours is at work.
+pub(crate) fn decide(record: &Record, world: &World) -> Step {
+    let refused = record.is_current() && record.status.state == State::Failed;
+    if let Some(why) = no_topology(&record.service, world) {
+        return if refused {
+            Step::Nothing
+        } else {
+            Step::Refuse(why)
+        };
+    }
+    let spec = match record.origin {
+        Origin::Manifest => {
+            let follows = world.origin == Origin::Manifest;
+            if world.busy && follows && world.spec != world.declared {
+                // Half of an `up`: the facts or the manifests are those of before.
+                return Step::Later;
+            }
+            if !is(&record.spec, &world.declared) {
+                return Step::Declare(world.declared.clone());
+            }
+            world.declared.clone()
+        }
+        Origin::User => match spec::from_json(&record.spec.to_string(), AT) {
+            Ok(spec) => spec,
+            Err(_) if refused => return Step::Nothing,
+            Err(problems) => {
+                let lines = problems.iter();
+                let lines = lines.map(|problem| format!("`{}` {}", problem.path, problem.message));
+                let lines = lines.collect::<Vec<_>>().join("\n");
+                return Step::Refuse(format!("error: {lines}\nhint: see docs/topology.md"));
+            }
+        },
+    };
+    let runs = world.spec == spec && world.origin == record.origin;
+    let apply = Step::Apply(Change {
+        spec,
+        origin: record.origin,
+    });
+    match (record.status.state, record.is_current()) {
+        (State::Applied, true) if runs => Step::Nothing,
+        // What runs was not changed: by what is newer it is asked for again, or it came about
+        // by other means.
+        (State::Applied | State::Failed, _) if runs => Step::Confirm,
+        (State::Failed, true) => Step::Nothing,
+        // Also what was being applied when a controller ended: how far it came is not known.
+        _ => apply,
+    }
+}
+
+/// Why a service can have no record; `None` when it can.
+fn no_topology(service: &str, world: &World) -> Option<String> {
+    let problem = if !world.services.contains(service) {
+        format!("there is no service `{service}`")
+    } else if service != SERVICE {
+        format!("`{service}` has no topology")
+    } else {
+        return None;
+    };
+    Some(format!(
+        "error: {problem}\nhint: `{SERVICE}` has one; delete this record"
+    ))
+}
+
+/// Whether the specification of a record is `spec`, however it is written.
+fn is(value: &Value, spec: &Spec) -> bool {
+    spec::from_json(&value.to_string(), AT).is_ok_and(|read| read == *spec)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn hub(nodes: u32) -> Spec {
+        let text = json!({"topology": "hub-spoke", "hub_nodes": nodes}).to_string();
+        spec::from_json(&text, AT).unwrap()
+    }
+
+    fn world(spec: &Spec, origin: Origin, declared: &Spec) -> World {
+        World {
+            services: ["nats", "caddy"].map(str::to_owned).into(),
+            spec: spec.clone(),
+            origin,
+            declared: declared.clone(),
+            busy: false,
+        }
+    }
+
+    /// A record of generation 5.
+    fn record(origin: Origin, spec: &Value, about: u64, state: State) -> Record {
+        let status = json!({"generation": about, "state": state});
+        let record = json!({"id": "x", "service": "nats", "origin": origin, "spec": spec,
+            "generation": 5, "status": status});
+        serde_json::from_value(record).unwrap()
+    }
+
+    fn apply(spec: &Spec, origin: Origin) -> Step {
+        Step::Apply(Change {
+            spec: spec.clone(),
+            origin,
+        })
+    }
+
+    #[test]
+    fn a_user_s_record() {
+        use Origin::{Manifest, User};
+        use State::{Applied, Applying, Failed, Pending};
+
+        let alone = Spec::SingleNode;
+        let (three, five) = (hub(3), hub(5));
+        for (name, about, state, runs, origin, expected) in [
+            ("nothing to do", 5, Applied, &three, User, Step::Nothing),
+            ("new", 4, Applied, &alone, User, apply(&three, User)),
+            (
+                "new, and never looked at",
+                0,
+                Pending,
+                &alone,
+                Manifest,
+                apply(&three, User),
+            ),
+            (
+                "the same, but now a user's",
+                4,
+                Applied,
+                &three,
+                Manifest,
+                apply(&three, User),
+            ),
+            ("back to what runs", 4, Failed, &three, User, Step::Confirm),
+            (
+                "there and back again",
+                3,
+                Applied,
+                &three,
+                User,
+                Step::Confirm,
+            ),
+            ("refused: not again", 5, Failed, &alone, User, Step::Nothing),
+            (
+                "refused, then changed",
+                4,
+                Failed,
+                &alone,
+                User,
+                apply(&three, User),
+            ),
+            (
+                "refused, and there nevertheless",
+                5,
+                Failed,
+                &three,
+                User,
+                Step::Confirm,
+            ),
+            (
+                "killed in the middle",
+                5,
+                Applying,
+                &alone,
+                User,
+                apply(&three, User),
+            ),
+            (
+                "killed at the end",
+                5,
+                Applying,
+                &three,
+                User,
+                apply(&three, User),
+            ),
+            (
+                "killed, then changed",
+                4,
+                Applying,
+                &three,
+                User,
+                apply(&three, User),
+            ),
+            ("other facts", 5, Applied, &five, User, apply(&three, User)),
+            (
+                "facts of the manifest",
+                5,
+                Applied,
+                &three,
+                Manifest,
+                apply(&three, User),
+            ),
+        ] {
+            let record = record(User, &json!(three), about, state);
+            for busy in [false, true] {
+                let world = World {
+                    busy,
+                    ..world(runs, origin, &alone)
+                };
+                assert_eq!(decide(&record, &world), expected, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_of_the_manifest_follows_it() {
+        use Origin::{Manifest, User};
+        use State::{Applied, Applying, Failed};
+
+        let alone = Spec::SingleNode;
+        let three = hub(3);
+        for (name, written, state, runs, origin, busy, expected) in [
+            (
+                "nothing to do",
+                &three,
+                Applied,
+                &three,
+                Manifest,
+                false,
+                Step::Nothing,
+            ),
+            (
+                "edited and applied",
+                &alone,
+                Applied,
+                &three,
+                Manifest,
+                false,
+                Step::Declare(three.clone()),
+            ),
+            (
+                "while `up` works",
+                &alone,
+                Applied,
+                &alone,
+                Manifest,
+                true,
+                Step::Later,
+            ),
+            (
+                "`up` died",
+                &three,
+                Applied,
+                &alone,
+                Manifest,
+                false,
+                apply(&three, Manifest),
+            ),
+            (
+                "given back",
+                &alone,
+                Applied,
+                &alone,
+                User,
+                false,
+                Step::Declare(three.clone()),
+            ),
+            (
+                "given back, declared",
+                &three,
+                Applied,
+                &alone,
+                User,
+                true,
+                apply(&three, Manifest),
+            ),
+            (
+                "given back, the same",
+                &three,
+                Applied,
+                &three,
+                User,
+                false,
+                apply(&three, Manifest),
+            ),
+            (
+                "killed in the middle",
+                &three,
+                Applying,
+                &three,
+                Manifest,
+                false,
+                apply(&three, Manifest),
+            ),
+            (
+                "refused: not again",
+                &three,
+                Failed,
+                &alone,
+                User,
+                false,
+                Step::Nothing,
+            ),
+        ] {
+            let record = record(Manifest, &json!(written), 5, state);
+            let world = World {
+                busy,
+                ..world(runs, origin, &three)
+            };
+            assert_eq!(decide(&record, &world), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_bad_specification_is_refused_once_with_all_that_is_wrong() {
+        let world = world(&Spec::SingleNode, Origin::User, &Spec::SingleNode);
+        let bad = json!({"topology": "hub-spoke", "hub_nodes": 4, "leaf_regions": "lhr"});
+        let step = decide(&record(Origin::User, &bad, 4, State::Applied), &world);
+        let Step::Refuse(why) = step else {
+            panic!("{step:?}")
+        };
+        assert!(why.starts_with("error: `spec.hub_nodes` is 4"), "{why}");
+        assert!(
+            why.contains("\n`spec.leaf_regions` must be a list"),
+            "{why}"
+        );
+        assert!(why.ends_with("\nhint: see docs/topology.md"), "{why}");
+        let again = record(Origin::User, &bad, 5, State::Failed);
+        assert_eq!(decide(&again, &world), Step::Nothing);
+        for garbage in [
+            json!(null),
+            json!(""),
+            json!([1]),
+            json!("single-node"),
+            json!(3),
+        ] {
+            let step = decide(&record(Origin::User, &garbage, 4, State::Applied), &world);
+            assert!(matches!(step, Step::Refuse(_)), "{garbage}: {step:?}");
+        }
+    }
+
+    #[test]
+    fn other_services_have_no_topology() {
+        let world = world(&Spec::SingleNode, Origin::User, &Spec::SingleNode);
+        for (service, why) in [
+            ("natz", "error: there is no service `natz`"),
+            ("caddy", "error: `caddy` has no topology"),
+        ] {
+            let mut other = record(Origin::User, &json!(Spec::SingleNode), 0, State::Pending);
+            other.service = service.to_owned();
+            let step = decide(&other, &world);
+            assert!(
+                matches!(&step, Step::Refuse(text) if text.starts_with(why)),
+                "{step:?}"
+            );
+            other.status = other.status.next(5, State::Failed, String::new(), None);
+            assert_eq!(decide(&other, &world), Step::Nothing);
+        }
+    }
+
+    #[test]
+    fn the_form_of_a_specification_does_not_matter() {
+        let full = json!({"topology": "hub-spoke", "hub_region": "local", "hub_nodes": 3,
+            "leaf_regions": [], "leaf_nodes_per_region": 1});
+        assert!(is(&full, &hub(3)));
+        assert!(!is(&full, &hub(5)));
+        assert!(!is(&json!(null), &Spec::SingleNode));
+    }
+}

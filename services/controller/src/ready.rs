@@ -1,0 +1,82 @@
+//! The sign that the controller is in sync: a lock, which no file of a dead one can fake.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::bail;
+use kit::files::FileLock;
+use tokio::time::{Instant, sleep};
+
+/// Name of the file in the state directory, as `service.json` has it.
+const LOCK_FILE: &str = "ready.lock";
+/// How long those who only look may keep the lock from us: each has it for an instant.
+const LOOKERS_LIMIT: Duration = Duration::from_secs(2);
+/// How often it is tried.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// The sign, given or not.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    path: PathBuf,
+    lock: Option<FileLock>,
+}
+
+impl Ready {
+    /// Not given yet. `directory` exists.
+    pub(crate) fn new(directory: &std::path::Path) -> Self {
+        Self {
+            path: directory.join(LOCK_FILE),
+            lock: None,
+        }
+    }
+
+    /// Gives it. Says whether it was not given before.
+    pub(crate) async fn give(&mut self) -> anyhow::Result<bool> {
+        if self.lock.is_some() {
+            return Ok(false);
+        }
+        let deadline = Instant::now() + LOOKERS_LIMIT;
+        loop {
+            self.lock = FileLock::try_exclusive(&self.path)?;
+            if self.lock.is_some() {
+                return Ok(true);
+            }
+            if Instant::now() >= deadline {
+                bail!("somebody else holds the lock `{}`", self.path.display());
+            }
+            sleep(RETRY).await;
+        }
+    }
+
+    /// Takes it back.
+    pub(crate) fn take_back(&mut self) {
+        self.lock = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn given_and_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(LOCK_FILE);
+        let mut ready = Ready::new(dir.path());
+        assert!(!FileLock::is_held(&file).unwrap());
+        assert!(ready.give().await.unwrap());
+        assert!(!ready.give().await.unwrap());
+        assert!(FileLock::is_held(&file).unwrap());
+        ready.take_back();
+        assert!(!FileLock::is_held(&file).unwrap());
+        assert!(ready.give().await.unwrap());
+    }
+
+    #[test]
+    fn the_manifest_asks_for_this_lock() {
+        let manifest = kit::manifest::parse(crate::spec()).unwrap().manifest;
+        let probe = manifest.process.compose.readiness_probe.unwrap();
+        let directory = &manifest.process.env["CONTROLLER_STATE_DIR"];
+        assert_eq!(probe.lock.unwrap(), format!("{directory}/{LOCK_FILE}"));
+    }
+}

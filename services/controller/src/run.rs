@@ -1,0 +1,196 @@
+//! The life of the controller: connect, look, wait for a hint, look again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kit::Lifecycle;
+use kit::claim::Claim;
+use kit::output::Output;
+use tokio::time::{sleep, timeout};
+use xtask::topology::record::Client;
+
+use crate::ready::Ready;
+use crate::settings::Settings;
+use crate::stack::{Live, Stack};
+use crate::sync::{Again, Sync};
+use crate::watch::Watch;
+use crate::work::{Outcome, Work};
+
+/// How often the records are read without a hint. A subscription can go mute without a sign: by
+/// a token that was revoked, or by a server that is frozen.
+const RESYNC: Duration = Duration::from_secs(20);
+/// The same while somebody else changes the stack.
+const RESYNC_SOON: Duration = Duration::from_millis(250);
+/// The pause before the first new connection and the longest one.
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long a change that is given up may take to take back what it began: below the time after
+/// which the supervisor kills us.
+const GIVE_UP_LIMIT: Duration = Duration::from_secs(8);
+
+/// Runs the controller until it is told to stop. Returns the exit code.
+pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8> {
+    let stack = Arc::new(Live::new(settings.paths.clone()));
+    run_on(lifecycle, settings, stack).await
+}
+
+async fn run_on(
+    lifecycle: Lifecycle,
+    settings: Settings,
+    stack: Arc<dyn Stack>,
+) -> anyhow::Result<u8> {
+    let Some(_claim) = Claim::take(&lifecycle, &settings.state_dir).await? else {
+        return Ok(0);
+    };
+    let secret = settings.paths.controller_secret();
+    let mut controller = Controller {
+        ready: Ready::new(&settings.state_dir),
+        output: Output::start(lifecycle.is_supervised()),
+        sync: Sync {
+            client: Client::new(settings.pocketbase, secret),
+            stack,
+            work: None,
+            outcome: None,
+        },
+        lifecycle,
+        complaint: String::new(),
+        is_known: false,
+    };
+    let result = controller.live().await;
+    controller.ready.take_back();
+    controller.give_up().await;
+    controller.output.finish().await;
+    result.map(|()| 0)
+}
+
+struct Controller {
+    lifecycle: Lifecycle,
+    output: Output,
+    ready: Ready,
+    sync: Sync,
+    /// What was complained about last: told once, not once a second.
+    complaint: String,
+    /// Whether `READY` was said.
+    is_known: bool,
+}
+
+/// Why a wait ended.
+enum Hint {
+    Look,
+    Stop,
+    /// The connection has ended.
+    Ended,
+}
+
+impl Controller {
+    async fn live(&mut self) -> anyhow::Result<()> {
+        let mut pause = PAUSE_FIRST;
+        loop {
+            match self.connection(&mut pause).await {
+                Ok(Hint::Stop) => return Ok(()),
+                Ok(_) => {}
+                Err(error) => {
+                    self.ready.take_back();
+                    self.complain(&error);
+                }
+            }
+            if let Hint::Stop = self.wait(None, pause).await {
+                return Ok(());
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// One connection, from its begin to its end.
+    async fn connection(&mut self, pause: &mut Duration) -> anyhow::Result<Hint> {
+        let lifecycle = self.lifecycle.clone();
+        let open = Watch::open(&mut self.sync.client);
+        let mut watch = tokio::select! {
+            biased;
+            () = lifecycle.cancelled() => return Ok(Hint::Stop),
+            watch = open => watch?,
+        };
+        loop {
+            let again = tokio::select! {
+                biased;
+                () = lifecycle.cancelled() => return Ok(Hint::Stop),
+                again = self.sync.run(&self.output) => again?,
+            };
+            *pause = PAUSE_FIRST;
+            self.in_sync().await?;
+            let wait = match again {
+                Again::Sometime => RESYNC,
+                Again::Soon => RESYNC_SOON,
+            };
+            match self.wait(Some(&mut watch), wait).await {
+                Hint::Look => {}
+                end => return Ok(end),
+            }
+        }
+    }
+
+    /// Waits for a hint, at most `limit`.
+    async fn wait(&mut self, watch: Option<&mut Watch>, limit: Duration) -> Hint {
+        let changed = async {
+            match watch {
+                Some(watch) => watch.changed().await && watch.quiet().await,
+                None => std::future::pending().await,
+            }
+        };
+        let stack = self.sync.stack.clone();
+        tokio::select! {
+            biased;
+            () = self.lifecycle.cancelled() => Hint::Stop,
+            outcome = done(self.sync.work.as_mut(), &*stack) => {
+                self.sync.work = None;
+                self.sync.outcome = Some(outcome);
+                Hint::Look
+            }
+            () = self.lifecycle.reload_requested() => Hint::Look,
+            goes_on = changed => if goes_on { Hint::Look } else { Hint::Ended },
+            () = sleep(limit) => Hint::Look,
+        }
+    }
+
+    async fn in_sync(&mut self) -> anyhow::Result<()> {
+        if self.ready.give().await? {
+            let address = format!("http://{}", self.sync.client.endpoint());
+            if self.is_known {
+                self.output.note(&format!("in sync with {address} again"));
+            } else {
+                self.output.ready("controller", &address);
+            }
+            self.is_known = true;
+            self.complaint.clear();
+        }
+        Ok(())
+    }
+
+    fn complain(&mut self, error: &anyhow::Error) {
+        let text = format!("{error:#}");
+        if text != self.complaint {
+            self.output.note(&format!("not in sync: {text}"));
+            self.complaint = text;
+        }
+    }
+
+    /// Lets a change that is at work take back what it began. Its record says `applying`, so the
+    /// next controller takes it up.
+    async fn give_up(&mut self) {
+        let Some(work) = &mut self.sync.work else {
+            return;
+        };
+        work.interrupt();
+        let stack = self.sync.stack.clone();
+        if timeout(GIVE_UP_LIMIT, work.done(&*stack)).await.is_err() {
+            self.output.note("a change was not given up in time");
+        }
+    }
+}
+
+async fn done(work: Option<&mut Work>, stack: &dyn Stack) -> Outcome {
+    match work {
+        Some(work) => work.done(stack).await,
+        None => std::future::pending().await,
+    }
+}

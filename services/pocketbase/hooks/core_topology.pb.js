@@ -1,0 +1,121 @@
+/// Core's own hook: the rules of the topology's record, and the controller's token. Written by the
+/// wrapper; not to edit. Handlers run isolated from each other: each defines what it uses.
+
+// A token of the controller's account for whoever knows the secret of this start. No password is
+// compared, so it is quick; and no superuser's password has a part in it.
+routerAdd(
+  "POST",
+  "/core/token",
+  (e) => {
+    const secret = $os.getenv("CORE_POCKETBASE_CONTROLLER_SECRET");
+    const given = e.request.header.get("X-Core-Secret");
+    if (!secret || !$security.equal(given, secret)) {
+      throw new UnauthorizedError("this is not the secret of this start");
+    }
+    const collection = e.app.findCollectionByNameOrId("core_controllers");
+    const id = "corecontroller0";
+    let record = null;
+    try {
+      record = e.app.findRecordById(collection, id);
+    } catch (_) {
+      record = new Record(collection);
+      record.set("id", id);
+      record.setEmail("controller@core.local");
+      record.setRandomPassword();
+      e.app.save(record);
+    }
+    return e.json(200, {
+      token: record.newAuthToken(),
+      expires_seconds: collection.authToken.duration,
+    });
+  },
+  $apis.skipSuccessActivityLog(),
+);
+
+// Whoever may not see the records is told so: an empty list would say that there are none.
+onRecordsListRequest(
+  (e) => {
+    if (!e.auth) {
+      throw new UnauthorizedError("this needs a token");
+    }
+    e.next();
+  },
+  "core_topology",
+  "core_topology_history",
+  "core_probe",
+);
+
+// What a user declares is the user's, and new.
+onRecordCreateRequest((e) => {
+  const by_controller = !!e.auth && e.auth.collection().name === "core_controllers";
+  if (!by_controller) {
+    e.record.set("generation", 1);
+    e.record.set("status", null);
+    if (!e.record.getString("origin")) {
+      e.record.set("origin", "user");
+    }
+  }
+  e.next();
+}, "core_topology");
+
+// Who changes what: a user the specification and whose it is, the controller the status; and each
+// change of the first two has a number of its own.
+onRecordUpdateRequest((e) => {
+  const canonical = (value) => {
+    if (Array.isArray(value)) {
+      return value.map(canonical);
+    }
+    if (value === null || typeof value !== "object") {
+      return value;
+    }
+    const sorted = {};
+    for (const key of Object.keys(value).sort()) {
+      sorted[key] = canonical(value[key]);
+    }
+    return sorted;
+  };
+  const spec_of = (record) => {
+    const text = record.getString("spec");
+    try {
+      return JSON.stringify(canonical(JSON.parse(text)));
+    } catch (_) {
+      return text;
+    }
+  };
+  const by_controller = !!e.auth && e.auth.collection().name === "core_controllers";
+  const body = e.requestInfo().body;
+  const given = Object.keys(body);
+  const record = e.record;
+  const app = e.app;
+  app.runInTransaction((tx) => {
+    // The record was read before the transaction: somebody else may have written since.
+    const now = tx.findRecordById("core_topology", record.id);
+    if (record.getString("service") !== now.getString("service")) {
+      throw new BadRequestError("`service` cannot be changed: it says which service this is");
+    }
+    if (given.includes("if_generation") && body.if_generation !== now.getInt("generation")) {
+      throw new ApiError(409, "this is not the generation that is to be changed");
+    }
+    for (const name of ["spec", "origin", "move_streams", "status"]) {
+      const mine = name === "status" ? by_controller : true;
+      // `+` and `-` are PocketBase's modifiers.
+      if (!mine || !given.some((key) => key.replace(/[+-]/g, "") === name)) {
+        record.set(name, now.get(name));
+      }
+    }
+    const spec_changes = spec_of(record) !== spec_of(now);
+    let origin_changes = record.getString("origin") !== now.getString("origin");
+    if (spec_changes && !origin_changes && !by_controller) {
+      record.set("origin", "user");
+      origin_changes = now.getString("origin") !== "user";
+    }
+    // Whoever asks for moving, or for another try, asks anew for what may have been refused.
+    const moves = record.getBool("move_streams") && !now.getBool("move_streams");
+    const again = moves || (given.includes("retry") && body.retry === true);
+    const step = spec_changes || origin_changes || again ? 1 : 0;
+    record.set("generation", now.getInt("generation") + step);
+    e.app = tx;
+    e.next();
+  });
+  e.app = app;
+}, "core_topology");

@@ -1,0 +1,184 @@
+//! Asking for another topology through its record, and waiting for what becomes of it.
+//!
+//! Owns the wait. The controller applies it: nothing here changes the stack. Must not print.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kit::http::Endpoint;
+use kit::{Exit, Failure};
+use service_nats::topology::{Origin, SERVICE};
+use tokio::runtime::Runtime;
+
+use super::record::{Client, Edit, Entry, Record, RecordError, State};
+use crate::applied::Applied;
+use crate::context::Ctx;
+use crate::interrupt::Interrupt;
+use crate::supervisor::alive;
+
+/// The service that has the record, and the port by which it is asked.
+const DATABASE: &str = "pocketbase";
+const DATABASE_PORT: &str = "http";
+/// How often the record is looked at while waiting for it.
+const POLL: Duration = Duration::from_millis(20);
+/// How often a change is tried while others change the record, too.
+const TRIES: usize = 5;
+
+/// The records of a running stack.
+#[derive(Debug)]
+pub struct Records {
+    client: Client,
+    runtime: Runtime,
+}
+
+impl Records {
+    /// Those of the running stack. `hint` says what to do when nothing runs.
+    pub fn open(ctx: &Ctx, hint: &str) -> anyhow::Result<Self> {
+        let not_running = || {
+            let message = "no stack runs, so there is no record of its topology to ask";
+            Failure::new(Exit::NotRunning, message).hint(hint)
+        };
+        if !alive::is_held(&ctx.paths.alive_lock())? {
+            return Err(not_running().into());
+        }
+        let applied = Applied::load(&ctx.paths);
+        let port = applied.as_ref().and_then(|applied| {
+            let process = applied.stack.processes.get(DATABASE)?;
+            process.ports.get(DATABASE_PORT)
+        });
+        let endpoint = Endpoint::tcp("127.0.0.1", port.ok_or_else(not_running)?.port);
+        Ok(Self {
+            client: Client::new(endpoint, ctx.paths.controller_secret()),
+            runtime: kit::runtime::current_thread()?,
+        })
+    }
+
+    /// The record of NATS.
+    pub fn find(&mut self) -> anyhow::Result<Record> {
+        let found = self.runtime.block_on(self.client.find(SERVICE));
+        found.map_err(told)?.ok_or_else(|| {
+            let message = "there is no record of the topology: the controller has not made one";
+            let failure = Failure::new(Exit::Unhealthy, message);
+            failure.hint("cargo xtask status").into()
+        })
+    }
+
+    /// The last `limit` changes, the newest first.
+    pub fn history(&mut self, limit: usize) -> anyhow::Result<Vec<Entry>> {
+        let history = self.client.history(SERVICE, limit);
+        self.runtime.block_on(history).map_err(told)
+    }
+
+    /// Changes the record as `edit` says. Others may change it at the same time: then
+    /// it is made anew from what they wrote. Returns the record as it is now.
+    pub fn change(
+        &mut self,
+        edit: impl Fn(&Record) -> anyhow::Result<Edit>,
+    ) -> anyhow::Result<Record> {
+        let mut tries = 0;
+        loop {
+            let record = self.find()?;
+            let edit = edit(&record)?;
+            let change = self.client.change(&record, &edit);
+            match self.runtime.block_on(change) {
+                Err(RecordError::Conflict) if tries < TRIES => tries += 1,
+                result => return result.map_err(told),
+            }
+        }
+    }
+
+    /// Waits until what `asked` asks for is applied. That it was refused is an error, and so is
+    /// that somebody asked for something else meanwhile.
+    pub fn wait(
+        &mut self,
+        asked: &Record,
+        timeout: Duration,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Record> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let (record, last_error) = match self.find() {
+                Ok(record) => (Some(record), None),
+                // PocketBase may be restarted by the very change.
+                Err(error) => (None, Some(error)),
+            };
+            if let Some(record) = record
+                && let Some(outcome) = outcome(asked, record)
+            {
+                return outcome;
+            }
+            if let Some(interrupted) = interrupt.signal() {
+                return Err(interrupted.into());
+            }
+            if Instant::now() >= deadline {
+                let seconds = timeout.as_secs();
+                let message = format!("the topology was not applied within {seconds} s");
+                let failure = Failure::new(Exit::Timeout, message);
+                let failure = failure.hint("cargo xtask topology show");
+                return Err(match last_error {
+                    Some(error) => failure.source(error).into(),
+                    None => failure.into(),
+                });
+            }
+            thread::sleep(POLL);
+        }
+    }
+}
+
+/// What became of `asked`, by what the record says now; `None` while nobody knows.
+fn outcome(asked: &Record, now: Record) -> Option<anyhow::Result<Record>> {
+    // The specification of a record that was given back to the manifest becomes the manifest's.
+    let is_same =
+        now.origin == asked.origin && (now.spec == asked.spec || asked.origin == Origin::Manifest);
+    if now.generation != asked.generation && !is_same {
+        let message = "somebody asked for another topology before this one was applied";
+        let failure = Failure::new(Exit::Locked, message);
+        return Some(Err(failure.hint("cargo xtask topology show").into()));
+    }
+    match now.state() {
+        State::Pending | State::Applying => None,
+        State::Applied => Some(Ok(now)),
+        State::Failed => {
+            let message = format!("the topology was not applied: {}", now.status.message);
+            Some(Err(Failure::new(Exit::ReloadFailed, message).into()))
+        }
+    }
+}
+
+fn told(error: RecordError) -> anyhow::Error {
+    let failure = Failure::new(Exit::Unhealthy, "cannot ask PocketBase for the topology");
+    failure.source(error).hint("cargo xtask status").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use kit::failure::exit_of;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn record(generation: u64, nodes: u64, status: &Value) -> Record {
+        let record = json!({
+            "id": "x", "service": "nats", "origin": "user", "generation": generation,
+            "spec": {"topology": "hub-spoke", "hub_nodes": nodes}, "status": status,
+        });
+        serde_json::from_value(record).unwrap()
+    }
+
+    #[test]
+    fn an_outcome_is_that_of_what_was_asked_for() {
+        let asked = record(2, 3, &json!(null));
+        let now = |generation, nodes, state: &str| {
+            let status = json!({"generation": 2, "state": state, "message": "why"});
+            outcome(&asked, record(generation, nodes, &status))
+        };
+        assert!(now(2, 3, "applying").is_none());
+        assert!(now(2, 3, "applied").unwrap().is_ok());
+        let failed = now(2, 3, "failed").unwrap().unwrap_err();
+        assert_eq!(exit_of(&failed), Exit::ReloadFailed);
+        assert!(failed.to_string().ends_with("was not applied: why"));
+        let replaced = now(3, 5, "applied").unwrap().unwrap_err();
+        assert_eq!(exit_of(&replaced), Exit::Locked);
+        assert!(now(3, 3, "applied").is_none(), "asked again for the same");
+    }
+}

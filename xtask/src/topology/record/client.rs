@@ -1,0 +1,321 @@
+//! The client: one request after another, each under a deadline, with a token of the controller's
+//! account.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kit::http::{self, Endpoint, HttpError, Response};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use service_nats::topology::Origin;
+use tokio::time::Instant;
+
+use super::{COLLECTION, Edit, Entry, Record, Status};
+
+/// The collection of the history.
+const HISTORY: &str = "core_topology_history";
+/// How long one answer may take. PocketBase answers within milliseconds; one that hangs is to be
+/// noticed.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most records that are read: one a service.
+const RECORDS_MAX: usize = 500;
+
+/// Why the record cannot be read or written. The kinds are those that a caller must tell apart.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// There is no secret: PocketBase has not run here, or a Core without a record has.
+    #[error("cannot read `{}`", file.display())]
+    NoSecret {
+        /// The file with the secret.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The token or the secret is not one that PocketBase takes. The token is dropped.
+    #[error("PocketBase does not know us (status {0})")]
+    Unauthorised(u16),
+    /// Somebody else changed the record first.
+    #[error("the record was changed by somebody else meanwhile")]
+    Conflict,
+    /// There is no such record.
+    #[error("the record is gone")]
+    Gone,
+    /// PocketBase refused the request.
+    #[error("PocketBase refused (status {status}): {message}")]
+    Refused {
+        /// The status of the answer.
+        status: u16,
+        /// Its message.
+        message: String,
+    },
+    /// There is no answer.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// The answer is not what was expected.
+    #[error("cannot understand the answer of PocketBase")]
+    Malformed(#[source] serde_json::Error),
+}
+
+/// A client of the record. Asks for a token when it needs one, and anew when half its time is over.
+#[derive(Debug)]
+pub struct Client {
+    endpoint: Endpoint,
+    secret_file: PathBuf,
+    token: Option<Token>,
+}
+
+struct Token {
+    text: String,
+    good_until: Instant,
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+/// What PocketBase's wrapper leaves in the file.
+#[derive(Deserialize)]
+struct SecretFile {
+    secret: String,
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    token: String,
+    expires_seconds: u64,
+}
+
+#[derive(Deserialize)]
+struct Page<T> {
+    items: Vec<T>,
+}
+
+/// What PocketBase says about a refusal.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Refusal {
+    message: String,
+    data: Value,
+}
+
+impl Client {
+    /// A client of the PocketBase at `endpoint`, whose wrapper keeps its secret in `secret_file`:
+    /// see [`crate::paths::Paths::controller_secret`].
+    pub fn new(endpoint: Endpoint, secret_file: PathBuf) -> Self {
+        Self {
+            endpoint,
+            secret_file,
+            token: None,
+        }
+    }
+
+    /// Where PocketBase is.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Forgets the token: the next request asks for another one.
+    pub fn drop_token(&mut self) {
+        self.token = None;
+    }
+
+    /// A token of the controller's account; from PocketBase only when there is none yet.
+    pub async fn token(&mut self) -> Result<String, RecordError> {
+        if let Some(token) = &self.token
+            && Instant::now() < token.good_until
+        {
+            return Ok(token.text.clone());
+        }
+        let text = fs::read(&self.secret_file).map_err(|source| RecordError::NoSecret {
+            file: self.secret_file.clone(),
+            source,
+        })?;
+        let file: SecretFile = parse(&text)?;
+        let headers = [("X-Core-Secret", file.secret.as_str())];
+        let answer = self.send("POST", "/core/token", &headers, None).await?;
+        let answer: TokenAnswer = parse(&answer.body)?;
+        let life = Duration::from_secs(answer.expires_seconds);
+        self.token = Some(Token {
+            text: answer.token.clone(),
+            good_until: Instant::now() + life / 2,
+        });
+        Ok(answer.token)
+    }
+
+    /// Every record.
+    pub async fn list(&mut self) -> Result<Vec<Record>, RecordError> {
+        let path = format!("{}?perPage={RECORDS_MAX}&skipTotal=1", records(COLLECTION));
+        let page: Page<Record> = self.ask("GET", &path, None).await?;
+        Ok(page.items)
+    }
+
+    /// The record of a service.
+    pub async fn find(&mut self, service: &str) -> Result<Option<Record>, RecordError> {
+        let records = self.list().await?;
+        Ok(records.into_iter().find(|record| record.service == service))
+    }
+
+    /// Makes the record of a service, its first generation being what `status` says.
+    pub async fn create(
+        &mut self,
+        service: &str,
+        spec: &impl Serialize,
+        origin: Origin,
+        status: &Status,
+    ) -> Result<Record, RecordError> {
+        let body = json!({
+            "service": service,
+            "spec": spec,
+            "origin": origin,
+            "generation": 1,
+            "status": status,
+        });
+        self.ask("POST", &records(COLLECTION), Some(&body)).await
+    }
+
+    /// Changes a record in one step, if it still is what `record` says; else nothing
+    /// ([`RecordError::Conflict`]).
+    pub async fn change(&mut self, record: &Record, edit: &Edit) -> Result<Record, RecordError> {
+        let mut body = json!(edit);
+        body["if_generation"] = json!(record.generation);
+        let path = format!("{}/{}", records(COLLECTION), record.id);
+        self.ask("PATCH", &path, Some(&body)).await
+    }
+
+    /// Says what became of it. For the controller.
+    pub async fn report(&mut self, id: &str, status: &Status) -> Result<Record, RecordError> {
+        let path = format!("{}/{id}", records(COLLECTION));
+        let body = json!({"status": status});
+        self.ask("PATCH", &path, Some(&body)).await
+    }
+
+    /// The last `limit` lines of the history of a service, the newest first.
+    pub async fn history(
+        &mut self,
+        service: &str,
+        limit: usize,
+    ) -> Result<Vec<Entry>, RecordError> {
+        let path = format!(
+            "{}?perPage={limit}&skipTotal=1&sort=-%40rowid&filter=service%3D%22{service}%22",
+            records(HISTORY)
+        );
+        let page: Page<Entry> = self.ask("GET", &path, None).await?;
+        Ok(page.items)
+    }
+
+    /// Adds a line to the history.
+    pub async fn append(&mut self, entry: &Entry) -> Result<(), RecordError> {
+        let body = json!(entry);
+        let made: Result<Entry, _> = self.ask("POST", &records(HISTORY), Some(&body)).await;
+        made.map(drop)
+    }
+
+    /// Sends any request with the token, and reads the answer, which must be a success.
+    pub async fn ask<T: DeserializeOwned>(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<T, RecordError> {
+        parse(&self.request(method, path, body).await?.body)
+    }
+
+    /// The same when the answer does not matter.
+    pub async fn tell(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(), RecordError> {
+        self.request(method, path, body).await.map(drop)
+    }
+
+    async fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Response, RecordError> {
+        let token = self.token().await?;
+        let headers = [("Authorization", token.as_str())];
+        self.send(method, path, &headers, body).await
+    }
+
+    async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Response, RecordError> {
+        let headers = [&[("Content-Type", "application/json")], headers].concat();
+        let body = body.map(Value::to_string);
+        let body = body.as_deref().map(str::as_bytes);
+        let answer =
+            http::request(&self.endpoint, method, path, &headers, body, ANSWER_TIMEOUT).await?;
+        match answer.status {
+            200..=299 => Ok(answer),
+            status @ (401 | 403) => {
+                self.drop_token();
+                Err(RecordError::Unauthorised(status))
+            }
+            404 => Err(RecordError::Gone),
+            409 => Err(RecordError::Conflict),
+            status => Err(RecordError::Refused {
+                status,
+                message: refusal(&answer.body),
+            }),
+        }
+    }
+}
+
+fn records(collection: &str) -> String {
+    format!("/api/collections/{collection}/records")
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, RecordError> {
+    serde_json::from_slice(body).map_err(RecordError::Malformed)
+}
+
+/// PocketBase's message, with what it says about each field.
+fn refusal(body: &[u8]) -> String {
+    let refusal: Refusal = serde_json::from_slice(body).unwrap_or_default();
+    let fields = refusal.data.as_object().into_iter().flatten();
+    let fields = fields.filter_map(|(name, problem)| {
+        let problem = problem["message"].as_str()?;
+        Some(format!(" `{name}`: {problem}"))
+    });
+    format!("{}{}", refusal.message, fields.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_fields() {
+        let body = json!({
+            "status": 400,
+            "message": "Failed to create record.",
+            "data": {"service": {"code": "x", "message": "Value must be unique."}},
+        });
+        assert_eq!(
+            refusal(body.to_string().as_bytes()),
+            "Failed to create record. `service`: Value must be unique."
+        );
+        assert_eq!(refusal(b"<html>"), "");
+    }
+
+    #[test]
+    fn no_secret_is_told_apart() {
+        let runtime = kit::runtime::current_thread().unwrap();
+        let endpoint = Endpoint::tcp("127.0.0.1", 1);
+        let mut client = Client::new(endpoint, "/nonexistent/controller.json".into());
+        let error = runtime.block_on(client.list()).unwrap_err();
+        assert!(matches!(error, RecordError::NoSecret { .. }), "{error:?}");
+    }
+}
