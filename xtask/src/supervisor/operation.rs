@@ -18,8 +18,8 @@ use crate::ui::Ui;
 /// How often the lock is looked at while waiting for it.
 const POLL: Duration = Duration::from_millis(10);
 
-/// How long the lock is tried before its holder counts as at work: whoever only looks at it holds
-/// it, too, for microseconds unless the machine is busy.
+/// How long those who only look at the lock may keep it from us: each has it for microseconds,
+/// unless the machine is busy.
 const GLANCE: Duration = Duration::from_millis(50);
 
 /// How often it is tried meanwhile.
@@ -72,7 +72,7 @@ impl Operation {
                 write_holder(&lock, command)?;
                 return Ok(Self { _lock: lock });
             }
-            if begun.elapsed() < GLANCE {
+            if begun.elapsed() < GLANCE && !FileLock::is_held(&path)? {
                 thread::sleep(GLANCE_POLL);
                 continue;
             }
