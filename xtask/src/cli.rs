@@ -1,5 +1,7 @@
 //! Every clap type. The docstrings are the manual; behaviour is in `commands/`.
 
+mod tools;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -7,6 +9,10 @@ use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 use service_nats::topology::Profile;
 use xtask::instances::Policy;
+
+pub(crate) use tools::{
+    Clean, Completions, Env, EnvFormat, Explain, Graph, GraphFormat, Init, Open, Ports,
+};
 
 /// A day: more is a mistake, and what is added to the present time must stay a time.
 const TIMEOUT_MAX_SECONDS: u64 = 86_400;
@@ -27,9 +33,9 @@ pub(crate) struct Cli {
     /// Which stack is meant.
     #[command(flatten)]
     pub(crate) instance: InstanceOption,
-    /// What to do.
+    /// What to do; without, a page of help.
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 }
 
 /// Which of the stacks of this checkout is meant.
@@ -60,6 +66,24 @@ pub(crate) enum Command {
     Topology(Topology),
     /// Write the file that process-compose runs
     Render(Render),
+    /// Print variables that tell apps and tests where the running stack is
+    Env(Env),
+    /// Show every port: its number, where that is declared, who listens
+    Ports(Ports),
+    /// Show every resolved value of a service and where it comes from
+    Explain(Explain),
+    /// Show what depends on what
+    Graph(Graph),
+    /// Open the page of a service in a browser
+    Open(Open),
+    /// Delete generated files, binaries or data; without options, say what that would be
+    Clean(Clean),
+    /// Print a key for a cache of `.dep/` in CI
+    CiKey,
+    /// Write a new service that is valid at once
+    Init(Init),
+    /// Print completions for a shell
+    Completions(Completions),
     /// List, fetch, verify and update binaries
     #[command(subcommand)]
     Dep(Dep),
@@ -101,6 +125,9 @@ pub(crate) struct Up {
     /// Stay and show the logs; Ctrl-C stops the stack
     #[arg(long)]
     pub(crate) attach: bool,
+    /// Group the output and annotate failures, as GitHub Actions and GitLab show them
+    #[arg(long, conflicts_with = "attach")]
+    pub(crate) ci: bool,
     /// What it shares with `reload`.
     #[command(flatten)]
     pub(crate) converge: Converge,
@@ -454,6 +481,10 @@ mod tests {
             "reload --json --timeout 5 --no-wait",
             "plan --json --profile production",
             "status --json",
+            "env --format github --declared",
+            "clean --data --yes --state --dep --no-wait --json",
+            "init my-service --wrapper --port 9000",
+            "up --ci --offline",
             "topology show --json",
             "topology set --hub-nodes 3 --leaf nrt,lhr --no-wait",
             "topology set nats --single-node --move-streams --timeout 9 --json",
@@ -480,7 +511,10 @@ mod tests {
     #[test]
     fn invalid_lines() {
         for (line, kind) in [
-            ("", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("env --json --format sh", ErrorKind::ArgumentConflict),
+            ("up --ci --attach", ErrorKind::ArgumentConflict),
+            ("clean --yes", ErrorKind::MissingRequiredArgument),
+            ("init x --port 0", ErrorKind::ValueValidation),
             ("up --detach --attach", ErrorKind::ArgumentConflict),
             ("up --profile test", ErrorKind::InvalidValue),
             ("up --timeout 0", ErrorKind::ValueValidation),

@@ -12,7 +12,7 @@ use crate::instances::Given;
 use crate::instances::register::{Locked, Others, Register};
 use crate::manifests;
 use crate::recorded::Recorded;
-use crate::stack::{self, Places, Service, Stack};
+use crate::stack::{self, Finding, Places, Service, Stack};
 use crate::supervisor::alive;
 use crate::topology::{Topology, Wanted};
 
@@ -138,6 +138,18 @@ impl Inputs {
             stack,
             ports,
         })
+    }
+
+    /// Everything that is wrong with the inputs, by its place; empty when something else is.
+    pub fn findings(ctx: &Ctx) -> Vec<Finding> {
+        let services = match manifests::read(&ctx.paths) {
+            Ok(Ok(services)) => services,
+            Ok(Err(findings)) => return findings,
+            Err(_) => return Vec::new(),
+        };
+        let places = ctx.paths.places();
+        let stack = stack::build(&services, &ctx.env, &places, &Facts::default());
+        stack.err().unwrap_or_default()
     }
 
     /// The binaries that the chosen services and the orchestration need.

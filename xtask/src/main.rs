@@ -27,7 +27,10 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let instance = cli.instance.instance.as_deref();
-    match cli.command {
+    let Some(command) = cli.command else {
+        return commands::overview::run();
+    };
+    match command {
         Command::Up(args) => commands::up::run(instance, &args),
         Command::Down(args) => commands::down::run(instance, &args),
         Command::Reload(args) => commands::up::reload(instance, &args),
@@ -36,6 +39,15 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Ps(args) => commands::ps::run(&args),
         Command::Topology(command) => commands::topology::run(instance, &command),
         Command::Render(args) => commands::render::run(instance, &args),
+        Command::Env(args) => commands::env::run(instance, &args),
+        Command::Ports(args) => commands::ports::run(instance, &args),
+        Command::Explain(args) => commands::explain::run(instance, &args),
+        Command::Graph(args) => commands::graph::run(instance, &args),
+        Command::Open(args) => commands::open::run(instance, &args),
+        Command::Clean(args) => commands::clean::run(instance, &args),
+        Command::CiKey => commands::ci_key::run(),
+        Command::Init(args) => commands::init::run(&args),
+        Command::Completions(args) => commands::completions::run(&args),
         Command::Dep(args) => commands::dep::run(args),
         Command::Schema(args) => commands::schema::run(&args),
         Command::Docs(args) => commands::docs::run(&args),
@@ -45,7 +57,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn code_of(error: &anyhow::Error) -> ExitCode {
+/// What the process ends with after an error.
+pub(crate) fn code_of(error: &anyhow::Error) -> ExitCode {
     let interrupted = error
         .chain()
         .find_map(|cause| cause.downcast_ref::<Interrupted>());

@@ -1,10 +1,21 @@
 //! One file a command: the tree is the help text.
 
 pub(crate) mod bench;
+mod ci;
+pub(crate) mod ci_key;
+pub(crate) mod clean;
+pub(crate) mod completions;
 pub(crate) mod dep;
 pub(crate) mod docs;
 pub(crate) mod down;
+pub(crate) mod env;
+pub(crate) mod explain;
+pub(crate) mod graph;
+pub(crate) mod init;
+pub(crate) mod open;
+pub(crate) mod overview;
 pub(crate) mod plan;
+pub(crate) mod ports;
 pub(crate) mod ps;
 pub(crate) mod render;
 pub(crate) mod schema;
@@ -57,15 +68,16 @@ fn print_json(ctx: &Ctx, value: &impl Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints rows below each other, each column as wide as its widest cell.
-fn print_table<const COLUMNS: usize>(ctx: &Ctx, rows: &[[String; COLUMNS]]) -> anyhow::Result<()> {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..COLUMNS).filter_map(width).collect();
+/// Rows in columns; the last one is as long as it is.
+fn print_rows(ctx: &Ctx, rows: &[Vec<String>]) -> anyhow::Result<()> {
+    let length = |cell: &String| cell.chars().count();
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column| rows.iter().map(|row| length(&row[column])).max();
+    let widths: Vec<usize> = (0..columns).filter_map(width).collect();
     for row in rows {
         let cells = row.iter().zip(&widths);
-        let cells = cells.map(|(cell, width)| format!("{cell:width$}"));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        ctx.ui.data(line.trim_end())?;
+        let cells: Vec<String> = cells.map(|(cell, n)| format!("{cell:n$}")).collect();
+        ctx.ui.data(cells.join("  ").trim_end())?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use xtask::Ctx;
 use xtask::instances::ps;
 
 use super::status::uptime;
-use super::{print_json, print_table};
+use super::{print_json, print_rows};
 use crate::cli::Ps;
 
 pub(crate) fn run(args: &Ps) -> anyhow::Result<ExitCode> {
@@ -23,32 +23,33 @@ pub(crate) fn run(args: &Ps) -> anyhow::Result<ExitCode> {
 }
 
 fn table(ctx: &Ctx, found: &ps::Instances, all: bool) -> anyhow::Result<()> {
-    let heading = ["INSTANCE", "STATE", "UPTIME", "URLS"];
-    // Within one checkout there is no need to say which.
-    let place = |checkout: &str| {
-        if all {
-            checkout.to_owned()
-        } else {
-            String::new()
-        }
-    };
-    let mut rows = Vec::new();
-    let row = |cells: [&str; 4], last: &str| {
-        let [name, state, time, urls] = cells.map(str::to_owned);
-        [name, state, time, urls, last.to_owned()]
-    };
-    rows.push(row(heading, if all { "CHECKOUT" } else { "" }));
+    let mut rows = vec![
+        ["INSTANCE", "STATE", "UPTIME", "URLS"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for instance in &found.instances {
         let time = instance.uptime_seconds.map(uptime);
-        let time = time.unwrap_or_else(|| "-".to_owned());
         let urls: Vec<&str> = instance.urls.values().map(String::as_str).collect();
-        let urls = if urls.is_empty() {
-            "-".to_owned()
-        } else {
-            urls.join(" ")
-        };
-        let cells = [&*instance.name, instance.state.word(), &*time, &*urls];
-        rows.push(row(cells, &place(&instance.checkout)));
+        let urls = Some(urls.join(" ")).filter(|urls| !urls.is_empty());
+        let dash = || "-".to_owned();
+        rows.push(vec![
+            instance.name.clone(),
+            instance.state.word().to_owned(),
+            time.unwrap_or_else(dash),
+            urls.unwrap_or_else(dash),
+        ]);
     }
-    print_table(ctx, &rows)
+    // Within one checkout there is no need to say which.
+    if all {
+        let checkouts = found
+            .instances
+            .iter()
+            .map(|instance| instance.checkout.clone());
+        let column = std::iter::once("CHECKOUT".to_owned()).chain(checkouts);
+        for (row, cell) in rows.iter_mut().zip(column) {
+            row.push(cell);
+        }
+    }
+    print_rows(ctx, &rows)
 }

@@ -6,7 +6,7 @@ use kit::Exit;
 use xtask::Ctx;
 use xtask::status::{self, ProcessStatus, Status as Document};
 
-use super::{print_json, print_table};
+use super::{print_json, print_rows};
 use crate::cli::Status;
 
 pub(crate) fn run(instance: Option<&str>, args: &Status) -> anyhow::Result<ExitCode> {
@@ -37,7 +37,8 @@ fn table(ctx: &Ctx, status: &Document) -> anyhow::Result<()> {
         [
             "PROCESS", "STATE", "PID", "RESTARTS", "UPTIME", "URL", "VERSION", "PORTS",
         ]
-        .map(str::to_owned),
+        .map(str::to_owned)
+        .to_vec(),
     ];
     for service in status.services.values() {
         let versions: Vec<_> = service
@@ -50,7 +51,7 @@ fn table(ctx: &Ctx, status: &Document) -> anyhow::Result<()> {
             let ports: Vec<_> = ports
                 .map(|(name, port)| format!("{name}:{}", port.port))
                 .collect();
-            rows.push([
+            rows.push(vec![
                 name.clone(),
                 state(process).to_owned(),
                 process
@@ -66,7 +67,7 @@ fn table(ctx: &Ctx, status: &Document) -> anyhow::Result<()> {
             ]);
         }
     }
-    print_table(ctx, &rows)
+    print_rows(ctx, &rows)
 }
 
 fn state(process: &ProcessStatus) -> &str {

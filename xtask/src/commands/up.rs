@@ -21,25 +21,41 @@ use super::{begin, lock_wait, print_json};
 use crate::cli::{Converge, Reload, Up};
 
 pub(crate) fn run(instance: Option<&str>, args: &Up) -> anyhow::Result<ExitCode> {
-    let mut ctx = Ctx::load_for(instance, args.converge.profile.profile.as_deref())?;
-    if let Some(policy) = &args.ports {
-        ctx.env.set(POLICY_VARIABLE, policy);
+    if args.ci {
+        return super::ci::run(
+            || context(instance, args),
+            |ctx| converge(ctx, Mode::Up, selection(args), &args.converge).map(drop),
+        );
     }
+    let ctx = context(instance, args)?;
     let begin = LogSizes::now(&ctx.paths);
-    let selection = match args.services.as_slice() {
-        [] => Selection::All,
-        names => Selection::Some {
-            names: names.to_vec(),
-            dependencies: !args.no_deps,
-        },
-    };
-    let (report, interrupt) = converge(&ctx, Mode::Up, selection, &args.converge)?;
+    let (report, interrupt) = converge(&ctx, Mode::Up, selection(args), &args.converge)?;
     if args.attach {
         let timeout = Duration::from_secs(args.converge.timeout);
         let follow = Follow::new(&ctx.paths, report.inputs.stack.processes.keys(), &begin);
         return attach(&ctx, follow, &interrupt, timeout);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What `up` works in.
+fn context(instance: Option<&str>, args: &Up) -> anyhow::Result<Ctx> {
+    let mut ctx = Ctx::load_for(instance, args.converge.profile.profile.as_deref())?;
+    if let Some(policy) = &args.ports {
+        ctx.env.set(POLICY_VARIABLE, policy);
+    }
+    Ok(ctx)
+}
+
+/// The services that are asked for.
+fn selection(args: &Up) -> Selection {
+    match args.services.as_slice() {
+        [] => Selection::All,
+        names => Selection::Some {
+            names: names.to_vec(),
+            dependencies: !args.no_deps,
+        },
+    }
 }
 
 /// `cargo xtask reload`: as `up`, but only on a running stack.

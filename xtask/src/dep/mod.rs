@@ -12,6 +12,7 @@ mod ensure;
 mod fetch;
 mod freshness;
 mod gomod;
+mod key;
 mod limits;
 pub mod lock;
 mod manifests;
@@ -41,6 +42,7 @@ use serde::Deserialize;
 use crate::tool::{cancelled, is_cancelled};
 
 pub use ensure::ensure;
+pub use key::cache_key;
 pub use platform::current as platform;
 pub use record::Source;
 pub use report::{Listing, Row, Verification, Verified, list, verify};

@@ -93,7 +93,7 @@ pub fn list(ctx: &Ctx, all: bool) -> anyhow::Result<Instances> {
 }
 
 /// The instances of a checkout that were ever started, by their directories.
-fn of_checkout(checkout: &Paths) -> Vec<Paths> {
+pub(crate) fn of_checkout(checkout: &Paths) -> Vec<Paths> {
     let entries = fs::read_dir(checkout.instances());
     let entries = entries.into_iter().flatten().flatten();
     let mut names: Vec<String> = entries

@@ -6,6 +6,7 @@
 mod build;
 mod choice;
 mod defaults;
+mod explain;
 mod graph;
 mod model;
 mod nodes;
@@ -22,6 +23,7 @@ use kit::manifest::{Document, Problem};
 pub use build::build;
 pub use choice::{part, with_dependencies};
 pub use defaults::{PROBE, SUPERVISED};
+pub use explain::{Entry, Provenance, explain};
 pub use model::{
     Log, MASK, Port, Process, Readiness, ReadinessCheck, RestartPolicy, Shutdown, Stack, Value,
 };

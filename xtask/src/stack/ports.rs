@@ -45,10 +45,11 @@ pub(super) fn resolve(
                     Ok(number) if number > 0 => port.port = number,
                     _ => findings.push(in_environment(&variable, "must be a port, 1 to 65535")),
                 }
-                // A number that was leased is nobody's order.
-                if env.origin(&variable) != Some(Origin::Lease) {
-                    port.declared = format!("`{variable}`");
-                }
+                port.declared = match env.origin(&variable) {
+                    // A number that was leased is nobody's order.
+                    Some(Origin::Lease) => format!("{}, leased", port.declared),
+                    _ => format!("`{variable}`"),
+                };
             }
             known.insert(variable);
             resolved.insert(name.clone(), port);

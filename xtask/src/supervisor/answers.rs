@@ -44,7 +44,11 @@ async fn one(directory: &Path, check: &ReadinessCheck) -> Option<bool> {
             let endpoint = Endpoint::from_authority(address)?;
             Some(http::touch(&endpoint, ANSWER_TIMEOUT).await.is_ok())
         }
-        ReadinessCheck::Lock { path } => FileLock::is_held(&directory.join(path)).ok(),
+        ReadinessCheck::Lock { path } => {
+            let file = directory.join(path);
+            // Without the file, its holder cannot be asked: somebody may have deleted it.
+            file.exists().then(|| FileLock::is_held(&file).ok())?
+        }
         ReadinessCheck::Exec { .. } => None,
     }
 }

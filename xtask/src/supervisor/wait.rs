@@ -181,6 +181,7 @@ impl Wait<'_> {
             format!("`{name}` {how}{}", self.log_tail(name)),
         )
         .hint(format!("the whole log is in `{}`", self.log_of(name)))
+        .about(name)
     }
 
     fn timed_out(&self, waiting: &[&str]) -> Failure {
@@ -200,10 +201,12 @@ impl Wait<'_> {
             self.timeout.as_secs(),
             self.log_tail(first)
         );
-        Failure::new(Exit::Timeout, message).hint(format!(
-            "look into `{}`, or allow more: --timeout SECONDS",
-            self.log_of(first)
-        ))
+        Failure::new(Exit::Timeout, message)
+            .hint(format!(
+                "look into `{}`, or allow more: --timeout SECONDS",
+                self.log_of(first)
+            ))
+            .about(first)
     }
 
     fn log_of(&self, name: &str) -> String {

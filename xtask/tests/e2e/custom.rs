@@ -190,7 +190,7 @@ fn a_failing_start_does_not_show_its_secret() {
         manifest["process"]["args"] = json!(["--exit", "7"]);
         manifest["process"]["compose"]["depends_on"] = json!({});
     });
-    for service in ["nats", "pocketbase", "caddy"] {
+    for service in ["nats", "pocketbase", "caddy", "controller"] {
         sandbox.remove_service(service);
     }
     sandbox.edit("hello", |manifest| {

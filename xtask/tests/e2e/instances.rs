@@ -163,6 +163,10 @@ fn two_stacks_of_one_checkout_share_nothing() {
         states(&sandbox, "--all"),
         vec!["b healthy".to_owned(), "default stopped".to_owned()],
     );
+    sandbox.run("clean --state --data --yes").succeeds();
+    assert!(!sandbox.path(".data/nats").exists());
+    let again = up(&sandbox, "--instance b");
+    same("outcome", &again["outcome"], &json!("unchanged"));
     let down = sandbox.run("down --instance b").succeeds();
     assert!(down.stderr.contains("nothing is left"), "{}", down.stderr);
 

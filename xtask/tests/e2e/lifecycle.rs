@@ -11,7 +11,13 @@ use serde_json::{Value, json};
 use crate::harness::{Sandbox, http, same};
 
 /// The services in the order in which they start.
-const ORDER: [&str; 3] = ["nats", "pocketbase", "caddy"];
+const ORDER: [&str; 4] = ["nats", "pocketbase", "caddy", "controller"];
+/// Those that wait for one another.
+const WAITING: [[&str; 2]; 3] = [
+    ["nats", "pocketbase"],
+    ["pocketbase", "caddy"],
+    ["pocketbase", "controller"],
+];
 
 /// What a user is told, without the lines that a slow machine does not get to say: those of
 /// processes that were healthy at the first look.
@@ -30,6 +36,7 @@ fn up_and_down_say_what_they_did() {
           nats        nats://127.0.0.1:{nats.client}    healthy after N ms
           pocketbase  http://127.0.0.1:{pocketbase.http}    healthy after N ms
           caddy       http://127.0.0.1:{caddy.http}    healthy after N ms
+          controller                            healthy after N ms
         logs are in .core-stack/logs; stop it with `cargo xtask down`"]]
     .assert_eq(&summary(&sandbox, &run.stderr));
     let answer = http::get(sandbox.port("caddy.http"), "/healthz");
@@ -43,6 +50,7 @@ fn up_and_down_say_what_they_did() {
           nats        nats://127.0.0.1:{nats.client}    healthy after N ms
           pocketbase  http://127.0.0.1:{pocketbase.http}    healthy after N ms
           caddy       http://127.0.0.1:{caddy.http}    healthy after N ms
+          controller                            healthy after N ms
         logs are in .core-stack/logs; stop it with `cargo xtask down`"]]
     .assert_eq(&summary(&sandbox, &again.stderr));
 
@@ -69,10 +77,7 @@ fn each_service_starts_when_the_one_before_is_healthy() {
         let time = report["processes"][name][key].as_i64();
         time.unwrap_or_else(|| panic!("no `{key}` of `{name}`: {report:#}"))
     };
-    for pair in ORDER.windows(2) {
-        let [before, after] = pair else {
-            unreachable!("windows of two")
-        };
+    for [before, after] in WAITING {
         assert!(
             time(before, "started_ms") <= time(before, "ready_ms"),
             "{report:#}"
@@ -119,7 +124,11 @@ pub(crate) fn status_tells_everything_about_a_running_stack() {
     same("healthy", &status["healthy"], &json!(true));
     let services = status["services"].as_object().unwrap();
     let names: Vec<&str> = services.keys().map(String::as_str).collect();
-    same("services", names, vec!["caddy", "nats", "pocketbase"]);
+    same(
+        "services",
+        names,
+        vec!["caddy", "controller", "nats", "pocketbase"],
+    );
     for name in ORDER {
         let process = &status["services"][name]["processes"][name];
         same(name, &process["status"], &json!("Running"));
@@ -166,6 +175,7 @@ pub(crate) fn status_tells_everything_about_a_running_stack() {
         states,
         vec![
             ("caddy", "healthy"),
+            ("controller", "healthy"),
             ("nats", "healthy"),
             ("pocketbase", "healthy"),
         ],

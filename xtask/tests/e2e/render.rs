@@ -301,7 +301,7 @@ fn what_is_shown_is_masked_and_nothing_is_written() {
     assert!(!run.stdout.contains("a-long-secret"), "{}", run.stdout);
     let check = sandbox.run("render --check").succeeds();
     same("stdout", check.stdout.as_str(), "");
-    same("stderr", check.stderr.as_str(), "3 services are valid\n");
+    same("stderr", check.stderr.as_str(), "4 services are valid\n");
     sandbox.nothing_was_started();
 }
 

@@ -144,9 +144,15 @@ impl Collected {
 impl Running {
     /// Starts a command whose environment is set already.
     #[track_caller]
-    pub(super) fn spawn(line: &str, mut command: Command) -> Self {
+    pub(super) fn spawn(line: &str, command: Command) -> Self {
+        Self::spawn_with(line, command, Stdio::null())
+    }
+
+    /// The same with something to read.
+    #[track_caller]
+    pub(super) fn spawn_with(line: &str, mut command: Command, stdin: Stdio) -> Self {
         command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command

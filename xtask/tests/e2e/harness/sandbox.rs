@@ -1,13 +1,15 @@
 //! A checkout of a test's own: the real one's files by link, state, data and ports of its own.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::OpenptFlags;
 use serde_json::Value;
 use tempfile::TempDir;
 use xtask::stack::port_variable;
@@ -22,9 +24,6 @@ const TEMP_PATH_MAX: usize = 60;
 
 /// How long the kernel may take to remove the last trace of a process that has ended.
 const TRACE_LIMIT: Duration = Duration::from_secs(2);
-
-/// How many ports of its block a sandbox gives to what moves.
-const RANGE: u16 = 10;
 
 /// Where named instances have their files.
 const INSTANCES: &str = ".core-stack/instances";
@@ -42,7 +41,7 @@ const PASSED_ON: [&str; 5] = [
 const OWN: [&str; 6] = [".git", ".env", ".core-stack", ".data", "services", "target"];
 
 /// The name of a manifest in its folder.
-const MANIFEST: &str = "service.json";
+pub(super) const MANIFEST: &str = "service.json";
 
 /// The program that plays a service, see `fake/main.rs`.
 pub(crate) fn fake_program() -> &'static str {
@@ -64,11 +63,11 @@ pub(crate) fn stranger(port: u16) -> Running {
 #[derive(Debug)]
 pub(crate) struct Sandbox {
     _dir: TempDir,
-    root: PathBuf,
-    block: PortBlock,
+    pub(super) root: PathBuf,
+    pub(super) block: PortBlock,
     ports: Vec<(String, u16)>,
-    dotenv: BTreeMap<String, String>,
-    register: Option<PathBuf>,
+    pub(super) dotenv: BTreeMap<String, String>,
+    pub(super) register: Option<PathBuf>,
 }
 
 impl Sandbox {
@@ -119,38 +118,6 @@ impl Sandbox {
             ports: Vec::new(),
             dotenv: BTreeMap::new(),
             register: None,
-        }
-    }
-
-    /// Another checkout on the same machine, with the same services, `.env` and register of
-    /// instances; ports that move come from a range of its own.
-    pub(crate) fn beside(other: &Self) -> Self {
-        let mut sandbox = Self::empty();
-        let services = other.path("services");
-        for name in list(&services) {
-            let folder = services.join(&name);
-            let folder = fs::canonicalize(&folder).unwrap_or(folder);
-            if folder.join(MANIFEST).exists() {
-                link(&folder, &sandbox.root.join("services").join(&name));
-            }
-        }
-        sandbox.dotenv.clone_from(&other.dotenv);
-        sandbox.register = Some(other.register());
-        sandbox.range_of_ports();
-        sandbox
-    }
-
-    /// The directory of the register of instances.
-    pub(crate) fn register(&self) -> PathBuf {
-        let own = self.root.with_file_name("register");
-        self.register.clone().unwrap_or(own)
-    }
-
-    /// A range of ports that no other test uses, for what moves.
-    pub(crate) fn range_of_ports(&mut self) {
-        let ports: Vec<u16> = (0..RANGE).map(|_| self.block.take()).collect();
-        if let [first, .., last] = ports.as_slice() {
-            self.dotenv("CORE_PORTS_RANGE", &format!("{first}-{last}"));
         }
     }
 
@@ -319,6 +286,34 @@ impl Sandbox {
         self.environment(&mut command);
         command.envs(variables.iter().copied());
         Running::spawn(&format!("xtask {line}"), command)
+    }
+
+    /// `cargo xtask LINE` whose standard input is a terminal, at work; and what types there.
+    #[track_caller]
+    pub(crate) fn start_at_terminal(&self, line: &str) -> (Running, File) {
+        let keyboard = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)
+            .expect("a terminal can be made");
+        rustix::pty::grantpt(&keyboard).expect("the terminal is ours");
+        rustix::pty::unlockpt(&keyboard).expect("the terminal can be used");
+        let name = rustix::pty::ptsname(&keyboard, Vec::new()).expect("the terminal has a name");
+        let name = name.to_str().expect("it is a path");
+        let flags = OFlags::RDWR | OFlags::NOCTTY;
+        let terminal = rustix::fs::open(name, flags, Mode::empty());
+        let terminal = terminal.expect("the terminal can be opened");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.args(line.split_whitespace());
+        self.environment(&mut command);
+        let running = Running::spawn_with(line, command, Stdio::from(terminal));
+        (running, File::from(keyboard))
+    }
+
+    /// Another program in the sandbox with further variables, at work.
+    #[track_caller]
+    pub(crate) fn start_program(&self, program: &Path, variables: &[(&str, String)]) -> Running {
+        let mut command = Command::new(program);
+        self.environment(&mut command);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        Running::spawn(&program.display().to_string(), command)
     }
 
     /// Another program in the sandbox, to its end.
@@ -542,11 +537,11 @@ fn folders() -> Vec<(String, PathBuf)> {
         .collect()
 }
 
-fn link(original: &Path, link: &Path) {
+pub(super) fn link(original: &Path, link: &Path) {
     symlink(original, link).unwrap_or_else(|error| panic!("`{}`: {error}", link.display()));
 }
 
-fn list(directory: &Path) -> Vec<String> {
+pub(super) fn list(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
