@@ -1,5 +1,6 @@
 //! Every clap type. The docstrings are the manual; behaviour is in `commands/`.
 
+mod service;
 mod tools;
 
 use std::ffi::OsString;
@@ -10,6 +11,9 @@ use clap::{Args, Parser, Subcommand};
 use service_nats::topology::Profile;
 use xtask::instances::Policy;
 
+pub(crate) use service::{
+    NatsCli, NatsCommand, NatsOwnCommand, Replicate, ServiceCli, ServiceCommand,
+};
 pub(crate) use tools::{
     Clean, Completions, Env, EnvFormat, Explain, Graph, GraphFormat, Init, Open, Ports,
 };
@@ -150,6 +154,9 @@ pub(crate) struct Converge {
     /// Print what was done, and what each process waited for, as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// Move streams of nodes that go to those that stay
+    #[arg(long)]
+    pub(crate) move_streams: bool,
     /// Which part of the manifests counts.
     #[command(flatten)]
     pub(crate) profile: ProfileOption,
@@ -419,41 +426,6 @@ fn runs(text: &str) -> Result<usize, String> {
     }
 }
 
-/// One service by itself.
-#[derive(Debug, Parser)]
-#[command(
-    no_binary_name = true,
-    disable_version_flag = true,
-    max_term_width = 100
-)]
-pub(crate) struct ServiceCli {
-    /// Which stack is meant.
-    #[command(flatten)]
-    pub(crate) instance: InstanceOption,
-    /// What to do.
-    #[command(subcommand)]
-    pub(crate) command: ServiceCommand,
-}
-
-/// What can be done with one service.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ServiceCommand {
-    /// Print its resolved manifest as JSON, with secrets masked
-    Spec,
-    /// Print the exact command that runs it
-    Command {
-        /// With its environment in front, secrets masked
-        #[arg(long)]
-        env: bool,
-    },
-    /// Run it in the foreground; Ctrl-C stops it gracefully
-    Run {
-        /// How binaries are had.
-        #[command(flatten)]
-        options: FetchOptions,
-    },
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -465,6 +437,7 @@ mod tests {
     fn definitions_are_consistent() {
         Cli::command().debug_assert();
         ServiceCli::command().debug_assert();
+        NatsCli::command().debug_assert();
     }
 
     #[test]
@@ -479,6 +452,7 @@ mod tests {
             "ps --all --json",
             "down --timeout 3",
             "reload --json --timeout 5 --no-wait",
+            "reload --move-streams",
             "plan --json --profile production",
             "status --json",
             "env --format github --declared",
@@ -506,6 +480,20 @@ mod tests {
             let words = std::iter::once("xtask").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");
         }
+    }
+
+    #[test]
+    fn nats_can_do_more_than_a_service() {
+        for line in [
+            "spec",
+            "run --offline",
+            "replicate",
+            "replicate A B --timeout 5 --json",
+        ] {
+            assert!(NatsCli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        let error = ServiceCli::try_parse_from(["replicate"]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidSubcommand);
     }
 
     #[test]

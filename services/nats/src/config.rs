@@ -101,7 +101,7 @@ mod tests {
     use super::*;
     use crate::settings::tests::{node_of, settings};
     use crate::topology::facts::tests::hub_of_three;
-    use crate::topology::remotes_in;
+    use crate::topology::{entrance, remotes_in};
 
     fn credentials() -> Credentials {
         let login = |user: &str, password: &str| Login {
@@ -180,6 +180,20 @@ mod tests {
         assert_eq!(config["http"], "127.0.0.1:8222");
         let user = &config["accounts"]["APP"]["users"][0];
         assert_eq!(*user, json!({"user": "u\"1", "password": "$p\\"}));
+    }
+
+    #[test]
+    fn clients_of_this_machine_find_their_way_by_the_file() {
+        let settings = settings(&[
+            ("NATS_HOST", "0.0.0.0"),
+            ("NATS_USER", "u"),
+            ("NATS_PASSWORD", "p"),
+        ]);
+        let text = render(&settings.unwrap(), &credentials(), &Facts::default());
+        let (address, login) = entrance(&text).unwrap();
+        assert_eq!(address.to_string(), "127.0.0.1:4222");
+        assert_eq!((&*login.user, &*login.password), ("u", "p"));
+        assert_eq!(entrance("{}"), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub(crate) mod env;
 pub(crate) mod explain;
 pub(crate) mod graph;
 pub(crate) mod init;
+mod nats;
 pub(crate) mod open;
 pub(crate) mod overview;
 pub(crate) mod plan;

@@ -1,40 +1,69 @@
-//! `cargo xtask SERVICE spec|command|run`, for every service that has a manifest.
+//! `cargo xtask SERVICE spec|command|run`, for every service that has a manifest. What only NATS
+//! has is in `nats.rs`.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::{CommandFactory, FromArgMatches};
+use service_nats::topology::SERVICE;
 use xtask::Ctx;
 use xtask::inputs::Inputs;
-use xtask::service;
+use xtask::service::{self, Resolved};
 
 use super::print_json;
-use crate::cli::{Cli, ServiceCli, ServiceCommand};
+use crate::cli::{Cli, InstanceOption, NatsCli, NatsCommand, ServiceCli, ServiceCommand};
 
 pub(crate) fn run(instance: Option<&str>, words: &[OsString]) -> anyhow::Result<ExitCode> {
     let name = words
         .first()
         .map(|word| word.to_string_lossy().into_owned())
         .unwrap_or_default();
-    let command = ServiceCli::command().bin_name(format!("cargo xtask {name}"));
     // A mistake in it counts only after one in the name.
-    let parsed = command
-        .try_get_matches_from(&words[1..])
-        .and_then(|matches| ServiceCli::from_arg_matches(&matches));
+    let parsed = parse(&name, &words[1..]);
     let own = parsed.as_ref().ok();
-    let own = own.and_then(|cli| cli.instance.instance.as_deref());
+    let own = own.and_then(|(option, _)| option.instance.as_deref());
     let ctx = Ctx::load(own.or(instance))?;
     let inputs = Inputs::load(&ctx)?;
     let cli = Cli::command();
     let commands: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
     let resolved = service::find(&inputs, &name, &commands)?;
-    let cli = parsed.unwrap_or_else(|error| error.exit());
-    match cli.command {
-        ServiceCommand::Spec => print_json(&ctx, &service::spec(resolved)?)?,
+    match parsed.unwrap_or_else(|error| error.exit()) {
+        (_, NatsCommand::Common(command)) => common(&ctx, &inputs, resolved, command),
+        (_, NatsCommand::Own(command)) => super::nats::run(&ctx, &command),
+    }
+}
+
+/// What every service has.
+fn common(
+    ctx: &Ctx,
+    inputs: &Inputs,
+    resolved: Resolved<'_>,
+    command: ServiceCommand,
+) -> anyhow::Result<ExitCode> {
+    match command {
+        ServiceCommand::Spec => print_json(ctx, &service::spec(resolved)?)?,
         ServiceCommand::Command { env } => ctx.ui.data(service::command_line(resolved, env))?,
         ServiceCommand::Run { options } => {
-            service::run(&ctx, &inputs, resolved, &(&options).into())?;
+            service::run(ctx, inputs, resolved, &(&options).into())?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Parses what follows the name of a service.
+fn parse(name: &str, words: &[OsString]) -> Result<(InstanceOption, NatsCommand), clap::Error> {
+    if name == SERVICE {
+        let cli: NatsCli = parse_as(name, words)?;
+        return Ok((cli.instance, cli.command));
+    }
+    let cli: ServiceCli = parse_as(name, words)?;
+    Ok((cli.instance, NatsCommand::Common(cli.command)))
+}
+
+fn parse_as<T: CommandFactory + FromArgMatches>(
+    name: &str,
+    words: &[OsString],
+) -> Result<T, clap::Error> {
+    let command = T::command().bin_name(format!("cargo xtask {name}"));
+    T::from_arg_matches(&command.try_get_matches_from(words)?)
 }

@@ -31,4 +31,5 @@ mod record;
 mod recovery;
 mod render;
 mod scripts;
+mod streams;
 mod topology;

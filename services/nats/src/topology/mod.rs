@@ -8,11 +8,13 @@ pub mod facts;
 pub mod spec;
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use anyhow::Context as _;
 use kit::{Exit, Failure};
 
+use crate::credentials::Login;
 pub use facts::{Facts, Node, Origin, Role};
 pub use spec::{HubSpoke, Profile, Spec};
 
@@ -41,6 +43,21 @@ pub fn read(path: &Path) -> anyhow::Result<Facts> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Facts::default()),
         Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
     }
+}
+
+/// How a client of the account APP comes to a server, by the text of its configuration file as the
+/// wrapper writes it: what counts while that server runs, whatever the environment says by now.
+pub fn entrance(config: &str) -> Option<(SocketAddr, Login)> {
+    let mut config: serde_json::Value = serde_json::from_str(config).ok()?;
+    let mut address: SocketAddr = config["listen"].as_str()?.parse().ok()?;
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let login = config["accounts"]["APP"]["users"][0].take();
+    Some((address, serde_json::from_value(login).ok()?))
 }
 
 /// The addresses of the remotes in the text of a server's configuration file, as the wrapper
