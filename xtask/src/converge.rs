@@ -105,7 +105,8 @@ impl Converge<'_> {
         let deadline = Instant::now() + SETTLE_TIMEOUT;
         loop {
             if let Some(claim) = alive::try_claim(&lock)? {
-                stop::stop_forgotten(&self.ctx.ui, self.client, self.options.timeout)?;
+                let (paths, ui) = (&self.ctx.paths, &self.ctx.ui);
+                stop::stop_forgotten(paths, ui, self.client, self.options.timeout)?;
                 return Ok(Some(claim));
             }
             if self.client.is_live() {
