@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Status(Status),
     /// List instances: those of this checkout, or all on this machine
     Ps(Ps),
+    /// Check this checkout and this machine, and say what to do
+    Doctor(Doctor),
     /// Show and change the topology of NATS while the stack runs
     #[command(subcommand)]
     Topology(Topology),
@@ -244,6 +246,21 @@ pub(crate) struct Ps {
     /// Print it as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Check this checkout and this machine, and say what to do. Each check is explained in
+/// docs/doctor.md.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Put right what is safe to: the mode of `.env`, leftovers, damaged binaries
+    #[arg(long)]
+    pub(crate) fix: bool,
+    /// Print every check as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Make no network call
+    #[arg(long, env = "CORE_OFFLINE", value_parser = switch)]
+    pub(crate) offline: bool,
 }
 
 /// Write the file that process-compose runs.
@@ -455,6 +472,7 @@ mod tests {
             "reload --move-streams",
             "plan --json --profile production",
             "status --json",
+            "doctor --fix --json --offline",
             "env --format github --declared",
             "clean --data --yes --state --dep --no-wait --json",
             "init my-service --wrapper --port 9000",

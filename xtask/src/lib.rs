@@ -11,6 +11,7 @@ pub mod clean;
 pub mod context;
 mod converge;
 pub mod dep;
+pub mod doctor;
 pub mod env;
 pub mod exports;
 pub mod follow;

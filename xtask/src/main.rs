@@ -37,6 +37,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Plan(args) => commands::plan::run(instance, &args),
         Command::Status(args) => commands::status::run(instance, &args),
         Command::Ps(args) => commands::ps::run(&args),
+        Command::Doctor(args) => commands::doctor::run(instance, &args),
         Command::Topology(command) => commands::topology::run(instance, &command),
         Command::Render(args) => commands::render::run(instance, &args),
         Command::Env(args) => commands::env::run(instance, &args),

@@ -136,6 +136,11 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
     failure_of(error).map_or(Exit::Unexpected, Failure::exit)
 }
 
+/// What to do about an error chain: the hint of its first [`Failure`].
+pub fn hint_of(error: &anyhow::Error) -> Option<&str> {
+    failure_of(error)?.hint.as_deref()
+}
+
 /// The process that an error is about, if one of its failures names it.
 pub fn subject_of(error: &anyhow::Error) -> Option<&str> {
     let mut failures = error
@@ -149,7 +154,7 @@ pub fn subject_of(error: &anyhow::Error) -> Option<&str> {
 /// A message of several lines (all errors of a manifest) keeps them.
 pub fn describe(error: &anyhow::Error) -> String {
     let mut text = format!("error: {error:#}");
-    if let Some(hint) = failure_of(error).and_then(|failure| failure.hint.as_deref()) {
+    if let Some(hint) = hint_of(error) {
         text.push_str("\nhint: ");
         text.push_str(hint);
     }

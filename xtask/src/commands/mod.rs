@@ -7,6 +7,7 @@ pub(crate) mod clean;
 pub(crate) mod completions;
 pub(crate) mod dep;
 pub(crate) mod docs;
+pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod env;
 pub(crate) mod explain;

@@ -14,7 +14,9 @@ const TASKS: [(&str, &[&str]); 7] = [
     ("change", &["plan", "topology"]),
     (
         "look",
-        &["status", "ps", "env", "ports", "explain", "graph", "open"],
+        &[
+            "status", "ps", "doctor", "env", "ports", "explain", "graph", "open",
+        ],
     ),
     ("clean up", &["clean"]),
     ("new services", &["init"]),

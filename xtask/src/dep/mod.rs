@@ -20,6 +20,7 @@ mod net;
 mod place;
 mod platform;
 mod progress;
+mod reach;
 mod record;
 mod report;
 mod resolve;
@@ -44,8 +45,9 @@ use crate::tool::{cancelled, is_cancelled};
 pub use ensure::ensure;
 pub use key::cache_key;
 pub use platform::current as platform;
+pub use reach::{Reached, reach};
 pub use record::Source;
-pub use report::{Listing, Row, Verification, Verified, list, verify};
+pub use report::{Listing, Row, Verification, Verified, list, repair, verify};
 pub use update::{Update, Updated, update};
 
 /// The binaries that xtask itself needs, declared as a manifest declares its own.

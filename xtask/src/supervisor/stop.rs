@@ -101,8 +101,8 @@ fn wait_for_end(lock: &Path, deadline: Instant) -> anyhow::Result<Option<FileLoc
     }
 }
 
-/// Stops a supervisor that nothing in the state directory speaks of any more, because that was deleted
-/// while it ran: its socket lies elsewhere. Returns whether there was one.
+/// Stops a supervisor that nothing in the state directory speaks of any more, because that was
+/// deleted while it ran: its socket lies elsewhere. Returns whether there was one.
 pub fn stop_forgotten(
     paths: &Paths,
     ui: &Ui,

@@ -16,6 +16,7 @@ mod clean;
 mod command_line;
 mod controller;
 mod custom;
+mod doctor;
 mod exit_codes;
 mod failing;
 mod foreground;

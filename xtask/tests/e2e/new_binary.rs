@@ -9,23 +9,6 @@ use serde_json::{Value, json};
 
 use crate::harness::{Sandbox, same};
 
-/// Gives a sandbox binaries of its own, the same as the checkout's.
-fn own_binaries(sandbox: &Sandbox) {
-    let own = sandbox.path(".dep");
-    let shared = own.canonicalize().unwrap();
-    fs::remove_file(&own).unwrap();
-    for folder in ["", ".records"] {
-        let (from, to) = (shared.join(folder), own.join(folder));
-        fs::create_dir(&to).unwrap();
-        for entry in fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            if entry.file_type().unwrap().is_file() {
-                fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-            }
-        }
-    }
-}
-
 /// Installs another program with the same behaviour: bytes after its end mean nothing to it.
 fn replace(sandbox: &Sandbox, name: &str) {
     let file = sandbox.path(&format!(".dep/{name}"));
@@ -54,7 +37,7 @@ fn pids(report: &Value) -> [Value; 3] {
 #[test]
 fn the_next_up_runs_wrappers_that_were_replaced() {
     let sandbox = Sandbox::core();
-    own_binaries(&sandbox);
+    sandbox.own_binaries();
     let first = pids(&sandbox.up());
 
     replace(&sandbox, "nats");
@@ -76,7 +59,7 @@ fn the_next_up_runs_wrappers_that_were_replaced() {
 #[test]
 fn the_same_program_in_another_file_is_left_alone() {
     let sandbox = Sandbox::core();
-    own_binaries(&sandbox);
+    sandbox.own_binaries();
     let first = pids(&sandbox.up());
     for name in ["nats", "nats-server"] {
         let file = sandbox.path(&format!(".dep/{name}"));

@@ -191,6 +191,22 @@ impl Sandbox {
         folder
     }
 
+    /// Gives it binaries of its own, the same as the checkout's.
+    pub(crate) fn own_binaries(&self) {
+        let own = self.path(".dep");
+        let shared = own.canonicalize().expect("the checkout has binaries");
+        fs::remove_file(&own).expect("a link can be removed");
+        for folder in ["", ".records"] {
+            let (from, to) = (shared.join(folder), own.join(folder));
+            fs::create_dir(&to).expect("the sandbox can be written to");
+            for name in list(&from) {
+                if from.join(&name).is_file() {
+                    fs::copy(from.join(&name), to.join(&name)).expect("a binary can be copied");
+                }
+            }
+        }
+    }
+
     /// Gives every port of a service a free number, by `.env`.
     fn declare_ports(&mut self, name: &str) {
         let Ok(text) = fs::read_to_string(self.path(&format!("services/{name}/service.json")))
