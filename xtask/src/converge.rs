@@ -58,7 +58,7 @@ impl Description {
     /// What is wanted.
     pub(crate) fn of(inputs: &Inputs) -> anyhow::Result<Self> {
         let (env, chosen) = (&inputs.env, inputs.chosen.as_ref());
-        let recorded = Recorded::of(&inputs.services, env, &inputs.leased, chosen);
+        let recorded = Recorded::of(&inputs.services, env, &inputs.leased, &inputs.ports, chosen);
         let compose = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
         Ok(Self {
             compose: compose.into_bytes(),

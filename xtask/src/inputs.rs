@@ -36,7 +36,7 @@ pub struct Inputs {
     /// The resolved stack.
     pub stack: Stack,
     /// Every port that the instance has or may come to need, by process and name.
-    ports: BTreeMap<String, u16>,
+    pub(crate) ports: BTreeMap<String, u16>,
 }
 
 /// Which services are asked for.

@@ -37,6 +37,9 @@ pub struct Recorded {
     /// `SERVICE.PORT`.
     #[serde(default)]
     leased: BTreeMap<String, u16>,
+    /// Every port, by process and name: `nats.client`.
+    #[serde(default)]
+    ports: BTreeMap<String, u16>,
     /// The services that were chosen, if not all were.
     #[serde(default)]
     chosen: Option<BTreeSet<String>>,
@@ -48,6 +51,7 @@ impl Recorded {
         services: &[Service],
         env: &Env,
         leased: &BTreeMap<String, u16>,
+        ports: &BTreeMap<String, u16>,
         chosen: Option<&BTreeSet<String>>,
     ) -> Self {
         let passed_on: Vec<&str> = env.passed_on().map(|(name, _)| name).collect();
@@ -68,6 +72,7 @@ impl Recorded {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
             leased: leased.clone(),
+            ports: ports.clone(),
             chosen: chosen.cloned(),
         }
     }
@@ -103,6 +108,11 @@ impl Recorded {
     /// The numbers that leased ports should have, by `SERVICE.PORT`.
     pub fn leased(&self) -> &BTreeMap<String, u16> {
         &self.leased
+    }
+
+    /// Every port, by process and name.
+    pub fn ports(&self) -> &BTreeMap<String, u16> {
+        &self.ports
     }
 
     /// The services that were chosen; `None` when all were.
@@ -154,15 +164,17 @@ mod tests {
             ("PATH", "/bin"),
         ];
         let leased = [("a.http".to_owned(), 80)].into();
+        let ports = [("a.http".to_owned(), 30_000)].into();
         let chosen = Some(["a".to_owned()].into());
         let env = Env::from_pairs(pairs);
-        let bytes = Recorded::of(&[service], &env, &leased, chosen.as_ref()).to_bytes();
+        let bytes = Recorded::of(&[service], &env, &leased, &ports, chosen.as_ref()).to_bytes();
         fs::write(paths.recorded(), bytes.unwrap()).unwrap();
         let recorded = Recorded::load(&paths).unwrap();
         assert_eq!(
             (recorded.leased(), recorded.chosen()),
             (&leased, chosen.as_ref())
         );
+        assert_eq!(recorded.ports(), &ports);
         let env = recorded.env();
         let names: Vec<&str> = env.iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["CORE_PROFILE", "PATH", "USED"]);

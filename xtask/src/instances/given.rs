@@ -92,15 +92,12 @@ fn held(paths: &Paths) -> anyhow::Result<BTreeMap<String, Lease>> {
     let Ok(recorded) = Recorded::load(paths) else {
         return Ok(BTreeMap::new());
     };
-    let (services, env) = (recorded.services()?, recorded.env());
-    let lease = |(service, name, declared): (&str, &str, u16)| {
-        let key = format!("{service}.{name}");
-        let number = env.non_empty(&stack::port_variable(service, name));
-        let given = number.and_then(|n| n.parse().ok()).unwrap_or(declared);
-        let wanted = recorded.leased().get(&key).copied().unwrap_or(given);
-        (key, Lease { wanted, given })
+    let lease = |(key, given): (&String, &u16)| {
+        let wanted = recorded.leased().get(key).copied().unwrap_or(*given);
+        let given = *given;
+        (key.clone(), Lease { wanted, given })
     };
-    Ok(declared(&services).map(lease).collect())
+    Ok(recorded.ports().iter().map(lease).collect())
 }
 
 /// Every port that the manifests declare: service, name and number.
