@@ -1,5 +1,6 @@
 //! Every clap type. The docstrings are the manual; behaviour is in `commands/`.
 
+mod life;
 mod service;
 mod tools;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use service_nats::topology::Profile;
 use xtask::instances::Policy;
 
+pub(crate) use life::{Attach, Life, Logs, Restart, Signal, Start, Stop};
 pub(crate) use service::{
     NatsCli, NatsCommand, NatsOwnCommand, Replicate, ServiceCli, ServiceCommand,
 };
@@ -67,6 +69,18 @@ pub(crate) enum Command {
     Ps(Ps),
     /// Check this checkout and this machine, and say what to do
     Doctor(Doctor),
+    /// Show the logs of all processes, merged by time; also after the stack is down
+    Logs(Logs),
+    /// Restart services one after the other, and wait until they are healthy
+    Restart(Restart),
+    /// Stop services, until `start` or `up`
+    Stop(Stop),
+    /// Start services that do not run, and wait until they are healthy
+    Start(Start),
+    /// Send a signal to the processes of a service
+    Signal(Signal),
+    /// Open the view of process-compose on the running stack
+    Attach(Attach),
     /// Show and change the topology of NATS while the stack runs
     #[command(subcommand)]
     Topology(Topology),
@@ -131,6 +145,12 @@ pub(crate) struct Up {
     /// Stay and show the logs; Ctrl-C stops the stack
     #[arg(long)]
     pub(crate) attach: bool,
+    /// Open the view of process-compose when everything is healthy; leaving it stops nothing
+    #[arg(long, conflicts_with_all = ["attach", "detach", "json", "ci"])]
+    pub(crate) tui: bool,
+    /// Show which processes the start waited for, one after the other
+    #[arg(long)]
+    pub(crate) timings: bool,
     /// Group the output and annotate failures, as GitHub Actions and GitLab show them
     #[arg(long, conflicts_with = "attach")]
     pub(crate) ci: bool,
@@ -232,6 +252,9 @@ pub(crate) struct Down {
 /// Show services, processes, health and ports.
 #[derive(Debug, Args)]
 pub(crate) struct Status {
+    /// Show it anew whenever something changes, until Ctrl-C; as JSON, one document a line
+    #[arg(long, short)]
+    pub(crate) watch: bool,
     /// Print everything as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -444,115 +467,4 @@ fn runs(text: &str) -> Result<usize, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-    use clap::error::ErrorKind;
-
-    use super::*;
-
-    #[test]
-    fn definitions_are_consistent() {
-        Cli::command().debug_assert();
-        ServiceCli::command().debug_assert();
-        NatsCli::command().debug_assert();
-    }
-
-    #[test]
-    fn valid_lines() {
-        for line in [
-            "up",
-            "up -d",
-            "up --attach --timeout 5 --no-wait --offline --locked --system",
-            "up --json",
-            "up nats caddy --no-deps --ports auto --instance b",
-            "--instance b down",
-            "ps --all --json",
-            "down --timeout 3",
-            "reload --json --timeout 5 --no-wait",
-            "reload --move-streams",
-            "plan --json --profile production",
-            "status --json",
-            "doctor --fix --json --offline",
-            "env --format github --declared",
-            "clean --data --yes --state --dep --no-wait --json",
-            "init my-service --wrapper --port 9000",
-            "up --ci --offline",
-            "topology show --json",
-            "topology set --hub-nodes 3 --leaf nrt,lhr --no-wait",
-            "topology set nats --single-node --move-streams --timeout 9 --json",
-            "topology set --file spec.json",
-            "topology reset",
-            "topology history --limit 5",
-            "render --stdout",
-            "render --check",
-            "dep list --json",
-            "dep fetch nats caddy-server --offline",
-            "dep verify --json",
-            "dep update nats-server@2.15.1 caddy-server",
-            "schema --check",
-            "docs",
-            "bench stack probe --runs 3 --json",
-            "nats spec",
-            "my-service run --offline",
-        ] {
-            let words = std::iter::once("xtask").chain(line.split(' '));
-            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
-        }
-    }
-
-    #[test]
-    fn nats_can_do_more_than_a_service() {
-        for line in [
-            "spec",
-            "run --offline",
-            "replicate",
-            "replicate A B --timeout 5 --json",
-        ] {
-            assert!(NatsCli::try_parse_from(line.split(' ')).is_ok(), "{line}");
-        }
-        let error = ServiceCli::try_parse_from(["replicate"]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidSubcommand);
-    }
-
-    #[test]
-    fn invalid_lines() {
-        for (line, kind) in [
-            ("env --json --format sh", ErrorKind::ArgumentConflict),
-            ("up --ci --attach", ErrorKind::ArgumentConflict),
-            ("clean --yes", ErrorKind::MissingRequiredArgument),
-            ("init x --port 0", ErrorKind::ValueValidation),
-            ("up --detach --attach", ErrorKind::ArgumentConflict),
-            ("up --profile test", ErrorKind::InvalidValue),
-            ("up --timeout 0", ErrorKind::ValueValidation),
-            (
-                "down --timeout 18446744073709551615",
-                ErrorKind::ValueValidation,
-            ),
-            ("up --timeout soon", ErrorKind::ValueValidation),
-            ("up --no-deps", ErrorKind::MissingRequiredArgument),
-            ("up --ports some", ErrorKind::InvalidValue),
-            ("down now", ErrorKind::UnknownArgument),
-            ("up --instance ../b", ErrorKind::ValueValidation),
-            ("up --instance=", ErrorKind::ValueValidation),
-            ("render --stdout --check", ErrorKind::ArgumentConflict),
-            ("dep", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
-            ("topology set", ErrorKind::MissingRequiredArgument),
-            (
-                "topology set --single-node --leaf a",
-                ErrorKind::ArgumentConflict,
-            ),
-            (
-                "topology set --file x --no-leaf",
-                ErrorKind::ArgumentConflict,
-            ),
-            ("dep remove", ErrorKind::InvalidSubcommand),
-            ("bench everything", ErrorKind::InvalidValue),
-            ("bench --runs 0", ErrorKind::ValueValidation),
-            ("--nope", ErrorKind::UnknownArgument),
-        ] {
-            let words = std::iter::once("xtask").chain(line.split_whitespace());
-            let error = Cli::try_parse_from(words).unwrap_err();
-            assert_eq!(error.kind(), kind, "{line}");
-        }
-    }
-}
+mod tests;

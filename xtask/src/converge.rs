@@ -20,9 +20,9 @@ use crate::recorded::Recorded;
 use crate::render::compose::{self, Secrets};
 use crate::supervisor::client::Client;
 use crate::supervisor::launch;
-use crate::supervisor::state::{State, States};
+use crate::supervisor::state::{Phase, State, States};
 use crate::supervisor::wait::{Baseline, Wait};
-use crate::supervisor::{alive, programs, stop};
+use crate::supervisor::{alive, programs, stop, stops};
 use crate::topology::link::Link;
 use crate::up::{Options, Outcome};
 
@@ -42,6 +42,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What happened to a process whose program was replaced.
 const NEW_BINARY: &str = "restarted (new binary)";
+
+/// What happened to a process that a user had stopped.
+const STARTED: &str = "started";
 
 /// How often it is looked at.
 const START_POLL: Duration = Duration::from_millis(5);
@@ -194,8 +197,19 @@ impl Converge<'_> {
         for name in changes.keys() {
             baseline.forget(name);
         }
-        self.start_ended(&stopped)?;
+        let by_user = stops::load(&self.ctx.paths);
+        let is_wanted = |name: &&String| {
+            let process = self.inputs.stack.processes.get(*name);
+            before.contains_key(*name) && process.is_some_and(|process| !process.disabled)
+        };
+        for name in by_user.iter().filter(is_wanted) {
+            changes
+                .entry(name.clone())
+                .or_insert_with(|| STARTED.to_owned());
+        }
+        self.start_ended(&stopped.union(&by_user).cloned().collect())?;
         let states = self.wait(&baseline, true).until_ready(None, seen)?;
+        stops::forget(&self.ctx.paths);
         if self.relink(&link)? || parted {
             changes.insert(SERVICE.to_owned(), "reloaded".to_owned());
         }
@@ -291,27 +305,39 @@ impl Converge<'_> {
             wanted && !one_shot && matches!(&*state.status, "Skipped" | "Completed" | "Error")
         };
         let states = self.client.processes()?;
-        let names: Vec<&String> = states
-            .values()
-            .filter(|s| ended(s))
-            .map(|s| &s.name)
-            .collect();
-        for name in &names {
+        let order = self.inputs.stack.order.iter();
+        let names = order.filter(|name| states.get(*name).is_some_and(ended));
+        for name in names {
             self.client.start(name)?;
+            // The order is accepted before it is carried out; until then the old end would be told.
+            self.look_until(START_TIMEOUT, name, |state| !ended(state))?;
+            // What depends on it would be skipped, were it started before this one is healthy.
+            let left = self.deadline().saturating_duration_since(Instant::now());
+            self.look_until(left, name, |state| state.phase() != Phase::Starting)?;
         }
-        // The order is accepted before it is carried out; until then the old end would be told.
-        let deadline = Instant::now() + START_TIMEOUT;
-        while !names.is_empty() && Instant::now() < deadline {
-            let states = self.client.processes()?;
-            if !names
-                .iter()
-                .any(|name| states.get(*name).is_some_and(ended))
-            {
+        Ok(())
+    }
+
+    /// Looks at a process until it is as wanted, at most so long: whatever it is then is found out
+    /// by the wait for health.
+    fn look_until(
+        &self,
+        limit: Duration,
+        name: &str,
+        wanted: impl Fn(&State) -> bool,
+    ) -> anyhow::Result<()> {
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline && self.interrupt.signal().is_none() {
+            if self.client.processes()?.get(name).is_none_or(&wanted) {
                 break;
             }
             thread::sleep(START_POLL);
         }
         Ok(())
+    }
+
+    fn deadline(&self) -> Instant {
+        self.started + self.options.timeout
     }
 
     fn reload_timeout(&self) -> Duration {
@@ -328,7 +354,7 @@ impl Converge<'_> {
             ask,
             interrupt: self.interrupt,
             baseline,
-            deadline: self.started + self.options.timeout,
+            deadline: self.deadline(),
             timeout: self.options.timeout,
         }
     }

@@ -181,6 +181,11 @@ impl Paths {
         self.state().join("applied.json")
     }
 
+    /// Processes that a user stopped by name.
+    pub fn stops(&self) -> PathBuf {
+        self.state().join("stopped.json")
+    }
+
     /// Log files, one a process.
     pub fn logs(&self) -> PathBuf {
         self.state().join("logs")

@@ -8,6 +8,7 @@ mod cold;
 mod commands;
 mod hundred;
 mod instances;
+mod logs;
 mod plain;
 mod probe;
 mod report;
@@ -25,7 +26,15 @@ use crate::dep;
 use crate::inputs::Inputs;
 
 /// What can be measured.
-pub const PARTS: [&str; 6] = ["stack", "commands", "probe", "hundred", "instances", "cold"];
+pub const PARTS: [&str; 7] = [
+    "stack",
+    "commands",
+    "probe",
+    "hundred",
+    "instances",
+    "logs",
+    "cold",
+];
 
 /// Measures the named parts, or all but `cold` when none is named. Each figure is the median of
 /// `runs` runs.
@@ -59,6 +68,9 @@ pub fn bench(ctx: &Ctx, parts: &[String], runs: usize) -> anyhow::Result<Report>
     }
     if wanted("instances") {
         instances::instances(ctx, runs, &mut report)?;
+    }
+    if wanted("logs") {
+        logs::logs(ctx, runs, &mut report)?;
     }
     if wanted("cold") {
         cold::cold(ctx, &mut report)?;

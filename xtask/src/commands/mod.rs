@@ -1,5 +1,6 @@
 //! One file a command: the tree is the help text.
 
+pub(crate) mod attach;
 pub(crate) mod bench;
 mod ci;
 pub(crate) mod ci_key;
@@ -13,6 +14,8 @@ pub(crate) mod env;
 pub(crate) mod explain;
 pub(crate) mod graph;
 pub(crate) mod init;
+pub(crate) mod life;
+pub(crate) mod logs;
 mod nats;
 pub(crate) mod open;
 pub(crate) mod overview;

@@ -9,8 +9,12 @@ use xtask::ui::Ui;
 use crate::cli::Cli;
 
 /// Commands by task, in the order in which they are shown.
-const TASKS: [(&str, &[&str]); 7] = [
+const TASKS: [(&str, &[&str]); 8] = [
     ("start and stop", &["up", "down", "reload"]),
+    (
+        "live with it",
+        &["logs", "restart", "stop", "start", "signal", "attach"],
+    ),
     ("change", &["plan", "topology"]),
     (
         "look",

@@ -1,29 +1,37 @@
 //! `cargo xtask status`.
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use kit::Exit;
+use signal_hook::consts::SIGINT;
 use xtask::Ctx;
+use xtask::interrupt::{Interrupt, Interrupted};
 use xtask::status::{self, ProcessStatus, Status as Document};
 
-use super::{print_json, print_rows};
+use super::print_json;
 use crate::cli::Status;
+
+/// How often `--watch` looks: the servers themselves are asked each time.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Moves the cursor to the upper left corner and clears the terminal.
+const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
 
 pub(crate) fn run(instance: Option<&str>, args: &Status) -> anyhow::Result<ExitCode> {
     let ctx = Ctx::without_dotenv(instance)?;
+    if args.watch {
+        return watch(&ctx, args.json);
+    }
     let status = status::status(&ctx)?;
     if args.json {
         print_json(&ctx, &status)?;
     } else if status.supervised {
-        table(&ctx, &status)?;
-    } else if status.running {
-        let up = ctx.paths.command("up");
-        ctx.ui.line(format!(
-            "running without its supervisor; `{up}` or `down` puts that right"
-        ));
+        ctx.ui.data(table(&status))?;
     } else {
-        let up = ctx.paths.command("up");
-        ctx.ui.line(format!("not running; start it with `{up}`"));
+        ctx.ui.line(state_of_nothing(&ctx, &status));
     }
     Ok(match (status.running, status.healthy) {
         (true, true) => ExitCode::SUCCESS,
@@ -32,13 +40,67 @@ pub(crate) fn run(instance: Option<&str>, args: &Status) -> anyhow::Result<ExitC
     })
 }
 
-fn table(ctx: &Ctx, status: &Document) -> anyhow::Result<()> {
+/// What is said without a supervisor.
+fn state_of_nothing(ctx: &Ctx, status: &Document) -> String {
+    let up = ctx.paths.command("up");
+    if status.running {
+        format!("running without its supervisor; `{up}` or `down` puts that right")
+    } else {
+        format!("not running; start it with `{up}`")
+    }
+}
+
+/// Shows the status whenever it changes, until Ctrl-C or until nobody reads it any more. For how
+/// long something runs is no change, but shown on a terminal.
+fn watch(ctx: &Ctx, json: bool) -> anyhow::Result<ExitCode> {
+    let interrupt = Interrupt::watch()?;
+    let on_terminal = ctx.ui.is_watched() && !json;
+    let mut shown = String::new();
+    loop {
+        let mut status = status::status(ctx)?;
+        let text = if status.supervised {
+            table(&status)
+        } else {
+            state_of_nothing(ctx, &status)
+        };
+        let processes = status.services.values_mut();
+        for process in processes.flat_map(|service| service.processes.values_mut()) {
+            process.uptime_seconds = None;
+        }
+        let document = serde_json::to_string(&status)?;
+        let key = if on_terminal { &text } else { &document };
+        if *key != shown {
+            shown.clone_from(key);
+            let written = match (json, on_terminal) {
+                (true, _) => ctx.ui.stream(document),
+                (_, true) => ctx.ui.stream(format!("{CLEAR}{text}")),
+                _ => ctx.ui.stream(format!("{text}\n")),
+            };
+            match written {
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                    return Ok(ExitCode::SUCCESS);
+                }
+                written => written.context("cannot write to stdout")?,
+            }
+        }
+        if interrupt.signal().is_none() && ctx.ui.pause(WATCH_INTERVAL) {
+            return Ok(ExitCode::SUCCESS);
+        }
+        match interrupt.signal() {
+            None => {}
+            // The way to end it.
+            Some(Interrupted(SIGINT)) => return Ok(ExitCode::SUCCESS),
+            Some(interrupted) => return Err(interrupted.into()),
+        }
+    }
+}
+
+fn table(status: &Document) -> String {
     let mut rows = vec![
         [
             "PROCESS", "STATE", "PID", "RESTARTS", "UPTIME", "URL", "VERSION", "PORTS",
         ]
-        .map(str::to_owned)
-        .to_vec(),
+        .map(str::to_owned),
     ];
     for service in status.services.values() {
         let versions: Vec<_> = service
@@ -51,7 +113,7 @@ fn table(ctx: &Ctx, status: &Document) -> anyhow::Result<()> {
             let ports: Vec<_> = ports
                 .map(|(name, port)| format!("{name}:{}", port.port))
                 .collect();
-            rows.push(vec![
+            rows.push([
                 name.clone(),
                 state(process).to_owned(),
                 process
@@ -67,7 +129,21 @@ fn table(ctx: &Ctx, status: &Document) -> anyhow::Result<()> {
             ]);
         }
     }
-    print_rows(ctx, &rows)
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
+    let line = |row: &[String; 8]| {
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn state(process: &ProcessStatus) -> &str {

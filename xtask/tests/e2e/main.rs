@@ -23,7 +23,9 @@ mod foreground;
 mod init;
 mod instances;
 mod jetstream;
+mod life;
 mod lifecycle;
+mod logs;
 #[cfg(target_os = "linux")]
 mod new_binary;
 mod operations;
@@ -34,3 +36,4 @@ mod render;
 mod scripts;
 mod streams;
 mod topology;
+mod view;

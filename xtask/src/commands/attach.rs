@@ -1,0 +1,24 @@
+//! `cargo xtask attach`.
+
+use std::process::ExitCode;
+
+use xtask::supervisor::view;
+use xtask::{Ctx, life};
+
+use crate::cli::Attach;
+
+pub(crate) fn run(instance: Option<&str>, _: &Attach) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::without_dotenv(instance)?;
+    view::needs_terminal()?;
+    life::must_run(&ctx)?;
+    open(&ctx)
+}
+
+/// Becomes the view. Returns only an error.
+pub(super) fn open(ctx: &Ctx) -> anyhow::Result<ExitCode> {
+    let down = ctx.paths.command("down");
+    ctx.ui.line(format!(
+        "F10 leaves the view; the stack keeps running until `{down}`"
+    ));
+    match view::open(ctx)? {}
+}
