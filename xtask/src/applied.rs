@@ -37,7 +37,7 @@ impl Applied {
     /// What these inputs make.
     pub fn of(inputs: &Inputs) -> Self {
         let version = |binary: &Binary| Some((binary.name.clone(), binary.version.clone()?));
-        let services = inputs.services.iter().map(|service| {
+        let services = inputs.chosen_services().map(|service| {
             let binaries = service.document.manifest.binaries.iter();
             let fetched = binaries.filter(|binary| binary.source == Source::Fetch);
             (service.name.clone(), fetched.filter_map(version).collect())
@@ -59,7 +59,7 @@ impl Applied {
         }
         let applied = match Self::load(&ctx.paths) {
             Some(applied) => applied,
-            None => Self::of(&Inputs::load(&Ctx::load()?)?),
+            None => Self::of(&Inputs::load(&ctx.with_dotenv()?)?),
         };
         Ok(Some(applied))
     }

@@ -15,8 +15,9 @@ use kit::{Exit, Failure};
 use serde::Serialize;
 
 use crate::context::Ctx;
+use crate::instances::ps;
 use crate::interrupt::Interrupt;
-use crate::paths::Paths;
+use crate::paths::{INSTANCES, Paths};
 use crate::supervisor::alive;
 use crate::supervisor::operation::{Operation, Wait};
 
@@ -57,12 +58,12 @@ impl Level {
         }
     }
 
-    /// Entries that stay: locks.
+    /// Entries that stay: locks, and what other instances have below the default one.
     fn kept(self) -> &'static [&'static str] {
         match self {
-            Self::State => &["alive.lock", "down.lock", "operation.lock"],
+            Self::State => &["alive.lock", "down.lock", "operation.lock", INSTANCES],
             Self::Dep => &[".locks"],
-            Self::Data => &[],
+            Self::Data => &[INSTANCES],
         }
     }
 
@@ -111,7 +112,14 @@ pub fn check(ctx: &Ctx, levels: &[Level]) -> anyhow::Result<()> {
         }
     }
     if alive::is_held(&ctx.paths.alive_lock())? || ctx.client()?.is_reachable() {
-        return Err(runs().into());
+        return Err(runs(&ctx.paths).into());
+    }
+    if levels.contains(&Level::Dep) {
+        for other in ps::of_checkout(&ctx.paths) {
+            if alive::is_held(&other.alive_lock())? {
+                return Err(runs(&other).into());
+            }
+        }
     }
     Ok(())
 }
@@ -121,7 +129,7 @@ pub fn clean(ctx: &Ctx, levels: &[Level], wait: Wait) -> anyhow::Result<Vec<Cont
     let _operation = Operation::begin(&ctx.paths, &ctx.ui, "clean", wait, &Interrupt::default())?;
     check(ctx, levels)?;
     let claim = alive::try_claim(&ctx.paths.alive_lock())?;
-    let _claim = claim.ok_or_else(runs)?;
+    let _claim = claim.ok_or_else(|| runs(&ctx.paths))?;
     let mut locks = Vec::new();
     for level in levels {
         locks.extend(claim_all(*level, &ctx.paths)?);
@@ -163,9 +171,9 @@ fn claim_all(level: Level, paths: &Paths) -> anyhow::Result<Vec<FileLock>> {
     files.map(claim).collect()
 }
 
-fn runs() -> Failure {
+fn runs(paths: &Paths) -> Failure {
     let message = "cannot clean up: the stack runs";
-    Failure::new(Exit::Locked, message).hint("cargo xtask down")
+    Failure::new(Exit::Locked, message).hint(paths.command("down"))
 }
 
 /// The entries of a directory, sorted; none when there is no directory.

@@ -2,6 +2,7 @@
 
 mod life;
 mod observe;
+mod service;
 mod tools;
 
 use std::ffi::OsString;
@@ -10,9 +11,13 @@ use std::path::PathBuf;
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 use service_nats::topology::Profile;
+use xtask::instances::Policy;
 
 pub(crate) use life::{Attach, Life, Logs, Restart, Signal, Start, Stop};
 pub(crate) use observe::Observe;
+pub(crate) use service::{
+    NatsCli, NatsCommand, NatsOwnCommand, Replicate, ServiceCli, ServiceCommand,
+};
 pub(crate) use tools::{
     Clean, Completions, Env, EnvFormat, Explain, Graph, GraphFormat, Init, Open, Ports,
 };
@@ -33,9 +38,20 @@ const HISTORY_MAX: usize = 500;
     max_term_width = 100
 )]
 pub(crate) struct Cli {
+    /// Which stack is meant.
+    #[command(flatten)]
+    pub(crate) instance: InstanceOption,
     /// What to do; without, a page of help.
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
+}
+
+/// Which of the stacks of this checkout is meant.
+#[derive(Debug, Args)]
+pub(crate) struct InstanceOption {
+    /// The instance of this checkout; default: the variable `CORE_INSTANCE`, else `default`
+    #[arg(long, global = true, value_name = "NAME", value_parser = instance)]
+    pub(crate) instance: Option<String>,
 }
 
 /// The commands.
@@ -53,6 +69,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Follow what happens to processes and topology
     Observe(Observe),
+    /// List instances: those of this checkout, or all on this machine
+    Ps(Ps),
     /// Check this checkout and this machine, and say what to do
     Doctor(Doctor),
     /// Show the logs of all processes, merged by time; also after the stack is down
@@ -113,6 +131,18 @@ pub(crate) enum Command {
 /// Start the stack and return when everything is healthy.
 #[derive(Debug, Args)]
 pub(crate) struct Up {
+    /// Only these services and what they depend on; what runs goes on running
+    #[arg(value_name = "SERVICE")]
+    pub(crate) services: Vec<String>,
+    /// Without what they depend on
+    #[arg(long, requires = "services")]
+    pub(crate) no_deps: bool,
+    /// How ports are chosen when it starts; default: the variable `CORE_PORTS`, else `sticky`
+    ///
+    /// `fixed`: those of the manifests and variables. `sticky`: the same, but while another
+    /// instance has one, a free one, the same each time. `auto`: free ones, anew each time.
+    #[arg(long, value_name = "POLICY", value_parser = Policy::NAMES)]
+    pub(crate) ports: Option<String>,
     /// Return when everything is healthy; that is what `up` always does
     #[arg(short, long, conflicts_with = "attach")]
     pub(crate) detach: bool,
@@ -233,6 +263,17 @@ pub(crate) struct Status {
     #[arg(long, short)]
     pub(crate) watch: bool,
     /// Print everything as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// List instances: those of this checkout, or all on this machine.
+#[derive(Debug, Args)]
+pub(crate) struct Ps {
+    /// Of all checkouts of this user
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Print it as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -410,6 +451,14 @@ fn switch(text: &str) -> Result<bool, clap::Error> {
     parser.parse_ref(&clap::Command::new("xtask"), None, text.as_ref())
 }
 
+/// The name of an instance.
+fn instance(text: &str) -> Result<String, String> {
+    match kit::names::problem(text) {
+        None => Ok(text.to_owned()),
+        Some(problem) => Err(format!("the name {problem}")),
+    }
+}
+
 fn history_limit(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(limit) if (1..=HISTORY_MAX).contains(&limit) => Ok(limit),
@@ -422,97 +471,6 @@ fn runs(text: &str) -> Result<usize, String> {
         Ok(runs) if (1..=1000).contains(&runs) => Ok(runs),
         _ => Err("must be 1 to 1000".to_owned()),
     }
-}
-
-/// One service by itself.
-#[derive(Debug, Parser)]
-#[command(
-    no_binary_name = true,
-    disable_version_flag = true,
-    max_term_width = 100
-)]
-pub(crate) struct ServiceCli {
-    /// What to do.
-    #[command(subcommand)]
-    pub(crate) command: ServiceCommand,
-}
-
-/// NATS by itself.
-#[derive(Debug, Parser)]
-#[command(
-    no_binary_name = true,
-    disable_version_flag = true,
-    max_term_width = 100
-)]
-pub(crate) struct NatsCli {
-    /// What to do.
-    #[command(subcommand)]
-    pub(crate) command: NatsCommand,
-}
-
-/// What can be done with NATS: what every service has, and more.
-#[derive(Debug, Subcommand)]
-pub(crate) enum NatsCommand {
-    /// What every service has.
-    #[command(flatten)]
-    Common(ServiceCommand),
-    /// What only NATS has.
-    #[command(flatten)]
-    Own(NatsOwnCommand),
-}
-
-/// What only NATS has.
-#[derive(Debug, Subcommand)]
-pub(crate) enum NatsOwnCommand {
-    /// Keep copies of the streams of `nats` at the hub
-    Replicate(Replicate),
-}
-
-/// Keep copies of the streams of `nats` at the hub, each on three of its nodes.
-#[derive(Debug, Args)]
-pub(crate) struct Replicate {
-    /// Only these streams; all that can be copied when none is named
-    #[arg(value_name = "STREAM")]
-    pub(crate) streams: Vec<String>,
-    /// Seconds within which the copies must be complete
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        default_value_t = 60,
-        value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_SECONDS)
-    )]
-    pub(crate) timeout: u64,
-    /// Give up at once when another command is at work on this stack
-    #[arg(long)]
-    pub(crate) no_wait: bool,
-    /// Print the copies as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// What can be done with one service.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ServiceCommand {
-    /// Print its resolved manifest as JSON, with secrets masked
-    Spec,
-    /// Print the exact command that runs it
-    Command {
-        /// With its environment in front, secrets masked
-        #[arg(long)]
-        env: bool,
-    },
-    /// Run it in the foreground; Ctrl-C stops it gracefully
-    Run {
-        /// NATS alone: run a hub of so many nodes instead, beside the stack
-        #[arg(long, value_name = "N")]
-        nodes: Option<u32>,
-        /// NATS alone: with `--nodes`, a region with a leaf node; may be given several times
-        #[arg(long, value_name = "REGION", requires = "nodes")]
-        leaf: Vec<String>,
-        /// How binaries are had.
-        #[command(flatten)]
-        options: FetchOptions,
-    },
 }
 
 #[cfg(test)]

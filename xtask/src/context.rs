@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use crate::env::Env;
-use crate::paths::Paths;
+use crate::env::{self, Env};
+use crate::paths::{INSTANCE_VARIABLE, Paths};
 use crate::recorded::Recorded;
 use crate::stack::{PROFILE_VARIABLE, Process};
 use crate::supervisor::client::Client;
@@ -22,20 +22,17 @@ pub struct Ctx {
 }
 
 impl Ctx {
-    /// The context of the checkout that is worked on.
-    pub fn load() -> anyhow::Result<Self> {
+    /// The context of the checkout that is worked on, and of the instance that is named on the
+    /// command line, else by a variable, else of the default one.
+    pub fn load(instance: Option<&str>) -> anyhow::Result<Self> {
         let paths = Paths::discover()?;
         let env = Env::load(&paths.dotenv())?;
-        Ok(Self {
-            paths,
-            env,
-            ui: Ui::new(),
-        })
+        Self::of(&paths, env, instance)
     }
 
     /// The same with the deployment `profile`, if one is named on the command line.
-    pub fn load_for(profile: Option<&str>) -> anyhow::Result<Self> {
-        let mut ctx = Self::load()?;
+    pub fn load_for(instance: Option<&str>, profile: Option<&str>) -> anyhow::Result<Self> {
+        let mut ctx = Self::load(instance)?;
         if let Some(profile) = profile {
             ctx.env.set(PROFILE_VARIABLE, profile);
         }
@@ -43,11 +40,36 @@ impl Ctx {
     }
 
     /// The same for a command that must work whatever `.env` holds: stopping a stack needs none
-    /// of it.
-    pub fn without_dotenv() -> anyhow::Result<Self> {
+    /// of it but the name of the instance.
+    pub fn without_dotenv(instance: Option<&str>) -> anyhow::Result<Self> {
+        let paths = Paths::discover()?;
+        let mut env = Env::of_process();
+        if env.get(INSTANCE_VARIABLE).is_none()
+            && let Some(name) = env::in_dotenv(&paths.dotenv(), INSTANCE_VARIABLE)
+        {
+            env.set(INSTANCE_VARIABLE, &name);
+        }
+        Self::of(&paths, env, instance)
+    }
+
+    /// The same instance with all that `.env` holds.
+    pub fn with_dotenv(&self) -> anyhow::Result<Self> {
+        let env = Env::load(&self.paths.dotenv())?;
+        Self::of(&self.paths, env, Some(self.paths.instance()))
+    }
+
+    fn of(checkout: &Paths, mut env: Env, instance: Option<&str>) -> anyhow::Result<Self> {
+        let name = instance.or(env.get(INSTANCE_VARIABLE)).unwrap_or_default();
+        let paths = checkout.of_instance(name)?;
+        // What is named on the command line is told to manifests and records as by the variable.
+        match (paths.is_default(), env.non_empty(INSTANCE_VARIABLE)) {
+            (true, None) => {}
+            (true, Some(_)) => env.set(INSTANCE_VARIABLE, ""),
+            (false, _) => env.set(INSTANCE_VARIABLE, paths.instance()),
+        }
         Ok(Self {
-            paths: Paths::discover()?,
-            env: Env::of_process(),
+            paths,
+            env,
             ui: Ui::new(),
         })
     }

@@ -24,6 +24,8 @@ pub enum Origin {
     Process,
     /// The `.env` file.
     DotEnv,
+    /// The machine's register of instances: a port that is leased.
+    Lease,
 }
 
 impl Env {
@@ -64,8 +66,13 @@ impl Env {
 
     /// Gives a variable a value, as if it came from the process.
     pub fn set(&mut self, name: &str, value: &str) {
-        let value = (value.to_owned(), Origin::Process);
-        self.vars.insert(name.to_owned(), value);
+        self.set_by(Origin::Process, name, value);
+    }
+
+    /// Gives a variable a value that comes from `origin`.
+    pub fn set_by(&mut self, origin: Origin, name: &str, value: &str) {
+        self.vars
+            .insert(name.to_owned(), (value.to_owned(), origin));
     }
 
     /// The value of a variable.
@@ -95,6 +102,15 @@ impl Env {
             .iter()
             .map(|(name, (value, _))| (name.as_str(), value.as_str()))
     }
+}
+
+/// The value of one variable in the `.env` file at `path`, as far as that can be read: for what
+/// must work whatever else it holds.
+pub fn in_dotenv(path: &Path, name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let pairs = dotenvy::from_read_iter(text.trim_start_matches('\u{feff}').as_bytes());
+    let values = pairs.flatten().filter(|(found, _)| found == name);
+    values.last().map(|(_, value)| value)
 }
 
 fn read_dotenv(path: &Path) -> anyhow::Result<Vec<(String, String)>> {
@@ -185,6 +201,16 @@ mod tests {
             );
             assert_eq!(kit::failure::exit_of(&error), Exit::Invalid);
         }
+    }
+
+    #[test]
+    fn one_variable_is_found_whatever_stands_around_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".env");
+        assert_eq!(in_dotenv(&path, "A"), None);
+        std::fs::write(&path, "not a line\nA=1\nB C=2\nA=2\nbad again\n").unwrap();
+        assert_eq!(in_dotenv(&path, "A").as_deref(), Some("2"));
+        assert_eq!(in_dotenv(&path, "C"), None);
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod exports;
 pub mod follow;
 pub mod init;
 pub mod inputs;
+pub mod instances;
 pub mod interrupt;
 pub mod life;
 pub mod load;

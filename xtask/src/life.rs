@@ -146,7 +146,7 @@ fn not_supervised() -> Failure {
 fn running_stack(ctx: &Ctx) -> anyhow::Result<Stack> {
     Ok(match Applied::load(&ctx.paths) {
         Some(applied) => applied.stack,
-        None => Inputs::load(&Ctx::load()?)?.stack,
+        None => Inputs::load(&ctx.with_dotenv()?)?.stack,
     })
 }
 

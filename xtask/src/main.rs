@@ -26,31 +26,33 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let instance = cli.instance.instance.as_deref();
     let Some(command) = cli.command else {
         return commands::overview::run();
     };
     match command {
-        Command::Up(args) => commands::up::run(&args),
-        Command::Down(args) => commands::down::run(&args),
-        Command::Reload(args) => commands::up::reload(&args),
-        Command::Plan(args) => commands::plan::run(&args),
-        Command::Status(args) => commands::status::run(&args),
-        Command::Observe(args) => commands::observe::run(&args),
-        Command::Doctor(args) => commands::doctor::run(&args),
-        Command::Logs(args) => commands::logs::run(args),
-        Command::Restart(args) => commands::life::restart(&args),
-        Command::Stop(args) => commands::life::stop(&args),
-        Command::Start(args) => commands::life::start(&args),
-        Command::Signal(args) => commands::life::signal(&args),
-        Command::Attach(args) => commands::attach::run(&args),
-        Command::Topology(command) => commands::topology::run(&command),
-        Command::Render(args) => commands::render::run(&args),
-        Command::Env(args) => commands::env::run(&args),
-        Command::Ports(args) => commands::ports::run(&args),
-        Command::Explain(args) => commands::explain::run(&args),
-        Command::Graph(args) => commands::graph::run(&args),
-        Command::Open(args) => commands::open::run(&args),
-        Command::Clean(args) => commands::clean::run(&args),
+        Command::Up(args) => commands::up::run(instance, &args),
+        Command::Down(args) => commands::down::run(instance, &args),
+        Command::Reload(args) => commands::up::reload(instance, &args),
+        Command::Plan(args) => commands::plan::run(instance, &args),
+        Command::Status(args) => commands::status::run(instance, &args),
+        Command::Observe(args) => commands::observe::run(instance, &args),
+        Command::Ps(args) => commands::ps::run(&args),
+        Command::Doctor(args) => commands::doctor::run(instance, &args),
+        Command::Logs(args) => commands::logs::run(instance, args),
+        Command::Restart(args) => commands::life::restart(instance, &args),
+        Command::Stop(args) => commands::life::stop(instance, &args),
+        Command::Start(args) => commands::life::start(instance, &args),
+        Command::Signal(args) => commands::life::signal(instance, &args),
+        Command::Attach(args) => commands::attach::run(instance, &args),
+        Command::Topology(command) => commands::topology::run(instance, &command),
+        Command::Render(args) => commands::render::run(instance, &args),
+        Command::Env(args) => commands::env::run(instance, &args),
+        Command::Ports(args) => commands::ports::run(instance, &args),
+        Command::Explain(args) => commands::explain::run(instance, &args),
+        Command::Graph(args) => commands::graph::run(instance, &args),
+        Command::Open(args) => commands::open::run(instance, &args),
+        Command::Clean(args) => commands::clean::run(instance, &args),
         Command::CiKey => commands::ci_key::run(),
         Command::Init(args) => commands::init::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
@@ -59,7 +61,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Docs(args) => commands::docs::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::BenchListen { port } => xtask::bench::listen(port).map(|()| ExitCode::SUCCESS),
-        Command::Service(words) => commands::service::run(&words),
+        Command::Service(words) => commands::service::run(instance, &words),
     }
 }
 

@@ -27,7 +27,7 @@ const OPENER_POLL: Duration = Duration::from_millis(10);
 pub fn address(ctx: &Ctx, service: Option<&str>) -> anyhow::Result<String> {
     let applied = Applied::running(ctx)?.ok_or_else(|| {
         let failure = Failure::new(Exit::NotRunning, "there is no running stack to open");
-        failure.hint("cargo xtask up")
+        failure.hint(ctx.paths.command("up"))
     })?;
     let page = match service {
         Some(name) => page(&applied.stack, name)?,

@@ -5,16 +5,38 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// The directories and files of one checkout and its default instance. All paths are absolute.
+use kit::{Exit, Failure, names};
+
+use crate::stack::Places;
+
+/// What the instance without a name is called where each has one.
+pub const DEFAULT_INSTANCE: &str = "default";
+
+/// The variable that names the instance. A manifest hands it on by `${env.CORE_INSTANCE:-}`,
+/// however the instance was named.
+pub const INSTANCE_VARIABLE: &str = "CORE_INSTANCE";
+
+/// Generated files of the default instance, from the root.
+const STATE: &str = ".core-stack";
+
+/// User data of the default instance, from the root.
+const DATA: &str = ".data";
+
+/// Where named instances have both, below those of the default one.
+pub(crate) const INSTANCES: &str = "instances";
+
+/// The directories and files of one checkout and one of its instances. All paths are absolute.
 #[derive(Debug, Clone)]
 pub struct Paths {
     root: PathBuf,
-    data: PathBuf,
-    state: PathBuf,
+    /// The name of the instance; the default one has none.
+    instance: Option<String>,
+    /// The folder of its data and its state that is meant, when it is not the whole.
+    part: Option<&'static str>,
 }
 
 impl Paths {
-    /// The layout below `root`, which must be absolute.
+    /// The default instance of the checkout at `root`, which must be absolute.
     pub fn new(root: PathBuf) -> Self {
         assert!(
             root.is_absolute(),
@@ -22,10 +44,27 @@ impl Paths {
             root.display()
         );
         Self {
-            data: root.join(".data"),
-            state: root.join(".core-stack"),
             root,
+            instance: None,
+            part: None,
         }
+    }
+
+    /// Another instance of the same checkout: the default one for no name at all and for
+    /// [`DEFAULT_INSTANCE`]. A process that was handed [`INSTANCE_VARIABLE`] finds its own stack by
+    /// it. What cannot be a name is refused.
+    pub fn of_instance(&self, name: &str) -> anyhow::Result<Self> {
+        let instance = Some(name).filter(|name| !name.is_empty() && *name != DEFAULT_INSTANCE);
+        if let Some(problem) = instance.and_then(names::problem) {
+            let message = format!("the name of the instance `{name}` {problem}");
+            let hint = format!("choose another one: {INSTANCE_VARIABLE}=NAME or --instance NAME");
+            return Err(Failure::new(Exit::Invalid, message).hint(hint).into());
+        }
+        Ok(Self {
+            root: self.root.clone(),
+            instance: instance.map(str::to_owned),
+            part: None,
+        })
     }
 
     /// The checkout that is worked on: `CORE_ROOT` if set, else the workspace that cargo runs us
@@ -41,20 +80,67 @@ impl Paths {
         Ok(Self::new(root))
     }
 
-    /// The layout of something that runs beside the default instance, in folders `name` of its
-    /// data and its state.
+    /// The layout of something that runs beside the instance, in folders `part` of its data and
+    /// its state.
     #[must_use]
-    pub fn beside(&self, name: &str) -> Self {
+    pub fn beside(&self, part: &'static str) -> Self {
         Self {
-            root: self.root.clone(),
-            data: self.data.join(name),
-            state: self.state.join(name),
+            part: Some(part),
+            ..self.clone()
         }
     }
 
     /// The checkout.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The name of the instance: [`DEFAULT_INSTANCE`] for the one without.
+    pub fn instance(&self) -> &str {
+        self.instance.as_deref().unwrap_or(DEFAULT_INSTANCE)
+    }
+
+    /// Whether this is the instance without a name.
+    pub fn is_default(&self) -> bool {
+        self.instance.is_none()
+    }
+
+    /// The line that runs a command on this instance, for people: `cargo xtask up`.
+    pub fn command(&self, command: &str) -> String {
+        let instance = self.instance.as_ref();
+        let option = instance.map_or_else(String::new, |name| format!(" --instance {name}"));
+        format!("cargo xtask {command}{option}")
+    }
+
+    /// A path as people are told it: from the root.
+    pub fn shown(&self, path: &Path) -> String {
+        let path = path.strip_prefix(&self.root).unwrap_or(path);
+        path.display().to_string()
+    }
+
+    /// Where the directories of the instance are, as a stack is rendered with.
+    pub fn places(&self) -> Places {
+        Places {
+            data: self.relative(DATA),
+            state: self.relative(STATE),
+            ..Places::new(self.root.clone())
+        }
+    }
+
+    /// A directory of the instance, from the root.
+    fn relative(&self, base: &str) -> String {
+        let mut path = base.to_owned();
+        let instance = self.instance.iter().flat_map(|name| [INSTANCES, name]);
+        for folder in instance.chain(self.part) {
+            path.push('/');
+            path.push_str(folder);
+        }
+        path
+    }
+
+    /// Where the named instances of this checkout have their generated files.
+    pub fn instances(&self) -> PathBuf {
+        self.root.join(STATE).join(INSTANCES)
     }
 
     /// Folders of services, each with a `service.json`.
@@ -79,12 +165,12 @@ impl Paths {
 
     /// Generated files: may be deleted at any time while nothing runs.
     pub fn state(&self) -> PathBuf {
-        self.state.clone()
+        self.root.join(self.relative(STATE))
     }
 
     /// User data: never deleted without being asked for by name.
     pub fn data(&self) -> PathBuf {
-        self.data.clone()
+        self.root.join(self.relative(DATA))
     }
 
     /// The durable facts of the topology of NATS.
@@ -150,5 +236,51 @@ impl Paths {
     /// Held by a `down` that waits for the operation lock: whoever has that gives up.
     pub fn down_lock(&self) -> PathBuf {
         self.state().join("down.lock")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_named_instance_has_state_and_data_of_its_own() {
+        let default = Paths::new("/checkout".into());
+        let named = default.of_instance("b").unwrap();
+        for (path, expected) in [
+            (default.state(), "/checkout/.core-stack"),
+            (default.data(), "/checkout/.data"),
+            (named.state(), "/checkout/.core-stack/instances/b"),
+            (named.data(), "/checkout/.data/instances/b"),
+            (named.dep(), "/checkout/.dep"),
+        ] {
+            assert_eq!(path, Path::new(expected));
+        }
+        assert_eq!(named.places().data, ".data/instances/b");
+        assert_eq!(named.command("up"), "cargo xtask up --instance b");
+        assert_eq!(
+            named.shown(&named.logs()),
+            ".core-stack/instances/b/logs",
+            "from the root"
+        );
+    }
+
+    #[test]
+    fn the_default_instance_has_a_name_to_be_called_by() {
+        let named = Paths::new("/checkout".into()).of_instance("b").unwrap();
+        for name in ["", DEFAULT_INSTANCE] {
+            let default = named.of_instance(name).unwrap();
+            assert!(default.is_default());
+            assert_eq!(default.instance(), DEFAULT_INSTANCE);
+            assert_eq!(default.command("up"), "cargo xtask up");
+        }
+    }
+
+    #[test]
+    fn a_bad_name_is_refused() {
+        for name in ["B", "../b", "b/c", "-b", "b c"] {
+            let error = Paths::new("/checkout".into()).of_instance(name).err();
+            assert_eq!(kit::failure::exit_of(&error.unwrap()), Exit::Invalid);
+        }
     }
 }

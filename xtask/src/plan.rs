@@ -26,6 +26,8 @@ const TOPOLOGY: &str = "topology";
 pub struct Plan {
     /// Version of this document.
     pub schema_version: u32,
+    /// The name of the instance.
+    pub instance: String,
     /// Whether the stack runs; without, everything would be started.
     pub running: bool,
     /// Whether anything would be done.
@@ -155,6 +157,7 @@ pub fn plan(ctx: &Ctx) -> anyhow::Result<Plan> {
     let changes = processes.values().any(|step| step.action != Action::None);
     Ok(Plan {
         schema_version: SCHEMA_VERSION,
+        instance: ctx.paths.instance().to_owned(),
         running,
         changes,
         topology: TopologyPlan {

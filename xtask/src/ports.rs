@@ -8,7 +8,7 @@ use crate::SCHEMA_VERSION;
 use crate::applied::Applied;
 use crate::context::Ctx;
 use crate::inputs::Inputs;
-use crate::preflight;
+use crate::instances::range::is_free;
 use crate::stack::Stack;
 use crate::supervisor::alive;
 
@@ -75,10 +75,10 @@ pub fn ports(ctx: &Ctx) -> anyhow::Result<Ports> {
     let running = applied.is_some();
     let stack = match applied {
         Some(applied) => applied.stack,
-        None => Inputs::load(&Ctx::load()?)?.stack,
+        None => Inputs::load(&ctx.with_dotenv()?)?.stack,
     };
     let mut ports = declared(&stack);
-    let taken = |port: &&mut PortReport| preflight::bind_error(port.port).is_some();
+    let taken = |port: &&mut PortReport| !is_free(port.port);
     let taken: Vec<&mut PortReport> = ports.iter_mut().filter(taken).collect();
     if !taken.is_empty() {
         let listeners = listeners();

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use kit::{Exit, Failure};
 
 use crate::context::Ctx;
+use crate::instances::register::Others;
 use crate::stack::{self, Port, Stack};
 use crate::tool::{self, End};
 
@@ -88,14 +89,19 @@ fn refusal(name: &str, text: &str) -> String {
 }
 
 /// Refuses to start on ports that others hold. To be called while nothing of the instance lives.
-pub fn check_ports(stack: &Stack) -> anyhow::Result<()> {
+pub fn check_ports(stack: &Stack, others: &Others) -> anyhow::Result<()> {
     let mut taken = Vec::new();
     let mut variable = None;
+    let mut strangers = false;
     let enabled = |(_, process): &(&String, &stack::Process)| !process.disabled;
     for (name, process) in stack.processes.iter().filter(enabled) {
         for (port_name, port) in &process.ports {
-            if let Some(error) = bind_error(port.port) {
-                taken.push(describe(name, port, &error));
+            let instance = others.living.get(&port.port);
+            // An instance that is about to start has its port already, even if nobody listens yet.
+            let holder = instance.cloned().or_else(|| holder(port.port));
+            if let Some(holder) = holder {
+                strangers |= instance.is_none();
+                taken.push(describe(name, port, &holder));
                 // The ports of further nodes of a service have no variables.
                 if *name == process.service {
                     variable.get_or_insert_with(|| stack::port_variable(name, port_name));
@@ -106,36 +112,37 @@ pub fn check_ports(stack: &Stack) -> anyhow::Result<()> {
     if taken.is_empty() {
         return Ok(());
     }
+    let end = if strangers {
+        "end that program"
+    } else {
+        "run `cargo xtask down` there"
+    };
     let hint = match variable {
-        Some(variable) => {
-            format!("end that program, or choose another port in `.env`: {variable}=NUMBER")
-        }
-        None => "end that program".to_owned(),
+        Some(variable) => format!("{end}, or choose another port in `.env`: {variable}=NUMBER"),
+        None => end.to_owned(),
     };
     Err(Failure::new(Exit::PortTaken, taken.join("\n"))
         .hint(hint)
         .into())
 }
 
-/// Why a port cannot be listened on, on this machine's loopback address.
-pub(crate) fn bind_error(port: u16) -> Option<io::Error> {
-    TcpListener::bind(("127.0.0.1", port)).err()
-}
-
-fn describe(service: &str, port: &Port, error: &io::Error) -> String {
-    let holder = if error.kind() == io::ErrorKind::AddrInUse {
-        holder(port.port).unwrap_or_else(|| "a program that cannot be seen from here".to_owned())
-    } else {
-        error.to_string()
-    };
+fn describe(service: &str, port: &Port, holder: &str) -> String {
     format!(
         "port {} of `{service}` ({}) is taken by {holder}",
         port.port, port.declared
     )
 }
 
-/// The program that listens on a port, with its process id.
+/// Who keeps a port from being listened on, on this machine's loopback address; `None` when nobody
+/// does.
 fn holder(port: u16) -> Option<String> {
-    let process = listeners::get_process_by_port(port, listeners::Protocol::TCP).ok()?;
-    Some(format!("`{}` (pid {})", process.name, process.pid))
+    let error = TcpListener::bind(("127.0.0.1", port)).err()?;
+    if error.kind() != io::ErrorKind::AddrInUse {
+        return Some(error.to_string());
+    }
+    let program = listeners::get_process_by_port(port, listeners::Protocol::TCP);
+    Some(program.map_or_else(
+        |_| "a program that cannot be seen from here".to_owned(),
+        |program| format!("`{}` (pid {})", program.name, program.pid),
+    ))
 }

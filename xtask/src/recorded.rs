@@ -4,7 +4,7 @@
 //! say by now: it changes what it is asked to change and nothing else. Owns the file, which may
 //! hold secrets. Must not resolve anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 
@@ -21,6 +21,9 @@ use crate::stack::Service;
 /// Beginning of the variables that Core itself reads.
 const OWN_VARIABLES: &str = "CORE_";
 
+/// A variable of others that says where the register of instances is.
+const STATE_VARIABLE: &str = "XDG_STATE_HOME";
+
 /// The text of every manifest, and every variable that may matter.
 #[derive(Serialize, Deserialize)]
 pub struct Recorded {
@@ -30,16 +33,33 @@ pub struct Recorded {
     manifests: BTreeMap<String, String>,
     /// The variables.
     env: BTreeMap<String, String>,
+    /// Which of the variables are leased ports: the numbers that those should have, by
+    /// `SERVICE.PORT`.
+    #[serde(default)]
+    leased: BTreeMap<String, u16>,
+    /// Every port, by process and name: `nats.client`.
+    #[serde(default)]
+    ports: BTreeMap<String, u16>,
+    /// The services that were chosen, if not all were.
+    #[serde(default)]
+    chosen: Option<BTreeSet<String>>,
 }
 
 impl Recorded {
     /// What these inputs are.
-    pub fn of(services: &[Service], env: &Env) -> Self {
+    pub fn of(
+        services: &[Service],
+        env: &Env,
+        leased: &BTreeMap<String, u16>,
+        ports: &BTreeMap<String, u16>,
+        chosen: Option<&BTreeSet<String>>,
+    ) -> Self {
         let passed_on: Vec<&str> = env.passed_on().map(|(name, _)| name).collect();
         let matters = |name: &str| {
             let placeholder = format!("${{env.{name}");
             let named = |service: &Service| service.document.text.contains(&placeholder);
             name.starts_with(OWN_VARIABLES)
+                || name == STATE_VARIABLE
                 || passed_on.contains(&name)
                 || services.iter().any(named)
         };
@@ -51,6 +71,9 @@ impl Recorded {
             env: variables
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
+            leased: leased.clone(),
+            ports: ports.clone(),
+            chosen: chosen.cloned(),
         }
     }
 
@@ -66,7 +89,7 @@ impl Recorded {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let failure = Failure::new(Exit::NotRunning, "no stack runs that could be changed");
-                return Err(failure.hint("cargo xtask up").into());
+                return Err(failure.hint(paths.command("up")).into());
             }
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot read `{}`", file.display()));
@@ -77,9 +100,24 @@ impl Recorded {
             .filter(|recorded| recorded.schema_version == SCHEMA_VERSION)
             .ok_or_else(|| {
                 let message = format!("cannot understand `{}`", file.display());
-                let hint = "cargo xtask up";
+                let hint = paths.command("up");
                 Failure::new(Exit::Unexpected, message).hint(hint).into()
             })
+    }
+
+    /// The numbers that leased ports should have, by `SERVICE.PORT`.
+    pub fn leased(&self) -> &BTreeMap<String, u16> {
+        &self.leased
+    }
+
+    /// Every port, by process and name.
+    pub fn ports(&self) -> &BTreeMap<String, u16> {
+        &self.ports
+    }
+
+    /// The services that were chosen; `None` when all were.
+    pub fn chosen(&self) -> Option<&BTreeSet<String>> {
+        self.chosen.as_ref()
     }
 
     /// The variables.
@@ -125,9 +163,18 @@ mod tests {
             ("CORE_PROFILE", "local"),
             ("PATH", "/bin"),
         ];
-        let bytes = Recorded::of(&[service], &Env::from_pairs(pairs)).to_bytes();
+        let leased = [("a.http".to_owned(), 80)].into();
+        let ports = [("a.http".to_owned(), 30_000)].into();
+        let chosen = Some(["a".to_owned()].into());
+        let env = Env::from_pairs(pairs);
+        let bytes = Recorded::of(&[service], &env, &leased, &ports, chosen.as_ref()).to_bytes();
         fs::write(paths.recorded(), bytes.unwrap()).unwrap();
         let recorded = Recorded::load(&paths).unwrap();
+        assert_eq!(
+            (recorded.leased(), recorded.chosen()),
+            (&leased, chosen.as_ref())
+        );
+        assert_eq!(recorded.ports(), &ports);
         let env = recorded.env();
         let names: Vec<&str> = env.iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["CORE_PROFILE", "PATH", "USED"]);

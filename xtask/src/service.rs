@@ -104,7 +104,7 @@ pub fn run(
     dep::ensure(&ctx.paths, &ctx.env, &ctx.ui, &requests, options)?;
     let alone = only(&inputs.stack, &resolved.service.name);
     preflight::check_settings(ctx, &alone)?;
-    preflight::check_ports(&alone)?;
+    preflight::check_ports(&alone, &inputs.others)?;
     kit::files::create_private_dir(&ctx.paths.state())?;
     let mut command = ctx.command(resolved.process, &resolved.process.command);
     let error = command.exec();

@@ -21,6 +21,8 @@ const STOPPED: &str = "Stopped";
 pub struct Status {
     /// Version of this document.
     pub schema_version: u32,
+    /// The name of the instance.
+    pub instance: String,
     /// Whether the stack runs.
     pub running: bool,
     /// Whether the supervisor answers. Without it, what runs is what a killed one left behind.
@@ -76,23 +78,68 @@ pub struct ProcessStatus {
     pub ports: BTreeMap<String, Port>,
 }
 
+/// What the supervisor and the locks say.
+struct Seen {
+    states: States,
+    supervised: bool,
+    running: bool,
+}
+
+impl Seen {
+    fn now(ctx: &Ctx) -> anyhow::Result<Self> {
+        let states = ctx.client()?.processes().ok();
+        let supervised = states.is_some();
+        // Without a lock, but supervised: its directory was deleted meanwhile.
+        let running = supervised || alive::is_held(&ctx.paths.alive_lock())?;
+        Ok(Self {
+            states: states.unwrap_or_default(),
+            supervised,
+            running,
+        })
+    }
+
+    fn remembered(&self, ctx: &Ctx) -> Option<Applied> {
+        Applied::load(&ctx.paths).filter(|_| self.running)
+    }
+}
+
 /// Asks for the status of everything. `ctx` needs no `.env` as long as something runs.
 pub fn status(ctx: &Ctx) -> anyhow::Result<Status> {
-    let states = ctx.client()?.processes().ok();
-    let supervised = states.is_some();
-    // Without a lock, but supervised: its directory was deleted meanwhile.
-    let running = supervised || alive::is_held(&ctx.paths.alive_lock())?;
-    let states = states.unwrap_or_default();
-    let remembered = if running {
-        Applied::load(&ctx.paths)
-    } else {
-        None
-    };
-    let applied = match remembered {
+    let seen = Seen::now(ctx)?;
+    let applied = match seen.remembered(ctx) {
         Some(applied) => applied,
-        None => Applied::of(&Inputs::load(&Ctx::load()?)?),
+        None => Applied::of(&Inputs::load(&ctx.with_dotenv()?)?),
     };
-    let answers = if running {
+    describe(ctx, &seen, &applied)
+}
+
+/// The status of what runs, as far as that is remembered; `None` when nothing runs. Needs no
+/// manifest, so it can be that of any checkout.
+pub fn running(ctx: &Ctx) -> anyhow::Result<Option<Status>> {
+    let seen = Seen::now(ctx)?;
+    match seen.remembered(ctx) {
+        Some(applied) => describe(ctx, &seen, &applied).map(Some),
+        // What is not remembered yet was not healthy yet.
+        None => Ok(Some(Status::of(ctx, &seen)).filter(|_| seen.running)),
+    }
+}
+
+impl Status {
+    /// Without any service.
+    fn of(ctx: &Ctx, seen: &Seen) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            instance: ctx.paths.instance().to_owned(),
+            running: seen.running,
+            supervised: seen.supervised,
+            healthy: false,
+            services: BTreeMap::new(),
+        }
+    }
+}
+
+fn describe(ctx: &Ctx, seen: &Seen, applied: &Applied) -> anyhow::Result<Status> {
+    let answers = if seen.running {
         answers::ask(ctx.paths.root(), &applied.stack)?
     } else {
         BTreeMap::new()
@@ -102,7 +149,7 @@ pub fn status(ctx: &Ctx) -> anyhow::Result<Status> {
         .services
         .iter()
         .map(|(name, versions)| {
-            let status = service_status(&applied.stack, name, versions, &states, &answers);
+            let status = service_status(&applied.stack, name, versions, &seen.states, &answers);
             (name.clone(), status)
         })
         .collect();
@@ -121,13 +168,11 @@ pub fn status(ctx: &Ctx) -> anyhow::Result<Status> {
     let well = |process: &ProcessStatus| {
         process.disabled || process.ready && process.answers.unwrap_or(true)
     };
-    let healthy = supervised && processes.into_iter().all(well);
+    let healthy = seen.supervised && processes.into_iter().all(well);
     Ok(Status {
-        schema_version: SCHEMA_VERSION,
-        running,
-        supervised,
         healthy,
         services,
+        ..Status::of(ctx, seen)
     })
 }
 

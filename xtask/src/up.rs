@@ -10,7 +10,7 @@ use crate::applied::Applied;
 use crate::context::Ctx;
 use crate::converge::{Converge, Description, shrink};
 use crate::dep::{self, Installed};
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, Selection};
 use crate::interrupt::Interrupt;
 use crate::preflight;
 use crate::supervisor::BINARY;
@@ -32,6 +32,8 @@ pub enum Mode {
 pub struct Options {
     /// What is done when nothing runs.
     pub mode: Mode,
+    /// Which services are asked for.
+    pub selection: Selection,
     /// How long everything may take to become healthy.
     pub timeout: Duration,
     /// Whether to wait for another operation on this instance.
@@ -92,14 +94,10 @@ pub struct Prepared {
 /// Reads the inputs, gets the binaries, waits for other operations and checks the settings. It may
 /// be ended at any moment: nothing has to be taken back.
 pub fn prepare(ctx: &Ctx, options: &Options) -> anyhow::Result<Prepared> {
-    let mut inputs = Inputs::load(ctx)?;
-    let installed = dep::ensure(
-        &ctx.paths,
-        &ctx.env,
-        &ctx.ui,
-        &inputs.requests()?,
-        &options.dep,
-    )?;
+    let requests = Inputs::load_for(ctx, &options.selection)?.requests()?;
+    let ensure =
+        |requests: &[_]| dep::ensure(&ctx.paths, &ctx.env, &ctx.ui, requests, &options.dep);
+    let mut installed = ensure(&requests)?;
     let command = match options.mode {
         Mode::Up => "up",
         Mode::Reload => "reload",
@@ -107,9 +105,11 @@ pub fn prepare(ctx: &Ctx, options: &Options) -> anyhow::Result<Prepared> {
     // Nothing to end in order yet: a signal ends us as it is.
     let interrupt = Interrupt::default();
     let operation = Operation::begin(&ctx.paths, &ctx.ui, command, options.lock, &interrupt)?;
-    if inputs.topology.is_stale(&ctx.paths)? {
-        // The operation that we waited for has changed it.
-        inputs = Inputs::load(ctx)?;
+    // Anew: an operation that we waited for may have changed them.
+    let mut inputs = Inputs::lease(ctx, &options.selection)?;
+    let now = inputs.requests()?;
+    if now != requests {
+        installed = ensure(&now)?;
     }
     inputs.topology.complete()?;
     preflight::check_settings(ctx, &inputs.stack)?;
@@ -173,12 +173,12 @@ fn reversible(
     seen: impl FnMut(&States),
 ) -> anyhow::Result<(Outcome, States)> {
     let (ctx, inputs) = (converge.ctx, converge.inputs);
-    let wanted = Description::of(ctx, inputs)?;
+    let wanted = Description::of(inputs)?;
     match converge.settle()? {
-        Some(_) if converge.options.mode == Mode::Reload => Err(not_running()),
+        Some(_) if converge.options.mode == Mode::Reload => Err(not_running(ctx)),
         Some(claim) => {
             guard::check(ctx, inputs, false)?;
-            preflight::check_ports(&inputs.stack)?;
+            preflight::check_ports(&inputs.stack, &inputs.others)?;
             let binary = converge
                 .installed
                 .get(BINARY)
@@ -201,7 +201,7 @@ fn reversible(
     }
 }
 
-fn not_running() -> anyhow::Error {
+fn not_running(ctx: &Ctx) -> anyhow::Error {
     let failure = Failure::new(Exit::NotRunning, "there is no running stack to reload");
-    failure.hint("cargo xtask up").into()
+    failure.hint(ctx.paths.command("up")).into()
 }

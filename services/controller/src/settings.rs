@@ -14,7 +14,7 @@ pub struct Settings {
     pub(crate) state_dir: PathBuf,
     /// Where PocketBase is, without Caddy between: one part less that can cut the connection.
     pub(crate) pocketbase: Endpoint,
-    /// The checkout whose stack this is.
+    /// The checkout and the instance whose stack this is.
     pub(crate) paths: Paths,
 }
 
@@ -22,11 +22,13 @@ impl Settings {
     /// Reads and validates the environment; reports all problems at once.
     pub fn from_env(lookup: Lookup<'_>) -> anyhow::Result<Self> {
         let root = std::env::current_dir().context("cannot find the current directory")?;
+        let instance = lookup("CONTROLLER_INSTANCE").unwrap_or_default();
+        let paths = Paths::new(root).of_instance(&instance)?;
         let mut reader = Reader::new(lookup);
         let settings = Self {
             state_dir: reader.path("CONTROLLER_STATE_DIR"),
             pocketbase: Endpoint::tcp("127.0.0.1", reader.port("CONTROLLER_POCKETBASE_PORT")),
-            paths: Paths::new(root),
+            paths,
         };
         reader.finish("controller", settings)
     }
@@ -61,9 +63,11 @@ mod tests {
         let manifest = kit::manifest::parse(crate::spec()).unwrap().manifest;
         let lookup = |name: &str| {
             let given = manifest.process.env.get(name)?;
-            Some(given.replace("${port.pocketbase.http}", "8090"))
+            let given = given.replace("${port.pocketbase.http}", "8090");
+            Some(given.replace("${env.CORE_INSTANCE:-}", "b"))
         };
         let settings = Settings::from_env(&lookup).unwrap();
         assert_eq!(settings.pocketbase, Endpoint::tcp("127.0.0.1", 8090));
+        assert_eq!(settings.paths.instance(), "b");
     }
 }

@@ -75,10 +75,11 @@ impl Live {
             return Ok(read.clone());
         }
         let recorded = Recorded::load(&self.paths)?;
+        let chosen = |name: &String| recorded.chosen().is_none_or(|names| names.contains(name));
         let services = recorded.services()?.into_iter();
         let declared = Declared {
             from,
-            services: services.map(|service| service.name).collect(),
+            services: services.map(|s| s.name).filter(chosen).collect(),
             spec: change::declared(&Ctx::recorded(self.paths.clone())?)?,
         };
         Ok(read.insert(declared).clone())

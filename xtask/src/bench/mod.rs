@@ -7,6 +7,7 @@ mod bare;
 mod cold;
 mod commands;
 mod hundred;
+mod instances;
 mod logs;
 mod plain;
 mod probe;
@@ -26,8 +27,15 @@ use crate::dep;
 use crate::inputs::Inputs;
 
 /// What can be measured.
-pub const PARTS: [&str; 7] = [
-    "stack", "commands", "probe", "hundred", "logs", "topology", "cold",
+pub const PARTS: [&str; 8] = [
+    "stack",
+    "commands",
+    "probe",
+    "hundred",
+    "instances",
+    "logs",
+    "topology",
+    "cold",
 ];
 
 /// Measures the named parts, or all but `cold` when none is named. Each figure is the median of
@@ -59,6 +67,9 @@ pub fn bench(ctx: &Ctx, parts: &[String], runs: usize) -> anyhow::Result<Report>
     }
     if wanted("hundred") {
         hundred::hundred(ctx, runs, &mut report)?;
+    }
+    if wanted("instances") {
+        instances::instances(ctx, runs, &mut report)?;
     }
     if wanted("logs") {
         logs::logs(ctx, runs, &mut report)?;

@@ -13,12 +13,16 @@ use tempfile::TempDir;
 
 use crate::cargo;
 use crate::context::Ctx;
+use crate::instances::register::DIRECTORY_VARIABLE;
 use crate::manifests;
 use crate::paths::Paths;
 use crate::stack;
 
 /// Entries of the checkout that the sandbox has its own of.
 const OWN: [&str; 5] = [".core-stack", ".data", ".env", ".git", "target"];
+
+/// Where its register of instances is.
+const REGISTER: &str = ".register";
 
 /// The superuser of the sandbox, which lives as long as the benchmark.
 const SUPERUSER: &str = "CORE_POCKETBASE_ADMIN_EMAIL=bench@core.local\n\
@@ -93,7 +97,10 @@ impl Sandbox {
         }
         fs::write(paths.dotenv(), dotenv).context("cannot write `.env`")?;
         drop(held);
-        let env = crate::env::Env::load(&paths.dotenv())?;
+        let mut env = crate::env::Env::load(&paths.dotenv())?;
+        // Nothing that runs besides has a say in its ports.
+        let register = paths.root().join(REGISTER).display().to_string();
+        env.set(DIRECTORY_VARIABLE, &register);
         let checkout = ctx.paths.root().to_path_buf();
         Ok(Self {
             directory,
@@ -124,7 +131,9 @@ impl Sandbox {
 
     /// `cargo xtask ARGS`, as a user types it, for this root.
     pub(super) fn xtask(&self, args: &[&str]) -> Command {
-        xtask(&self.checkout, self.root(), args)
+        let mut command = xtask(&self.checkout, self.root(), args);
+        command.env(DIRECTORY_VARIABLE, self.root().join(REGISTER));
+        command
     }
 }
 
@@ -151,6 +160,14 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         // An error left it running: nothing may be left behind by a benchmark.
         let _ = self.xtask(&["down"]).output();
+        for entry in fs::read_dir(self.ctx.paths.instances())
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let _ = self.xtask(&["down", "--instance", &name]).output();
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use xtask::{Ctx, life};
 
 use crate::cli::Attach;
 
-pub(crate) fn run(_: &Attach) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::without_dotenv()?;
+pub(crate) fn run(instance: Option<&str>, _: &Attach) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::without_dotenv(instance)?;
     view::needs_terminal()?;
     life::must_run(&ctx)?;
     open(&ctx)
@@ -16,7 +16,9 @@ pub(crate) fn run(_: &Attach) -> anyhow::Result<ExitCode> {
 
 /// Becomes the view. Returns only an error.
 pub(super) fn open(ctx: &Ctx) -> anyhow::Result<ExitCode> {
-    ctx.ui
-        .line("F10 leaves the view; the stack keeps running until `cargo xtask down`");
+    let down = ctx.paths.command("down");
+    ctx.ui.line(format!(
+        "F10 leaves the view; the stack keeps running until `{down}`"
+    ));
     match view::open(ctx)? {}
 }

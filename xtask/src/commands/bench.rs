@@ -9,7 +9,7 @@ use super::print_json;
 use crate::cli::Bench;
 
 pub(crate) fn run(args: &Bench) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load()?;
+    let ctx = Ctx::load(None)?;
     let report = bench::bench(&ctx, &args.parts, args.runs)?;
     if args.json {
         print_json(&ctx, &report)?;

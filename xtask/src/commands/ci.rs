@@ -19,7 +19,7 @@ const LOG_LINES: usize = 50;
 /// Does the work in a section of its own. An error is told here, so that no text of others stands
 /// outside of a section; the exit code is the usual one.
 pub(crate) fn run(
-    profile: Option<&str>,
+    context: impl FnOnce() -> anyhow::Result<Ctx>,
     work: impl FnOnce(&Ctx) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
     let mut output = Output {
@@ -27,7 +27,7 @@ pub(crate) fn run(
         system: System::of(&Env::of_process()),
         sections: 0,
     };
-    let ctx = Ctx::load_for(profile);
+    let ctx = context();
     let result = output.section("cargo xtask up", |_| match &ctx {
         Ok(ctx) => work(ctx),
         Err(_) => Ok(()),

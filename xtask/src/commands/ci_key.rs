@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use xtask::{Ctx, dep};
 
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load()?;
+    let ctx = Ctx::load(None)?;
     ctx.ui.data(dep::cache_key(&ctx.paths, &ctx.env)?)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -15,8 +15,8 @@ use crate::cli::Clean;
 /// What has to be typed before data is deleted.
 const WORD: &str = "delete";
 
-pub(crate) fn run(args: &Clean) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::without_dotenv()?;
+pub(crate) fn run(instance: Option<&str>, args: &Clean) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::without_dotenv(instance)?;
     let asked = [
         (Level::State, args.state),
         (Level::Dep, args.dep),

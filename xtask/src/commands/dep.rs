@@ -12,7 +12,7 @@ use super::print_json;
 use crate::cli::{Dep, FetchOptions};
 
 pub(crate) fn run(args: Dep) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load()?;
+    let ctx = Ctx::load(None)?;
     let requests = Inputs::load(&ctx)?.requests()?;
     match args {
         Dep::List { json } => list(&ctx, &requests, json)?,

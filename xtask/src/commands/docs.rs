@@ -20,7 +20,7 @@ const HEADER: &str = "\
 ";
 
 pub(crate) fn run(args: &Generate) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load()?;
+    let ctx = Ctx::load(None)?;
     let path = ctx.paths.root().join("docs/cli.md");
     generate(&ctx, &path, &reference(), args.check, "docs")?;
     Ok(ExitCode::SUCCESS)
@@ -38,6 +38,11 @@ fn reference() -> String {
     collect(&ServiceCli::command(), "cargo xtask SERVICE", &mut entries);
     let nats = NatsOwnCommand::augment_subcommands(Command::new("nats"));
     collect(&nats, "cargo xtask nats", &mut entries);
+    text.push_str("\n| option of any command | meaning |\n|---|---|\n");
+    for argument in cli.get_arguments().filter(|a| a.is_global_set()) {
+        let row = format!("| {} | {} |", spelling(argument), cell(&meaning(argument)));
+        line(&mut text, &row);
+    }
     text.push_str("\n| command | what it does |\n|---|---|\n");
     for (name, command) in &entries {
         let anchor = name.to_lowercase().replace(' ', "-");
@@ -76,7 +81,9 @@ fn section(text: &mut String, name: &str, command: Command) {
     let arguments: Vec<&Arg> = command
         .get_arguments()
         .filter(|argument| {
-            !argument.is_hide_set() && !matches!(argument.get_id().as_str(), "help" | "version")
+            !argument.is_hide_set()
+                && !argument.is_global_set()
+                && !matches!(argument.get_id().as_str(), "help" | "version")
         })
         .collect();
     if arguments.is_empty() {

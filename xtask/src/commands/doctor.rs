@@ -11,9 +11,9 @@ use crate::cli::Doctor;
 /// Width of the longest word for a severity.
 const SEVERITY_WIDTH: usize = 8;
 
-pub(crate) fn run(args: &Doctor) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(instance: Option<&str>, args: &Doctor) -> anyhow::Result<ExitCode> {
     // Whatever `.env` holds: that is one of the checks.
-    let ctx = Ctx::without_dotenv()?;
+    let ctx = Ctx::without_dotenv(instance)?;
     let options = Options {
         fix: args.fix,
         offline: args.offline,

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use xtask::supervisor::client::Client;
 use xtask::supervisor::operation::StopRequest;
 use xtask::supervisor::stop::{self, Stopped};
 use xtask::{Ctx, SCHEMA_VERSION};
@@ -11,10 +12,14 @@ use xtask::{Ctx, SCHEMA_VERSION};
 use super::{begin, lock_wait, print_json};
 use crate::cli::Down;
 
-pub(crate) fn run(args: &Down) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::without_dotenv()?;
+pub(crate) fn run(instance: Option<&str>, args: &Down) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::without_dotenv(instance)?;
     let begun = Instant::now();
     let client = ctx.client()?;
+    if is_unknown(&ctx, &client) {
+        // Taking its locks would make its directory.
+        return tell(&ctx, args, &Stopped::NothingRan, begun);
+    }
     // Whoever does not want to wait must not end what the others do either.
     let request = if args.no_wait {
         None
@@ -29,8 +34,17 @@ pub(crate) fn run(args: &Down) -> anyhow::Result<ExitCode> {
         &client,
         Duration::from_secs(args.timeout),
     )?;
+    tell(&ctx, args, &stopped, begun)
+}
+
+/// Whether this is a named instance that was never started, or a name that was misspelt.
+fn is_unknown(ctx: &Ctx, client: &Client) -> bool {
+    !ctx.paths.is_default() && !ctx.paths.state().is_dir() && !client.is_live()
+}
+
+fn tell(ctx: &Ctx, args: &Down, stopped: &Stopped, begun: Instant) -> anyhow::Result<ExitCode> {
     let seconds = begun.elapsed().as_secs_f64();
-    let (outcome, signalled) = match &stopped {
+    let (outcome, signalled) = match stopped {
         Stopped::NothingRan => ("nothing-ran", [].as_slice()),
         Stopped::Gracefully => ("stopped", [].as_slice()),
         Stopped::BySignal(holders) => ("signalled", holders.as_slice()),
@@ -45,7 +59,7 @@ pub(crate) fn run(args: &Down) -> anyhow::Result<ExitCode> {
             "outcome": outcome,
             "signalled": signalled,
         });
-        print_json(&ctx, &document)?;
+        print_json(ctx, &document)?;
     } else {
         ctx.ui.line(match stopped {
             Stopped::NothingRan => "nothing was running".to_owned(),

@@ -14,11 +14,11 @@ use crate::cli::{Env, EnvFormat};
 /// Names the file from which GitHub Actions takes variables for later steps.
 const GITHUB_FILE: &str = "GITHUB_ENV";
 
-pub(crate) fn run(args: &Env) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(instance: Option<&str>, args: &Env) -> anyhow::Result<ExitCode> {
     let ctx = if args.declared {
-        Ctx::load()?
+        Ctx::load(instance)?
     } else {
-        Ctx::without_dotenv()?
+        Ctx::without_dotenv(instance)?
     };
     let variables = exports::exports(&ctx, args.declared)?;
     let format = if args.json {

@@ -10,11 +10,16 @@ use xtask::{Ctx, SCHEMA_VERSION, service};
 use super::print_json;
 use crate::cli::Explain;
 
-pub(crate) fn run(args: &Explain) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load()?;
+pub(crate) fn run(instance: Option<&str>, args: &Explain) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::load(instance)?;
     let inputs = Inputs::load(&ctx)?;
     let resolved = service::known(&inputs, &args.service)?;
-    let entries = stack::explain(&inputs.services, resolved.service, &ctx.env, &inputs.stack);
+    let entries = stack::explain(
+        &inputs.services,
+        resolved.service,
+        &inputs.env,
+        &inputs.stack,
+    );
     if args.json {
         let document = json!({
             "schema_version": SCHEMA_VERSION,

@@ -9,8 +9,8 @@ use xtask::render::graph;
 use super::print_json;
 use crate::cli::{Graph, GraphFormat};
 
-pub(crate) fn run(args: &Graph) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load()?;
+pub(crate) fn run(instance: Option<&str>, args: &Graph) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::load(instance)?;
     let stack = Inputs::load(&ctx)?.stack;
     let text = match args.format {
         _ if args.json => return document(&ctx, &stack),

@@ -9,7 +9,7 @@ use xtask::init::{self, Wish};
 use crate::cli::{Cli, Init};
 
 pub(crate) fn run(args: &Init) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load()?;
+    let ctx = Ctx::load(None)?;
     let cli = Cli::command();
     let commands: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
     let wish = Wish {

@@ -10,20 +10,25 @@ use xtask::{Ctx, SCHEMA_VERSION, timing};
 use super::{lock_wait, print_json};
 use crate::cli::{Life, Restart, Signal, Start, Stop};
 
-pub(crate) fn restart(args: &Restart) -> anyhow::Result<ExitCode> {
-    run(Verb::Restart, &args.life, args.with_dependents)
+pub(crate) fn restart(instance: Option<&str>, args: &Restart) -> anyhow::Result<ExitCode> {
+    run(instance, Verb::Restart, &args.life, args.with_dependents)
 }
 
-pub(crate) fn stop(args: &Stop) -> anyhow::Result<ExitCode> {
-    run(Verb::Stop, &args.life, false)
+pub(crate) fn stop(instance: Option<&str>, args: &Stop) -> anyhow::Result<ExitCode> {
+    run(instance, Verb::Stop, &args.life, false)
 }
 
-pub(crate) fn start(args: &Start) -> anyhow::Result<ExitCode> {
-    run(Verb::Start, &args.life, false)
+pub(crate) fn start(instance: Option<&str>, args: &Start) -> anyhow::Result<ExitCode> {
+    run(instance, Verb::Start, &args.life, false)
 }
 
-fn run(verb: Verb, args: &Life, with_dependents: bool) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::without_dotenv()?;
+fn run(
+    instance: Option<&str>,
+    verb: Verb,
+    args: &Life,
+    with_dependents: bool,
+) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::without_dotenv(instance)?;
     let begun = Instant::now();
     let options = Options {
         timeout: Duration::from_secs(args.timeout),
@@ -64,8 +69,8 @@ fn run(verb: Verb, args: &Life, with_dependents: bool) -> anyhow::Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn signal(args: &Signal) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::without_dotenv()?;
+pub(crate) fn signal(instance: Option<&str>, args: &Signal) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::without_dotenv(instance)?;
     let service = std::slice::from_ref(&args.service);
     let names = life::signal(&ctx, service, args.number)?;
     if args.json {

@@ -13,8 +13,8 @@ use xtask::{Ctx, SCHEMA_VERSION, select};
 
 use crate::cli::Logs;
 
-pub(crate) fn run(args: Logs) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::without_dotenv()?;
+pub(crate) fn run(instance: Option<&str>, args: Logs) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::without_dotenv(instance)?;
     let processes = processes(&ctx, &args.services)?;
     let options = Options {
         processes,
@@ -64,7 +64,7 @@ fn processes(ctx: &Ctx, words: &[String]) -> anyhow::Result<Vec<String>> {
         return Ok(Vec::new());
     }
     let logged = follow::processes(&ctx.paths);
-    let inputs = || Inputs::load(&Ctx::load()?).map(|inputs| inputs.stack);
+    let inputs = || Inputs::load(&ctx.with_dotenv()?).map(|inputs| inputs.stack);
     let stack = match Applied::load(&ctx.paths) {
         Some(applied) => Ok(applied.stack),
         None => inputs(),

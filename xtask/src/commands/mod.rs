@@ -23,6 +23,7 @@ pub(crate) mod overview;
 pub(crate) mod plan;
 pub(crate) mod ports;
 pub(crate) mod probe;
+pub(crate) mod ps;
 pub(crate) mod render;
 pub(crate) mod schema;
 pub(crate) mod service;

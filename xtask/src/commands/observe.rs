@@ -7,12 +7,12 @@ use xtask::observe::{self, Options};
 
 use crate::cli::Observe;
 
-pub(crate) fn run(args: &Observe) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(instance: Option<&str>, args: &Observe) -> anyhow::Result<ExitCode> {
     let options = Options {
         subject: args.subject.clone(),
         since: args.since,
         json: args.json,
     };
-    observe::observe(&Ctx::without_dotenv()?, &options)?;
+    observe::observe(&Ctx::without_dotenv(instance)?, &options)?;
     Ok(ExitCode::SUCCESS)
 }

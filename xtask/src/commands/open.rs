@@ -8,8 +8,8 @@ use xtask::open;
 
 use crate::cli::Open;
 
-pub(crate) fn run(args: &Open) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::without_dotenv()?;
+pub(crate) fn run(instance: Option<&str>, args: &Open) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::without_dotenv(instance)?;
     let address = open::address(&ctx, args.service.as_deref())?;
     // A pipe wants the address, not a window.
     let opener = io::stdout().is_terminal().then(|| open::opener(&ctx.env));

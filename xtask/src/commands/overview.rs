@@ -21,7 +21,7 @@ const TASKS: [(&str, &[&str]); 8] = [
     (
         "look",
         &[
-            "status", "doctor", "env", "ports", "explain", "graph", "open",
+            "status", "ps", "doctor", "env", "ports", "explain", "graph", "open",
         ],
     ),
     ("clean up", &["clean"]),

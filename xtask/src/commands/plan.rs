@@ -15,8 +15,8 @@ pub(crate) const OVERRIDDEN: &str = "note: the topology of the record counts, no
 /// What is told of a step that a failure does not take back.
 const FINAL: &str = " (cannot be taken back; `cargo xtask reload` finishes it)";
 
-pub(crate) fn run(args: &Plan) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load_for(args.profile.profile.as_deref())?;
+pub(crate) fn run(instance: Option<&str>, args: &Plan) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::load_for(instance, args.profile.profile.as_deref())?;
     let plan = plan::plan(&ctx)?;
     if args.json {
         print_json(&ctx, &plan)?;

@@ -8,8 +8,8 @@ use xtask::ports::{self, PortReport, PortState};
 use super::{print_json, print_rows};
 use crate::cli::Ports;
 
-pub(crate) fn run(args: &Ports) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::without_dotenv()?;
+pub(crate) fn run(instance: Option<&str>, args: &Ports) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::without_dotenv(instance)?;
     let report = ports::ports(&ctx)?;
     if args.json {
         print_json(&ctx, &report)?;

@@ -11,8 +11,8 @@ use xtask::supervisor::alive;
 use super::{begin, lock_wait};
 use crate::cli::Render;
 
-pub(crate) fn run(args: &Render) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load_for(args.profile.profile.as_deref())?;
+pub(crate) fn run(instance: Option<&str>, args: &Render) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::load_for(instance, args.profile.profile.as_deref())?;
     let inputs = Inputs::load(&ctx)?;
     let secrets = if args.stdout {
         Secrets::Masked
@@ -29,18 +29,23 @@ pub(crate) fn run(args: &Render) -> anyhow::Result<ExitCode> {
         // An `up` at work would start what we write instead of what it has checked.
         let _operation = begin(&ctx, "render", lock_wait(false))?;
         if alive::is_held(&ctx.paths.alive_lock())? {
-            return Err(runs());
+            return Err(runs(&ctx));
         }
         let file = ctx.paths.compose_file();
         kit::files::write_if_changed(&file, text.as_bytes(), kit::files::PRIVATE_FILE_MODE)?;
-        ctx.ui.line("wrote .core-stack/process-compose.yaml");
+        ctx.ui.line(format!("wrote {}", ctx.paths.shown(&file)));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The file of a running stack is what a failed change goes back to, and what `plan` compares with.
-fn runs() -> anyhow::Error {
-    let message = "cannot write `.core-stack/process-compose.yaml`: the running stack is that file";
-    let hint = "see it with `cargo xtask render --stdout`, apply it with `cargo xtask up`";
+fn runs(ctx: &Ctx) -> anyhow::Error {
+    let file = ctx.paths.shown(&ctx.paths.compose_file());
+    let message = format!("cannot write `{file}`: the running stack is that file");
+    let (see, up) = (
+        ctx.paths.command("render --stdout"),
+        ctx.paths.command("up"),
+    );
+    let hint = format!("see it with `{see}`, apply it with `{up}`");
     Failure::new(Exit::Locked, message).hint(hint).into()
 }

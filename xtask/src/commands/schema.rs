@@ -8,7 +8,7 @@ use super::generate;
 use crate::cli::Generate;
 
 pub(crate) fn run(args: &Generate) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load()?;
+    let ctx = Ctx::load(None)?;
     let path = ctx.paths.root().join("docs/service.schema.json");
     let text = format!(
         "{}\n",

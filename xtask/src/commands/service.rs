@@ -12,27 +12,26 @@ use xtask::nats_run;
 use xtask::service::{self, Resolved};
 
 use super::print_json;
-use crate::cli::{Cli, NatsCli, NatsCommand, ServiceCli, ServiceCommand};
+use crate::cli::{Cli, InstanceOption, NatsCli, NatsCommand, ServiceCli, ServiceCommand};
 
-pub(crate) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load()?;
-    let inputs = Inputs::load(&ctx)?;
+pub(crate) fn run(instance: Option<&str>, words: &[OsString]) -> anyhow::Result<ExitCode> {
     let name = words
         .first()
         .map(|word| word.to_string_lossy().into_owned())
         .unwrap_or_default();
+    // A mistake in it counts only after one in the name.
+    let parsed = parse(&name, &words[1..]);
+    let own = parsed.as_ref().ok();
+    let own = own.and_then(|(option, _)| option.instance.as_deref());
+    let ctx = Ctx::load(own.or(instance))?;
+    let inputs = Inputs::load(&ctx)?;
     let cli = Cli::command();
     let commands: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
     let resolved = service::find(&inputs, &name, &commands)?;
-    if name == SERVICE {
-        let cli: NatsCli = parse(&name, &words[1..]);
-        return match cli.command {
-            NatsCommand::Common(command) => common(&ctx, &inputs, resolved, command),
-            NatsCommand::Own(command) => super::nats::run(&ctx, &command),
-        };
+    match parsed.unwrap_or_else(|error| error.exit()) {
+        (_, NatsCommand::Common(command)) => common(&ctx, &inputs, resolved, command),
+        (_, NatsCommand::Own(command)) => super::nats::run(&ctx, &command),
     }
-    let cli: ServiceCli = parse(&name, &words[1..]);
-    common(&ctx, &inputs, resolved, cli.command)
 }
 
 /// What every service has.
@@ -64,10 +63,20 @@ fn common(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Parses what follows the name of a service, or ends as clap does.
-fn parse<T: CommandFactory + FromArgMatches>(name: &str, words: &[OsString]) -> T {
+/// Parses what follows the name of a service.
+fn parse(name: &str, words: &[OsString]) -> Result<(InstanceOption, NatsCommand), clap::Error> {
+    if name == SERVICE {
+        let cli: NatsCli = parse_as(name, words)?;
+        return Ok((cli.instance, cli.command));
+    }
+    let cli: ServiceCli = parse_as(name, words)?;
+    Ok((cli.instance, NatsCommand::Common(cli.command)))
+}
+
+fn parse_as<T: CommandFactory + FromArgMatches>(
+    name: &str,
+    words: &[OsString],
+) -> Result<T, clap::Error> {
     let command = T::command().bin_name(format!("cargo xtask {name}"));
-    let matches = command.try_get_matches_from(words);
-    let matches = matches.unwrap_or_else(|error| error.exit());
-    T::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    T::from_arg_matches(&command.try_get_matches_from(words)?)
 }

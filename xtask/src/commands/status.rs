@@ -20,8 +20,8 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 /// Moves the cursor to the upper left corner and clears the terminal.
 const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
 
-pub(crate) fn run(args: &Status) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::without_dotenv()?;
+pub(crate) fn run(instance: Option<&str>, args: &Status) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::without_dotenv(instance)?;
     if args.watch {
         return watch(&ctx, args.json);
     }
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Status) -> anyhow::Result<ExitCode> {
     } else if status.supervised {
         ctx.ui.data(table(&status))?;
     } else {
-        ctx.ui.line(state_of_nothing(&status));
+        ctx.ui.line(state_of_nothing(&ctx, &status));
     }
     Ok(match (status.running, status.healthy) {
         (true, true) => ExitCode::SUCCESS,
@@ -41,11 +41,12 @@ pub(crate) fn run(args: &Status) -> anyhow::Result<ExitCode> {
 }
 
 /// What is said without a supervisor.
-fn state_of_nothing(status: &Document) -> &'static str {
+fn state_of_nothing(ctx: &Ctx, status: &Document) -> String {
+    let up = ctx.paths.command("up");
     if status.running {
-        "running without its supervisor; `cargo xtask up` or `down` puts that right"
+        format!("running without its supervisor; `{up}` or `down` puts that right")
     } else {
-        "not running; start it with `cargo xtask up`"
+        format!("not running; start it with `{up}`")
     }
 }
 
@@ -60,7 +61,7 @@ fn watch(ctx: &Ctx, json: bool) -> anyhow::Result<ExitCode> {
         let text = if status.supervised {
             table(&status)
         } else {
-            state_of_nothing(&status).to_owned()
+            state_of_nothing(ctx, &status)
         };
         let processes = status.services.values_mut();
         for process in processes.flat_map(|service| service.processes.values_mut()) {
@@ -156,7 +157,7 @@ fn state(process: &ProcessStatus) -> &str {
 }
 
 /// The two largest units of a time, in seconds.
-fn uptime(seconds: f64) -> String {
+pub(crate) fn uptime(seconds: f64) -> String {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

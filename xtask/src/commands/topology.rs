@@ -27,8 +27,8 @@ const STDIN: &str = "-";
 /// How a specification is named in errors.
 const AT: &str = "topology";
 
-pub(crate) fn run(command: &Topology) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::without_dotenv()?;
+pub(crate) fn run(instance: Option<&str>, command: &Topology) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::without_dotenv(instance)?;
     match command {
         Topology::Show { json } => show(&ctx, *json),
         Topology::Set(args) => set(&ctx, args),

@@ -7,7 +7,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use xtask::follow::{Follow, LogSizes};
-use xtask::inputs::Inputs;
+use xtask::inputs::{Inputs, Selection};
+use xtask::instances::POLICY_VARIABLE;
 use xtask::interrupt::Interrupt;
 use xtask::load::{Load, Report as Noticed};
 use xtask::supervisor::state::{Phase, State, States};
@@ -20,20 +21,22 @@ use super::plan::OVERRIDDEN;
 use super::{begin, lock_wait, print_json, probe};
 use crate::cli::{Converge, Reload, Up};
 
-pub(crate) fn run(args: &Up) -> anyhow::Result<ExitCode> {
-    let profile = args.converge.profile.profile.as_deref();
+pub(crate) fn run(instance: Option<&str>, args: &Up) -> anyhow::Result<ExitCode> {
     if args.ci {
-        return super::ci::run(profile, |ctx| {
-            let (report, _) = converge(ctx, Mode::Up, &args.converge)?;
-            timings(ctx, &report, args)
-        });
+        return super::ci::run(
+            || context(instance, args),
+            |ctx| {
+                let (report, _) = converge(ctx, Mode::Up, selection(args), &args.converge)?;
+                timings(ctx, &report, args)
+            },
+        );
     }
-    let ctx = Ctx::load_for(profile)?;
+    let ctx = context(instance, args)?;
     let begin = LogSizes::now(&ctx.paths);
     if args.tui {
         view::needs_terminal()?;
     }
-    let (report, interrupt) = converge(&ctx, Mode::Up, &args.converge)?;
+    let (report, interrupt) = converge(&ctx, Mode::Up, selection(args), &args.converge)?;
     timings(&ctx, &report, args)?;
     if args.tui {
         return super::attach::open(&ctx);
@@ -48,17 +51,43 @@ pub(crate) fn run(args: &Up) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What `up` works in.
+fn context(instance: Option<&str>, args: &Up) -> anyhow::Result<Ctx> {
+    let mut ctx = Ctx::load_for(instance, args.converge.profile.profile.as_deref())?;
+    if let Some(policy) = &args.ports {
+        ctx.env.set(POLICY_VARIABLE, policy);
+    }
+    Ok(ctx)
+}
+
+/// The services that are asked for.
+fn selection(args: &Up) -> Selection {
+    match args.services.as_slice() {
+        [] => Selection::All,
+        names => Selection::Some {
+            names: names.to_vec(),
+            dependencies: !args.no_deps,
+        },
+    }
+}
+
 /// `cargo xtask reload`: as `up`, but only on a running stack.
-pub(crate) fn reload(args: &Reload) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load_for(args.converge.profile.profile.as_deref())?;
-    converge(&ctx, Mode::Reload, &args.converge)?;
+pub(crate) fn reload(instance: Option<&str>, args: &Reload) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::load_for(instance, args.converge.profile.profile.as_deref())?;
+    converge(&ctx, Mode::Reload, Selection::Running, &args.converge)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Does it with a live view, and tells what was done.
-fn converge(ctx: &Ctx, mode: Mode, args: &Converge) -> anyhow::Result<(Report, Interrupt)> {
+fn converge(
+    ctx: &Ctx,
+    mode: Mode,
+    selection: Selection,
+    args: &Converge,
+) -> anyhow::Result<(Report, Interrupt)> {
     let options = Options {
         mode,
+        selection,
         timeout: Duration::from_secs(args.timeout),
         lock: lock_wait(args.no_wait),
         dep: (&args.fetch).into(),
@@ -80,7 +109,7 @@ fn converge(ctx: &Ctx, mode: Mode, args: &Converge) -> anyhow::Result<(Report, I
     let report = report?;
     let noticed = noticed.transpose()?;
     if args.json {
-        print_json(ctx, &document(&report, noticed.as_ref()))?;
+        print_json(ctx, &document(ctx, &report, noticed.as_ref()))?;
     } else {
         summary(ctx, &report);
         match &noticed {
@@ -209,8 +238,26 @@ fn summary(ctx: &Ctx, report: &Report) {
         ctx.ui
             .line(format!("  {name:width$}  {url:<24}  {took}").trim_end());
     }
+    if !report.inputs.leased.is_empty() {
+        ctx.ui.line(moved(report));
+    }
+    let logs = ctx.paths.shown(&ctx.paths.logs());
+    let down = ctx.paths.command("down");
     ctx.ui
-        .line("logs are in .core-stack/logs; stop it with `cargo xtask down`");
+        .line(format!("logs are in {logs}; stop it with `{down}`"));
+}
+
+/// Which ports have other numbers than they should have.
+fn moved(report: &Report) -> String {
+    let ports = report.inputs.leased.iter().map(|(port, wanted)| {
+        let (service, name) = port.split_once('.').unwrap_or((port, ""));
+        let process = report.inputs.stack.processes.get(service);
+        let number = process.and_then(|process| process.ports.get(name));
+        let number = number.map_or_else(String::new, |port| format!(" to {}", port.port));
+        format!("{port} from {wanted}{number}")
+    });
+    let ports = ports.collect::<Vec<_>>().join(", ");
+    format!("ports moved: {ports}; see `cargo xtask ps --all`")
 }
 
 /// What the start waited for.
@@ -255,7 +302,7 @@ fn timings(ctx: &Ctx, report: &Report, args: &Up) -> anyhow::Result<()> {
 }
 
 /// What `--json` prints.
-fn document(report: &Report, noticed: Option<&Noticed>) -> serde_json::Value {
+fn document(ctx: &Ctx, report: &Report, noticed: Option<&Noticed>) -> serde_json::Value {
     let stack = &report.inputs.stack;
     let (outcome, changes) = match &report.outcome {
         Outcome::Started => ("started", None),
@@ -283,6 +330,7 @@ fn document(report: &Report, noticed: Option<&Noticed>) -> serde_json::Value {
     let ready_ms = u64::try_from(report.ready_after.as_millis()).unwrap_or(u64::MAX);
     let mut document = json!({
         "schema_version": SCHEMA_VERSION,
+        "instance": ctx.paths.instance(),
         "outcome": outcome,
         "changes": changes,
         "ready_ms": ready_ms,

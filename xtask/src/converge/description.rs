@@ -25,12 +25,14 @@ pub(crate) struct Description {
 
 impl Description {
     /// What is wanted.
-    pub(crate) fn of(ctx: &Ctx, inputs: &Inputs) -> anyhow::Result<Self> {
+    pub(crate) fn of(inputs: &Inputs) -> anyhow::Result<Self> {
+        let (env, chosen) = (&inputs.env, inputs.chosen.as_ref());
+        let recorded = Recorded::of(&inputs.services, env, &inputs.leased, &inputs.ports, chosen);
         let compose = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
         Ok(Self {
             compose: compose.into_bytes(),
             settings: Settings::of(&inputs.stack)?,
-            recorded: Recorded::of(&inputs.services, &ctx.env).to_bytes()?,
+            recorded: recorded.to_bytes()?,
         })
     }
 

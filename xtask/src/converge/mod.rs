@@ -65,7 +65,8 @@ impl Converge<'_> {
         let deadline = Instant::now() + SETTLE_TIMEOUT;
         loop {
             if let Some(claim) = alive::try_claim(&lock)? {
-                stop::stop_forgotten(&self.ctx.ui, self.client, self.options.timeout)?;
+                let (paths, ui) = (&self.ctx.paths, &self.ctx.ui);
+                stop::stop_forgotten(paths, ui, self.client, self.options.timeout)?;
                 return Ok(Some(claim));
             }
             if self.client.is_live() {
@@ -242,7 +243,10 @@ impl Converge<'_> {
         };
         let failure = Failure::new(Exit::ReloadFailed, what).source(error);
         failure
-            .hint("correct what is named above, then run `cargo xtask up` again")
+            .hint(format!(
+                "correct what is named above, then run `{}` again",
+                self.ctx.paths.command("up")
+            ))
             .into()
     }
 

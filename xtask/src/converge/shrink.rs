@@ -80,7 +80,7 @@ fn leave(
     }
     ctx.ui.line(format!("`{process}` has left the hub"));
     inputs.forget(&process);
-    Description::of(ctx, inputs)?.write(ctx)?;
+    Description::of(inputs)?.write(ctx)?;
     read_file(client, &inputs.stack).map(drop)
 }
 

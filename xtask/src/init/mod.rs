@@ -19,9 +19,9 @@ use service_nats::topology::Facts;
 use crate::context::Ctx;
 use crate::dep;
 use crate::inputs::Inputs;
+use crate::instances::range;
 use crate::interrupt::Interrupt;
 use crate::manifests;
-use crate::preflight;
 use crate::stack::{self, Places, Service};
 use crate::supervisor::operation::{Operation, Wait};
 use files::{File, Values};
@@ -179,7 +179,7 @@ fn port(inputs: Option<&Inputs>, asked: Option<u16>) -> anyhow::Result<u16> {
         let hint = "choose another one; `cargo xtask ports` shows all";
         return Err(failure.hint(hint).into());
     }
-    let is_free = |port: &u16| !owners.contains_key(port) && preflight::bind_error(*port).is_none();
+    let is_free = |port: &u16| !owners.contains_key(port) && range::is_free(*port);
     PORTS.into_iter().find(is_free).ok_or_else(|| {
         let (first, last) = (PORTS.start(), PORTS.end());
         let failure = usage(format!("no port from {first} to {last} is free"));

@@ -24,6 +24,7 @@ use service_nats::topology::{Origin, Role, Spec, spec};
 use crate::context::Ctx;
 use crate::dep;
 use crate::inputs::{Inputs, requests_of};
+use crate::instances::Given;
 use crate::interrupt::Interrupt;
 use crate::preflight;
 use crate::service::Resolved;
@@ -77,8 +78,8 @@ pub fn run(
     preflight::check_settings(ctx, &stack_of_one(&inputs.stack, &resolved.service.name))?;
     let _lock = lock(ctx)?;
     let topology = topology(ctx, inputs, spec)?;
-    let stack = nodes(ctx, inputs, &topology)?;
-    preflight::check_ports(&stack)?;
+    let stack = nodes(inputs, &topology)?;
+    preflight::check_ports(&stack, &inputs.others)?;
     topology.write(&ctx.paths)?;
     share_credentials(ctx, &topology)?;
     let interrupt = Interrupt::watch()?;
@@ -143,8 +144,13 @@ fn topology(ctx: &Ctx, inputs: &Inputs, spec: Spec) -> anyhow::Result<Topology> 
         declared: spec.clone(),
         change: Some((spec, Origin::Manifest)),
     };
+    let given = Given {
+        env: inputs.env.clone(),
+        others: inputs.others.clone(),
+        ..Given::default()
+    };
     let stack = &inputs.stack;
-    let mut topology = Topology::prepare(&ctx.paths, &ctx.env, &inputs.services, wanted, stack)?;
+    let mut topology = Topology::prepare(&ctx.paths, &given, &inputs.services, wanted, stack)?;
     if let Some(nodes) = Some(topology.now.hub_held).filter(|nodes| *nodes > 0) {
         let message = format!("the hub in `.data/{NATS_RUN}` has {nodes} nodes");
         let hint = format!("use `--nodes {nodes}`, or delete `.data/{NATS_RUN}`");
@@ -155,9 +161,9 @@ fn topology(ctx: &Ctx, inputs: &Inputs, spec: Spec) -> anyhow::Result<Topology> 
 }
 
 /// The nodes alone: what else the manifests describe is the stack's.
-fn nodes(ctx: &Ctx, inputs: &Inputs, topology: &Topology) -> anyhow::Result<Stack> {
+fn nodes(inputs: &Inputs, topology: &Topology) -> anyhow::Result<Stack> {
     let places = inputs.places.beside(NATS_RUN);
-    let stack = stack::build(&inputs.services, &ctx.env, &places, &topology.now);
+    let stack = stack::build(&inputs.services, &inputs.env, &places, &topology.now);
     let mut stack = stack.map_err(|findings| crate::manifests::invalid(&findings))?;
     let nodes = topology.now.nodes();
     let is_node = |name: &String| nodes.iter().any(|node| node.process == *name);

@@ -12,6 +12,7 @@ use super::process::{Resolver, secret_variables};
 use super::template::Template;
 use super::{Finding, Places, Process, Service, Stack, graph};
 use crate::env::Env;
+use crate::paths::INSTANCES;
 
 /// Builds the stack of all `services`, NATS in the topology that `facts` hold. All findings of
 /// all manifests are returned at once.
@@ -77,6 +78,11 @@ fn check_names(services: &[Service], facts: &Facts, findings: &mut Vec<Finding>)
                 "the folder's name `{}` is that of a node of NATS in this topology",
                 service.name
             );
+            add(findings, service, "", message);
+        }
+        if service.name == INSTANCES {
+            let message =
+                "the folder's name is taken: named instances have their files there".to_owned();
             add(findings, service, "", message);
         }
         if let Some(problem) = names::problem(&service.name) {

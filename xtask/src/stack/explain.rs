@@ -45,6 +45,11 @@ pub enum Provenance {
         /// Its name.
         name: String,
     },
+    /// A port that was leased, since another instance has the one that is declared.
+    Lease {
+        /// The variable that it counts as.
+        name: String,
+    },
     /// A variable that is not set, so that the manifest's default for it counts.
     Unset {
         /// Its name.
@@ -60,6 +65,7 @@ impl fmt::Display for Provenance {
             Self::Manifest { file, line } => write!(f, "{file}:{line}"),
             Self::Environment { name } => write!(f, "{name} in the environment"),
             Self::DotEnv { name } => write!(f, "{name} in .env"),
+            Self::Lease { name } => write!(f, "leased as {name}"),
             Self::Unset { name } => write!(f, "default, {name} is not set"),
             Self::Default => f.write_str("default"),
         }
@@ -334,6 +340,7 @@ impl Walk<'_> {
         Some(match self.env.origin(&name)? {
             Origin::Process => Provenance::Environment { name },
             Origin::DotEnv => Provenance::DotEnv { name },
+            Origin::Lease => Provenance::Lease { name },
         })
     }
 

@@ -4,6 +4,7 @@
 //! same inputs give the same stack anywhere. Called at start-up and at runtime alike.
 
 mod build;
+mod choice;
 mod defaults;
 mod explain;
 mod graph;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 use kit::manifest::{Document, Problem};
 
 pub use build::build;
+pub use choice::{part, with_dependencies};
 pub use defaults::{PROBE, SUPERVISED};
 pub use explain::{Entry, Provenance, explain};
 pub use model::{

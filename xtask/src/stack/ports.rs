@@ -7,7 +7,7 @@ use kit::names::nearest;
 use service_nats::topology::Facts;
 
 use super::{Finding, Port, Service, nodes};
-use crate::env::Env;
+use crate::env::{Env, Origin};
 
 /// What the names of variables that override a port begin with.
 const PREFIX: &str = "CORE_PORT_";
@@ -45,7 +45,11 @@ pub(super) fn resolve(
                     Ok(number) if number > 0 => port.port = number,
                     _ => findings.push(in_environment(&variable, "must be a port, 1 to 65535")),
                 }
-                port.declared = format!("`{variable}`");
+                port.declared = match env.origin(&variable) {
+                    // A number that was leased is nobody's order.
+                    Some(Origin::Lease) => format!("{}, leased", port.declared),
+                    _ => format!("`{variable}`"),
+                };
             }
             known.insert(variable);
             resolved.insert(name.clone(), port);

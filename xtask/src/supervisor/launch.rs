@@ -108,7 +108,7 @@ fn wait_for_api(paths: &Paths, client: &Client, mut child: Child) -> anyhow::Res
             let output = logs::tail(&paths.supervisor_output(), 0, logs::TAIL_LINES);
             let message = format!("the supervisor ended while starting ({status}){output}");
             return Err(Failure::new(Exit::ServiceFailed, message)
-                .hint("cargo xtask render --check")
+                .hint(paths.command("render --check"))
                 .into());
         }
         if Instant::now() >= deadline {
@@ -117,7 +117,7 @@ fn wait_for_api(paths: &Paths, client: &Client, mut child: Child) -> anyhow::Res
             let _ = child.wait();
             let message = format!("the supervisor did not answer within {API_TIMEOUT:?}");
             return Err(Failure::new(Exit::Timeout, message)
-                .hint("cargo xtask down, then try again")
+                .hint(format!("{}, then try again", paths.command("down")))
                 .into());
         }
         thread::sleep(POLL);

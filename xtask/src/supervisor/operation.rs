@@ -19,6 +19,13 @@ use crate::ui::Ui;
 /// How often the lock is looked at while waiting for it.
 const POLL: Duration = Duration::from_millis(10);
 
+/// How long those who only look at the lock may keep it from us: each has it for microseconds,
+/// unless the machine is busy.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// How often it is tried meanwhile.
+const GLANCE_POLL: Duration = Duration::from_millis(1);
+
 /// How long a lock that is only looked at may be held: microseconds, unless the machine is busy.
 const ANNOUNCE_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -65,6 +72,10 @@ impl Operation {
             if let Some(lock) = FileLock::try_exclusive(&path)? {
                 write_holder(&lock, command)?;
                 return Ok(Self { _lock: lock });
+            }
+            if begun.elapsed() < GLANCE && !FileLock::is_held(&path)? {
+                thread::sleep(GLANCE_POLL);
+                continue;
             }
             let holder = describe_holder(&path);
             match wait {

@@ -59,12 +59,13 @@ fn name(state: &Path) -> String {
 
 /// A path without links. What is not there (yet, or any more) has the same one as when it is.
 fn resolved(state: &Path) -> PathBuf {
-    let parent = || fs::canonicalize(state.parent()?).ok();
-    let inferred = || Some(parent()?.join(state.file_name()?));
-    let found = fs::canonicalize(state).ok();
-    found
-        .or_else(inferred)
-        .unwrap_or_else(|| state.to_path_buf())
+    let found = state.ancestors().find_map(|ancestor| {
+        let rest = state.strip_prefix(ancestor).ok()?;
+        Some(fs::canonicalize(ancestor).ok()?.join(rest))
+    });
+    let found = found.unwrap_or_else(|| state.to_path_buf());
+    // Joined with nothing, a path ends with a slash.
+    found.components().collect()
 }
 
 /// The temporary directory; a relative one would be another one for each working directory.
@@ -78,21 +79,33 @@ fn temporary() -> PathBuf {
 }
 
 fn directory(env: &Env) -> anyhow::Result<PathBuf> {
-    let uid = rustix::process::getuid().as_raw();
     // Not from `.env`, without which a stack can be stopped.
     let runtime = env.non_empty("XDG_RUNTIME_DIR");
     let runtime = runtime.filter(|_| env.origin("XDG_RUNTIME_DIR") == Some(Origin::Process));
     let directory = match runtime.map(Path::new) {
         Some(runtime) if runtime.is_dir() => runtime.join(DIRECTORY),
-        _ => temporary().join(format!("{DIRECTORY}-{uid}")),
+        _ => temporary_directory(),
     };
+    make_private(&directory)?;
+    Ok(directory)
+}
+
+/// The user's own directory below the temporary one.
+pub(crate) fn temporary_directory() -> PathBuf {
+    let uid = rustix::process::getuid().as_raw();
+    temporary().join(format!("{DIRECTORY}-{uid}"))
+}
+
+/// Makes a directory in a place that all can write to, or finds that it is ours alone.
+pub(crate) fn make_private(directory: &Path) -> anyhow::Result<()> {
+    let uid = rustix::process::getuid().as_raw();
     let create = || -> io::Result<fs::Metadata> {
         let created = DirBuilder::new()
             .mode(files::PRIVATE_DIR_MODE)
-            .create(&directory);
+            .create(directory);
         match created {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => fs::symlink_metadata(&directory),
+            _ => fs::symlink_metadata(directory),
         }
     };
     let shown = directory.display();
@@ -100,13 +113,13 @@ fn directory(env: &Env) -> anyhow::Result<PathBuf> {
     // In a directory that all can write to, somebody else may have been first.
     ensure!(
         found.is_dir() && found.uid() == uid,
-        "the directory `{shown}` for sockets belongs to somebody else"
+        "the directory `{shown}` belongs to somebody else"
     );
     if found.mode() & 0o7777 != files::PRIVATE_DIR_MODE {
-        fs::set_permissions(&directory, Permissions::from_mode(files::PRIVATE_DIR_MODE))
+        fs::set_permissions(directory, Permissions::from_mode(files::PRIVATE_DIR_MODE))
             .with_context(|| format!("cannot make the directory `{shown}` private"))?;
     }
-    Ok(directory)
+    Ok(())
 }
 
 #[cfg(test)]

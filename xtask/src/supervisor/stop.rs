@@ -48,7 +48,7 @@ pub enum Stopped {
 /// needs is removed.
 pub fn stop(paths: &Paths, ui: &Ui, client: &Client, timeout: Duration) -> anyhow::Result<Stopped> {
     if let Some(claim) = alive::try_claim(&paths.alive_lock())? {
-        let forgotten = stop_forgotten(ui, client, timeout)?;
+        let forgotten = stop_forgotten(paths, ui, client, timeout)?;
         clear(paths, client, claim);
         return Ok(if forgotten {
             Stopped::Gracefully
@@ -101,13 +101,21 @@ fn wait_for_end(lock: &Path, deadline: Instant) -> anyhow::Result<Option<FileLoc
     }
 }
 
-/// Stops a supervisor that nothing in `.core-stack` speaks of any more, because that was deleted
-/// while it ran: its socket lies elsewhere. Returns whether there was one.
-pub fn stop_forgotten(ui: &Ui, client: &Client, timeout: Duration) -> anyhow::Result<bool> {
+/// Stops a supervisor that nothing in the state directory speaks of any more, because that was
+/// deleted while it ran: its socket lies elsewhere. Returns whether there was one.
+pub fn stop_forgotten(
+    paths: &Paths,
+    ui: &Ui,
+    client: &Client,
+    timeout: Duration,
+) -> anyhow::Result<bool> {
     if !client.is_live() {
         return Ok(false);
     }
-    ui.line("`.core-stack` was deleted while the stack ran: stopping what still runs");
+    let state = paths.shown(&paths.state());
+    ui.line(format!(
+        "`{state}` was deleted while the stack ran: stopping what still runs"
+    ));
     let deadline = Instant::now() + timeout;
     client.stop_project()?;
     while client.is_live() {

@@ -103,7 +103,7 @@ impl Wait<'_> {
                 Err(error) => {
                     self.supervisor_lives(child.as_deref_mut())?;
                     let failure = Failure::new(Exit::ServiceFailed, "the supervisor went away");
-                    return Err(failure.hint("cargo xtask up").source(error).into());
+                    return Err(failure.hint(self.paths.command("up")).source(error).into());
                 }
             };
             seen(&states);
@@ -180,7 +180,7 @@ impl Wait<'_> {
             Exit::ServiceFailed,
             format!("`{name}` {how}{}", self.log_tail(name)),
         )
-        .hint(format!("the whole log is in `.core-stack/logs/{name}.log`"))
+        .hint(format!("the whole log is in `{}`", self.log_of(name)))
         .about(name)
     }
 
@@ -203,9 +203,14 @@ impl Wait<'_> {
         );
         Failure::new(Exit::Timeout, message)
             .hint(format!(
-                "look into `.core-stack/logs/{first}.log`, or allow more: --timeout SECONDS"
+                "look into `{}`, or allow more: --timeout SECONDS",
+                self.log_of(first)
             ))
             .about(first)
+    }
+
+    fn log_of(&self, name: &str) -> String {
+        self.paths.shown(&self.paths.process_log(name))
     }
 
     fn log_tail(&self, name: &str) -> String {

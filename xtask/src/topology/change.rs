@@ -10,7 +10,7 @@ use service_nats::topology::{Origin, Spec};
 
 use crate::context::Ctx;
 use crate::dep;
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, Selection};
 use crate::interrupt::Interrupt;
 use crate::manifests;
 use crate::recorded::Recorded;
@@ -55,6 +55,7 @@ pub fn apply(ctx: &Ctx, change: &Change, interrupt: &Interrupt) -> anyhow::Resul
     inputs.topology.complete()?;
     let options = Options {
         mode: Mode::Reload,
+        selection: Selection::Running,
         timeout: HEALTHY_TIMEOUT,
         lock: wait,
         dep: dep::Options::default(),

@@ -39,9 +39,10 @@ impl<'a> Link<'a> {
         }
     }
 
-    /// Whether no link is wanted.
+    /// Whether no link is wanted, or NATS is not among the services that were chosen.
     pub fn is_alone(&self) -> bool {
-        self.facts.spec == Spec::SingleNode
+        let mut processes = self.stack.processes.values();
+        self.facts.spec == Spec::SingleNode || processes.all(|p| p.service != SERVICE)
     }
 
     /// Whether the server runs with the link that is wanted. One that has no configuration yet
@@ -82,7 +83,8 @@ impl<'a> Link<'a> {
                     JOIN_TIMEOUT.as_secs(),
                     missing.join(", ")
                 );
-                let hint = "look into `.core-stack/logs/nats-hub-1.log`";
+                let log = self.paths.process_log("nats-hub-1");
+                let hint = format!("look into `{}`", self.paths.shown(&log));
                 Err(Failure::new(Exit::Timeout, message).hint(hint).into())
             }
             waited => waited.map(drop),

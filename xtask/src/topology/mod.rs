@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use kit::files;
 use service_nats::topology::{self, Facts, Origin, SERVICE, Spec};
 
-use crate::env::Env;
+use crate::instances::{Given, range};
 use crate::paths::Paths;
 use crate::stack::{Service, Stack};
 use crate::supervisor::client::Client;
@@ -53,11 +53,12 @@ pub struct Wanted {
 }
 
 impl Topology {
-    /// Reads the facts and adds what is `wanted`: every new node gets ports that are free now and
-    /// that no service of `alone`, the stack without nodes, declares. Writes nothing.
+    /// Reads the facts and adds what is `wanted`: every new node gets ports that are free now, that
+    /// no service of `alone`, the stack without nodes, declares, and that no other instance has.
+    /// Writes nothing.
     pub fn prepare(
         paths: &Paths,
-        env: &Env,
+        given: &Given,
         services: &[Service],
         wanted: Wanted,
         alone: &Stack,
@@ -74,14 +75,17 @@ impl Topology {
         let nats = services.iter().find(|service| service.name == SERVICE);
         let names = nats.map(|service| service.document.manifest.ports.keys());
         let names: Vec<&String> = names.into_iter().flatten().collect();
-        let mut declared: BTreeSet<u16> = alone
+        let mut taken: BTreeSet<u16> = alone
             .processes
             .values()
             .flat_map(|process| process.ports.values().map(|port| port.port))
             .collect();
-        declared.extend(ports_beside(paths)?);
-        let candidates = ports::candidates(env, paths.root())?;
-        ports::allocate(&mut now, &names, &declared, candidates)?;
+        taken.extend(given.others.living.keys());
+        taken.extend(&given.others.resting);
+        taken.extend(ports_beside(paths)?);
+        let variables = [ports::RANGE_VARIABLE, range::RANGE_VARIABLE];
+        let candidates = range::candidates(&given.env, &variables, paths)?;
+        ports::allocate(&mut now, &names, &taken, candidates)?;
         Ok(Self {
             before,
             now,
@@ -210,7 +214,7 @@ mod tests {
             change: None,
         };
         let mut topology =
-            Topology::prepare(paths, &Env::default(), &[service], wanted, &alone).unwrap();
+            Topology::prepare(paths, &Given::default(), &[service], wanted, &alone).unwrap();
         topology.complete().unwrap();
         topology
     }

@@ -151,6 +151,9 @@ fn bad_names() {
     refused(&sandbox, "bad-manifest/names-in-a-manifest");
     sandbox.remove_service("fine");
     refused(&sandbox, "bad-manifest/name-of-a-folder");
+    sandbox.remove_service("My_Service");
+    sandbox.service_text("instances", &manifest);
+    refused(&sandbox, "bad-manifest/name-of-a-folder-of-ours");
 }
 
 #[test]

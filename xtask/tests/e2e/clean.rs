@@ -179,3 +179,23 @@ fn what_is_in_use_stays() {
         .ends(Exit::Locked.code());
     drop(lock);
 }
+
+#[test]
+fn binaries_that_another_instance_runs_stay() {
+    let sandbox = sandbox();
+    let state = sandbox.path(".core-stack/instances/b");
+    fs::create_dir_all(&state).unwrap();
+    fs::write(state.join("operation.lock"), "").unwrap();
+    let lives = FileLock::try_exclusive(&state.join("alive.lock")).unwrap();
+    let run = sandbox.run("clean --dep").ends(Exit::Locked.code());
+    let hint = "hint: cargo xtask down --instance b";
+    assert!(run.stderr.contains(hint), "{}", run.stderr);
+    assert!(sandbox.path(".dep/one").exists());
+    drop(lives);
+    sandbox.run("clean --dep --state").succeeds();
+    assert!(!sandbox.path(".dep/one").exists());
+    assert!(
+        state.join("alive.lock").exists(),
+        "it is not the default one's"
+    );
+}

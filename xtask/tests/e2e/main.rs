@@ -22,6 +22,7 @@ mod failing;
 mod foreground;
 mod in_place;
 mod init;
+mod instances;
 mod jetstream;
 mod life;
 mod lifecycle;

@@ -3,6 +3,7 @@
 //!
 //! Must not know what is tested.
 
+mod beside;
 mod binaries;
 mod command;
 pub(crate) mod http;

@@ -25,11 +25,14 @@ const TEMP_PATH_MAX: usize = 60;
 /// How long the kernel may take to remove the last trace of a process that has ended.
 const TRACE_LIMIT: Duration = Duration::from_secs(2);
 
+/// Where named instances have their files.
+const INSTANCES: &str = ".core-stack/instances";
+
 /// State of a checkout that a sandbox has of its own.
 const OWN: [&str; 6] = [".git", ".env", ".core-stack", ".data", "services", "target"];
 
 /// The name of a manifest in its folder.
-const MANIFEST: &str = "service.json";
+pub(super) const MANIFEST: &str = "service.json";
 
 /// The program that plays a service, see `fake/main.rs`.
 pub(crate) fn fake_program() -> &'static str {
@@ -51,10 +54,11 @@ pub(crate) fn stranger(port: u16) -> Running {
 #[derive(Debug)]
 pub(crate) struct Sandbox {
     _dir: TempDir,
-    root: PathBuf,
-    block: PortBlock,
+    pub(super) root: PathBuf,
+    pub(super) block: PortBlock,
     ports: Vec<(String, u16)>,
-    dotenv: BTreeMap<String, String>,
+    pub(super) dotenv: BTreeMap<String, String>,
+    pub(super) register: Option<PathBuf>,
 }
 
 impl Sandbox {
@@ -104,6 +108,7 @@ impl Sandbox {
             block: PortBlock::reserve(),
             ports: Vec::new(),
             dotenv: BTreeMap::new(),
+            register: None,
         }
     }
 
@@ -396,6 +401,10 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
+        for name in list(&self.path(INSTANCES)) {
+            let down = || self.run(&format!("down --timeout 5 --instance {name}"));
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(down));
+        }
         if thread::panicking() {
             self.tell_logs();
             let _ = std::panic::catch_unwind(|| self.run("down --timeout 5"));
@@ -439,11 +448,11 @@ fn folders() -> Vec<(String, PathBuf)> {
         .collect()
 }
 
-fn link(original: &Path, link: &Path) {
+pub(super) fn link(original: &Path, link: &Path) {
     symlink(original, link).unwrap_or_else(|error| panic!("`{}`: {error}", link.display()));
 }
 
-fn list(directory: &Path) -> Vec<String> {
+pub(super) fn list(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries
         .map(|entry| entry.file_name().to_string_lossy().into_owned())

@@ -120,6 +120,7 @@ impl Sandbox {
             .env("CORE_ROOT", &self.root)
             .env("HOME", dir.join("home"));
         command.env("XDG_RUNTIME_DIR", dir.join("run"));
+        command.env("CORE_REGISTER_DIR", self.register());
     }
 
     /// `cargo xtask LINE`, to its end.

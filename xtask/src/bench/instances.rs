@@ -1,0 +1,83 @@
+//! Ten instances of one checkout that start at once, against one that has a core of its own.
+
+use std::num::NonZero;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+
+use super::report::Report;
+use super::sandbox::Sandbox;
+use super::timing::{median, millis, run};
+use crate::context::Ctx;
+
+const COUNT: usize = 10;
+
+/// Milliseconds that `ps --all` may take beyond an empty run: each of ten stacks is asked.
+const LISTING_MARGIN_MS: f64 = 80.0;
+
+/// How much longer than one after the other, on each core, they may take.
+const FACTOR: f64 = 3.0;
+
+/// Adds the rows of ten instances at once, and of looking at all of them.
+pub(super) fn instances(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Result<()> {
+    let sandbox = Sandbox::new(ctx)?;
+    let names: Vec<String> = (0..COUNT).map(|index| format!("i{index}")).collect();
+    let command = |word: &str, name: &str| sandbox.xtask(&[word, "--instance", name]);
+    // The first start of each makes its data directories: the others are warm.
+    together(names.iter().map(|name| command("up", name)))?;
+    together(names.iter().map(|name| command("down", name)))?;
+    let (mut one, mut all, mut listed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut empty = Vec::new();
+    for _ in 0..runs {
+        one.push(run(&mut command("up", &names[0]))?);
+        run(&mut command("down", &names[0]))?;
+        all.push(together(names.iter().map(|name| command("up", name)))?);
+        listed.push(run(&mut sandbox.xtask(&["ps", "--all"]))?);
+        empty.push(run(&mut sandbox.xtask(&["--version"]))?);
+        together(names.iter().map(|name| command("down", name)))?;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a handful of cores")]
+    let rounds = COUNT as f64 / thread::available_parallelism().map_or(1, NonZero::get) as f64;
+    report.compare(
+        &format!("{COUNT} instances of one checkout at once, to healthy"),
+        "one after the other on each core",
+        "ms",
+        (median(all), median(one) * rounds.max(1.0)),
+        (FACTOR, 0.0),
+    );
+    report.compare(
+        &format!("`ps --all` of {COUNT} that run"),
+        "an empty `cargo run` in this workspace",
+        "ms",
+        (median(listed), median(empty)),
+        (1.0, LISTING_MARGIN_MS),
+    );
+    Ok(())
+}
+
+/// Runs commands at the same time, and returns the milliseconds until the last has ended.
+fn together(commands: impl Iterator<Item = Command>) -> anyhow::Result<f64> {
+    let begun = Instant::now();
+    let mut children = Vec::new();
+    for mut command in commands {
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        children.push(command.spawn().context("cannot run a command")?);
+    }
+    let outputs: Vec<_> = children
+        .into_iter()
+        .map(|child| child.wait_with_output().context("cannot wait for it"))
+        .collect();
+    let took = millis(begun);
+    for output in outputs {
+        let output = output?;
+        if !output.status.success() {
+            bail!(
+                "one of them failed: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+    }
+    Ok(took)
+}

@@ -1,0 +1,38 @@
+//! PURE: a part of a stack, by the services that are chosen.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Service, Stack};
+
+/// The chosen services with all that they depend on, by any way.
+pub fn with_dependencies(services: &[Service], names: &BTreeSet<String>) -> BTreeSet<String> {
+    let by_name: BTreeMap<&str, &Service> = services
+        .iter()
+        .map(|service| (service.name.as_str(), service))
+        .collect();
+    let mut chosen = BTreeSet::new();
+    let mut open: Vec<&str> = names.iter().map(String::as_str).collect();
+    while let Some(name) = open.pop() {
+        if chosen.insert(name.to_owned())
+            && let Some(service) = by_name.get(name)
+        {
+            let compose = &service.document.manifest.process.compose;
+            open.extend(compose.depends_on.keys().map(String::as_str));
+        }
+    }
+    chosen
+}
+
+/// The processes of the chosen services. None waits for what is left out.
+#[must_use]
+pub fn part(mut stack: Stack, services: &BTreeSet<String>) -> Stack {
+    stack
+        .processes
+        .retain(|_, process| services.contains(&process.service));
+    let names: BTreeSet<String> = stack.processes.keys().cloned().collect();
+    for process in stack.processes.values_mut() {
+        process.depends_on.retain(|name, _| names.contains(name));
+    }
+    stack.order.retain(|name| names.contains(name));
+    stack
+}

@@ -1,0 +1,43 @@
+//! Sandboxes that share a machine: one register of instances, and ports that move.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::sandbox::{MANIFEST, Sandbox, link, list};
+
+/// How many ports of its block a sandbox gives to what moves.
+const RANGE: u16 = 10;
+
+impl Sandbox {
+    /// Another checkout on the same machine, with the same services, `.env` and register of
+    /// instances; ports that move come from a range of its own.
+    pub(crate) fn beside(other: &Self) -> Self {
+        let mut sandbox = Self::empty();
+        let services = other.path("services");
+        for name in list(&services) {
+            let folder = services.join(&name);
+            let folder = fs::canonicalize(&folder).unwrap_or(folder);
+            if folder.join(MANIFEST).exists() {
+                link(&folder, &sandbox.root.join("services").join(&name));
+            }
+        }
+        sandbox.dotenv.clone_from(&other.dotenv);
+        sandbox.register = Some(other.register());
+        sandbox.range_of_ports();
+        sandbox
+    }
+
+    /// The directory of the register of instances.
+    pub(crate) fn register(&self) -> PathBuf {
+        let own = self.root.with_file_name("register");
+        self.register.clone().unwrap_or(own)
+    }
+
+    /// A range of ports that no other test uses, for what moves.
+    pub(crate) fn range_of_ports(&mut self) {
+        let ports: Vec<u16> = (0..RANGE).map(|_| self.block.take()).collect();
+        if let [first, .., last] = ports.as_slice() {
+            self.dotenv("CORE_PORTS_RANGE", &format!("{first}-{last}"));
+        }
+    }
+}
