@@ -97,6 +97,9 @@ pub(crate) struct Converge {
     /// Print what was done, and what each process waited for, as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// Move streams of nodes that go to those that stay
+    #[arg(long)]
+    pub(crate) move_streams: bool,
     /// Which part of the manifests counts.
     #[command(flatten)]
     pub(crate) profile: ProfileOption,
@@ -360,6 +363,59 @@ pub(crate) struct ServiceCli {
     pub(crate) command: ServiceCommand,
 }
 
+/// NATS by itself.
+#[derive(Debug, Parser)]
+#[command(
+    no_binary_name = true,
+    disable_version_flag = true,
+    max_term_width = 100
+)]
+pub(crate) struct NatsCli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: NatsCommand,
+}
+
+/// What can be done with NATS: what every service has, and more.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NatsCommand {
+    /// What every service has.
+    #[command(flatten)]
+    Common(ServiceCommand),
+    /// What only NATS has.
+    #[command(flatten)]
+    Own(NatsOwnCommand),
+}
+
+/// What only NATS has.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NatsOwnCommand {
+    /// Keep copies of the streams of `nats` at the hub
+    Replicate(Replicate),
+}
+
+/// Keep copies of the streams of `nats` at the hub, each on three of its nodes.
+#[derive(Debug, Args)]
+pub(crate) struct Replicate {
+    /// Only these streams; all that can be copied when none is named
+    #[arg(value_name = "STREAM")]
+    pub(crate) streams: Vec<String>,
+    /// Seconds within which the copies must be complete
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 60,
+        value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_SECONDS)
+    )]
+    pub(crate) timeout: u64,
+    /// Give up at once when another command is at work on this stack
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Print the copies as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// What can be done with one service.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServiceCommand {
@@ -390,6 +446,7 @@ mod tests {
     fn definitions_are_consistent() {
         Cli::command().debug_assert();
         ServiceCli::command().debug_assert();
+        NatsCli::command().debug_assert();
     }
 
     #[test]
@@ -401,6 +458,7 @@ mod tests {
             "up --json",
             "down --timeout 3",
             "reload --json --timeout 5 --no-wait",
+            "reload --move-streams",
             "plan --json --profile production",
             "status --json",
             "topology show --json",
@@ -424,6 +482,20 @@ mod tests {
             let words = std::iter::once("xtask").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");
         }
+    }
+
+    #[test]
+    fn nats_can_do_more_than_a_service() {
+        for line in [
+            "spec",
+            "run --offline",
+            "replicate",
+            "replicate A B --timeout 5 --json",
+        ] {
+            assert!(NatsCli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        let error = ServiceCli::try_parse_from(["replicate"]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidSubcommand);
     }
 
     #[test]

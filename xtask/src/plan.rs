@@ -90,7 +90,7 @@ pub fn plan(ctx: &Ctx) -> anyhow::Result<Plan> {
     let inputs = Inputs::load(ctx)?;
     let running = alive::is_held(&ctx.paths.alive_lock())?;
     let new = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
-    guard::check(ctx, &inputs.topology, running)?;
+    guard::check(ctx, &inputs, running)?;
     let processes: BTreeMap<String, Step> = if running {
         let file = ctx.paths.compose_file();
         let old = fs::read_to_string(&file)

@@ -16,7 +16,7 @@ use crate::preflight;
 use crate::supervisor::BINARY;
 use crate::supervisor::operation::{Operation, Wait as LockWait};
 use crate::supervisor::state::States;
-use crate::topology::{self, guard};
+use crate::topology::{self, guard, streams};
 
 /// What is done when nothing runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,9 @@ pub struct Options {
     pub lock: LockWait,
     /// How binaries are had.
     pub dep: dep::Options,
+    /// Whether streams of nodes that go are moved to nodes that stay; otherwise the change is
+    /// refused.
+    pub move_streams: bool,
 }
 
 /// How `up` ended.
@@ -136,7 +139,7 @@ pub fn up(
     let (outcome, states) = match converge.settle()? {
         Some(_) if options.mode == Mode::Reload => return Err(not_running()),
         Some(claim) => {
-            guard::check(ctx, &inputs.topology, false)?;
+            guard::check(ctx, &inputs, false)?;
             preflight::check_ports(&inputs.stack)?;
             let binary = installed
                 .get(BINARY)
@@ -144,10 +147,11 @@ pub fn up(
             inputs.topology.write(&ctx.paths)?;
             wanted.write(ctx)?;
             let states = converge.first_start(&binary.path, claim, seen)?;
+            streams::settle(ctx, &inputs.stack, &inputs.topology.now)?;
             (Outcome::Started, states)
         }
         None => {
-            guard::check(ctx, &inputs.topology, true)?;
+            guard::pass(ctx, &inputs, options.move_streams, interrupt)?;
             converge.reload(&wanted, seen)?
         }
     };

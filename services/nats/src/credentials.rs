@@ -14,9 +14,11 @@ const FILE: &str = "credentials.json";
 /// A user and its password.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Login {
-    pub(crate) user: String,
-    pub(crate) password: String,
+pub struct Login {
+    /// The name.
+    pub user: String,
+    /// The password.
+    pub password: String,
 }
 
 impl std::fmt::Debug for Login {
@@ -28,9 +30,11 @@ impl std::fmt::Debug for Login {
 /// What is generated once and kept beside the data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Credentials {
-    pub(crate) app: Login,
-    pub(crate) sys: Login,
+pub struct Credentials {
+    /// Who clients without credentials become, unless a user was chosen.
+    pub app: Login,
+    /// The user of the system account.
+    pub sys: Login,
 }
 
 /// Reads the credentials in `data_dir`, or generates them there.
@@ -46,6 +50,13 @@ pub(crate) fn load_or_create(data_dir: &Path) -> anyhow::Result<Credentials> {
             app: new_login(APP_USER)?,
             sys: new_login(SYSTEM_USER)?,
         })
+    })
+}
+
+/// Reads the credentials that the server in `data_dir` made up when it first started.
+pub fn read(data_dir: &Path) -> anyhow::Result<Credentials> {
+    kit::secret::load_or_create(&data_dir.join(FILE), || {
+        anyhow::bail!("`{}` holds no `{FILE}`", data_dir.display())
     })
 }
 

@@ -3,8 +3,11 @@
 //! Owns the server's configuration file, its credentials and the mark on its store. Must not
 //! start anything but the server and its configuration check.
 
+pub mod client;
+pub mod cluster;
 mod config;
-mod credentials;
+pub mod credentials;
+pub mod jetstream;
 mod reload;
 mod run;
 mod settings;

@@ -6,11 +6,11 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use clap::{Arg, Command, CommandFactory as _};
+use clap::{Arg, Command, CommandFactory as _, Subcommand as _};
 use xtask::Ctx;
 
 use super::generate;
-use crate::cli::{Cli, Generate, ServiceCli};
+use crate::cli::{Cli, Generate, NatsOwnCommand, ServiceCli};
 
 /// The begin of the file.
 const HEADER: &str = "\
@@ -36,6 +36,8 @@ fn reference() -> String {
     let mut entries = Vec::new();
     collect(&cli, "cargo xtask", &mut entries);
     collect(&ServiceCli::command(), "cargo xtask SERVICE", &mut entries);
+    let nats = NatsOwnCommand::augment_subcommands(Command::new("nats"));
+    collect(&nats, "cargo xtask nats", &mut entries);
     text.push_str("\n| command | what it does |\n|---|---|\n");
     for (name, command) in &entries {
         let anchor = name.to_lowercase().replace(' ', "-");

@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod dep;
 pub(crate) mod docs;
 pub(crate) mod down;
+mod nats;
 pub(crate) mod plan;
 pub(crate) mod render;
 pub(crate) mod schema;

@@ -45,6 +45,7 @@ fn converge(ctx: &Ctx, mode: Mode, args: &Converge) -> anyhow::Result<(Report, I
         timeout: Duration::from_secs(args.timeout),
         lock: lock_wait(args.no_wait),
         dep: (&args.fetch).into(),
+        move_streams: args.move_streams,
     };
     let prepared = up::prepare(ctx, &options)?;
     // From here on there is something to end in order.

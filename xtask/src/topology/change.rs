@@ -56,6 +56,7 @@ pub fn apply(ctx: &Ctx, change: &Change, interrupt: &Interrupt) -> anyhow::Resul
         timeout: HEALTHY_TIMEOUT,
         lock: wait,
         dep: dep::Options::default(),
+        move_streams: false,
     };
     let prepared = Prepared {
         inputs,

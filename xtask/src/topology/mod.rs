@@ -10,6 +10,8 @@ pub mod guard;
 pub mod link;
 mod ports;
 pub mod record;
+pub mod replicate;
+pub(crate) mod streams;
 
 use std::collections::BTreeSet;
 

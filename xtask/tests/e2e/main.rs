@@ -26,4 +26,5 @@ mod pocketbase;
 mod record;
 mod recovery;
 mod render;
+mod streams;
 mod topology;

@@ -12,19 +12,19 @@ use crate::harness::nats::Nats;
 use crate::harness::{SOON, Sandbox, eventually, same};
 
 /// The variable that asks for a topology.
-const VARIABLE: &str = "CORE_TOPOLOGY_NATS";
+pub(crate) const VARIABLE: &str = "CORE_TOPOLOGY_NATS";
 /// What it says for a hub of three and one region.
-const HUB_AND_REGION: &str =
+pub(crate) const HUB_AND_REGION: &str =
     r#"{"topology": "hub-spoke", "hub_region": "iad", "hub_nodes": 3, "leaf_regions": ["lhr"]}"#;
 /// Nodes that a test has at most, and the ports of each.
 const NODES: u16 = 7;
 const PORTS_OF_A_NODE: u16 = 5;
 /// What it says for one server alone.
-const ALONE: &str = r#"{"topology": "single-node"}"#;
+pub(crate) const ALONE: &str = r#"{"topology": "single-node"}"#;
 /// Pause between two messages to a listener that others hear of only after a moment.
 const PAUSE: Duration = Duration::from_millis(5);
 
-fn sandbox(spec: &str) -> Sandbox {
+pub(crate) fn sandbox(spec: &str) -> Sandbox {
     let mut sandbox = Sandbox::core();
     sandbox.ports_of_nodes(NODES * PORTS_OF_A_NODE);
     sandbox.dotenv(VARIABLE, spec);
@@ -33,7 +33,7 @@ fn sandbox(spec: &str) -> Sandbox {
 
 /// A port of a further node.
 #[track_caller]
-fn port(sandbox: &Sandbox, process: &str, name: &str) -> u16 {
+pub(crate) fn port(sandbox: &Sandbox, process: &str, name: &str) -> u16 {
     let facts: Value = serde_json::from_str(&sandbox.read(".data/nats/topology.json")).unwrap();
     let port = facts["ports"][process][name].as_u64();
     u16::try_from(port.expect("the node has the port")).unwrap()

@@ -13,6 +13,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use kit::{Exit, Failure};
 
+use crate::credentials::Login;
 pub use facts::{Facts, Node, Origin, Role};
 pub use spec::{HubSpoke, Profile, Spec};
 
@@ -41,6 +42,13 @@ pub fn read(path: &Path) -> anyhow::Result<Facts> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Facts::default()),
         Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
     }
+}
+
+/// The user of the account APP in the text of a server's configuration file, as the wrapper
+/// writes it: what a client comes in with while that server runs.
+pub fn app_login(config: &str) -> Option<Login> {
+    let mut config: serde_json::Value = serde_json::from_str(config).ok()?;
+    serde_json::from_value(config["accounts"]["APP"]["users"][0].take()).ok()
 }
 
 /// The addresses of the remotes in the text of a server's configuration file, as the wrapper

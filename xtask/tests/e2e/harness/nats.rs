@@ -74,6 +74,25 @@ impl Nats {
             .unwrap_or_else(|| panic!("not stored: {answer}"))
     }
 
+    /// The same without the wait for each one: publishes `NUMBER` for each number.
+    #[track_caller]
+    pub(crate) fn publish_numbers(&mut self, subject: &str, numbers: std::ops::Range<u64>) {
+        self.inboxes += 1;
+        let (inbox, id) = (format!("_INBOX.e2e.{}", self.inboxes), self.inboxes);
+        let count = numbers.end - numbers.start;
+        self.send(&format!("SUB {inbox} {id}\r\nUNSUB {id} {count}\r\n"));
+        let lines = numbers.map(|number| {
+            let payload = number.to_string();
+            format!("PUB {subject} {inbox} {}\r\n{payload}\r\n", payload.len())
+        });
+        let lines: String = lines.collect();
+        self.send(&lines);
+        for _ in 0..count {
+            let answer = self.message();
+            assert!(answer.contains("\"seq\""), "not stored: {answer}");
+        }
+    }
+
     /// The payload of a stored message.
     #[track_caller]
     pub(crate) fn stored(&mut self, stream: &str, sequence: u64) -> String {
@@ -108,10 +127,43 @@ impl Nats {
         line.trim_end().to_owned()
     }
 
-    /// The payload of the next message: `MSG subject sid [reply] SIZE`, or with headers
-    /// `HMSG subject sid [reply] HEADERS SIZE`.
+    /// Fetches messages of a pull consumer and acknowledges the first of them. Returns their
+    /// payloads.
+    #[track_caller]
+    pub(crate) fn fetch(
+        &mut self,
+        stream: &str,
+        consumer: &str,
+        count: usize,
+        acks: usize,
+    ) -> Vec<String> {
+        self.inboxes += 1;
+        let (inbox, id) = (format!("_INBOX.e2e.{}", self.inboxes), self.inboxes);
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
+        let body = json!({"batch": count}).to_string();
+        self.send(&format!("SUB {inbox} {id}\r\nUNSUB {id} {count}\r\n"));
+        self.send(&format!(
+            "PUB {subject} {inbox} {}\r\n{body}\r\n",
+            body.len()
+        ));
+        let received: Vec<_> = (0..count).map(|_| self.receive()).collect();
+        for (reply, _) in &received[..acks] {
+            let reply = reply.as_deref().expect("it is to be acknowledged");
+            self.request(reply, "+ACK");
+        }
+        received.into_iter().map(|(_, payload)| payload).collect()
+    }
+
+    /// The payload of the next message.
     #[track_caller]
     pub(crate) fn message(&mut self) -> String {
+        self.receive().1
+    }
+
+    /// The next message: `MSG subject sid [reply] SIZE`, or with headers `HMSG subject sid [reply]
+    /// HEADERS SIZE`; the subject for an answer and the payload.
+    #[track_caller]
+    fn receive(&mut self) -> (Option<String>, String) {
         loop {
             let line = self.line();
             let words: Vec<&str> = line.split(' ').collect();
@@ -134,7 +186,10 @@ impl Nats {
                 !head.starts_with("NATS/1.0 4") && !head.starts_with("NATS/1.0 5"),
                 "{head}"
             );
-            return String::from_utf8_lossy(&bytes[headers..size]).into_owned();
+            let sizes = if words[0] == "MSG" { 1 } else { 2 };
+            let reply = (words.len() == 4 + sizes).then(|| words[3].to_owned());
+            let payload = String::from_utf8_lossy(&bytes[headers..size]).into_owned();
+            return (reply, payload);
         }
     }
 }

@@ -1,0 +1,79 @@
+//! Orders to the hub's cluster as a whole, which only the system account may give.
+//!
+//! Thin: one function an order, and its answer. Must not decide when or in which order.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::client::{Client, ClientError, Headers};
+use crate::credentials;
+use crate::jetstream::{JetStreamError, api_outcome};
+
+/// How long one order may take to be answered. It is answered before it is carried out; a meta
+/// group that elects a leader takes up to 9 s.
+const ANSWER_LIMIT: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// A connection to a hub node as its system user.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    client: Client,
+}
+
+impl Cluster {
+    /// Connects to the node that listens for clients on `port` and keeps its data in `data_dir`,
+    /// whose credentials the owner of the checkout can read.
+    pub async fn connect(port: u16, data_dir: &Path) -> anyhow::Result<Self> {
+        let login = credentials::read(data_dir)?.sys;
+        let client = Client::connect(port, Some(&login), "core").await?;
+        Ok(Self { client })
+    }
+
+    /// The connection.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Lets the leader of the meta group step down, in favour of the server `preferred` if one is
+    /// named. It is answered when it was accepted; who leads then is seen in `/jsz`.
+    pub async fn step_down_meta(&self, preferred: Option<&str>) -> Result<(), JetStreamError> {
+        let body = match preferred {
+            Some(name) => json!({"placement": {"preferred": name}}),
+            None => json!({}),
+        };
+        self.order("META.LEADER.STEPDOWN", &body).await.map(drop)
+    }
+
+    /// Moves every stream and consumer off the server `peer`, which must run. It is answered when
+    /// it has begun; it has ended when `/jsz` of that server lists none.
+    pub async fn evacuate(&self, peer: &str) -> Result<(), JetStreamError> {
+        self.order("SERVER.EVACUATE", &json!({"peer": peer}))
+            .await
+            .map(drop)
+    }
+
+    /// Removes the server `peer` from the meta group, running or not. It cannot come back under
+    /// that name for 5 minutes.
+    pub async fn remove(&self, peer: &str) -> Result<(), JetStreamError> {
+        self.order("SERVER.REMOVE", &json!({"peer": peer}))
+            .await
+            .map(drop)
+    }
+
+    /// Sends any request of the system account, `$SYS.REQ.SERVER.ID.RELOAD` for one, and gives
+    /// its answer.
+    pub async fn request(&self, subject: &str, body: &Value) -> Result<Value, JetStreamError> {
+        let none = Headers::new();
+        let body = body.to_string();
+        let answer = self
+            .client
+            .request(subject, &none, body.as_bytes(), ANSWER_LIMIT);
+        let answer = answer.await;
+        let answer = answer.map_err(|error: ClientError| JetStreamError::client(subject, error))?;
+        api_outcome(subject, &answer.payload)
+    }
+
+    async fn order(&self, order: &str, body: &Value) -> Result<Value, JetStreamError> {
+        self.request(&format!("$JS.API.{order}"), body).await
+    }
+}

@@ -1,0 +1,243 @@
+//! The client, JetStream and the orders of the system account, against the real nats-server.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod harness;
+
+use serde_json::json;
+use service_nats::client::{Client, ClientError, Headers};
+use service_nats::jetstream::{self, Backup, JetStream, each_message};
+
+use harness::{SOON, Server, run, until};
+
+#[test]
+fn a_publisher_and_a_subscriber_share_a_connection() {
+    let server = Server::alone();
+    run(async {
+        let client = server.client().await;
+        assert_eq!(client.info().server_name, "test");
+        assert_eq!(client.info().domain.as_deref(), Some("test"));
+        let mut news = client.subscribe("news.*", 2000).await.unwrap();
+        client.flush(SOON).await.unwrap();
+        let publisher = client.clone();
+        let task = tokio::spawn(async move {
+            for number in 0..1000_u32 {
+                let headers = Headers::new().with("N", number.to_string());
+                let sent = publisher.publish("news.a", None, &headers, b"text").await;
+                sent.unwrap();
+            }
+        });
+        for number in 0..1000_u32 {
+            let message = news.next(SOON).await.unwrap();
+            assert_eq!(message.headers.get("N"), Some(&*number.to_string()));
+            assert_eq!(message.payload, b"text");
+        }
+        task.await.unwrap();
+        let error = client.request("nobody", &Headers::new(), b"", SOON).await;
+        let error = error.unwrap_err();
+        assert!(matches!(error, ClientError::NoResponders { .. }), "{error}");
+        let large = vec![0; client.info().max_payload];
+        client
+            .publish("large", None, &Headers::new(), &large)
+            .await
+            .unwrap();
+        client.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_wrong_password_is_told_apart() {
+    let server = Server::alone();
+    run(async {
+        let mut login = Server::login("app");
+        login.password = "wrong".to_owned();
+        let error = Client::connect(server.port, Some(&login), "test").await;
+        let error = error.unwrap_err();
+        assert!(matches!(error, ClientError::Denied { .. }), "{error}");
+    });
+}
+
+#[test]
+fn a_server_that_dies_ends_what_waits() {
+    let mut server = Server::alone();
+    run(async {
+        let client = server.client().await;
+        let mut news = client.subscribe("news", 1).await.unwrap();
+        server.kill();
+        let error = news.next(SOON).await.unwrap_err();
+        assert!(!matches!(error, ClientError::Timeout { .. }), "{error}");
+        assert!(
+            client
+                .publish("a", None, &Headers::new(), b"")
+                .await
+                .is_err()
+        );
+    });
+}
+
+#[test]
+fn streams_and_consumers() {
+    let server = Server::alone();
+    run(async {
+        let js = server.jetstream().await;
+        assert_eq!(js.stream("A").await.unwrap(), None);
+        let config = json!({"name": "A", "subjects": ["a.>"], "metadata": {"x": "y"}});
+        let made = js.create_stream(&config).await.unwrap();
+        assert_eq!(
+            (made.name(), made.subjects()),
+            ("A", vec!["a.>".to_owned()])
+        );
+        let body = json!({"name": "C", "durable_name": "C", "ack_policy": "explicit"});
+        js.put_consumer("A", &body).await.unwrap();
+        assert_eq!(js.consumers("A").await.unwrap().len(), 1);
+        assert!(js.consumer("A", "C").await.unwrap().is_some());
+        assert_eq!(js.consumer("A", "D").await.unwrap(), None);
+        harness::store(&js, "a.b", 3).await;
+        assert_eq!(js.message_count("A").await.unwrap(), 3);
+        let mut changed = made.config;
+        changed["subjects"] = json!(["b.>"]);
+        let changed = js.update_stream(&changed).await.unwrap();
+        assert_eq!(changed.subjects(), ["b.>"]);
+        assert_eq!(changed.config["metadata"]["x"], "y");
+        let refused = js
+            .create_stream(&json!({"name": "B", "subjects": ["b.c"]}))
+            .await;
+        assert!(refused.unwrap_err().is_code(10065), "overlaps");
+        for number in 0..300 {
+            let name = format!("S{number:03}");
+            let config = json!({"name": name, "subjects": [name], "storage": "memory"});
+            js.create_stream(&config).await.unwrap();
+        }
+        assert_eq!(js.stream_names().await.unwrap().len(), 301);
+        let streams = js.streams().await.unwrap();
+        assert_eq!((streams.len(), streams[300].name()), (301, "S299"));
+        assert!(js.delete_stream("A").await.unwrap());
+        assert!(!js.delete_stream("A").await.unwrap());
+        let own = JetStream::in_domain(server.client().await, "test");
+        assert_eq!(own.stream_names().await.unwrap().len(), 300);
+    });
+}
+
+#[test]
+fn a_stream_comes_back_from_a_file_with_its_consumers() {
+    let (server, other) = (Server::alone(), Server::alone());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("backup");
+    run(async {
+        let js = server.jetstream().await;
+        let config = json!({"name": "A", "subjects": ["a"], "allow_direct": true});
+        js.create_stream(&config).await.unwrap();
+        let body = json!({"name": "C", "durable_name": "C", "ack_policy": "explicit"});
+        js.put_consumer("A", &body).await.unwrap();
+        // More than one window of chunks, of bytes that do not compress.
+        harness::store_random(&js, "a", 80, 100_000).await;
+        harness::take(&js, "A", "C", 5, 2).await;
+        js.call("STREAM.MSG.DELETE.A", &json!({"seq": 40}))
+            .await
+            .unwrap();
+
+        let backup = Backup::begin(&js, "A").await.unwrap();
+        assert_eq!(backup.state.messages, 79);
+        let (config, state) = (backup.config.clone(), backup.raw_state.clone());
+        let mut file = tokio::fs::File::create(&path).await.unwrap();
+        let size = backup.write_to(&mut file).await.unwrap();
+        assert_eq!(size, tokio::fs::metadata(&path).await.unwrap().len());
+        assert!(size > 5_000_000, "{size}");
+
+        let target = other.jetstream().await;
+        let mut file = tokio::fs::File::open(&path).await.unwrap();
+        let info = jetstream::restore(&target, &config, &state, &mut file)
+            .await
+            .unwrap();
+        assert_eq!((info.state.messages, info.state.last_seq), (79, 80));
+        let mut contents = Vec::new();
+        for js in [&js, &target] {
+            let mut seen = Vec::new();
+            let keep = |number, message: &service_nats::client::Message| {
+                seen.push((number, message.payload.clone()));
+            };
+            let count = each_message(js, "A", 1, 80, keep).await.unwrap();
+            assert_eq!(count, 79);
+            contents.push(seen);
+            let consumer = js.consumer("A", "C").await.unwrap().unwrap();
+            assert_eq!(consumer["num_ack_pending"], 3);
+            assert_eq!(consumer["ack_floor"]["stream_seq"], 2);
+        }
+        assert!(contents[0] == contents[1]);
+        let mut file = tokio::fs::File::open(&path).await.unwrap();
+        let again = jetstream::restore(&target, &config, &state, &mut file).await;
+        assert!(again.is_err(), "the name is taken");
+    });
+}
+
+#[test]
+fn a_damaged_backup_leaves_nothing() {
+    let server = Server::alone();
+    run(async {
+        let js = server.jetstream().await;
+        js.create_stream(&json!({"name": "A", "subjects": ["a"]}))
+            .await
+            .unwrap();
+        harness::store_random(&js, "a", 20, 100_000).await;
+        let mut bytes = Vec::new();
+        let backup = Backup::begin(&js, "A").await.unwrap();
+        let (config, state) = (backup.config.clone(), backup.raw_state.clone());
+        backup.write_to(&mut bytes).await.unwrap();
+        js.delete_stream("A").await.unwrap();
+        let half = bytes.len() / 2;
+        let restored = jetstream::restore(&js, &config, &state, &mut &bytes[..half]).await;
+        assert!(restored.is_err());
+        js.delete_restored("A").await.unwrap();
+        assert_eq!(js.stream("A").await.unwrap(), None);
+        let whole = jetstream::restore(&js, &config, &state, &mut &bytes[..])
+            .await
+            .unwrap();
+        assert_eq!(whole.state.messages, 20);
+    });
+}
+
+#[test]
+fn the_cluster_takes_orders_of_its_system_account() {
+    let hub = Server::hub();
+    run(async {
+        let cluster = hub[0].cluster().await;
+        let leader = until("a leader", || async { hub[0].meta_leader().await }).await;
+        let target = if leader == "test-2" {
+            "test-3"
+        } else {
+            "test-2"
+        };
+        cluster.step_down_meta(Some(target)).await.unwrap();
+        until("another leader", || async {
+            let leader = hub[0].meta_leader().await;
+            leader.filter(|leader| leader == target)
+        })
+        .await;
+        let js = hub[0].jetstream().await;
+        let config = json!({"name": "A", "subjects": ["a"], "num_replicas": 3});
+        js.create_stream(&config).await.unwrap();
+        harness::store(&js, "a", 10).await;
+        let unknown = cluster.evacuate("nobody").await.unwrap_err();
+        assert!(unknown.to_string().contains("SERVER.EVACUATE"), "{unknown}");
+        let mut config = js.stream("A").await.unwrap().unwrap().config;
+        config["num_replicas"] = json!(1);
+        js.update_stream(&config).await.unwrap();
+        // Removed before it is empty, it would take the only copy of a stream with it.
+        let (leaves, node) = if target == "test-2" {
+            ("test-3", &hub[2])
+        } else {
+            ("test-2", &hub[1])
+        };
+        cluster.evacuate(leaves).await.unwrap();
+        until("an empty server", || async {
+            (node.streams().await == Some(0)).then_some(())
+        })
+        .await;
+        cluster.remove(leaves).await.unwrap();
+        until("two members", || async {
+            (hub[0].members().await == 2).then_some(())
+        })
+        .await;
+        assert_eq!(js.message_count("A").await.unwrap(), 10);
+    });
+}

@@ -1,0 +1,53 @@
+//! `cargo xtask nats replicate`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use xtask::Ctx;
+use xtask::inputs::Inputs;
+use xtask::topology::replicate::{self, Outcome, Report};
+
+use super::{begin, lock_wait, print_json};
+use crate::cli::{NatsOwnCommand, Replicate};
+
+pub(crate) fn run(ctx: &Ctx, command: &NatsOwnCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        NatsOwnCommand::Replicate(args) => replicate(ctx, args),
+    }
+}
+
+fn replicate(ctx: &Ctx, args: &Replicate) -> anyhow::Result<ExitCode> {
+    let _operation = begin(ctx, "nats replicate", lock_wait(args.no_wait))?;
+    // Only now: the operation that we waited for may have changed the topology.
+    let inputs = Inputs::load(ctx)?;
+    let timeout = Duration::from_secs(args.timeout);
+    let report = replicate::replicate(ctx, &inputs, &args.streams, timeout)?;
+    if args.json {
+        print_json(ctx, &report)?;
+    } else {
+        table(ctx, &report)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn table(ctx: &Ctx, report: &Report) -> anyhow::Result<()> {
+    for skipped in &report.skipped {
+        ctx.ui
+            .line(format!("no copy of `{}`: {}", skipped.name, skipped.reason));
+    }
+    let names = report.streams.iter().map(|stream| stream.name.len());
+    let width = names.max().unwrap_or(0).max("STREAM".len());
+    ctx.ui
+        .data(format!("{:width$}  MESSAGES  LAG  COPY", "STREAM"))?;
+    for stream in &report.streams {
+        let copy = match stream.outcome {
+            Outcome::Created => "created",
+            Outcome::Exists => "exists",
+        };
+        ctx.ui.data(format!(
+            "{:width$}  {:8}  {:3}  {copy}",
+            stream.name, stream.messages, stream.lag
+        ))?;
+    }
+    Ok(())
+}

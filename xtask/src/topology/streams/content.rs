@@ -1,0 +1,93 @@
+//! What a stream holds, as one digest: every message with its number, subject, time, headers and
+//! bytes. Two servers that hold the same give the same digest.
+
+use service_nats::client::Message;
+use service_nats::jetstream::{JetStream, JetStreamError, StreamState, each_message};
+use sha2::{Digest as _, Sha256};
+
+/// What is written for the number of a message, its time and its subject.
+const OWN: [&str; 2] = ["Nats-Subject", "Nats-Time-Stamp"];
+/// Headers that tell of the stream that a message was read from, not of the message.
+const FOREIGN: [&str; 5] = [
+    "Nats-Stream",
+    "Nats-Sequence",
+    "Nats-Num-Pending",
+    "Nats-Subject",
+    "Nats-Time-Stamp",
+];
+
+/// A digest of messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Content {
+    pub(crate) messages: u64,
+    digest: [u8; 32],
+}
+
+/// Reads all messages of a stream that `state` counts.
+pub(crate) async fn content(
+    js: &JetStream,
+    stream: &str,
+    state: &StreamState,
+) -> Result<Content, JetStreamError> {
+    let mut digest = Sha256::new();
+    let add = |number, message: &Message| add(&mut digest, number, message);
+    let messages = each_message(js, stream, state.first_seq, state.last_seq, add).await?;
+    Ok(Content {
+        messages,
+        digest: digest.finalize().into(),
+    })
+}
+
+fn add(digest: &mut Sha256, number: u64, message: &Message) {
+    digest.update(number.to_le_bytes());
+    // The server's own headers come after those of the publisher, who may have written such names.
+    let own = OWN.map(|name| message.headers.last(name).unwrap_or_default());
+    let headers = message.headers.iter();
+    let theirs = headers.filter(|(name, _)| !FOREIGN.contains(name));
+    let theirs = theirs.flat_map(|(name, value)| [name, value]);
+    for text in own.into_iter().chain(theirs) {
+        field(digest, text.as_bytes());
+    }
+    field(digest, &message.payload);
+}
+
+/// With its length, so that no two messages are written alike.
+fn field(digest: &mut Sha256, bytes: &[u8]) {
+    digest.update((bytes.len() as u64).to_le_bytes());
+    digest.update(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use service_nats::client::Headers;
+
+    use super::*;
+
+    fn digest(headers: Headers, payload: &[u8]) -> Vec<u8> {
+        let message = Message {
+            subject: "inbox".to_owned(),
+            reply: None,
+            status: None,
+            description: String::new(),
+            headers,
+            payload: payload.to_vec(),
+        };
+        let mut digest = Sha256::new();
+        add(&mut digest, 1, &message);
+        digest.finalize().to_vec()
+    }
+
+    #[test]
+    fn everything_of_a_message_counts_and_nothing_of_where_it_lies() {
+        let message = || Headers::new().with("A", "1").with("Nats-Subject", "s");
+        let base = digest(message(), b"x");
+        let elsewhere = message()
+            .with("Nats-Stream", "OTHER")
+            .with("Nats-Num-Pending", "3");
+        assert_eq!(digest(elsewhere, b"x"), base);
+        assert_ne!(digest(message(), b"y"), base);
+        assert_ne!(digest(message().with("B", ""), b"x"), base);
+        assert_ne!(digest(message().with("Nats-Subject", "t"), b"x"), base);
+        assert_ne!(digest(message().with("Nats-Time-Stamp", "t"), b"x"), base);
+    }
+}
