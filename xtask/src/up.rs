@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use kit::{Exit, Failure};
 
 use crate::applied::Applied;
+use crate::backup;
 use crate::context::Ctx;
 use crate::converge::{Converge, Description};
 use crate::dep::{self, Installed};
@@ -136,6 +137,7 @@ pub fn up(
         started,
     };
     let seen = |states: &States| seen(&inputs, states);
+    backup::settle(ctx, interrupt)?;
     let (outcome, states) = match converge.settle()? {
         Some(_) if options.mode == Mode::Reload => return Err(not_running()),
         Some(claim) => {
@@ -147,6 +149,8 @@ pub fn up(
             inputs.topology.write(&ctx.paths)?;
             wanted.write(ctx)?;
             let states = converge.first_start(&binary.path, claim, seen)?;
+            Applied::of(&inputs).save(&ctx.paths)?;
+            backup::settle(ctx, interrupt)?;
             streams::settle(ctx, &inputs.stack, &inputs.topology.now)?;
             (Outcome::Started, states)
         }

@@ -16,8 +16,12 @@ use kit::{Exit, Failure};
 const DEPTH_MAX: usize = 16;
 
 /// Core's own files.
-const OWN_FILES: [(&str, &str); 4] = [
+const OWN_FILES: [(&str, &str); 5] = [
     ("pb_hooks/core.pb.js", include_str!("../hooks/core.pb.js")),
+    (
+        "pb_hooks/core_backup.pb.js",
+        include_str!("../hooks/core_backup.pb.js"),
+    ),
     (
         "pb_hooks/core_topology.pb.js",
         include_str!("../hooks/core_topology.pb.js"),

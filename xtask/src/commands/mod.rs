@@ -1,5 +1,6 @@
 //! One file a command: the tree is the help text.
 
+pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod dep;
 pub(crate) mod docs;

@@ -7,6 +7,7 @@
 mod api;
 mod backup;
 mod messages;
+mod stored;
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ pub use api::JetStreamError;
 pub(crate) use api::outcome as api_outcome;
 pub use backup::{Backup, restore};
 pub use messages::each_message;
+pub use stored::each_stored_message;
 
 use crate::client::Client;
 

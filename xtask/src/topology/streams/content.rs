@@ -1,8 +1,11 @@
 //! What a stream holds, as one digest: every message with its number, subject, time, headers and
 //! bytes. Two servers that hold the same give the same digest.
 
+use serde_json::Value;
 use service_nats::client::Message;
-use service_nats::jetstream::{JetStream, JetStreamError, StreamState, each_message};
+use service_nats::jetstream::{
+    JetStream, JetStreamError, StreamState, each_message, each_stored_message,
+};
 use sha2::{Digest as _, Sha256};
 
 /// What is written for the number of a message, its time and its subject.
@@ -23,7 +26,33 @@ pub(crate) struct Content {
     digest: [u8; 32],
 }
 
-/// Reads all messages of a stream that `state` counts.
+impl Content {
+    /// The digest, in hexadecimal digits.
+    pub(crate) fn hex(&self) -> String {
+        crate::dep::digest::hex(&self.digest)
+    }
+}
+
+/// Reads all messages of a stream that `state` counts, directly where it allows that.
+pub(crate) async fn content_of(
+    js: &JetStream,
+    config: &Value,
+    state: &StreamState,
+) -> Result<Content, JetStreamError> {
+    let stream = config["name"].as_str().unwrap_or_default();
+    if config["allow_direct"] == true {
+        return content(js, stream, state).await;
+    }
+    let mut digest = Sha256::new();
+    let add = |number, message: &Message| add(&mut digest, number, message);
+    let messages = each_stored_message(js, stream, state.first_seq, state.last_seq, add).await?;
+    Ok(Content {
+        messages,
+        digest: digest.finalize().into(),
+    })
+}
+
+/// The same for a stream that allows it.
 pub(crate) async fn content(
     js: &JetStream,
     stream: &str,

@@ -1,0 +1,102 @@
+/// Core's own hook: what `cargo xtask backup` and `restore` need of a running PocketBase. Written
+/// by the wrapper; not to edit. Whoever asks knows the secret of this start. Handlers run isolated
+/// from each other: each defines what it uses.
+
+// Makes a backup and counts what is in it, both at one moment: nobody writes meanwhile.
+routerAdd(
+  "POST",
+  "/core/backup",
+  (e) => {
+    const secret = $os.getenv("CORE_POCKETBASE_CONTROLLER_SECRET");
+    const given = e.request.header.get("X-Core-Secret");
+    if (!secret || !$security.equal(given, secret)) {
+      throw new UnauthorizedError("this is not the secret of this start");
+    }
+    const name = e.requestInfo().body.name;
+    if (!/^core-tmp-[a-z0-9]{1,64}\.zip$/.test(name)) {
+      throw new BadRequestError("this is not a name of a backup of Core's");
+    }
+    const settings = $app.settings();
+    if (settings.backups.s3.enabled) {
+      throw new BadRequestError("PocketBase keeps its backups at S3, not on this machine");
+    }
+    const rows = {};
+    $app.runInTransaction((tx) => {
+      const tables = arrayOf(new DynamicModel({ name: "" }));
+      tx.db().newQuery("SELECT name FROM sqlite_master WHERE type = 'table'").all(tables);
+      for (const table of tables) {
+        const count = new DynamicModel({ n: 0 });
+        const quoted = table.name.replaceAll('"', '""');
+        tx.db().newQuery(`SELECT COUNT(*) AS n FROM "${quoted}"`).one(count);
+        rows[table.name] = count.n;
+      }
+      tx.createBackup(new Context(), name);
+    });
+    return e.json(200, { rows: rows, files_elsewhere: settings.s3.enabled });
+  },
+  $apis.skipSuccessActivityLog(),
+);
+
+// How many records there are that somebody made: what a restore would replace.
+routerAdd(
+  "GET",
+  "/core/backup/holds",
+  (e) => {
+    const secret = $os.getenv("CORE_POCKETBASE_CONTROLLER_SECRET");
+    const given = e.request.header.get("X-Core-Secret");
+    if (!secret || !$security.equal(given, secret)) {
+      throw new UnauthorizedError("this is not the secret of this start");
+    }
+    const holds = [];
+    for (const collection of $app.findAllCollections("base", "auth")) {
+      const own = collection.system || collection.name.startsWith("core_");
+      if (!own && $app.countRecords(collection) > 0) {
+        holds.push(collection.name);
+      }
+    }
+    return e.json(200, { collections: holds });
+  },
+  $apis.skipSuccessActivityLog(),
+);
+
+// Looks at the database that is about to take the place of this one: whether it is whole, and how
+// much is in it. There is one connection that writes, so what is attached to it stays there.
+routerAdd(
+  "POST",
+  "/core/backup/check",
+  (e) => {
+    const secret = $os.getenv("CORE_POCKETBASE_CONTROLLER_SECRET");
+    const given = e.request.header.get("X-Core-Secret");
+    if (!secret || !$security.equal(given, secret)) {
+      throw new UnauthorizedError("this is not the secret of this start");
+    }
+    const file = $filepath.join($app.dataDir(), "..", "restoring", "pb_data", "data.db");
+    $os.stat(file);
+    const db = $app.nonconcurrentDB();
+    const rows = {};
+    const problems = [];
+    db.newQuery("ATTACH DATABASE {:file} AS core_restoring").bind({ file: file }).execute();
+    try {
+      const found = arrayOf(new DynamicModel({ integrity_check: "" }));
+      db.newQuery("PRAGMA core_restoring.integrity_check").all(found);
+      for (const line of found) {
+        if (line.integrity_check !== "ok") {
+          problems.push(line.integrity_check);
+        }
+      }
+      const tables = arrayOf(new DynamicModel({ name: "" }));
+      const list = "SELECT name FROM core_restoring.sqlite_master WHERE type = 'table'";
+      db.newQuery(list).all(tables);
+      for (const table of tables) {
+        const count = new DynamicModel({ n: 0 });
+        const quoted = table.name.replaceAll('"', '""');
+        db.newQuery(`SELECT COUNT(*) AS n FROM core_restoring."${quoted}"`).one(count);
+        rows[table.name] = count.n;
+      }
+    } finally {
+      db.newQuery("DETACH DATABASE core_restoring").execute();
+    }
+    return e.json(200, { rows: rows, problems: problems });
+  },
+  $apis.skipSuccessActivityLog(),
+);
