@@ -2,7 +2,7 @@
 /// by the wrapper; not to edit. Whoever asks knows the secret of this start. Handlers run isolated
 /// from each other: each defines what it uses.
 
-// Makes a backup and counts what is in it, both at one moment: nobody writes meanwhile.
+// Makes a backup. The database in it is of one moment, whoever writes meanwhile.
 routerAdd(
   "POST",
   "/core/backup",
@@ -20,19 +20,8 @@ routerAdd(
     if (settings.backups.s3.enabled) {
       throw new BadRequestError("PocketBase keeps its backups at S3, not on this machine");
     }
-    const rows = {};
-    $app.runInTransaction((tx) => {
-      const tables = arrayOf(new DynamicModel({ name: "" }));
-      tx.db().newQuery("SELECT name FROM sqlite_master WHERE type = 'table'").all(tables);
-      for (const table of tables) {
-        const count = new DynamicModel({ n: 0 });
-        const quoted = table.name.replaceAll('"', '""');
-        tx.db().newQuery(`SELECT COUNT(*) AS n FROM "${quoted}"`).one(count);
-        rows[table.name] = count.n;
-      }
-      tx.createBackup(new Context(), name);
-    });
-    return e.json(200, { rows: rows, files_elsewhere: settings.s3.enabled });
+    $app.createBackup(new Context(), name);
+    return e.json(200, { files_elsewhere: settings.s3.enabled });
   },
   $apis.skipSuccessActivityLog(),
 );
@@ -59,8 +48,8 @@ routerAdd(
   $apis.skipSuccessActivityLog(),
 );
 
-// Looks at the database that is about to take the place of this one: whether it is whole, and how
-// much is in it. There is one connection that writes, so what is attached to it stays there.
+// Looks at the database of a backup, unpacked beside this one: whether it is whole, and how much
+// is in it. There is one connection that writes, so what is attached to it stays there.
 routerAdd(
   "POST",
   "/core/backup/check",
@@ -70,31 +59,31 @@ routerAdd(
     if (!secret || !$security.equal(given, secret)) {
       throw new UnauthorizedError("this is not the secret of this start");
     }
-    const file = $filepath.join($app.dataDir(), "..", "restoring", "pb_data", "data.db");
+    const file = $filepath.join($app.dataDir(), "..", "staged", "pb_data", "data.db");
     $os.stat(file);
     const db = $app.nonconcurrentDB();
     const rows = {};
     const problems = [];
-    db.newQuery("ATTACH DATABASE {:file} AS core_restoring").bind({ file: file }).execute();
+    db.newQuery("ATTACH DATABASE {:file} AS core_staged").bind({ file: file }).execute();
     try {
       const found = arrayOf(new DynamicModel({ integrity_check: "" }));
-      db.newQuery("PRAGMA core_restoring.integrity_check").all(found);
+      db.newQuery("PRAGMA core_staged.integrity_check").all(found);
       for (const line of found) {
         if (line.integrity_check !== "ok") {
           problems.push(line.integrity_check);
         }
       }
       const tables = arrayOf(new DynamicModel({ name: "" }));
-      const list = "SELECT name FROM core_restoring.sqlite_master WHERE type = 'table'";
+      const list = "SELECT name FROM core_staged.sqlite_master WHERE type = 'table'";
       db.newQuery(list).all(tables);
       for (const table of tables) {
         const count = new DynamicModel({ n: 0 });
         const quoted = table.name.replaceAll('"', '""');
-        db.newQuery(`SELECT COUNT(*) AS n FROM core_restoring."${quoted}"`).one(count);
+        db.newQuery(`SELECT COUNT(*) AS n FROM core_staged."${quoted}"`).one(count);
         rows[table.name] = count.n;
       }
     } finally {
-      db.newQuery("DETACH DATABASE core_restoring").execute();
+      db.newQuery("DETACH DATABASE core_staged").execute();
     }
     return e.json(200, { rows: rows, problems: problems });
   },

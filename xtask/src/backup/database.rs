@@ -30,12 +30,13 @@ const TEMPORARY: &str = "core-tmp-";
 const SUPERUSER_ENTRY: &str = "superuser.json";
 /// The entry with PocketBase's backup.
 const ENTRY: &str = "pocketbase.zip";
+/// The database in it.
+const DATABASE_FILE: &str = "data.db";
 /// How much is copied between two looks at whether to go on.
 const CHUNK: usize = 1024 * 1024;
 
 #[derive(Deserialize)]
 struct Made {
-    rows: BTreeMap<String, u64>,
     files_elsewhere: bool,
 }
 
@@ -56,6 +57,7 @@ pub(crate) fn take(
     paths: &Paths,
     running: &Running<'_>,
     directory: &Path,
+    progress: &Progress<'_>,
 ) -> anyhow::Result<(Database, Vec<(String, PathBuf)>)> {
     let backups = data(paths).join("pb_data/backups");
     remove_leftovers(&backups)?;
@@ -67,6 +69,10 @@ pub(crate) fn take(
     let made = made.map_err(|error| told(error, "cannot make a backup of the database"))?;
     let mut files = vec![(ENTRY.to_owned(), directory.join(ENTRY))];
     take_over(&backups.join(name), &files[0].1)?;
+    // What PocketBase notes of each file.
+    remove_leftovers(&backups)?;
+    let rows = count(paths, running, &files[0].1, progress);
+    remove_staged(paths)?;
     let superuser = data(paths).join(SUPERUSER_ENTRY);
     let superuser = superuser.exists().then_some(superuser);
     if let Some(file) = &superuser {
@@ -77,10 +83,26 @@ pub(crate) fn take(
     let database = Database {
         entry: ENTRY.to_owned(),
         superuser: superuser.map(|_| SUPERUSER_ENTRY.to_owned()),
-        rows: made.rows,
+        rows: rows?,
         files_elsewhere: made.files_elsewhere,
     };
     Ok((database, files))
+}
+
+/// Checks the database in a backup of PocketBase's. Returns its rows by table.
+fn count(
+    paths: &Paths,
+    running: &Running<'_>,
+    zip: &Path,
+    progress: &Progress<'_>,
+) -> anyhow::Result<BTreeMap<String, u64>> {
+    let directory = staging(paths);
+    remove_staged(paths)?;
+    create_private_dir(&directory)?;
+    let zip = File::open(zip).with_context(|| format!("cannot open `{}`", zip.display()))?;
+    let only = |path: &Path| path == Path::new(DATABASE_FILE);
+    unpack(zip, &directory.join("pb_data"), only, progress)?;
+    check(running)
 }
 
 /// Names of the collections in which somebody made records.
@@ -108,29 +130,39 @@ pub(crate) fn stage(
     let mut zip = tempfile::tempfile_in(&directory).context("cannot make a temporary file")?;
     io::copy(&mut archive.open(&database.entry)?, &mut zip)?;
     zip.rewind()?;
-    unpack(zip, &directory.join("pb_data"), progress)?;
+    unpack(zip, &directory.join("pb_data"), |_| true, progress)?;
     if let Some(entry) = &database.superuser {
         let mut text = Vec::new();
         io::Read::read_to_end(&mut archive.open(entry)?, &mut text)?;
         let file = directory.join(SUPERUSER_ENTRY);
         kit::files::write_atomically(&file, &text, kit::files::PRIVATE_FILE_MODE)?;
     }
-    let mut client = running.database()?;
-    let checked = client.ask_core("POST", "/core/backup/check", None, WORK_LIMIT);
-    let checked: Result<Checked, _> = kit::runtime::current_thread()?.block_on(checked);
-    let checked = checked.map_err(|error| told(error, "cannot check the database"))?;
-    let refuse = |what: String| {
-        let failure = Failure::new(Exit::Invalid, what);
-        failure.hint("nothing was changed; take another backup")
-    };
-    if let Some(problem) = checked.problems.first() {
-        return Err(refuse(format!("the database of the backup is damaged: {problem}")).into());
-    }
-    if checked.rows != database.rows {
+    let rows = check(running)?;
+    if rows != database.rows {
         let what = "the database of the backup does not have the rows that its manifest says";
         return Err(refuse(what.to_owned()).into());
     }
     Ok(directory)
+}
+
+/// Has the unpacked database checked. Returns its rows by table.
+fn check(running: &Running<'_>) -> anyhow::Result<BTreeMap<String, u64>> {
+    let mut client = running.database()?;
+    let checked = client.ask_core("POST", "/core/backup/check", None, WORK_LIMIT);
+    let checked: Result<Checked, _> = kit::runtime::current_thread()?.block_on(checked);
+    let checked = checked.map_err(|error| told(error, "cannot check the database"))?;
+    match checked.problems.first() {
+        None => Ok(checked.rows),
+        Some(problem) => {
+            let what = format!("the database of the backup is damaged: {problem}");
+            Err(refuse(what).into())
+        }
+    }
+}
+
+fn refuse(what: String) -> Failure {
+    let failure = Failure::new(Exit::Invalid, what);
+    failure.hint("nothing was changed; take another backup")
 }
 
 /// Removes what was unpacked and never used.
@@ -146,25 +178,33 @@ pub(crate) fn remove_staged(paths: &Paths) -> anyhow::Result<()> {
 
 /// Where a database is unpacked. The hook that checks it knows the place.
 fn staging(paths: &Paths) -> PathBuf {
-    data(paths).join("restoring")
+    data(paths).join("staged")
 }
 
 fn data(paths: &Paths) -> PathBuf {
     paths.data().join("pocketbase")
 }
 
-fn unpack(zip: File, to: &Path, progress: &Progress<'_>) -> anyhow::Result<()> {
+fn unpack(
+    zip: File,
+    to: &Path,
+    wanted: impl Fn(&Path) -> bool,
+    progress: &Progress<'_>,
+) -> anyhow::Result<()> {
     let mut zip = zip::ZipArchive::new(zip).context("cannot read PocketBase's backup")?;
     let total = zip
         .decompressed_size()
         .and_then(|size| u64::try_from(size).ok());
-    progress.stage("unpacking the database", total.unwrap_or_default())?;
+    progress.stage("reading the database", total.unwrap_or_default())?;
     create_private_dir(to)?;
     for number in 0..zip.len() {
         let mut entry = zip.by_index(number)?;
         let Some(path) = entry.enclosed_name() else {
             bail!("`{}` in PocketBase's backup is no path", entry.name());
         };
+        if !wanted(&path) {
+            continue;
+        }
         let path = to.join(path);
         if entry.is_dir() {
             create_private_dir(&path)?;
@@ -185,7 +225,7 @@ fn unpack(zip: File, to: &Path, progress: &Progress<'_>) -> anyhow::Result<()> {
             progress.add(copied)?;
         }
     }
-    if !to.join("data.db").is_file() {
+    if !to.join(DATABASE_FILE).is_file() {
         bail!("there is no database in PocketBase's backup");
     }
     Ok(())

@@ -139,6 +139,13 @@ impl Exchange<'_> {
         let work = unless_interrupted(interrupt, work);
         kit::runtime::current_thread()?.block_on(work)?;
         seconds.streams = clock.lap();
+        // A server (2.15) knows the ids of restored messages only when it has read them at a start.
+        self.progress.stage("starting NATS once more", 0)?;
+        self.running.restart_nats(interrupt)?;
+        let work = streams::are_there(&places, self.archive);
+        let work = unless_interrupted(interrupt, work);
+        kit::runtime::current_thread()?.block_on(work)?;
+        seconds.rest += clock.lap();
         // On disk, before it counts.
         sync(self.ctx)
     }

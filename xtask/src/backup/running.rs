@@ -98,11 +98,22 @@ impl<'a> Running<'a> {
 
     /// Stops every server that has data, the last one started first, and takes their places.
     pub(crate) fn stop(&self) -> anyhow::Result<Stopped> {
+        self.stop_only(|_| true)?;
+        claim(self.ctx, &self.facts)
+    }
+
+    /// Starts all servers of NATS anew.
+    pub(crate) fn restart_nats(&self, interrupt: &Interrupt) -> anyhow::Result<()> {
+        self.stop_only(|name| name != DATABASE)?;
+        self.start(interrupt)
+    }
+
+    fn stop_only(&self, wanted: impl Fn(&str) -> bool) -> anyhow::Result<()> {
         let states = self.client.processes()?;
         let servers = servers(&self.facts);
         let order = self.applied.stack.order.iter().rev();
         for name in order.filter(|name| servers.iter().any(|server| server.0 == **name)) {
-            if states.get(name).is_none_or(has_ended) {
+            if !wanted(name) || states.get(name).is_none_or(has_ended) {
                 continue;
             }
             match self.client.stop(name, STOP_LIMIT) {
@@ -110,7 +121,7 @@ impl<'a> Running<'a> {
                 _ => {}
             }
         }
-        claim(self.ctx, &self.facts)
+        Ok(())
     }
 
     /// Starts what was stopped, and waits until everything is healthy.

@@ -235,6 +235,23 @@ async fn put_back_one(
     Ok(())
 }
 
+/// Fails unless every stream of an archive is there with what it held.
+pub(crate) async fn are_there(places: &Places<'_>, archive: &Archive) -> anyhow::Result<()> {
+    for stream in &archive.manifest.streams {
+        let js = connect(places, &place(places, &stream.domain)?).await?;
+        let now = js.stream(&stream.name).await?;
+        let state: StreamState = serde_json::from_value(stream.state.clone())?;
+        let is_there = now.is_some_and(|now| {
+            same(&state, &now.state)
+                || (is_unsteady(&stream.config) && now.state.last_seq >= state.last_seq)
+        });
+        if !is_there {
+            bail!("the stream `{}` did not outlive a restart", stream.name);
+        }
+    }
+    Ok(())
+}
+
 /// Lets every stream be what it was. Can be done again when it was cut off.
 pub(crate) async fn open_all(
     places: &Places<'_>,

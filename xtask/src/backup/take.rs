@@ -130,7 +130,7 @@ pub fn backup(ctx: &Ctx, options: &Options, interrupt: &Interrupt) -> anyhow::Re
     let mut clock = Clock::start();
     // The database first: what it says was sent is in the streams then, and not the other way.
     progress.stage("copying the database", 0)?;
-    let (database, mut files) = database::take(&ctx.paths, &running, &staging.0)?;
+    let (database, mut files) = database::take(&ctx.paths, &running, &staging.0, &progress)?;
     seconds.database = clock.lap();
     let places = running.places();
     let directory = staging.0.join("streams");

@@ -14,7 +14,7 @@ use crate::harness::{SOON, Sandbox, eventually, same};
 use crate::topology::{HUB_AND_REGION, port, sandbox as with_topology};
 
 /// How many messages a stream has.
-const MESSAGES: u64 = 500;
+const MESSAGES: u64 = 200;
 /// The note of a restore that is under way.
 const JOURNAL: &str = ".data/restore.json";
 /// What the uploaded file says.
@@ -239,11 +239,206 @@ fn a_backup_is_restored_into_another_instance() {
     same("caddy", second.pid("caddy"), caddy);
     assert!(second.path(report["replaced"].as_str().unwrap()).is_dir());
     assert!(!second.path(JOURNAL).exists());
-    assert!(!second.path(".data/pocketbase/restoring").exists());
+    assert!(!second.path(".data/pocketbase/staged").exists());
     second.wait_healthy();
     same(
         "changes nothing",
         &second.up()["outcome"],
         &json!("unchanged"),
     );
+}
+
+#[test]
+fn what_is_there_is_replaced_only_when_asked_for_and_kept() {
+    let (sandbox, file) = filled();
+    let mut nats = connect(&sandbox);
+    let (notes_before, streams_before) = (notes(&sandbox), streams(&mut nats));
+    write_note(&sandbox, "later");
+    nats.publish("DIRECT.later", "x");
+    nats.make_stream("LATER");
+    let (notes_now, pid) = (notes(&sandbox), sandbox.pid("nats"));
+    let refused = sandbox.run(&format!("restore {file}")).ends(10);
+    let message = "the stack holds data: the streams `DIRECT`, `EMPTY`, `JOBS`, `LATER`, `ORDERS` \
+        and the collections `notes`\n";
+    assert!(refused.stderr.contains(message), "{}", refused.stderr);
+
+    let whole = fs::read(&file).unwrap();
+    let cut = &whole[..whole.len() - 512];
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    for (name, bytes) in [
+        ("cut.tar", cut),
+        ("flipped.tar", &flipped),
+        ("empty.tar", &[]),
+    ] {
+        let bad = sandbox.path(name);
+        fs::write(&bad, bytes).unwrap();
+        let refused = sandbox
+            .run(&format!("restore {} --replace", bad.display()))
+            .ends(10);
+        assert!(
+            refused.stderr.contains("is no whole backup"),
+            "{}",
+            refused.stderr
+        );
+    }
+    same("notes", notes(&sandbox), notes_now.clone());
+    same("nats", sandbox.pid("nats"), pid);
+    same("later", nats.publish("DIRECT.later", "x"), MESSAGES + 2);
+    assert!(!sandbox.path(".data/pocketbase/staged").exists());
+
+    // Something in the way once everything is stopped: all is given back.
+    let report = sandbox
+        .run(&format!("restore {file} --replace --json"))
+        .succeeds()
+        .json();
+    same("notes", notes(&sandbox), notes_before);
+    same("streams", streams(&mut connect(&sandbox)), streams_before);
+    same(
+        "names",
+        stream_names(&sandbox),
+        json!(["DIRECT", "EMPTY", "JOBS", "ORDERS"]),
+    );
+    let kept = report["replaced"].as_str().unwrap();
+    for path in [
+        "nats/jetstream/APP/streams/LATER",
+        "pocketbase/pb_data/data.db",
+    ] {
+        assert!(sandbox.path(&format!("{kept}/{path}")).exists(), "{path}");
+    }
+}
+
+#[test]
+fn a_restore_that_is_killed_is_taken_back() {
+    let (sandbox, file) = filled();
+    connect(&sandbox).make_stream("LATER");
+    write_note(&sandbox, "later");
+    let notes_before = notes(&sandbox);
+    let streams_before = streams(&mut connect(&sandbox));
+    let is_as_before = || {
+        same("notes", notes(&sandbox), notes_before.clone());
+        let mut nats = connect(&sandbox);
+        same("streams", streams(&mut nats), streams_before.clone());
+        let names = json!(["DIRECT", "EMPTY", "JOBS", "LATER", "ORDERS"]);
+        same("names", stream_names(&sandbox), names);
+        assert!(!sandbox.path(JOURNAL).exists());
+        assert!(
+            list(&sandbox, ".data")
+                .iter()
+                .all(|name| !name.starts_with("replaced-"))
+        );
+    };
+    let exchanged = || {
+        let names = list(&sandbox, ".data");
+        let kept = names.iter().find(|name| name.starts_with("replaced-"))?;
+        let database = sandbox.path(&format!(".data/{kept}/pocketbase/pb_data"));
+        database.exists().then_some(())
+    };
+    let line = format!("restore {file} --replace");
+
+    // Asked to end, it takes everything back by itself.
+    let restore = sandbox.start(&line);
+    eventually("the exchange", SOON, exchanged);
+    restore.signal(Signal::INT);
+    let end = restore.wait();
+    same("exit code", end.code, 128 + 2);
+    assert!(
+        end.stderr.contains("all data is where it was"),
+        "{}",
+        end.stderr
+    );
+    sandbox.wait_healthy();
+    is_as_before();
+
+    // Killed, the next command does, whatever runs by then.
+    let restore = sandbox.start(&line);
+    eventually("the exchange", SOON, exchanged);
+    restore.signal(Signal::KILL);
+    restore.wait().killed();
+    assert!(sandbox.path(JOURNAL).exists());
+    sandbox.run("up").succeeds();
+    is_as_before();
+
+    let restore = sandbox.start(&line);
+    eventually("the exchange", SOON, exchanged);
+    restore.signal(Signal::KILL);
+    restore.wait().killed();
+    sandbox.down();
+    sandbox.up();
+    is_as_before();
+
+    sandbox.run(&line).succeeds();
+    same("notes", notes(&sandbox).as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn what_was_acknowledged_before_a_backup_is_in_it() {
+    let sandbox = Sandbox::core();
+    sandbox.up();
+    make_notes(&sandbox);
+    let mut nats = connect(&sandbox);
+    nats.make_stream("BUSY");
+    let (acked, ended) = (AtomicU64::new(0), AtomicBool::new(false));
+    let file = sandbox.path("a.tar").display().to_string();
+    let before = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                acked.store(nats.publish("BUSY.a", "x"), Ordering::Relaxed);
+            }
+        });
+        eventually("a publisher", SOON, || {
+            (acked.load(Ordering::Relaxed) > 100).then_some(())
+        });
+        let before = acked.load(Ordering::Relaxed);
+        let report = sandbox.run(&format!("backup {file} --json")).succeeds();
+        let after = acked.load(Ordering::Relaxed);
+        ended.store(true, Ordering::Relaxed);
+        let stream = &report.json()["streams"][0];
+        assert!(stream["content"].is_string(), "{stream}");
+        let saved = stream["messages"].as_u64().unwrap();
+        assert!(
+            (before..=after + 1).contains(&saved),
+            "{before} {saved} {after}"
+        );
+        assert!(after > before, "it published on meanwhile");
+        before
+    });
+    sandbox.run(&format!("restore {file} --replace")).succeeds();
+    let mut nats = connect(&sandbox);
+    let count = nats.api("STREAM.INFO.BUSY", &json!({}))["state"]["messages"].as_u64();
+    assert!(count.unwrap() >= before, "{count:?} {before}");
+}
+
+#[test]
+fn a_hub_and_a_region_are_restored() {
+    let sandbox = with_topology(HUB_AND_REGION);
+    sandbox.up();
+    let mut hub = Nats::connect(port(&sandbox, "nats-hub-1", "client"));
+    let stream = json!({"name": "ORDERS", "subjects": ["ORDERS.>"], "num_replicas": 3});
+    hub.api("STREAM.CREATE.ORDERS", &stream);
+    hub.publish_numbers("ORDERS.a", 0..MESSAGES);
+    let mut leaf = Nats::connect(port(&sandbox, "nats-leaf-lhr", "client"));
+    leaf.make_stream("LOCAL");
+    leaf.publish_numbers("LOCAL.a", 0..10);
+    let mirror = json!({"name": "LOCAL", "mirror":
+        {"name": "LOCAL", "external": {"api": "$JS.lhr.API"}}});
+    hub.api("STREAM.CREATE.LOCAL", &mirror);
+    let copied = |port: u16, wanted: u64| {
+        eventually("the mirror", SOON, || {
+            let info = Nats::connect(port).api("STREAM.INFO.LOCAL", &json!({}));
+            (info["state"]["messages"] == wanted).then_some(())
+        });
+    };
+    copied(port(&sandbox, "nats-hub-1", "client"), 10);
+    let file = sandbox.path("a.tar").display().to_string();
+    sandbox.run(&format!("backup {file}")).succeeds();
+    hub.publish("ORDERS.a", "later");
+    sandbox.run(&format!("restore {file} --replace")).succeeds();
+    let mut hub = Nats::connect(port(&sandbox, "nats-hub-2", "client"));
+    same("sequence", hub.publish("ORDERS.a", "x"), MESSAGES + 1);
+    let info = hub.api("STREAM.INFO.ORDERS", &json!({}));
+    same("replicas", &info["config"]["num_replicas"], &json!(3));
+    let mut leaf = Nats::connect(port(&sandbox, "nats-leaf-lhr", "client"));
+    same("sequence", leaf.publish("LOCAL.a", "x"), 11);
+    copied(port(&sandbox, "nats-hub-2", "client"), 11);
 }

@@ -11,9 +11,10 @@ use sha2::{Digest as _, Sha256};
 /// What is written for the number of a message, its time and its subject.
 const OWN: [&str; 2] = ["Nats-Subject", "Nats-Time-Stamp"];
 /// Headers that tell of the stream that a message was read from, not of the message.
-const FOREIGN: [&str; 5] = [
+const FOREIGN: [&str; 6] = [
     "Nats-Stream",
     "Nats-Sequence",
+    "Nats-Last-Sequence",
     "Nats-Num-Pending",
     "Nats-Subject",
     "Nats-Time-Stamp",
