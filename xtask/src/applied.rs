@@ -10,9 +10,11 @@ use kit::manifest::{Binary, Source};
 use serde::{Deserialize, Serialize};
 
 use crate::SCHEMA_VERSION;
+use crate::context::Ctx;
 use crate::inputs::Inputs;
 use crate::paths::Paths;
-use crate::stack::Stack;
+use crate::stack::{Process, Stack};
+use crate::supervisor::alive;
 
 /// Versions of the fetched programs of a service, by name.
 pub type Versions = BTreeMap<String, String>;
@@ -26,6 +28,9 @@ pub struct Applied {
     pub services: BTreeMap<String, Versions>,
     /// The stack, its secrets masked.
     pub stack: Stack,
+    /// Where each port is declared, by process and name: the stack as it is shown does not tell.
+    #[serde(default)]
+    declared: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Applied {
@@ -41,7 +46,22 @@ impl Applied {
             schema_version: SCHEMA_VERSION,
             services: services.collect(),
             stack: inputs.stack.clone(),
+            declared: declared(&inputs.stack),
         }
+    }
+
+    /// What runs, or `None` when nothing does. Reads the inputs only when it was not remembered.
+    pub fn running(ctx: &Ctx) -> anyhow::Result<Option<Self>> {
+        // Without a lock, but reachable: its directory was deleted meanwhile.
+        let running = alive::is_held(&ctx.paths.alive_lock())? || ctx.client()?.is_reachable();
+        if !running {
+            return Ok(None);
+        }
+        let applied = match Self::load(&ctx.paths) {
+            Some(applied) => applied,
+            None => Self::of(&Inputs::load(&Ctx::load()?)?),
+        };
+        Ok(Some(applied))
     }
 
     /// Remembers it.
@@ -53,7 +73,28 @@ impl Applied {
     /// What was remembered, if it can be understood.
     pub fn load(paths: &Paths) -> Option<Self> {
         let text = fs::read(paths.applied()).ok()?;
-        let applied: Self = serde_json::from_slice(&text).ok()?;
+        let mut applied: Self = serde_json::from_slice(&text).ok()?;
+        for (process, ports) in &applied.declared {
+            for (name, place) in ports {
+                let process = applied.stack.processes.get_mut(process);
+                if let Some(port) = process.and_then(|process| process.ports.get_mut(name)) {
+                    port.declared.clone_from(place);
+                }
+            }
+        }
         (applied.schema_version == SCHEMA_VERSION).then_some(applied)
     }
+}
+
+fn declared(stack: &Stack) -> BTreeMap<String, BTreeMap<String, String>> {
+    let of = |process: &Process| {
+        let ports = process.ports.iter();
+        ports
+            .map(|(name, port)| (name.clone(), port.declared.clone()))
+            .collect()
+    };
+    let processes = stack.processes.iter();
+    processes
+        .map(|(name, process)| (name.clone(), of(process)))
+        .collect()
 }

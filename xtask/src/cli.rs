@@ -1,11 +1,21 @@
 //! Every clap type. The docstrings are the manual; behaviour is in `commands/`.
 
+mod backup;
+mod life;
+mod tools;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 use service_nats::topology::Profile;
+
+pub(crate) use backup::{Backup, Restore};
+pub(crate) use life::{Attach, Life, Logs, Restart, Signal, Start, Stop};
+pub(crate) use tools::{
+    Clean, Completions, Env, EnvFormat, Explain, Graph, GraphFormat, Init, Open, Ports,
+};
 
 /// A day: more is a mistake, and what is added to the present time must stay a time.
 const TIMEOUT_MAX_SECONDS: u64 = 86_400;
@@ -23,9 +33,9 @@ const HISTORY_MAX: usize = 500;
     max_term_width = 100
 )]
 pub(crate) struct Cli {
-    /// What to do.
+    /// What to do; without, a page of help.
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 }
 
 /// The commands.
@@ -41,6 +51,20 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Show services, processes, health and ports
     Status(Status),
+    /// Check this checkout and this machine, and say what to do
+    Doctor(Doctor),
+    /// Show the logs of all processes, merged by time; also after the stack is down
+    Logs(Logs),
+    /// Restart services one after the other, and wait until they are healthy
+    Restart(Restart),
+    /// Stop services, until `start` or `up`
+    Stop(Stop),
+    /// Start services that do not run, and wait until they are healthy
+    Start(Start),
+    /// Send a signal to the processes of a service
+    Signal(Signal),
+    /// Open the view of process-compose on the running stack
+    Attach(Attach),
     /// Show and change the topology of NATS while the stack runs
     #[command(subcommand)]
     Topology(Topology),
@@ -50,6 +74,24 @@ pub(crate) enum Command {
     Restore(Restore),
     /// Write the file that process-compose runs
     Render(Render),
+    /// Print variables that tell apps and tests where the running stack is
+    Env(Env),
+    /// Show every port: its number, where that is declared, who listens
+    Ports(Ports),
+    /// Show every resolved value of a service and where it comes from
+    Explain(Explain),
+    /// Show what depends on what
+    Graph(Graph),
+    /// Open the page of a service in a browser
+    Open(Open),
+    /// Delete generated files, binaries or data; without options, say what that would be
+    Clean(Clean),
+    /// Print a key for a cache of `.dep/` in CI
+    CiKey,
+    /// Write a new service that is valid at once
+    Init(Init),
+    /// Print completions for a shell
+    Completions(Completions),
     /// List, fetch, verify and update binaries
     #[command(subcommand)]
     Dep(Dep),
@@ -79,6 +121,15 @@ pub(crate) struct Up {
     /// Stay and show the logs; Ctrl-C stops the stack
     #[arg(long)]
     pub(crate) attach: bool,
+    /// Open the view of process-compose when everything is healthy; leaving it stops nothing
+    #[arg(long, conflicts_with_all = ["attach", "detach", "json", "ci"])]
+    pub(crate) tui: bool,
+    /// Show which processes the start waited for, one after the other
+    #[arg(long)]
+    pub(crate) timings: bool,
+    /// Group the output and annotate failures, as GitHub Actions and GitLab show them
+    #[arg(long, conflicts_with = "attach")]
+    pub(crate) ci: bool,
     /// What it shares with `reload`.
     #[command(flatten)]
     pub(crate) converge: Converge,
@@ -130,47 +181,6 @@ pub(crate) struct Reload {
     pub(crate) converge: Converge,
 }
 
-/// Put the database and all streams into one archive.
-///
-/// The archive holds secrets and is readable by you alone. It is there whole, or not at all.
-#[derive(Debug, Args)]
-pub(crate) struct Backup {
-    /// The archive; default: `core-INSTANCE-TIME.core-backup.tar` in the current directory
-    pub(crate) file: Option<PathBuf>,
-    /// Replace a file that is there
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Lock and output.
-    #[command(flatten)]
-    pub(crate) report: ReportOptions,
-}
-
-/// Put an archive back, whole or not at all.
-///
-/// Needs a running stack of the same topology. What the stack holds is kept beside the data.
-#[derive(Debug, Args)]
-pub(crate) struct Restore {
-    /// The archive
-    pub(crate) file: PathBuf,
-    /// Replace what the stack holds; it is kept in `.data/replaced-TIME`
-    #[arg(long)]
-    pub(crate) replace: bool,
-    /// Lock and output.
-    #[command(flatten)]
-    pub(crate) report: ReportOptions,
-}
-
-/// How a command waits and what it prints.
-#[derive(Debug, Args)]
-pub(crate) struct ReportOptions {
-    /// Give up at once when another command is at work on this stack
-    #[arg(long)]
-    pub(crate) no_wait: bool,
-    /// Print sizes, digests and times as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
 /// Show what `up` or `reload` would do, and why.
 #[derive(Debug, Args)]
 pub(crate) struct Plan {
@@ -218,9 +228,27 @@ pub(crate) struct Down {
 /// Show services, processes, health and ports.
 #[derive(Debug, Args)]
 pub(crate) struct Status {
+    /// Show it anew whenever something changes, until Ctrl-C; as JSON, one document a line
+    #[arg(long, short)]
+    pub(crate) watch: bool,
     /// Print everything as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Check this checkout and this machine, and say what to do. Each check is explained in
+/// docs/doctor.md.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Put right what is safe to: the mode of `.env`, leftovers, damaged binaries
+    #[arg(long)]
+    pub(crate) fix: bool,
+    /// Print every check as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Make no network call
+    #[arg(long, env = "CORE_OFFLINE", value_parser = switch)]
+    pub(crate) offline: bool,
 }
 
 /// Write the file that process-compose runs.
@@ -474,6 +502,12 @@ pub(crate) enum ServiceCommand {
     },
     /// Run it in the foreground; Ctrl-C stops it gracefully
     Run {
+        /// NATS alone: run a hub of so many nodes instead, beside the stack
+        #[arg(long, value_name = "N")]
+        nodes: Option<u32>,
+        /// NATS alone: with `--nodes`, a region with a leaf node; may be given several times
+        #[arg(long, value_name = "REGION", requires = "nodes")]
+        leaf: Vec<String>,
         /// How binaries are had.
         #[command(flatten)]
         options: FetchOptions,
@@ -481,100 +515,4 @@ pub(crate) enum ServiceCommand {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-    use clap::error::ErrorKind;
-
-    use super::*;
-
-    #[test]
-    fn definitions_are_consistent() {
-        Cli::command().debug_assert();
-        ServiceCli::command().debug_assert();
-        NatsCli::command().debug_assert();
-    }
-
-    #[test]
-    fn valid_lines() {
-        for line in [
-            "up",
-            "up -d",
-            "up --attach --timeout 5 --no-wait --offline --locked --system",
-            "up --json",
-            "down --timeout 3",
-            "reload --json --timeout 5 --no-wait",
-            "reload --move-streams",
-            "plan --json --profile production",
-            "status --json",
-            "topology show --json",
-            "topology set --hub-nodes 3 --leaf nrt,lhr --no-wait",
-            "topology set nats --single-node --move-streams --timeout 9 --json",
-            "topology set --file spec.json",
-            "topology reset",
-            "topology history --limit 5",
-            "render --stdout",
-            "render --check",
-            "dep list --json",
-            "dep fetch nats caddy-server --offline",
-            "dep verify --json",
-            "dep update nats-server@2.15.1 caddy-server",
-            "schema --check",
-            "docs",
-            "bench stack probe --runs 3 --json",
-            "nats spec",
-            "my-service run --offline",
-        ] {
-            let words = std::iter::once("xtask").chain(line.split(' '));
-            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
-        }
-    }
-
-    #[test]
-    fn nats_can_do_more_than_a_service() {
-        for line in [
-            "spec",
-            "run --offline",
-            "replicate",
-            "replicate A B --timeout 5 --json",
-        ] {
-            assert!(NatsCli::try_parse_from(line.split(' ')).is_ok(), "{line}");
-        }
-        let error = ServiceCli::try_parse_from(["replicate"]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidSubcommand);
-    }
-
-    #[test]
-    fn invalid_lines() {
-        for (line, kind) in [
-            ("", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
-            ("up --detach --attach", ErrorKind::ArgumentConflict),
-            ("up --profile test", ErrorKind::InvalidValue),
-            ("up --timeout 0", ErrorKind::ValueValidation),
-            (
-                "down --timeout 18446744073709551615",
-                ErrorKind::ValueValidation,
-            ),
-            ("up --timeout soon", ErrorKind::ValueValidation),
-            ("up now", ErrorKind::UnknownArgument),
-            ("render --stdout --check", ErrorKind::ArgumentConflict),
-            ("dep", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
-            ("topology set", ErrorKind::MissingRequiredArgument),
-            (
-                "topology set --single-node --leaf a",
-                ErrorKind::ArgumentConflict,
-            ),
-            (
-                "topology set --file x --no-leaf",
-                ErrorKind::ArgumentConflict,
-            ),
-            ("dep remove", ErrorKind::InvalidSubcommand),
-            ("bench everything", ErrorKind::InvalidValue),
-            ("bench --runs 0", ErrorKind::ValueValidation),
-            ("--nope", ErrorKind::UnknownArgument),
-        ] {
-            let words = std::iter::once("xtask").chain(line.split_whitespace());
-            let error = Cli::try_parse_from(words).unwrap_err();
-            assert_eq!(error.kind(), kind, "{line}");
-        }
-    }
-}
+mod tests;

@@ -1,13 +1,13 @@
-//! Following the log files of a running stack.
+//! Showing the log files of a stack, and following them while it runs.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
 use std::path::PathBuf;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use log_lines::{Filter, Format, Show, Source, merge};
 
 use crate::logs;
 use crate::paths::Paths;
@@ -15,6 +15,9 @@ use crate::ui::Ui;
 
 /// How often the files are looked at.
 const POLL: Duration = Duration::from_millis(50);
+
+/// What begins with the name of the supervisor's own files, which are no process's.
+const SUPERVISOR: &str = "process-compose";
 
 /// The sizes of all log files at one moment, to follow them from there.
 #[derive(Debug, Default)]
@@ -32,20 +35,27 @@ impl LogSizes {
     }
 }
 
-/// Follows log files.
+/// Which lines of which processes are shown, and how.
 #[derive(Debug)]
-pub struct Follow {
-    files: Vec<Followed>,
-    width: usize,
+pub struct Options {
+    /// The processes; every one that has a log when there is none.
+    pub processes: Vec<String>,
+    /// Which lines.
+    pub filter: Filter,
+    /// Only the last ones, so many.
+    pub tail: Option<usize>,
+    /// In which form.
+    pub format: Format,
 }
 
+/// Shows and follows log files.
 #[derive(Debug)]
-struct Followed {
-    name: String,
-    path: PathBuf,
-    offset: u64,
-    /// The begin of a line whose end was not written yet.
-    rest: Vec<u8>,
+pub struct Follow {
+    logs: PathBuf,
+    sources: Vec<Source>,
+    show: Show,
+    /// Whether processes that turn up later are shown, too.
+    all: bool,
 }
 
 impl Follow {
@@ -54,71 +64,96 @@ impl Follow {
         paths: &Paths,
         names: impl Iterator<Item = &'a String>,
         begin: &LogSizes,
+        format: Format,
     ) -> Self {
-        let followed = |name: &String| Followed {
-            name: name.clone(),
-            path: paths.process_log(name),
-            offset: begin.0.get(&paths.process_log(name)).copied().unwrap_or(0),
-            rest: Vec::new(),
+        let names: Vec<String> = names.cloned().collect();
+        let source = |name: &String| {
+            let begin = begin.0.get(&paths.process_log(name));
+            Source::after(&paths.logs(), name, begin.copied().unwrap_or(0))
         };
-        let files: Vec<Followed> = names.map(followed).collect();
-        let width = files.iter().map(|file| file.name.len()).max().unwrap_or(0);
-        Self { files, width }
+        Self {
+            logs: paths.logs(),
+            sources: names.iter().map(source).collect(),
+            show: Show::new(&names, format, Filter::default(), None),
+            all: false,
+        }
     }
 
-    /// Prints new lines on stdout, each with its process in front, until `ended` says so or nobody
-    /// reads them any more.
+    /// What `options` ask for, from the first line that is there.
+    pub fn whole(paths: &Paths, options: Options) -> anyhow::Result<Self> {
+        let logs = paths.logs();
+        let all = options.processes.is_empty();
+        let mut names = options.processes;
+        if all {
+            names.extend(processes(paths));
+        }
+        let source = |name: &String| match options.tail {
+            // More lines of one process than are shown of all cannot be among them.
+            Some(lines) if options.filter.is_empty() => Source::last(&logs, name, lines),
+            _ => {
+                let mut source = Source::whole(&logs, name);
+                if let Some(since) = options.filter.since {
+                    source.skip_files_before(since);
+                }
+                Ok(source)
+            }
+        };
+        let sources = names.iter().map(source).collect::<io::Result<_>>();
+        Ok(Self {
+            sources: sources.context("cannot read the logs")?,
+            logs,
+            show: Show::new(&names, options.format, options.filter, options.tail),
+            all,
+        })
+    }
+
+    /// Prints every line that is there, by time. A reader that has seen enough is not an error.
+    pub fn once(&mut self, ui: &Ui) -> anyhow::Result<()> {
+        self.print(ui, false).map(drop)
+    }
+
+    /// Prints lines as they come, until `ended` says so or nobody reads them any more.
     pub fn until(&mut self, ui: &Ui, ended: impl Fn() -> bool) -> anyhow::Result<()> {
         loop {
             let last = ended();
-            let width = self.width;
-            for file in &mut self.files {
-                for line in file.read()? {
-                    if ui.stream(format!("{:width$} | {line}", file.name)).is_err() {
-                        return Ok(());
-                    }
-                }
-            }
-            if last {
+            self.look_for_more();
+            if !self.print(ui, true)? || last || ui.pause(POLL) {
                 return Ok(());
             }
-            thread::sleep(POLL);
+        }
+    }
+
+    /// Prints what is there. Says whether somebody reads it.
+    fn print(&mut self, ui: &Ui, live: bool) -> anyhow::Result<bool> {
+        match merge(&mut self.sources, live, &mut self.show, &mut ui.blocks()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(error).context("cannot show the logs"),
+        }
+    }
+
+    /// A process that was added since has a log of its own.
+    fn look_for_more(&mut self) {
+        if !self.all {
+            return;
+        }
+        for name in log_lines::processes(&self.logs) {
+            let is_known = self.sources.iter().any(|source| source.process() == name);
+            if !is_known && !is_supervisor(&name) {
+                self.show.add(&name);
+                self.sources.push(Source::whole(&self.logs, &name));
+            }
         }
     }
 }
 
-impl Followed {
-    fn read(&mut self) -> anyhow::Result<Vec<String>> {
-        let size = logs::size(&self.path);
-        if size == self.offset {
-            return Ok(Vec::new());
-        }
-        if size < self.offset {
-            // It was rotated: a new file begins.
-            self.offset = 0;
-        }
-        let context = || format!("cannot read `{}`", self.path.display());
-        let mut file = match File::open(&self.path) {
-            Ok(file) => file,
-            // It is just being rotated.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error).with_context(context),
-        };
-        file.seek(SeekFrom::Start(self.offset))
-            .with_context(context)?;
-        let mut new = Vec::new();
-        file.take(size - self.offset)
-            .read_to_end(&mut new)
-            .with_context(context)?;
-        self.offset = size;
-        self.rest.extend(new);
-        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else {
-            return Ok(Vec::new());
-        };
-        let whole: Vec<u8> = self.rest.drain(..=end).collect();
-        Ok(whole[..end]
-            .split(|byte| *byte == b'\n')
-            .map(logs::shown)
-            .collect())
-    }
+/// The processes that have a log, of this run or an earlier one.
+pub fn processes(paths: &Paths) -> BTreeSet<String> {
+    let mut names = log_lines::processes(&paths.logs());
+    names.retain(|name| !is_supervisor(name));
+    names
+}
+
+fn is_supervisor(name: &str) -> bool {
+    name == SUPERVISOR
 }

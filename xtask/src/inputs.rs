@@ -6,7 +6,7 @@ use crate::context::Ctx;
 use crate::dep::{self, Request};
 use crate::manifests;
 use crate::recorded::Recorded;
-use crate::stack::{self, Places, Service, Stack};
+use crate::stack::{self, Finding, Places, Service, Stack};
 use crate::topology::{Topology, Wanted};
 
 /// Everything that a stack is made from, and the stack.
@@ -62,6 +62,24 @@ impl Inputs {
             topology,
             stack,
         })
+    }
+
+    /// Leaves a process out, as the stack of a topology without its node would.
+    pub(crate) fn forget(&mut self, process: &str) {
+        self.stack.processes.remove(process);
+        self.stack.order.retain(|name| name != process);
+    }
+
+    /// Everything that is wrong with the inputs, by its place; empty when something else is.
+    pub fn findings(ctx: &Ctx) -> Vec<Finding> {
+        let services = match manifests::read(&ctx.paths) {
+            Ok(Ok(services)) => services,
+            Ok(Err(findings)) => return findings,
+            Err(_) => return Vec::new(),
+        };
+        let places = Places::new(ctx.paths.root().to_path_buf());
+        let stack = stack::build(&services, &ctx.env, &places, &Facts::default());
+        stack.err().unwrap_or_default()
     }
 
     /// The binaries that the services and the orchestration need.

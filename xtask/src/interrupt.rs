@@ -35,6 +35,14 @@ impl Interrupt {
         }
     }
 
+    /// The same, and an end that is asked for by a flag.
+    #[must_use]
+    pub fn or_flag(&self, flag: Arc<AtomicBool>) -> Self {
+        let mut flags = self.flags.clone();
+        flags.push((SIGTERM, flag));
+        Self { flags }
+    }
+
     /// Begins to notice. A second signal of the same kind ends the command at once.
     pub fn watch() -> anyhow::Result<Self> {
         // `nohup` takes the terminal away from stderr: what it is to survive is not noticed then.

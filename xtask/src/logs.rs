@@ -37,14 +37,12 @@ pub fn tail(path: &Path, from: u64, lines: usize) -> String {
     last.iter().map(|line| format!("\n  | {line}")).collect()
 }
 
-/// A line without control characters: what a server logs must not move our cursor.
-pub(crate) fn shown(line: &[u8]) -> String {
-    let text = String::from_utf8_lossy(line);
-    text.trim_end()
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(LINE_LENGTH_MAX)
-        .collect()
+/// A line without anything that moves our cursor, whatever a server logs.
+fn shown(line: &[u8]) -> String {
+    let mut text = Vec::new();
+    log_lines::append_text(&mut text, line.trim_ascii_end());
+    let text = String::from_utf8_lossy(&text);
+    text.chars().take(LINE_LENGTH_MAX).collect()
 }
 
 #[cfg(test)]
@@ -57,9 +55,12 @@ mod tests {
         let path = dir.path().join("log");
         std::fs::write(&path, "old\n").unwrap();
         let from = size(&path);
-        std::fs::write(&path, "old\na\nb\x1b[31m\r\nc\n").unwrap();
-        assert_eq!(tail(&path, from, 2), "\n  | b[31m\n  | c");
-        assert_eq!(tail(&path, 1000, 10), "\n  | old\n  | a\n  | b[31m\n  | c");
+        std::fs::write(&path, "old\na\nb\x1b[31m!\x1b[2J\r\nc\n").unwrap();
+        assert_eq!(tail(&path, from, 2), "\n  | b!^[[2J\n  | c");
+        assert_eq!(
+            tail(&path, 1000, 10),
+            "\n  | old\n  | a\n  | b!^[[2J\n  | c"
+        );
         assert_eq!(tail(&dir.path().join("none"), 0, 2), "");
     }
 }

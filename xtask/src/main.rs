@@ -26,16 +26,35 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    match cli.command {
+    let Some(command) = cli.command else {
+        return commands::overview::run();
+    };
+    match command {
         Command::Up(args) => commands::up::run(&args),
         Command::Down(args) => commands::down::run(&args),
         Command::Reload(args) => commands::up::reload(&args),
         Command::Plan(args) => commands::plan::run(&args),
         Command::Status(args) => commands::status::run(&args),
+        Command::Doctor(args) => commands::doctor::run(&args),
+        Command::Logs(args) => commands::logs::run(args),
+        Command::Restart(args) => commands::life::restart(&args),
+        Command::Stop(args) => commands::life::stop(&args),
+        Command::Start(args) => commands::life::start(&args),
+        Command::Signal(args) => commands::life::signal(&args),
+        Command::Attach(args) => commands::attach::run(&args),
         Command::Topology(command) => commands::topology::run(&command),
         Command::Backup(args) => commands::backup::run(&args),
         Command::Restore(args) => commands::backup::restore(&args),
         Command::Render(args) => commands::render::run(&args),
+        Command::Env(args) => commands::env::run(&args),
+        Command::Ports(args) => commands::ports::run(&args),
+        Command::Explain(args) => commands::explain::run(&args),
+        Command::Graph(args) => commands::graph::run(&args),
+        Command::Open(args) => commands::open::run(&args),
+        Command::Clean(args) => commands::clean::run(&args),
+        Command::CiKey => commands::ci_key::run(),
+        Command::Init(args) => commands::init::run(&args),
+        Command::Completions(args) => commands::completions::run(&args),
         Command::Dep(args) => commands::dep::run(args),
         Command::Schema(args) => commands::schema::run(&args),
         Command::Docs(args) => commands::docs::run(&args),
@@ -45,7 +64,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn code_of(error: &anyhow::Error) -> ExitCode {
+/// What the process ends with after an error.
+pub(crate) fn code_of(error: &anyhow::Error) -> ExitCode {
     let interrupted = error
         .chain()
         .find_map(|cause| cause.downcast_ref::<Interrupted>());

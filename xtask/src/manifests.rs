@@ -22,6 +22,17 @@ pub fn file(service: &str) -> String {
 
 /// All services of a checkout, by name. Folders without a manifest are not services.
 pub fn load(paths: &Paths) -> anyhow::Result<Vec<Service>> {
+    let services = read(paths)?.map_err(|findings| invalid(&findings))?;
+    if services.is_empty() {
+        let message = format!("no service found in `{}`", paths.services().display());
+        let hint = format!("add a folder with a `{FILE}`, see docs/manifest.md");
+        return Err(Failure::new(Exit::Invalid, message).hint(hint).into());
+    }
+    Ok(services)
+}
+
+/// The same, with everything that is wrong in any of them as it was found.
+pub fn read(paths: &Paths) -> anyhow::Result<Result<Vec<Service>, Vec<Finding>>> {
     let mut services = Vec::new();
     let mut findings = Vec::new();
     for name in folders(paths)? {
@@ -55,15 +66,11 @@ pub fn load(paths: &Paths) -> anyhow::Result<Vec<Service>> {
             }
         }
     }
-    if !findings.is_empty() {
-        return Err(invalid(&findings));
-    }
-    if services.is_empty() {
-        let message = format!("no service found in `{}`", paths.services().display());
-        let hint = format!("add a folder with a `{FILE}`, see docs/manifest.md");
-        return Err(Failure::new(Exit::Invalid, message).hint(hint).into());
-    }
-    Ok(services)
+    Ok(if findings.is_empty() {
+        Ok(services)
+    } else {
+        Err(findings)
+    })
 }
 
 /// The error that tells all findings, one a line.

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone)]
 pub struct Paths {
     root: PathBuf,
+    data: PathBuf,
+    state: PathBuf,
 }
 
 impl Paths {
@@ -19,7 +21,11 @@ impl Paths {
             "the root must be absolute: {}",
             root.display()
         );
-        Self { root }
+        Self {
+            data: root.join(".data"),
+            state: root.join(".core-stack"),
+            root,
+        }
     }
 
     /// The checkout that is worked on: `CORE_ROOT` if set, else the workspace that cargo runs us
@@ -33,6 +39,17 @@ impl Paths {
         let package = std::path::absolute(package)?;
         let root = package.parent().unwrap_or(&package).to_path_buf();
         Ok(Self::new(root))
+    }
+
+    /// The layout of something that runs beside the default instance, in folders `name` of its
+    /// data and its state.
+    #[must_use]
+    pub fn beside(&self, name: &str) -> Self {
+        Self {
+            root: self.root.clone(),
+            data: self.data.join(name),
+            state: self.state.join(name),
+        }
     }
 
     /// The checkout.
@@ -62,12 +79,12 @@ impl Paths {
 
     /// Generated files: may be deleted at any time while nothing runs.
     pub fn state(&self) -> PathBuf {
-        self.root.join(".core-stack")
+        self.state.clone()
     }
 
     /// User data: never deleted without being asked for by name.
     pub fn data(&self) -> PathBuf {
-        self.root.join(".data")
+        self.data.clone()
     }
 
     /// The durable facts of the topology of NATS.
@@ -93,6 +110,11 @@ impl Paths {
     /// The running stack, resolved.
     pub fn applied(&self) -> PathBuf {
         self.state().join("applied.json")
+    }
+
+    /// Processes that a user stopped by name.
+    pub fn stops(&self) -> PathBuf {
+        self.state().join("stopped.json")
     }
 
     /// Log files, one a process.

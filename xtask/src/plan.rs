@@ -16,6 +16,9 @@ use crate::supervisor::alive;
 use crate::topology::guard;
 use crate::topology::link::Link;
 
+/// The cause of what the topology changes.
+const TOPOLOGY: &str = "topology";
+
 /// The answer of `plan`.
 #[derive(Debug, Serialize)]
 pub struct Plan {
@@ -51,6 +54,27 @@ pub struct Step {
     /// The keys of the process's entry that are the cause: `environment.NATS_HOST`, `command`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub because: Vec<String>,
+    /// Whether a failure takes it back. Otherwise the next `reload` finishes it.
+    #[serde(skip_serializing_if = "is_true")]
+    pub reversible: bool,
+}
+
+impl Step {
+    fn new(action: Action, because: Vec<String>) -> Self {
+        Self {
+            action,
+            because,
+            reversible: true,
+        }
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 /// What happens to a process.
@@ -91,7 +115,7 @@ pub fn plan(ctx: &Ctx) -> anyhow::Result<Plan> {
     let running = alive::is_held(&ctx.paths.alive_lock())?;
     let new = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
     guard::check(ctx, &inputs, running)?;
-    let processes: BTreeMap<String, Step> = if running {
+    let mut processes: BTreeMap<String, Step> = if running {
         let file = ctx.paths.compose_file();
         let old = fs::read_to_string(&file)
             .with_context(|| format!("cannot read what runs from `{}`", file.display()))?;
@@ -104,24 +128,20 @@ pub fn plan(ctx: &Ctx) -> anyhow::Result<Plan> {
             && step.action == Action::None
             && !link.is_current()
         {
-            *step = Step {
-                action: Action::Reload,
-                because: vec!["topology".to_owned()],
-            };
+            *step = Step::new(Action::Reload, vec![TOPOLOGY.to_owned()]);
         }
         steps
     } else {
-        let start = |name: &String| {
-            (
-                name.clone(),
-                Step {
-                    action: Action::Start,
-                    because: Vec::new(),
-                },
-            )
-        };
+        let start = |name: &String| (name.clone(), Step::new(Action::Start, Vec::new()));
         inputs.stack.order.iter().map(start).collect()
     };
+    for node in inputs.topology.now.leaving() {
+        let step = Step {
+            reversible: false,
+            ..Step::new(Action::Remove, vec![TOPOLOGY.to_owned()])
+        };
+        processes.insert(node.process, step);
+    }
     let changes = processes.values().any(|step| step.action != Action::None);
     Ok(Plan {
         schema_version: SCHEMA_VERSION,
@@ -143,5 +163,5 @@ fn step(difference: Difference) -> Step {
         Difference::Removed => (Action::Remove, Vec::new()),
         Difference::Changed(keys) => (Action::Restart, keys),
     };
-    Step { action, because }
+    Step::new(action, because)
 }

@@ -118,7 +118,7 @@ pub fn check_ports(stack: &Stack) -> anyhow::Result<()> {
 }
 
 /// Why a port cannot be listened on, on this machine's loopback address.
-fn bind_error(port: u16) -> Option<io::Error> {
+pub(crate) fn bind_error(port: u16) -> Option<io::Error> {
     TcpListener::bind(("127.0.0.1", port)).err()
 }
 

@@ -24,12 +24,32 @@ pub struct Resolved<'a> {
     pub process: &'a Process,
 }
 
+fn look_up<'a>(inputs: &'a Inputs, name: &str) -> Option<Resolved<'a>> {
+    let mut services = inputs.services.iter();
+    let service = services.find(|service| service.name == name)?;
+    let process = inputs.stack.processes.get(name)?;
+    Some(Resolved { service, process })
+}
+
+/// Finds a service by name, where only a service can stand.
+pub fn known<'a>(inputs: &'a Inputs, name: &str) -> anyhow::Result<Resolved<'a>> {
+    if let Some(resolved) = look_up(inputs, name) {
+        return Ok(resolved);
+    }
+    let all = inputs.services.iter().map(|service| service.name.as_str());
+    let hint = names::nearest(name, all.clone()).map_or_else(
+        || format!("services here: {}", all.collect::<Vec<_>>().join(", ")),
+        |meant| format!("did you mean `{meant}`?"),
+    );
+    let failure = Failure::new(Exit::Usage, format!("there is no service `{name}`"));
+    Err(failure.hint(hint).into())
+}
+
 /// Finds a service by name. An unknown one is a wrong command line; one of the `commands` may have
 /// been meant.
 pub fn find<'a>(inputs: &'a Inputs, name: &str, commands: &[&str]) -> anyhow::Result<Resolved<'a>> {
-    let service = inputs.services.iter().find(|service| service.name == name);
-    if let (Some(service), Some(process)) = (service, inputs.stack.processes.get(name)) {
-        return Ok(Resolved { service, process });
+    if let Some(resolved) = look_up(inputs, name) {
+        return Ok(resolved);
     }
     let known = inputs.services.iter().map(|service| service.name.as_str());
     let meant = names::nearest(name, known.clone().chain(commands.iter().copied()));

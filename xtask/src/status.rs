@@ -11,7 +11,10 @@ use crate::context::Ctx;
 use crate::inputs::Inputs;
 use crate::stack::{Port, Process, Stack};
 use crate::supervisor::state::{Phase, State, States};
-use crate::supervisor::{alive, answers};
+use crate::supervisor::{alive, answers, stops};
+
+/// What a process is that does not run because nobody wants it to.
+const STOPPED: &str = "Stopped";
 
 /// The answer of `status`.
 #[derive(Debug, Serialize)]
@@ -45,7 +48,8 @@ pub struct ServiceStatus {
 /// One process.
 #[derive(Debug, Serialize)]
 pub struct ProcessStatus {
-    /// The supervisor's word for it: `Running`, `Completed` ...; `Stopped` when nothing runs.
+    /// The supervisor's word for it: `Running`, `Completed` ...; `Stopped` when nothing runs, or
+    /// when a user stopped it.
     pub status: String,
     /// Whether the supervisor counts it as ready.
     pub ready: bool,
@@ -93,7 +97,8 @@ pub fn status(ctx: &Ctx) -> anyhow::Result<Status> {
     } else {
         BTreeMap::new()
     };
-    let services: BTreeMap<String, ServiceStatus> = applied
+    let stopped = stops::load(&ctx.paths);
+    let mut services: BTreeMap<String, ServiceStatus> = applied
         .services
         .iter()
         .map(|(name, versions)| {
@@ -101,6 +106,15 @@ pub fn status(ctx: &Ctx) -> anyhow::Result<Status> {
             (name.clone(), status)
         })
         .collect();
+    let all = services.values_mut();
+    for (name, process) in all.flat_map(|service| &mut service.processes) {
+        if process.pid.is_none() && stopped.contains(name) {
+            // Not for the supervisor: an end with code 0 is work done to it.
+            STOPPED.clone_into(&mut process.status);
+            process.ready = false;
+            process.disabled = false;
+        }
+    }
     let processes = services
         .values()
         .flat_map(|service| service.processes.values());
@@ -156,7 +170,7 @@ fn process_status(
     let (url, ports) = (process.url(), process.ports.clone());
     let Some(state) = state else {
         return ProcessStatus {
-            status: "Stopped".to_owned(),
+            status: STOPPED.to_owned(),
             ready: false,
             answers: None,
             pid: None,

@@ -3,9 +3,11 @@
 //! The only module that prints. Must not decide anything.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use indicatif::{MultiProgress, ProgressDrawTarget};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// How the user is talked to.
 #[derive(Debug, Clone)]
@@ -63,6 +65,37 @@ impl Ui {
             stdout.write_all(b"\n")?;
             stdout.flush()
         })
+    }
+
+    /// Where data goes that comes in blocks of whole lines.
+    pub fn blocks(&self) -> impl io::Write {
+        io::stdout().lock()
+    }
+
+    /// Whether data goes to a person's terminal.
+    pub fn is_watched(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
+    /// Whether data may have colours: on a terminal, unless `NO_COLOR` is set.
+    pub fn has_colours(&self) -> bool {
+        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        self.is_watched() && !dumb && !set("NO_COLOR")
+    }
+
+    /// Waits so long, or until nobody can read our data any more. Says whether that is so.
+    pub fn pause(&self, time: Duration) -> bool {
+        let stdout = io::stdout();
+        // Asked for nothing, a pipe tells only that its other end was closed.
+        let mut ends = [PollFd::new(&stdout, PollFlags::empty())];
+        let timeout = Timespec::try_from(time).ok();
+        // A signal ends the wait: whoever waits looks at that.
+        let found = poll(&mut ends, timeout.as_ref()).unwrap_or(0);
+        found > 0
+            && ends[0]
+                .revents()
+                .intersects(PollFlags::ERR | PollFlags::HUP)
     }
 }
 

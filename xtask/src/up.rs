@@ -9,7 +9,7 @@ use kit::{Exit, Failure};
 use crate::applied::Applied;
 use crate::backup;
 use crate::context::Ctx;
-use crate::converge::{Converge, Description};
+use crate::converge::{Converge, Description, shrink};
 use crate::dep::{self, Installed};
 use crate::inputs::Inputs;
 use crate::interrupt::Interrupt;
@@ -70,6 +70,17 @@ pub enum Outcome {
     Changed(BTreeMap<String, String>),
 }
 
+impl Outcome {
+    /// Adds what was done to further processes.
+    fn add(&mut self, more: BTreeMap<String, String>) {
+        match self {
+            Self::Started => {}
+            Self::Unchanged => *self = Self::Changed(more),
+            Self::Changed(changes) => changes.extend(more),
+        }
+    }
+}
+
 /// All that is needed before anything of the stack is touched, and the right to touch it.
 #[derive(Debug)]
 pub struct Prepared {
@@ -120,13 +131,13 @@ pub fn up(
     mut seen: impl FnMut(&Inputs, &States),
 ) -> anyhow::Result<Report> {
     let Prepared {
-        inputs,
+        mut inputs,
         installed,
         operation: _operation,
     } = prepared;
-    let wanted = Description::of(ctx, &inputs)?;
     let client = ctx.client()?;
     let started = Instant::now();
+    let changes_topology = inputs.topology.changes() || !inputs.topology.now.leaving().is_empty();
     let converge = Converge {
         ctx,
         options,
@@ -138,29 +149,14 @@ pub fn up(
     };
     let seen = |states: &States| seen(&inputs, states);
     backup::settle(ctx, interrupt)?;
-    let (outcome, states) = match converge.settle()? {
-        Some(_) if options.mode == Mode::Reload => return Err(not_running()),
-        Some(claim) => {
-            guard::check(ctx, &inputs, false)?;
-            preflight::check_ports(&inputs.stack)?;
-            let binary = installed
-                .get(BINARY)
-                .context("process-compose is not among the binaries")?;
-            inputs.topology.write(&ctx.paths)?;
-            wanted.write(ctx)?;
-            let states = converge.first_start(&binary.path, claim, seen)?;
-            Applied::of(&inputs).save(&ctx.paths)?;
-            backup::settle(ctx, interrupt)?;
-            streams::settle(ctx, &inputs.stack, &inputs.topology.now)?;
-            (Outcome::Started, states)
-        }
-        None => {
-            guard::pass(ctx, &inputs, options.move_streams, interrupt)?;
-            converge.reload(&wanted, seen)?
-        }
-    };
+    let (mut outcome, mut states) = reversible(&converge, seen)?;
+    let left = shrink::finish(ctx, &mut inputs, &client, interrupt)?;
+    if !left.is_empty() {
+        outcome.add(left);
+        states = client.processes()?;
+    }
     Applied::of(&inputs).save(&ctx.paths)?;
-    if outcome != Outcome::Started && inputs.topology.changes() {
+    if outcome != Outcome::Started && changes_topology {
         topology::announce(&client, &inputs.stack)?;
     }
     let ready_after = started.elapsed();
@@ -171,6 +167,42 @@ pub fn up(
         outcome,
         ready_after,
     })
+}
+
+/// All that can be taken back, and is when it fails.
+fn reversible(
+    converge: &Converge<'_>,
+    seen: impl FnMut(&States),
+) -> anyhow::Result<(Outcome, States)> {
+    let (ctx, inputs) = (converge.ctx, converge.inputs);
+    let wanted = Description::of(ctx, inputs)?;
+    match converge.settle()? {
+        Some(_) if converge.options.mode == Mode::Reload => Err(not_running()),
+        Some(claim) => {
+            guard::check(ctx, inputs, false)?;
+            preflight::check_ports(&inputs.stack)?;
+            let binary = converge
+                .installed
+                .get(BINARY)
+                .context("process-compose is not among the binaries")?;
+            inputs.topology.write(&ctx.paths)?;
+            wanted.write(ctx)?;
+            let states = converge.first_start(&binary.path, claim, seen)?;
+            Applied::of(inputs).save(&ctx.paths)?;
+            backup::settle(ctx, converge.interrupt)?;
+            streams::settle(ctx, &inputs.topology.now)?;
+            Ok((Outcome::Started, states))
+        }
+        None => {
+            guard::pass(
+                ctx,
+                inputs,
+                converge.options.move_streams,
+                converge.interrupt,
+            )?;
+            converge.reload(&wanted, seen)
+        }
+    }
 }
 
 fn not_running() -> anyhow::Error {

@@ -9,7 +9,7 @@ use expect_test::{ExpectFile, expect_file};
 use service_nats::topology::Facts;
 use xtask::env::Env;
 use xtask::render::compose::{self, Secrets};
-use xtask::stack::{Places, Process, Service, Stack, build};
+use xtask::stack::{Entry, Places, Process, Service, Stack, build, explain};
 
 const NATS: &str = include_str!("../../services/nats/service.json");
 const POCKETBASE: &str = include_str!("../../services/pocketbase/service.json");
@@ -221,4 +221,58 @@ fn one_name_is_one_binary() {
         &[],
         &expect_file!["stack/one-name.txt"],
     );
+}
+
+const EXPLAINED: &str = r#"{
+  "process": {
+    "command": "run --port ${port.http}",
+    "env": {
+      "PLAIN": "x",
+      "SET": "${env.IN_ENV:-a}",
+      "UNSET": "${env.NOWHERE:-b${port.http}}",
+      "TOKEN": "${env.TOKEN}"
+    },
+    "secrets": ["TOKEN"],
+    "compose": {"readiness_probe": {"tcp": {"port": "${port.http}"}, "interval": "5s"}}
+  },
+  "ports": {
+    "http": {"port": 9000}
+  }
+}"#;
+
+fn explained() -> Vec<String> {
+    let services = [service("hello", EXPLAINED)];
+    let env = [
+        ("IN_ENV", "set"),
+        ("TOKEN", "hush"),
+        ("CORE_PORT_HELLO_HTTP", "9001"),
+    ];
+    let stack = stack(&services, &env);
+    let entries = explain(&services, &services[0], &Env::from_pairs(env), &stack);
+    let line = |entry: &Entry| {
+        let from: Vec<String> = entry.from.iter().map(ToString::to_string).collect();
+        format!("{} = {} <- {}", entry.key, entry.value, from.join("; "))
+    };
+    entries.iter().map(line).collect()
+}
+
+#[test]
+fn every_value_has_its_place_and_what_it_reads() {
+    let lines = explained();
+    let port = "CORE_PORT_HELLO_HTTP in the environment";
+    for expected in [
+        format!("process.command = run --port 9001 <- FILE:3; {port}"),
+        "process.env.PLAIN = x <- FILE:5".to_owned(),
+        "process.env.SET = set <- FILE:6; IN_ENV in the environment".to_owned(),
+        format!("process.env.UNSET = b9001 <- FILE:7; default, NOWHERE is not set; {port}"),
+        "process.env.TOKEN = ******** <- FILE:8; TOKEN in the environment".to_owned(),
+        format!("ports.http = tcp://127.0.0.1:9001 <- {port}"),
+        "process.compose.readiness_probe.interval = 5 <- FILE:11".to_owned(),
+        "process.compose.readiness_probe.timeout_seconds = 60 <- default".to_owned(),
+        "process.compose.availability.restart = always <- default".to_owned(),
+    ] {
+        let expected = expected.replace("FILE", "services/hello/service.json");
+        assert!(lines.contains(&expected), "{expected}\n{lines:#?}");
+    }
+    assert!(!lines.concat().contains("hush"), "{lines:#?}");
 }

@@ -130,6 +130,22 @@ fn a_hub_of_three_and_a_region() {
 }
 
 #[test]
+fn apps_find_each_node_by_variables_of_its_own() {
+    let stack = stack(&facts(3, &["lhr-3"], 1));
+    let variables = xtask::exports::of(&stack);
+    let nats = |name: &str, process: &str| {
+        let port = stack.processes[process].ports["client"].port;
+        let url = Some(format!("nats://127.0.0.1:{port}"));
+        assert_eq!(variables.get(name).cloned(), url, "{variables:#?}");
+    };
+    nats("NATS_URL", "nats");
+    nats("NATS_URL_HUB_3", "nats-hub-3");
+    nats("NATS_URL_LEAF_LHR_3", "nats-leaf-lhr-3");
+    // Three of NATS for each of five servers, and those of the others.
+    assert_eq!(variables.len(), 3 * 5 + 2, "{variables:#?}");
+}
+
+#[test]
 fn a_node_names_no_port_of_another() {
     let facts = facts(5, &REGIONS, 3);
     let rendered = entries(&facts);

@@ -64,6 +64,7 @@ pub(crate) fn decide(record: &Record, world: &World) -> Step {
     let apply = Step::Apply(Change {
         spec,
         origin: record.origin,
+        move_streams: record.move_streams,
     });
     match (record.status.state, record.is_current()) {
         (State::Applied, true) if runs => Step::Nothing,
@@ -128,6 +129,7 @@ mod tests {
         Step::Apply(Change {
             spec: spec.clone(),
             origin,
+            move_streams: false,
         })
     }
 

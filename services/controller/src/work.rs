@@ -130,6 +130,7 @@ mod tests {
         let change = Change {
             spec: Spec::SingleNode,
             origin: Origin::User,
+            move_streams: false,
         };
         let record = serde_json::from_value(record).unwrap();
         let mut work = Work::begin(stack.clone(), record, change).unwrap();

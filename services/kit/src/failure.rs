@@ -74,6 +74,7 @@ pub struct Failure {
     exit: Exit,
     message: String,
     hint: Option<String>,
+    subject: Option<String>,
     source: Option<anyhow::Error>,
 }
 
@@ -84,6 +85,7 @@ impl Failure {
             exit,
             message: message.into(),
             hint: None,
+            subject: None,
             source: None,
         }
     }
@@ -92,6 +94,13 @@ impl Failure {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same failure with the process that it is about.
+    #[must_use]
+    pub fn about(mut self, process: impl Into<String>) -> Self {
+        self.subject = Some(process.into());
         self
     }
 
@@ -127,12 +136,25 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
     failure_of(error).map_or(Exit::Unexpected, Failure::exit)
 }
 
+/// What to do about an error chain: the hint of its first [`Failure`].
+pub fn hint_of(error: &anyhow::Error) -> Option<&str> {
+    failure_of(error)?.hint.as_deref()
+}
+
+/// The process that an error is about, if one of its failures names it.
+pub fn subject_of(error: &anyhow::Error) -> Option<&str> {
+    let mut failures = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<Failure>());
+    failures.find_map(|failure| failure.subject.as_deref())
+}
+
 /// The text for stderr: `error: what: cause`, then `hint: what to do`, without a final newline.
 ///
 /// A message of several lines (all errors of a manifest) keeps them.
 pub fn describe(error: &anyhow::Error) -> String {
     let mut text = format!("error: {error:#}");
-    if let Some(hint) = failure_of(error).and_then(|failure| failure.hint.as_deref()) {
+    if let Some(hint) = hint_of(error) {
         text.push_str("\nhint: ");
         text.push_str(hint);
     }
@@ -163,6 +185,14 @@ mod tests {
             "error: outer: cannot start `nats`: port 4222 is taken\nhint: cargo xtask down"
         );
         assert_eq!(exit_of(&error), Exit::PortTaken);
+    }
+
+    #[test]
+    fn the_subject_is_found_behind_other_failures() {
+        let inner = Failure::new(Exit::ServiceFailed, "`a` ended").about("a");
+        let error: anyhow::Error = Failure::new(Exit::ReloadFailed, "no").source(inner).into();
+        assert_eq!(subject_of(&error), Some("a"));
+        assert_eq!(subject_of(&anyhow!("plain")), None);
     }
 
     #[test]

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
     use crate::settings::tests::{node_of, settings};
     use crate::topology::facts::tests::hub_of_three;
-    use crate::topology::remotes_in;
+    use crate::topology::{entrance, remotes_in, routes_in};
 
     fn credentials() -> Credentials {
         let login = |user: &str, password: &str| Login {
@@ -183,6 +183,20 @@ mod tests {
     }
 
     #[test]
+    fn clients_of_this_machine_find_their_way_by_the_file() {
+        let settings = settings(&[
+            ("NATS_HOST", "0.0.0.0"),
+            ("NATS_USER", "u"),
+            ("NATS_PASSWORD", "p"),
+        ]);
+        let text = render(&settings.unwrap(), &credentials(), &Facts::default());
+        let (address, login) = entrance(&text).unwrap();
+        assert_eq!(address.to_string(), "127.0.0.1:4222");
+        assert_eq!((&*login.user, &*login.password), ("u", "p"));
+        assert_eq!(entrance("{}"), None);
+    }
+
+    #[test]
     fn without_jetstream() {
         let settings = Settings {
             jetstream: false,
@@ -203,7 +217,7 @@ mod tests {
         let cluster = &config["cluster"];
         assert_eq!(cluster["listen"], "127.0.0.1:6222");
         assert_eq!(cluster["authorization"]["password"], "croute");
-        assert_eq!(cluster["routes"].as_array().unwrap().len(), 3);
+        assert_eq!(routes_in(&text), hub_of_three().route_urls());
         assert_eq!(config["jetstream"]["domain"], "hub");
         let leaf = &config["accounts"]["APP"]["users"][1];
         assert_eq!(leaf["user"], "leaf");

@@ -38,7 +38,7 @@ pub struct Credentials {
 }
 
 /// Reads the credentials in `data_dir`, or generates them there.
-pub(crate) fn load_or_create(data_dir: &Path) -> anyhow::Result<Credentials> {
+pub fn load_or_create(data_dir: &Path) -> anyhow::Result<Credentials> {
     let new_login = |user: &str| -> anyhow::Result<Login> {
         Ok(Login {
             user: user.to_owned(),
@@ -51,6 +51,14 @@ pub(crate) fn load_or_create(data_dir: &Path) -> anyhow::Result<Credentials> {
             sys: new_login(SYSTEM_USER)?,
         })
     })
+}
+
+/// Gives a server that does not run the credentials of others, so that one login fits all.
+pub fn share(credentials: &Credentials, data_dir: &Path) -> anyhow::Result<()> {
+    let mut text = serde_json::to_vec_pretty(credentials)?;
+    text.push(b'\n');
+    let file = data_dir.join(FILE);
+    kit::files::write_if_changed(&file, &text, kit::files::PRIVATE_FILE_MODE).map(drop)
 }
 
 /// Reads the credentials that the server in `data_dir` made up when it first started.

@@ -8,7 +8,8 @@ use kit::Lifecycle;
 use kit::claim::{Claim, Port};
 use kit::files::{PRIVATE_FILE_MODE, create_private_dir, write_if_changed};
 use kit::http::{self, Endpoint, HttpError};
-use kit::server::{self, Launch, ServerHandle, Upstream, reachable};
+use kit::output::Output;
+use kit::server::{self, Launch, Retirement, ServerHandle, Upstream, reachable};
 
 use crate::config;
 use crate::credentials;
@@ -20,6 +21,9 @@ use crate::topology::{self, CONFIG_FILE, RELOAD_REPORT, Role};
 /// How long the server may take to become ready: it reads its whole store first. A million
 /// messages take 0.3 to 1.2 s.
 const READY_LIMIT: Duration = Duration::from_mins(5);
+/// How long the server may take to let its clients go when it leaves the hub: the whole time of a
+/// lame duck in its configuration, and a little.
+const RETIRE_LIMIT: Duration = Duration::from_secs(33);
 /// How long one answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
@@ -28,6 +32,14 @@ pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8>
     let Some(claim) = Claim::take(&lifecycle, &settings.data_dir).await? else {
         return Ok(0);
     };
+    if has_retired(&settings)? {
+        // Ended, a supervisor would start it again. Its store is not opened.
+        let output = Output::start(lifecycle.is_supervised());
+        output.note(&format!("`{}` has left the hub", settings.node.name));
+        lifecycle.cancelled().await;
+        output.finish().await;
+        return Ok(0);
+    }
     let mode = match settings.node.role {
         Some(Role::Hub) => Mode::Clustered,
         None | Some(Role::Leaf) => Mode::Standalone,
@@ -47,6 +59,16 @@ pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8>
     let launch = nats.launch();
     let mut nats = nats;
     server::run(&lifecycle, &claim, &launch, &mut nats).await
+}
+
+/// Whether the facts have a hub and this server is no longer in it.
+fn has_retired(settings: &Settings) -> anyhow::Result<bool> {
+    if settings.node.role != Some(Role::Hub) {
+        return Ok(false);
+    }
+    let facts = topology::read(&settings.topology_file)?;
+    let mut hub = facts.staying().into_iter().chain(facts.leaving());
+    Ok(facts.hub_nodes() > 0 && !hub.any(|node| node.name == settings.node.name))
 }
 
 struct Nats {
@@ -133,6 +155,11 @@ impl Upstream for Nats {
             bail!("another NATS server, `{name}`, answers at {}", self.monitor);
         }
         Ok(true)
+    }
+
+    fn retirement(&mut self) -> anyhow::Result<Option<Retirement>> {
+        let limit = RETIRE_LIMIT;
+        Ok(has_retired(&self.settings)?.then_some(Retirement { limit }))
     }
 
     async fn reload(&mut self, server: &ServerHandle) -> anyhow::Result<String> {

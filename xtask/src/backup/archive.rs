@@ -270,6 +270,7 @@ mod tests {
     use super::super::manifest::tests::manifest;
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "it may fail elsewhere")]
     fn quiet(_: u64) -> anyhow::Result<()> {
         Ok(())
     }

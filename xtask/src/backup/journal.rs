@@ -97,7 +97,7 @@ impl Journal {
     }
 
     /// Notes that nothing is left to do.
-    pub(crate) fn clear(&self, paths: &Paths) -> anyhow::Result<()> {
+    pub(crate) fn clear(paths: &Paths) -> anyhow::Result<()> {
         let path = file(paths);
         fs::remove_file(&path).with_context(|| format!("cannot remove `{}`", path.display()))?;
         sync(&paths.data())
@@ -240,7 +240,7 @@ mod tests {
         }
         assert!(journal.discarded(&paths).join("pb/pb_data/x").exists());
         assert!(!journal.kept(&paths).exists());
-        journal.clear(&paths).unwrap();
+        Journal::clear(&paths).unwrap();
         assert_eq!(Journal::read(&paths).unwrap(), None);
     }
 

@@ -34,7 +34,7 @@ fn settle_all(ctx: &Ctx, interrupt: &Interrupt) -> anyhow::Result<()> {
     let Some(running) = running::Running::find(ctx)? else {
         return Ok(());
     };
-    topology::streams::settle(ctx, &running.applied.stack, &running.facts)
+    topology::streams::settle(ctx, &running.facts)
 }
 
 /// A time as part of a file name.

@@ -189,7 +189,7 @@ fn check_empty(running: &Running<'_>) -> anyhow::Result<()> {
 fn give_back(ctx: &Ctx, journal: &Journal, error: anyhow::Error) -> anyhow::Error {
     // What the user ended has to be put right nevertheless.
     let back = take_back(ctx, journal, &Interrupt::default());
-    let interrupted = error.chain().any(|cause| cause.is::<Interrupted>());
+    let interrupted = error.downcast_ref::<Interrupted>().is_some();
     match back {
         Ok(()) if interrupted => {
             ctx.ui
@@ -215,16 +215,15 @@ fn give_back(ctx: &Ctx, journal: &Journal, error: anyhow::Error) -> anyhow::Erro
 /// Puts the old stores back into their places, whatever runs.
 fn take_back(ctx: &Ctx, journal: &Journal, interrupt: &Interrupt) -> anyhow::Result<()> {
     let running = Running::find(ctx)?;
-    let stopped = match &running {
-        Some(running) => running.stop()?,
-        None => {
-            let facts = service_nats::topology::read(&ctx.paths.topology())?;
-            running::claim(ctx, &facts)?
-        }
+    let stopped = if let Some(running) = &running {
+        running.stop()?
+    } else {
+        let facts = service_nats::topology::read(&ctx.paths.topology())?;
+        running::claim(ctx, &facts)?
     };
     journal.take_back(&ctx.paths)?;
     database::remove_staged(&ctx.paths)?;
-    journal.clear(&ctx.paths)?;
+    Journal::clear(&ctx.paths)?;
     drop(stopped);
     let discarded = journal.discarded(&ctx.paths);
     if discarded.exists() {
@@ -245,7 +244,7 @@ fn finish(ctx: &Ctx, running: &Running<'_>, journal: &Journal) -> anyhow::Result
     let opened = streams::open_all(&places, &journal.streams);
     let opened = kit::runtime::current_thread()?.block_on(opened);
     opened
-        .and_then(|()| journal.clear(&ctx.paths))
+        .and_then(|()| Journal::clear(&ctx.paths))
         .map_err(|error| {
             let what = "everything is restored, but not every stream takes messages yet";
             let failure = Failure::new(Exit::Unexpected, what).source(error);

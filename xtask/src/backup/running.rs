@@ -76,7 +76,6 @@ impl<'a> Running<'a> {
     pub(crate) fn places(&self) -> Places<'_> {
         Places {
             paths: &self.ctx.paths,
-            stack: &self.applied.stack,
             facts: &self.facts,
         }
     }

@@ -12,11 +12,16 @@ const REPORTING_MARGIN_MS: f64 = 60.0;
 /// Milliseconds that `down` may take beyond it.
 const DOWN_MARGIN_MS: f64 = 300.0;
 
-/// Adds the rows of `up` on a running stack, `status`, `nats spec` and `down`.
+/// Adds the rows of `up` on a running stack, `status`, `logs`, `nats spec` and `down`.
 pub(super) fn commands(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Result<()> {
     let sandbox = Sandbox::new(ctx)?;
-    let commands: [&[&str]; 3] = [&["up"], &["status"], &["nats", "spec"]];
-    let mut figures = [(); 3].map(|()| Vec::new());
+    let commands: [&[&str]; 4] = [
+        &["up"],
+        &["status"],
+        &["logs", "--tail", "20"],
+        &["nats", "spec"],
+    ];
+    let mut figures = [(); 4].map(|()| Vec::new());
     let (mut empty, mut down) = (Vec::new(), Vec::new());
     for _ in 0..runs {
         run(&mut sandbox.xtask(&["up"]))?;
@@ -28,7 +33,12 @@ pub(super) fn commands(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::R
     }
     let empty = median(empty);
     let against = "an empty `cargo run` in this workspace";
-    let names = ["`up` on a running stack", "`status`", "`nats spec`"];
+    let names = [
+        "`up` on a running stack",
+        "`status`",
+        "`logs --tail 20`",
+        "`nats spec`",
+    ];
     for (name, figures) in names.iter().zip(figures) {
         let value = median(figures);
         report.compare(

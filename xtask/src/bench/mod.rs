@@ -7,6 +7,7 @@ mod bare;
 mod cold;
 mod commands;
 mod hundred;
+mod logs;
 mod plain;
 mod probe;
 mod report;
@@ -24,7 +25,7 @@ use crate::dep;
 use crate::inputs::Inputs;
 
 /// What can be measured.
-pub const PARTS: [&str; 5] = ["stack", "commands", "probe", "hundred", "cold"];
+pub const PARTS: [&str; 6] = ["stack", "commands", "probe", "hundred", "logs", "cold"];
 
 /// Measures the named parts, or all but `cold` when none is named. Each figure is the median of
 /// `runs` runs.
@@ -55,6 +56,9 @@ pub fn bench(ctx: &Ctx, parts: &[String], runs: usize) -> anyhow::Result<Report>
     }
     if wanted("hundred") {
         hundred::hundred(ctx, runs, &mut report)?;
+    }
+    if wanted("logs") {
+        logs::logs(ctx, runs, &mut report)?;
     }
     if wanted("cold") {
         cold::cold(ctx, &mut report)?;

@@ -116,22 +116,27 @@ impl Sandbox {
 
     /// `cargo xtask ARGS`, as a user types it, for this root.
     pub(super) fn xtask(&self, args: &[&str]) -> Command {
-        let mut command = cargo::command(cargo::program());
-        command.args([
-            "run",
-            "--quiet",
-            "--package",
-            "xtask",
-            "--bin",
-            "xtask",
-            "--",
-        ]);
-        command
-            .args(args)
-            .current_dir(&self.checkout)
-            .env("CORE_ROOT", self.root());
-        command
+        xtask(&self.checkout, self.root(), args)
     }
+}
+
+/// `cargo xtask ARGS` of a checkout, as a user types it, for another root.
+pub(super) fn xtask(checkout: &Path, root: &Path, args: &[&str]) -> Command {
+    let mut command = cargo::command(cargo::program());
+    command.args([
+        "run",
+        "--quiet",
+        "--package",
+        "xtask",
+        "--bin",
+        "xtask",
+        "--",
+    ]);
+    command
+        .args(args)
+        .current_dir(checkout)
+        .env("CORE_ROOT", root);
+    command
 }
 
 impl Drop for Sandbox {
@@ -141,7 +146,8 @@ impl Drop for Sandbox {
     }
 }
 
-fn tempdir() -> anyhow::Result<TempDir> {
+/// A directory that ends with all it holds.
+pub(super) fn tempdir() -> anyhow::Result<TempDir> {
     tempfile::Builder::new()
         .prefix("core-bench-")
         .tempdir()

@@ -115,6 +115,13 @@ fn meaning(argument: &Arg) -> String {
         .get_help()
         .map(ToString::to_string)
         .unwrap_or_default();
+    let hidden = argument.is_hide_possible_values_set();
+    let values = argument.get_possible_values();
+    if argument.get_action().takes_values() && !values.is_empty() && !hidden {
+        let values = values.iter().map(|value| format!("`{}`", value.get_name()));
+        let values = values.collect::<Vec<_>>().join(", ");
+        write!(text, ". One of {values}").expect(INFALLIBLE);
+    }
     let defaults = argument.get_default_values();
     if let ([default], true) = (defaults, argument.get_action().takes_values()) {
         write!(text, ". Default: {}", default.to_string_lossy()).expect(INFALLIBLE);

@@ -1,12 +1,27 @@
 //! One file a command: the tree is the help text.
 
+pub(crate) mod attach;
 pub(crate) mod backup;
 pub(crate) mod bench;
+mod ci;
+pub(crate) mod ci_key;
+pub(crate) mod clean;
+pub(crate) mod completions;
 pub(crate) mod dep;
 pub(crate) mod docs;
+pub(crate) mod doctor;
 pub(crate) mod down;
+pub(crate) mod env;
+pub(crate) mod explain;
+pub(crate) mod graph;
+pub(crate) mod init;
+pub(crate) mod life;
+pub(crate) mod logs;
 mod nats;
+pub(crate) mod open;
+pub(crate) mod overview;
 pub(crate) mod plan;
+pub(crate) mod ports;
 pub(crate) mod render;
 pub(crate) mod schema;
 pub(crate) mod service;
@@ -55,6 +70,20 @@ fn begin(ctx: &Ctx, command: &str, wait: Wait) -> anyhow::Result<Operation> {
 
 fn print_json(ctx: &Ctx, value: &impl Serialize) -> anyhow::Result<()> {
     ctx.ui.data(serde_json::to_string_pretty(value)?)?;
+    Ok(())
+}
+
+/// Rows in columns; the last one is as long as it is.
+fn print_rows(ctx: &Ctx, rows: &[Vec<String>]) -> anyhow::Result<()> {
+    let length = |cell: &String| cell.chars().count();
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column| rows.iter().map(|row| length(&row[column])).max();
+    let widths: Vec<usize> = (0..columns).filter_map(width).collect();
+    for row in rows {
+        let cells = row.iter().zip(&widths);
+        let cells: Vec<String> = cells.map(|(cell, n)| format!("{cell:n$}")).collect();
+        ctx.ui.data(cells.join("  ").trim_end())?;
+    }
     Ok(())
 }
 

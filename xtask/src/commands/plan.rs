@@ -12,6 +12,9 @@ use crate::cli::Plan;
 pub(crate) const OVERRIDDEN: &str = "note: the topology of the record counts, not the manifest's; \
      `cargo xtask topology reset` gives it back to the manifest";
 
+/// What is told of a step that a failure does not take back.
+const FINAL: &str = " (cannot be taken back; `cargo xtask reload` finishes it)";
+
 pub(crate) fn run(args: &Plan) -> anyhow::Result<ExitCode> {
     let ctx = Ctx::load_for(args.profile.profile.as_deref())?;
     let plan = plan::plan(&ctx)?;
@@ -32,8 +35,9 @@ pub(crate) fn run(args: &Plan) -> anyhow::Result<ExitCode> {
         } else {
             format!(" because of {}", step.because.join(", "))
         };
+        let is_final = if step.reversible { "" } else { FINAL };
         ctx.ui
-            .data(format!("{} {name}{because}", step.action.word()))?;
+            .data(format!("{} {name}{because}{is_final}", step.action.word()))?;
     }
     if !plan.changes {
         ctx.ui.line("nothing would be done");

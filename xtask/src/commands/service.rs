@@ -8,6 +8,7 @@ use clap::{CommandFactory, FromArgMatches};
 use service_nats::topology::SERVICE;
 use xtask::Ctx;
 use xtask::inputs::Inputs;
+use xtask::nats_run;
 use xtask::service::{self, Resolved};
 
 use super::print_json;
@@ -44,7 +45,19 @@ fn common(
     match command {
         ServiceCommand::Spec => print_json(ctx, &service::spec(resolved)?)?,
         ServiceCommand::Command { env } => ctx.ui.data(service::command_line(resolved, env))?,
-        ServiceCommand::Run { options } => {
+        ServiceCommand::Run {
+            nodes: Some(nodes),
+            leaf,
+            options,
+        } => {
+            let options = nats_run::Options {
+                nodes,
+                regions: leaf,
+                dep: (&options).into(),
+            };
+            return nats_run::run(ctx, inputs, resolved, &options).map(ExitCode::from);
+        }
+        ServiceCommand::Run { options, .. } => {
             service::run(ctx, inputs, resolved, &(&options).into())?;
         }
     }

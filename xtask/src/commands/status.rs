@@ -1,26 +1,37 @@
 //! `cargo xtask status`.
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use kit::Exit;
+use signal_hook::consts::SIGINT;
 use xtask::Ctx;
+use xtask::interrupt::{Interrupt, Interrupted};
 use xtask::status::{self, ProcessStatus, Status as Document};
 
 use super::print_json;
 use crate::cli::Status;
 
+/// How often `--watch` looks: the servers themselves are asked each time.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Moves the cursor to the upper left corner and clears the terminal.
+const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
+
 pub(crate) fn run(args: &Status) -> anyhow::Result<ExitCode> {
     let ctx = Ctx::without_dotenv()?;
+    if args.watch {
+        return watch(&ctx, args.json);
+    }
     let status = status::status(&ctx)?;
     if args.json {
         print_json(&ctx, &status)?;
     } else if status.supervised {
-        table(&ctx, &status)?;
-    } else if status.running {
-        ctx.ui
-            .line("running without its supervisor; `cargo xtask up` or `down` puts that right");
+        ctx.ui.data(table(&status))?;
     } else {
-        ctx.ui.line("not running; start it with `cargo xtask up`");
+        ctx.ui.line(state_of_nothing(&status));
     }
     Ok(match (status.running, status.healthy) {
         (true, true) => ExitCode::SUCCESS,
@@ -29,7 +40,61 @@ pub(crate) fn run(args: &Status) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn table(ctx: &Ctx, status: &Document) -> anyhow::Result<()> {
+/// What is said without a supervisor.
+fn state_of_nothing(status: &Document) -> &'static str {
+    if status.running {
+        "running without its supervisor; `cargo xtask up` or `down` puts that right"
+    } else {
+        "not running; start it with `cargo xtask up`"
+    }
+}
+
+/// Shows the status whenever it changes, until Ctrl-C or until nobody reads it any more. For how
+/// long something runs is no change, but shown on a terminal.
+fn watch(ctx: &Ctx, json: bool) -> anyhow::Result<ExitCode> {
+    let interrupt = Interrupt::watch()?;
+    let on_terminal = ctx.ui.is_watched() && !json;
+    let mut shown = String::new();
+    loop {
+        let mut status = status::status(ctx)?;
+        let text = if status.supervised {
+            table(&status)
+        } else {
+            state_of_nothing(&status).to_owned()
+        };
+        let processes = status.services.values_mut();
+        for process in processes.flat_map(|service| service.processes.values_mut()) {
+            process.uptime_seconds = None;
+        }
+        let document = serde_json::to_string(&status)?;
+        let key = if on_terminal { &text } else { &document };
+        if *key != shown {
+            shown.clone_from(key);
+            let written = match (json, on_terminal) {
+                (true, _) => ctx.ui.stream(document),
+                (_, true) => ctx.ui.stream(format!("{CLEAR}{text}")),
+                _ => ctx.ui.stream(format!("{text}\n")),
+            };
+            match written {
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                    return Ok(ExitCode::SUCCESS);
+                }
+                written => written.context("cannot write to stdout")?,
+            }
+        }
+        if interrupt.signal().is_none() && ctx.ui.pause(WATCH_INTERVAL) {
+            return Ok(ExitCode::SUCCESS);
+        }
+        match interrupt.signal() {
+            None => {}
+            // The way to end it.
+            Some(Interrupted(SIGINT)) => return Ok(ExitCode::SUCCESS),
+            Some(interrupted) => return Err(interrupted.into()),
+        }
+    }
+}
+
+fn table(status: &Document) -> String {
     let mut rows = vec![
         [
             "PROCESS", "STATE", "PID", "RESTARTS", "UPTIME", "URL", "VERSION", "PORTS",
@@ -70,15 +135,14 @@ fn table(ctx: &Ctx, status: &Document) -> anyhow::Result<()> {
             .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
-    for row in &rows {
+    let line = |row: &[String; 8]| {
         let cells = row
             .iter()
             .zip(&widths)
             .map(|(cell, width)| format!("{cell:width$}"));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        ctx.ui.data(line.trim_end())?;
-    }
-    Ok(())
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn state(process: &ProcessStatus) -> &str {

@@ -277,7 +277,7 @@ mod tests {
     fn after(spec: &Value, words: &str) -> Value {
         let line = format!("xtask topology set nats {words}");
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
-        let Command::Topology(Topology::Set(args)) = cli.command else {
+        let Some(Command::Topology(Topology::Set(args))) = cli.command else {
             panic!("not `topology set`: {line}");
         };
         edited(spec, &args)

@@ -10,8 +10,8 @@ use xtask::follow::{Follow, LogSizes};
 use xtask::inputs::Inputs;
 use xtask::interrupt::Interrupt;
 use xtask::supervisor::state::{Phase, State, States};
-use xtask::supervisor::stop;
-use xtask::timing;
+use xtask::supervisor::{stop, view};
+use xtask::timing::{self, Step};
 use xtask::up::{self, Mode, Options, Outcome, Report};
 use xtask::{Ctx, SCHEMA_VERSION};
 
@@ -20,12 +20,28 @@ use super::{begin, lock_wait, print_json};
 use crate::cli::{Converge, Reload, Up};
 
 pub(crate) fn run(args: &Up) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::load_for(args.converge.profile.profile.as_deref())?;
+    let profile = args.converge.profile.profile.as_deref();
+    if args.ci {
+        return super::ci::run(profile, |ctx| {
+            let (report, _) = converge(ctx, Mode::Up, &args.converge)?;
+            timings(ctx, &report, args)
+        });
+    }
+    let ctx = Ctx::load_for(profile)?;
     let begin = LogSizes::now(&ctx.paths);
+    if args.tui {
+        view::needs_terminal()?;
+    }
     let (report, interrupt) = converge(&ctx, Mode::Up, &args.converge)?;
+    timings(&ctx, &report, args)?;
+    if args.tui {
+        return super::attach::open(&ctx);
+    }
     if args.attach {
         let timeout = Duration::from_secs(args.converge.timeout);
-        let follow = Follow::new(&ctx.paths, report.inputs.stack.processes.keys(), &begin);
+        let names = report.inputs.stack.processes.keys();
+        let format = super::logs::format(&ctx, false);
+        let follow = Follow::new(&ctx.paths, names, &begin, format);
         return attach(&ctx, follow, &interrupt, timeout);
     }
     Ok(ExitCode::SUCCESS)
@@ -184,6 +200,47 @@ fn summary(ctx: &Ctx, report: &Report) {
         .line("logs are in .core-stack/logs; stop it with `cargo xtask down`");
 }
 
+/// What the start waited for.
+fn critical_path(report: &Report) -> Vec<Step> {
+    let is_new = |name: &str| match &report.outcome {
+        Outcome::Started => true,
+        Outcome::Unchanged => false,
+        Outcome::Changed(changes) => changes.contains_key(name),
+    };
+    timing::critical_path(&report.inputs.stack, &report.states, is_new)
+}
+
+/// Shows the critical path if that is wanted; the JSON document has it anyway.
+fn timings(ctx: &Ctx, report: &Report, args: &Up) -> anyhow::Result<()> {
+    if !args.timings || args.converge.json {
+        return Ok(());
+    }
+    let path = critical_path(report);
+    if path.is_empty() {
+        ctx.ui
+            .line("nothing was started that could have taken time");
+        return Ok(());
+    }
+    let width = path
+        .iter()
+        .map(|step| step.process.len())
+        .max()
+        .unwrap_or(0);
+    for step in path {
+        let Step {
+            process,
+            started_ms,
+            took_ms,
+            ..
+        } = &step;
+        let waited = step.waited_for.as_ref();
+        let waited = waited.map_or_else(String::new, |name| format!("  after {name}"));
+        let line = format!("{process:width$}  at {started_ms:>5} ms  took {took_ms:>5} ms{waited}");
+        ctx.ui.data(line)?;
+    }
+    Ok(())
+}
+
 /// What `--json` prints.
 fn document(report: &Report) -> serde_json::Value {
     let stack = &report.inputs.stack;
@@ -217,6 +274,7 @@ fn document(report: &Report) -> serde_json::Value {
         "changes": changes,
         "ready_ms": ready_ms,
         "order": stack.order,
+        "critical_path": critical_path(report),
         "processes": processes,
     })
 }

@@ -171,7 +171,7 @@ impl<'a> Freshness<'a> {
 }
 
 /// Whether a variable changes what cargo builds.
-fn counts(name: &str) -> bool {
+pub(super) fn counts(name: &str) -> bool {
     if VARIABLES_LEFT_OUT.contains(&name) {
         return false;
     }

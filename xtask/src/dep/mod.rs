@@ -12,6 +12,7 @@ mod ensure;
 mod fetch;
 mod freshness;
 mod gomod;
+mod key;
 mod limits;
 pub mod lock;
 mod manifests;
@@ -19,6 +20,7 @@ mod net;
 mod place;
 mod platform;
 mod progress;
+mod reach;
 mod record;
 mod report;
 mod resolve;
@@ -41,9 +43,11 @@ use serde::Deserialize;
 use crate::tool::{cancelled, is_cancelled};
 
 pub use ensure::ensure;
+pub use key::cache_key;
 pub use platform::current as platform;
+pub use reach::{Reached, reach};
 pub use record::Source;
-pub use report::{Listing, Row, Verification, Verified, list, verify};
+pub use report::{Listing, Row, Verification, Verified, list, repair, verify};
 pub use update::{Update, Updated, update};
 
 /// The binaries that xtask itself needs, declared as a manifest declares its own.

@@ -13,7 +13,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::{Client, Response};
-use reqwest::{Url, redirect};
+use reqwest::header::HeaderMap;
+use reqwest::{Method, Url, redirect};
 
 use super::digest::BUFFER_BYTES;
 use super::limits::Limits;
@@ -110,7 +111,23 @@ impl Net {
         Err(Problem::Failed(message))
     }
 
+    /// The headers of the answer to `HEAD url`, or to its place at the mirror. A redirect is an
+    /// answer.
+    pub(super) fn head(&self, url: &str) -> Result<HeaderMap, Problem> {
+        let url = parse(&self.mirrored(url))?;
+        let response = self.send(Method::HEAD, &url)?;
+        let status = response.status();
+        if status.is_success() || status.is_redirection() {
+            return Ok(response.headers().clone());
+        }
+        Err(Problem::Failed(format!("{url} answers {status}")))
+    }
+
     fn get(&self, url: &Url) -> Result<Response, Problem> {
+        self.send(Method::GET, url)
+    }
+
+    fn send(&self, method: Method, url: &Url) -> Result<Response, Problem> {
         let host = host_of(url);
         if self.known_unreachable().contains(&host) {
             return Err(Problem::Unreachable(unreachable(&host)));
@@ -122,7 +139,7 @@ impl Net {
         } else {
             &clients.internet
         };
-        client.get(url.clone()).send().map_err(|error| {
+        client.request(method, url.clone()).send().map_err(|error| {
             if error.is_connect() {
                 self.known_unreachable().insert(host.clone());
                 return Problem::Unreachable(unreachable(&host));

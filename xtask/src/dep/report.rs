@@ -1,9 +1,14 @@
 //! What the commands `dep list` and `dep verify` tell.
 
+use std::fs::File;
+use std::time::SystemTime;
+
+use anyhow::Context as _;
 use serde::Serialize;
 
 use super::context::Context;
 use super::digest;
+use super::ensure::ensure_in;
 use super::fetch::{self, Wanted};
 use super::lock::Lock;
 use super::record::Stamp;
@@ -173,6 +178,37 @@ pub(super) fn verify_in(
         schema_version: SCHEMA_VERSION,
         binaries,
     })
+}
+
+/// Has those binaries again that [`verify`] finds other than they were installed. Returns their
+/// names.
+pub fn repair(
+    paths: &Paths,
+    env: &Env,
+    ui: &Ui,
+    requests: &[Request],
+    options: &Options,
+) -> anyhow::Result<Vec<String>> {
+    repair_in(&Context::new(paths, env, ui, options), requests)
+}
+
+pub(super) fn repair_in(
+    context: &Context<'_>,
+    requests: &[Request],
+) -> anyhow::Result<Vec<String>> {
+    let found = verify_in(context, requests)?.binaries;
+    let damaged = found.into_iter().filter(|binary| binary.problem.is_some());
+    let names: Vec<String> = damaged.map(|binary| binary.name).collect();
+    for name in &names {
+        // A file that decayed where it lies has its old times, by which it counts as unchanged.
+        let file = File::open(context.store.binary(name));
+        file.and_then(|file| file.set_modified(SystemTime::now()))
+            .with_context(|| format!("cannot touch `.dep/{name}`"))?;
+    }
+    let wanted = |request: &&Request| names.contains(&request.name);
+    let wanted: Vec<Request> = requests.iter().filter(wanted).cloned().collect();
+    ensure_in(context, &wanted)?;
+    Ok(names)
 }
 
 fn check(context: &Context<'_>, lock: &Lock, request: &Request) -> anyhow::Result<Verified> {

@@ -3,11 +3,12 @@
 //! Owns its types (separate from the manifest's: a boundary), readiness probes that block, and
 //! the quoting that keeps values byte for byte. The traps it avoids were measured on 1.120.0.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, ensure};
 use kit::manifest::{Condition, Restart};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::yaml;
 use crate::stack::{PROBE, Places, Process, Readiness, ReadinessCheck, SUPERVISED, Stack, words};
@@ -125,6 +126,20 @@ struct LogConfiguration {
 struct Rotation {
     max_size_mb: u32,
     max_backups: u32,
+}
+
+/// The file `new` with the entries of `kept` as the file `old` has them, where it has them.
+pub fn with_kept(old: &str, new: &str, kept: &BTreeSet<String>) -> anyhow::Result<String> {
+    let read = |text: &str| -> anyhow::Result<Value> {
+        serde_yaml::from_str(text).context("cannot read a rendered file")
+    };
+    let (old, mut new) = (read(old)?, read(new)?);
+    for name in kept {
+        if let Some(entry) = old["processes"].get(name) {
+            new["processes"][name] = entry.clone();
+        }
+    }
+    Ok(format!("{HEADER}{}", yaml::write(&new)))
 }
 
 /// Renders the stack. The text is parsed again and compared before it is returned.
@@ -269,4 +284,26 @@ fn exec(command: &[String]) -> String {
 /// Text that a Go template renders as itself.
 fn template_literal(text: &str) -> String {
     text.replace("{{", r#"{{"{{"}}"#)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_entries_are_the_old_ones_byte_for_byte() {
+        let file = |a: &str, b: &str| {
+            let text =
+                format!("processes:\n  \"a\":\n    command: {a}\n  \"b\":\n    command: {b}\n");
+            format!("{HEADER}{text}")
+        };
+        let (old, new) = (file("\"x\\x241\"", "\"y\""), file("\"x\"", "\"z\""));
+        let kept = |names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            with_kept(&old, &new, &names).unwrap()
+        };
+        assert_eq!(kept(&[]), new);
+        assert_eq!(kept(&["a"]), file("\"x\\x241\"", "\"z\""));
+        assert_eq!(kept(&["a", "b", "gone"]), old);
+    }
 }

@@ -3,4 +3,6 @@
 
 pub mod compose;
 pub mod difference;
+pub mod graph;
+pub mod variables;
 mod yaml;

@@ -8,7 +8,8 @@ use service_nats::topology::{Facts, SERVICE};
 
 use super::nodes::{self, Expansion};
 use super::ports::{self, Ports};
-use super::process::Resolver;
+use super::process::{Resolver, secret_variables};
+use super::template::Template;
 use super::{Finding, Places, Process, Service, Stack, graph};
 use crate::env::Env;
 
@@ -36,6 +37,7 @@ pub fn build(
         processes.extend(expansion.processes());
     }
     check_dependencies(services, &mut findings);
+    check_exports(services, &mut findings);
     let order = order(services, &processes, &mut findings);
     if findings.is_empty() {
         return Ok(Stack { processes, order });
@@ -101,6 +103,32 @@ fn check_binaries(services: &[Service], findings: &mut Vec<Finding>) {
                     &format!("binaries[{index}].name"),
                     message,
                 );
+            }
+        }
+    }
+}
+
+/// A variable has one value, whoever asks; and no secret of any service, as those who read it
+/// print it. Its own secrets are found where a service is resolved.
+fn check_exports(services: &[Service], findings: &mut Vec<Finding>) {
+    let mut seen: BTreeMap<&str, &Service> = BTreeMap::new();
+    for service in services {
+        let others = services.iter().filter(|other| other.name != service.name);
+        let secrets: Vec<String> = others
+            .flat_map(|other| secret_variables(&other.document.manifest))
+            .collect();
+        for (name, text) in &service.document.manifest.exports {
+            let path = format!("exports.{name}");
+            let owner = *seen.entry(name).or_insert(service);
+            if owner.name != service.name {
+                let message = format!("is exported by `{}` already", owner.name);
+                add(findings, service, &path, message);
+            }
+            let template = Template::parse(text).ok();
+            let variables = template.iter().flat_map(Template::variables);
+            for variable in variables.filter(|name| secrets.iter().any(|secret| secret == name)) {
+                let message = format!("would show `{variable}`, a secret of another service");
+                add(findings, service, &path, message);
             }
         }
     }

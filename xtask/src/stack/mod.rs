@@ -5,6 +5,7 @@
 
 mod build;
 mod defaults;
+mod explain;
 mod graph;
 mod model;
 mod nodes;
@@ -20,6 +21,7 @@ use kit::manifest::{Document, Problem};
 
 pub use build::build;
 pub use defaults::{PROBE, SUPERVISED};
+pub use explain::{Entry, Provenance, explain};
 pub use model::{
     Log, MASK, Port, Process, Readiness, ReadinessCheck, RestartPolicy, Shutdown, Stack, Value,
 };
@@ -58,6 +60,16 @@ impl Places {
             dep: ".dep".into(),
             data: ".data".into(),
             state: ".core-stack".into(),
+        }
+    }
+
+    /// Those of something that runs beside it, as [`Paths::beside`](crate::paths::Paths::beside).
+    #[must_use]
+    pub fn beside(&self, name: &str) -> Self {
+        Self {
+            data: format!("{}/{name}", self.data),
+            state: format!("{}/{name}", self.state),
+            ..self.clone()
         }
     }
 }

@@ -52,6 +52,12 @@ pub struct Process {
     pub log: Log,
     /// Ports it listens on, by name.
     pub ports: BTreeMap<String, Port>,
+    /// Variables that tell others where it is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub exports: BTreeMap<String, String>,
+    /// The page of it that is shown to people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<String>,
 }
 
 impl Process {

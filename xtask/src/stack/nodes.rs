@@ -92,6 +92,14 @@ pub(super) fn ports(services: &[Service], facts: &Facts) -> Ports {
     nodes.map(of_node).collect()
 }
 
+/// The variables of a node have its name in theirs: `NATS_URL_HUB_1`.
+fn exports(process: &str, exports: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let name = process.strip_prefix(SERVICE).unwrap_or(process);
+    let suffix = name.to_ascii_uppercase().replace('-', "_");
+    let of_node = |(name, text)| (format!("{name}{suffix}"), text);
+    exports.into_iter().map(of_node).collect()
+}
+
 /// What the nodes are resolved from.
 pub(super) struct Expansion<'a> {
     pub(super) service: &'a Service,
@@ -133,6 +141,7 @@ impl Expansion<'_> {
             };
             process.env.insert(name.to_owned(), value);
         }
+        process.exports = exports(&node.process, process.exports);
         // The first process has had the same settings checked.
         process.check = None;
         let (what, depends_on) = match node.role {

@@ -94,7 +94,22 @@ impl<'a> Resolver<'a> {
                 .get(&self.service.name)
                 .cloned()
                 .unwrap_or_default(),
+            exports: self.exports(manifest),
+            open: manifest
+                .open
+                .as_ref()
+                .map(|text| self.public_text(text, "open")),
         }
+    }
+
+    fn exports(&mut self, manifest: &Manifest) -> BTreeMap<String, String> {
+        let exports = manifest.exports.iter();
+        exports
+            .map(|(name, text)| {
+                let text = self.public_text(text, &format!("exports.{name}"));
+                (name.clone(), text)
+            })
+            .collect()
     }
 
     fn environment(&mut self, manifest: &Manifest) -> BTreeMap<String, Value> {
@@ -241,7 +256,8 @@ impl<'a> Resolver<'a> {
 
 const LOOPBACK: &str = "127.0.0.1";
 
-fn secret_variables(manifest: &Manifest) -> Vec<String> {
+/// The variables that the secret entries of a manifest are made from.
+pub(super) fn secret_variables(manifest: &Manifest) -> Vec<String> {
     let process = &manifest.process;
     let texts = process
         .secrets

@@ -24,6 +24,20 @@ enum Segment {
     },
 }
 
+/// Where a part of a resolved text comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A variable that is set.
+    Variable(String),
+    /// A variable that is not, or is empty: its default counts.
+    Unset(String),
+    /// A port, of the own service when `service` is `None`.
+    Port {
+        service: Option<String>,
+        name: String,
+    },
+}
+
 /// Where placeholders get their values. Errors say what is wrong, as a fragment.
 pub(super) trait Scope {
     /// The path of a binary.
@@ -61,6 +75,31 @@ impl Template {
         } else {
             Err(problems)
         }
+    }
+
+    /// Where its text comes from, given what variables hold.
+    pub(super) fn sources(&self, env: &dyn Fn(&str) -> Option<String>) -> Vec<Source> {
+        let mut sources = Vec::new();
+        for segment in &self.0 {
+            match segment {
+                Segment::Port { service, name } => sources.push(Source::Port {
+                    service: service.clone(),
+                    name: name.clone(),
+                }),
+                Segment::Env { name, default } => match (env(name), default) {
+                    (Some(value), _) if default.is_none() || !value.is_empty() => {
+                        sources.push(Source::Variable(name.clone()));
+                    }
+                    (_, Some(default)) => {
+                        sources.push(Source::Unset(name.clone()));
+                        sources.extend(default.sources(env));
+                    }
+                    (_, None) => {}
+                },
+                _ => {}
+            }
+        }
+        sources
     }
 
     /// The variables it reads.

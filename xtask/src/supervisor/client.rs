@@ -96,6 +96,21 @@ impl Client {
             .map(drop)
     }
 
+    /// Asks it to stop a process, for as long as nobody starts it. Does not wait for that: when it
+    /// misses the end, see [`Client::missed_an_end`], it answers only after the whole timeout.
+    pub fn begin_stop(&self, name: &str) -> anyhow::Result<()> {
+        let (method, path) = ("PATCH", format!("/process/stop/{name}"));
+        match self.request(method, &path, STOP_ANSWER_TIMEOUT) {
+            Err(HttpError::Silent(_)) => Ok(()),
+            answer => accepted(method, &path, answer).map(drop),
+        }
+    }
+
+    /// Whether a start was refused because the process runs, as far as the supervisor knows.
+    pub fn runs_already(error: &anyhow::Error) -> bool {
+        format!("{error:#}").contains("is already running")
+    }
+
     /// Asks it to stop everything in order and to end. Does not wait for that: it would answer
     /// only when it is done.
     pub fn stop_project(&self) -> anyhow::Result<()> {

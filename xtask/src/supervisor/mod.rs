@@ -14,6 +14,8 @@ pub mod programs;
 pub mod socket;
 pub mod state;
 pub mod stop;
+pub mod stops;
+pub mod view;
 pub mod wait;
 
 /// The name of process-compose in `.dep/`.

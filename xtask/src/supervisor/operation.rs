@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Seek as _, Write as _};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -65,16 +66,7 @@ impl Operation {
                 write_holder(&lock, command)?;
                 return Ok(Self { _lock: lock });
             }
-            let holder = fs::read(&path)
-                .ok()
-                .and_then(|text| serde_json::from_slice(&text).ok());
-            let holder = holder.map_or_else(
-                || "another command".to_owned(),
-                |Holder { command, pid }| match &*command {
-                    CONTROLLER => format!("the controller (pid {pid})"),
-                    _ => format!("`cargo xtask {command}` (pid {pid})"),
-                },
-            );
+            let holder = describe_holder(&path);
             match wait {
                 Wait::For(limit) if begun.elapsed() < limit => {}
                 Wait::For(limit) => {
@@ -102,6 +94,43 @@ impl Operation {
             thread::sleep(POLL);
         }
     }
+}
+
+/// Who holds the lock at `path`, as far as the file tells.
+fn describe_holder(path: &Path) -> String {
+    let holder = fs::read(path)
+        .ok()
+        .and_then(|text| serde_json::from_slice(&text).ok());
+    holder.map_or_else(
+        || "another command".to_owned(),
+        |Holder { command, pid }| match &*command {
+            CONTROLLER => format!("the controller (pid {pid})"),
+            _ => format!("`cargo xtask {command}` (pid {pid})"),
+        },
+    )
+}
+
+/// An operation that is under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AtWork {
+    /// Which command, with its process id.
+    pub who: String,
+    /// How long it has been at work, where that can be told.
+    pub since: Option<Duration>,
+}
+
+/// Who holds the operation lock, looked at without taking it.
+pub fn at_work(paths: &Paths) -> Option<AtWork> {
+    let path = paths.operation_lock();
+    if !FileLock::is_held(&path).unwrap_or(false) {
+        return None;
+    }
+    // The holder wrote its name when it began.
+    let begun = fs::metadata(&path).and_then(|meta| meta.modified());
+    Some(AtWork {
+        who: describe_holder(&path),
+        since: begun.ok().and_then(|begun| begun.elapsed().ok()),
+    })
 }
 
 fn write_holder(lock: &FileLock, command: &str) -> anyhow::Result<()> {

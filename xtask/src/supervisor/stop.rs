@@ -10,7 +10,7 @@ use kit::{Exit, Failure};
 
 use super::alive::{self, Holder};
 use super::client::Client;
-use super::socket;
+use super::{socket, stops};
 use crate::paths::Paths;
 use crate::ui::Ui;
 
@@ -162,5 +162,6 @@ fn clear(paths: &Paths, client: &Client, claim: FileLock) {
     let _ = fs::remove_file(paths.compose_file());
     let _ = fs::remove_file(paths.recorded());
     let _ = fs::remove_file(paths.applied());
+    stops::forget(paths);
     drop(claim);
 }

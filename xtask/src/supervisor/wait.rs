@@ -181,6 +181,7 @@ impl Wait<'_> {
             format!("`{name}` {how}{}", self.log_tail(name)),
         )
         .hint(format!("the whole log is in `.core-stack/logs/{name}.log`"))
+        .about(name)
     }
 
     fn timed_out(&self, waiting: &[&str]) -> Failure {
@@ -200,9 +201,11 @@ impl Wait<'_> {
             self.timeout.as_secs(),
             self.log_tail(first)
         );
-        Failure::new(Exit::Timeout, message).hint(format!(
-            "look into `.core-stack/logs/{first}.log`, or allow more: --timeout SECONDS"
-        ))
+        Failure::new(Exit::Timeout, message)
+            .hint(format!(
+                "look into `.core-stack/logs/{first}.log`, or allow more: --timeout SECONDS"
+            ))
+            .about(first)
     }
 
     fn log_tail(&self, name: &str) -> String {

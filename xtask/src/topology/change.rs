@@ -31,6 +31,8 @@ pub struct Change {
     pub spec: Spec,
     /// Who asks.
     pub origin: Origin,
+    /// Whether streams of nodes that go are moved to those that stay.
+    pub move_streams: bool,
 }
 
 /// What the manifests that the running stack was made from ask for.
@@ -56,7 +58,7 @@ pub fn apply(ctx: &Ctx, change: &Change, interrupt: &Interrupt) -> anyhow::Resul
         timeout: HEALTHY_TIMEOUT,
         lock: wait,
         dep: dep::Options::default(),
-        move_streams: false,
+        move_streams: change.move_streams,
     };
     let prepared = Prepared {
         inputs,

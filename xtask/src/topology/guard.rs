@@ -1,9 +1,6 @@
 //! What refuses a change of the topology before anything is touched.
 
-use kit::{Exit, Failure};
-use service_nats::topology::Spec;
-
-use super::streams;
+use super::{leave, streams};
 use crate::context::Ctx;
 use crate::inputs::Inputs;
 use crate::interrupt::Interrupt;
@@ -11,7 +8,7 @@ use crate::interrupt::Interrupt;
 /// Refuses what would put streams out of reach, and what cannot be done. `running` says whether
 /// the servers can be asked; otherwise their stores are looked at.
 pub fn check(ctx: &Ctx, inputs: &Inputs, running: bool) -> anyhow::Result<()> {
-    check_size(inputs)?;
+    leave::check(&ctx.paths, &inputs.topology, running)?;
     streams::check(ctx, inputs, running)
 }
 
@@ -24,27 +21,11 @@ pub fn pass(
     move_streams: bool,
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
-    check_size(inputs)?;
-    streams::settle(ctx, &inputs.stack, &inputs.topology.before)?;
+    leave::check(&ctx.paths, &inputs.topology, true)?;
+    streams::settle(ctx, &inputs.topology.before)?;
     if move_streams {
         streams::move_all(ctx, inputs, interrupt)
     } else {
         streams::check(ctx, inputs, true)
     }
-}
-
-fn check_size(inputs: &Inputs) -> anyhow::Result<()> {
-    let topology = &inputs.topology;
-    if let (Spec::HubSpoke(before), Spec::HubSpoke(now)) =
-        (&topology.before.spec, &topology.now.spec)
-        && now.hub_nodes < before.hub_nodes
-    {
-        let message = format!(
-            "the hub cannot shrink from {} to {} nodes while it runs",
-            before.hub_nodes, now.hub_nodes
-        );
-        let hint = "keep the number, or apply `single-node` first and the smaller hub then";
-        return Err(Failure::new(Exit::Invalid, message).hint(hint).into());
-    }
-    Ok(())
 }

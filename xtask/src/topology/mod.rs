@@ -7,11 +7,14 @@
 pub mod ask;
 pub mod change;
 pub mod guard;
+pub mod hub;
+pub mod leave;
 pub mod link;
 mod ports;
 pub mod record;
 pub mod replicate;
 pub(crate) mod streams;
+pub mod wrapper;
 
 use std::collections::BTreeSet;
 
@@ -23,6 +26,8 @@ use crate::paths::Paths;
 use crate::stack::{Service, Stack};
 use crate::supervisor::client::Client;
 
+/// The folder of a topology that runs by itself, beside the stack: `cargo xtask nats run --nodes`.
+pub const NATS_RUN: &str = "nats-run";
 /// The service that keeps the record of the topology in the database.
 pub const CONTROLLER: &str = "controller";
 /// The signal that asks a wrapper to read anew what it depends on: SIGHUP.
@@ -70,11 +75,12 @@ impl Topology {
         let nats = services.iter().find(|service| service.name == SERVICE);
         let names = nats.map(|service| service.document.manifest.ports.keys());
         let names: Vec<&String> = names.into_iter().flatten().collect();
-        let declared: BTreeSet<u16> = alone
+        let mut declared: BTreeSet<u16> = alone
             .processes
             .values()
             .flat_map(|process| process.ports.values().map(|port| port.port))
             .collect();
+        declared.extend(ports_beside(paths)?);
         let candidates = ports::candidates(env, paths.root())?;
         ports::allocate(&mut now, &names, &declared, candidates)?;
         Ok(Self {
@@ -116,12 +122,22 @@ impl Topology {
         Ok(())
     }
 
+    /// Notes that the first of the nodes that leave the hub has left it. Nothing leads back.
+    pub fn note_left(&mut self, paths: &Paths) -> anyhow::Result<()> {
+        let facts = self.now.without_first_leaving();
+        write(paths, &facts)?;
+        self.now = facts.clone();
+        self.before = facts;
+        Ok(())
+    }
+
     /// Writes what was before, but for what is kept for good.
     pub fn write_before(&self, paths: &Paths) -> anyhow::Result<Facts> {
         let facts = Facts {
             spec: self.before.spec.clone(),
             origin: self.before.origin,
             hub_generation: self.before.hub_generation,
+            hub_held: self.before.hub_held,
             ..self.now.clone()
         };
         if self.changes() {
@@ -129,6 +145,20 @@ impl Topology {
         }
         Ok(facts)
     }
+}
+
+/// The ports that the other topology of this checkout has, whether it runs or not.
+fn ports_beside(paths: &Paths) -> anyhow::Result<BTreeSet<u16>> {
+    let own = paths.topology();
+    let stack = Paths::new(paths.root().to_path_buf());
+    let mut ports = BTreeSet::new();
+    for file in [stack.topology(), stack.beside(NATS_RUN).topology()] {
+        if file != own {
+            let facts = topology::read(&file)?;
+            ports.extend(facts.ports.values().flat_map(|ports| ports.values()));
+        }
+    }
+    Ok(ports)
 }
 
 /// Tells the controller, if there is one, that the facts have changed.

@@ -101,7 +101,6 @@ pub fn replicate(
     }
     let places = Places {
         paths: &ctx.paths,
-        stack: &inputs.stack,
         facts,
     };
     kit::runtime::current_thread()?.block_on(async {

@@ -7,24 +7,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::harness::nats::Nats;
+use crate::harness::publisher::Publisher;
 use crate::harness::{Sandbox, same};
-
-/// Gives a sandbox binaries of its own, the same as the checkout's.
-fn own_binaries(sandbox: &Sandbox) {
-    let own = sandbox.path(".dep");
-    let shared = own.canonicalize().unwrap();
-    fs::remove_file(&own).unwrap();
-    for folder in ["", ".records"] {
-        let (from, to) = (shared.join(folder), own.join(folder));
-        fs::create_dir(&to).unwrap();
-        for entry in fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            if entry.file_type().unwrap().is_file() {
-                fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-            }
-        }
-    }
-}
 
 /// Installs another program with the same behaviour: bytes after its end mean nothing to it.
 fn replace(sandbox: &Sandbox, name: &str) {
@@ -54,7 +39,7 @@ fn pids(report: &Value) -> [Value; 3] {
 #[test]
 fn the_next_up_runs_wrappers_that_were_replaced() {
     let sandbox = Sandbox::core();
-    own_binaries(&sandbox);
+    sandbox.own_binaries();
     let first = pids(&sandbox.up());
 
     replace(&sandbox, "nats");
@@ -76,7 +61,7 @@ fn the_next_up_runs_wrappers_that_were_replaced() {
 #[test]
 fn the_same_program_in_another_file_is_left_alone() {
     let sandbox = Sandbox::core();
-    own_binaries(&sandbox);
+    sandbox.own_binaries();
     let first = pids(&sandbox.up());
     for name in ["nats", "nats-server"] {
         let file = sandbox.path(&format!(".dep/{name}"));
@@ -89,4 +74,29 @@ fn the_same_program_in_another_file_is_left_alone() {
     let report = sandbox.up();
     same("outcome", &report["outcome"], &json!("unchanged"));
     same("process ids", pids(&report), first);
+}
+
+#[test]
+fn the_nodes_of_a_hub_run_a_new_wrapper_one_after_the_other() {
+    let mut sandbox = Sandbox::core();
+    sandbox.own_binaries();
+    sandbox.ports_of_nodes(15);
+    let hub = r#"{"topology": "hub-spoke", "hub_nodes": 3}"#;
+    sandbox.dotenv("CORE_TOPOLOGY_NATS", hub);
+    sandbox.up();
+    let facts: Value = serde_json::from_str(&sandbox.read(".data/nats/topology.json")).unwrap();
+    let ports = ["nats-hub-1", "nats-hub-2", "nats-hub-3"].map(|process| {
+        let port = facts["ports"][process]["client"].as_u64();
+        u16::try_from(port.unwrap()).unwrap()
+    });
+    let body = json!({"name": "SAFE", "subjects": ["SAFE.>"], "num_replicas": 3});
+    Nats::connect(ports[0]).api("STREAM.CREATE.SAFE", &body);
+    let publisher = Publisher::start(&ports, &["SAFE"]);
+    replace(&sandbox, "nats");
+    let changes = sandbox.up()["changes"].clone();
+    for name in ["nats", "nats-hub-1", "nats-hub-2", "nats-hub-3"] {
+        same(name, &changes[name], &json!("restarted (new binary)"));
+    }
+    publisher.nothing_was_lost(&mut Nats::connect(ports[0]));
+    same("again", &sandbox.up()["outcome"], &json!("unchanged"));
 }

@@ -77,6 +77,27 @@ fn has_orders(nats: &mut Nats, messages: u64, replicas: u64) {
     );
 }
 
+/// A stream from which messages go when they are consumed.
+#[track_caller]
+fn make_jobs(hub: &mut Nats) {
+    let jobs = json!({"name": "JOBS", "subjects": ["JOBS"], "retention": "workqueue"});
+    hub.api("STREAM.CREATE.JOBS", &jobs);
+    let config = json!({"durable_name": "WORKER", "ack_policy": "explicit"});
+    let body = json!({"stream_name": "JOBS", "config": config});
+    hub.api("CONSUMER.CREATE.JOBS.WORKER", &body);
+    hub.publish_numbers("JOBS", 0..5);
+    hub.fetch("JOBS", "WORKER", 2, 2);
+}
+
+/// Fails unless it goes on where it was.
+#[track_caller]
+fn has_jobs(nats: &mut Nats) {
+    let jobs = nats.api("STREAM.INFO.JOBS", &json!({}));
+    same("jobs", &jobs["state"]["messages"], &json!(3));
+    let next = nats.fetch("JOBS", "WORKER", 1, 1);
+    same("next job", next, vec!["2".to_owned()]);
+}
+
 /// The streams of a server, by name.
 #[track_caller]
 fn names(port: u16) -> Vec<String> {
@@ -101,10 +122,11 @@ fn streams_of_the_hub_are_moved_back_when_it_goes() {
     let mirror = json!({"name": "OWN", "mirror":
         {"name": "OWN", "external": {"api": "$JS.core.API"}}});
     hub.api("STREAM.CREATE.OWN", &mirror);
+    make_jobs(&mut hub);
 
     sandbox.dotenv(VARIABLE, ALONE);
     let refused = sandbox.run("reload").ends(10);
-    let message = "the hub would be removed and holds the streams `CACHE`, `ORDERS`\n";
+    let message = "the hub would be removed and holds the streams `CACHE`, `JOBS`, `ORDERS`\n";
     assert!(refused.stderr.contains(message), "{}", refused.stderr);
     assert!(
         refused.stderr.contains("--move-streams"),
@@ -134,11 +156,9 @@ fn streams_of_the_hub_are_moved_back_when_it_goes() {
         nats.api("STREAM.INFO.CACHE", &json!({}))["state"]["messages"].clone(),
         json!(1),
     );
-    same(
-        "streams",
-        names(own),
-        ["CACHE", "ORDERS", "OWN"].map(str::to_owned).to_vec(),
-    );
+    has_jobs(&mut nats);
+    let expected = ["CACHE", "JOBS", "ORDERS", "OWN"];
+    same("streams", names(own), expected.map(str::to_owned).to_vec());
     assert!(!sandbox.path(JOURNAL).exists());
 }
 
@@ -173,6 +193,14 @@ fn a_move_that_was_killed_is_gone_on_with() {
     let info = hub.api("STREAM.INFO.BULK", &json!({}));
     let subjects = &info["config"]["subjects"];
     same("intake", subjects, &json!(["core.moving.BULK"]));
+    // The whole stack stops and comes back with the hub: the stream is what it was.
+    sandbox.down();
+    sandbox.dotenv(VARIABLE, HUB_AND_REGION);
+    sandbox.up();
+    assert!(!journal.exists());
+    let mut hub = Nats::connect(hub_port);
+    hub.publish("BULK.a", &text);
+    sandbox.dotenv(VARIABLE, ALONE);
     let stopped = sandbox.run("reload").ends(10);
     let message = "the hub would be removed and holds the streams `BULK`, `ORDERS`\n";
     assert!(stopped.stderr.contains(message), "{}", stopped.stderr);
@@ -183,7 +211,7 @@ fn a_move_that_was_killed_is_gone_on_with() {
     sandbox.run("reload --move-streams").succeeds();
     has_orders(&mut Nats::connect(own), MESSAGES + 1, 1);
     let bulk = Nats::connect(own).api("STREAM.INFO.BULK", &json!({}));
-    same("bulk", &bulk["state"]["messages"], &json!(100));
+    same("bulk", &bulk["state"]["messages"], &json!(101));
     assert!(!journal.exists());
 }
 

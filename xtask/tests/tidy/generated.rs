@@ -6,6 +6,7 @@ use std::process::Command;
 
 use kit::Exit;
 use serde_json::Value;
+use xtask::doctor::Id;
 
 use crate::{Findings, read, root, text_files};
 
@@ -100,6 +101,33 @@ fn every_exit_code_is_explained() {
             findings.add(
                 "docs/troubleshooting.md",
                 format!("has no heading `### {}: ...` ({exit:?})", exit.code()),
+            );
+        }
+    }
+    findings.finish();
+}
+
+#[test]
+fn every_check_of_doctor_is_explained_and_every_explained_one_exists() {
+    let mut findings = Findings::default();
+    let document = read("docs/doctor.md");
+    let explained: BTreeSet<&str> = document
+        .lines()
+        .filter_map(|(_, line)| line.strip_prefix("### "))
+        .collect();
+    let known: BTreeSet<&str> = Id::ALL.iter().map(|id| id.name()).collect();
+    for name in known.difference(&explained) {
+        findings.add("docs/doctor.md", format!("has no heading `### {name}`"));
+    }
+    for name in explained.difference(&known) {
+        findings.add("docs/doctor.md", format!("`{name}` is no check"));
+    }
+    for id in Id::ALL {
+        let row = format!("| [{id}](#{id}) | {} |", id.exit().code());
+        if !document.text.contains(&row) {
+            findings.add(
+                "docs/doctor.md",
+                format!("has no line that begins with `{row}`"),
             );
         }
     }

@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use super::{Lines, Manifest, Problem, ReadinessProbe, Source, megabytes, seconds};
 use crate::names;
 
+/// What is wrong with a name that a shell would not take.
+const VARIABLE_NAME: &str = "is not a variable name: A-Z, a-z, 0-9 and `_`";
+
 /// Everything wrong with a manifest of the right shape.
 pub(super) fn check(manifest: &Manifest, lines: &Lines) -> Vec<Problem> {
     let mut found = Findings {
@@ -14,6 +17,7 @@ pub(super) fn check(manifest: &Manifest, lines: &Lines) -> Vec<Problem> {
     found.binaries(manifest);
     found.process(manifest);
     found.ports(manifest);
+    found.exports(manifest);
     found.problems
 }
 
@@ -70,10 +74,7 @@ impl Findings<'_> {
     fn process(&mut self, manifest: &Manifest) {
         let process = &manifest.process;
         for name in process.env.keys().filter(|name| !is_variable_name(name)) {
-            self.add(
-                format!("process.env.{name}"),
-                "is not a variable name: A-Z, a-z, 0-9 and `_`",
-            );
+            self.add(format!("process.env.{name}"), VARIABLE_NAME);
         }
         for (index, name) in process.secrets.iter().enumerate() {
             if !process.env.contains_key(name) {
@@ -211,6 +212,14 @@ impl Findings<'_> {
             if let Some((twin, _)) = twin.filter(|(twin, _)| *twin < name) {
                 let message = format!("is {}, which `ports.{twin}` has already", port.port);
                 self.add(format!("ports.{name}.port"), message);
+            }
+        }
+    }
+
+    fn exports(&mut self, manifest: &Manifest) {
+        for name in manifest.exports.keys() {
+            if !is_variable_name(name) {
+                self.add(format!("exports.{name}"), VARIABLE_NAME);
             }
         }
     }

@@ -26,6 +26,13 @@ pub struct Manifest {
     /// Ports by name; `${port.NAME}` reads one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<String, Port>,
+    /// Variables that tell apps and tests where the running service is: names to addresses, which
+    /// may hold placeholders and no secret. `cargo xtask env` prints them.
+    #[serde(default, skip_serializing_if = "EnvMap::is_empty")]
+    pub exports: EnvMap,
+    /// The page that `cargo xtask open` shows. Default: the URL of the service, if it is HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<String>,
     /// Free settings of the service, interpreted by its wrapper.
     #[serde(default, skip_serializing_if = "Config::is_empty")]
     pub config: Config,

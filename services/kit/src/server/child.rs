@@ -136,6 +136,29 @@ impl Server {
         Ok(self.stopped_code(status.context("cannot wait for the server")?, output))
     }
 
+    /// Asks it with SIGUSR2 to let its clients go and to end; stops it when it takes longer than
+    /// `limit` or when a stop is asked for. Returns the exit code.
+    pub(super) async fn retire(
+        &mut self,
+        limit: Duration,
+        lifecycle: &Lifecycle,
+        output: &Output,
+    ) -> anyhow::Result<u8> {
+        if self.ended()?.is_none() {
+            // It may end in this very moment; then the wait below sees it.
+            let _ = rustix::process::kill_process(self.handle.pid, Signal::USR2);
+        }
+        tokio::select! {
+            biased;
+            status = self.child.wait() => {
+                return Ok(self.stopped_code(status.context("cannot wait for the server")?, output));
+            }
+            () = lifecycle.cancelled() => {}
+            () = tokio::time::sleep(limit) => {}
+        }
+        self.stop(lifecycle, output).await
+    }
+
     /// Its own exit code, or 0 when it died of a signal that we sent.
     fn stopped_code(&self, status: ExitStatus, output: &Output) -> u8 {
         use std::os::unix::process::ExitStatusExt as _;

@@ -67,10 +67,27 @@ pub trait Upstream {
     /// server answers.
     fn is_ready(&mut self) -> impl Future<Output = anyhow::Result<bool>>;
 
+    /// Whether nothing wants the server any more, and how it is ended then. Asked before each
+    /// reload.
+    fn retirement(&mut self) -> anyhow::Result<Option<Retirement>> {
+        Ok(None)
+    }
+
     /// Applies what changed and proves it; says what is in effect now. After an error the server
     /// runs on as before.
     fn reload(&mut self, server: &ServerHandle) -> impl Future<Output = anyhow::Result<String>>;
 }
+
+/// The end of a server that nothing wants any more, while its wrapper stays until it is stopped: a
+/// supervisor would start one that ended again.
+#[derive(Debug, Clone, Copy)]
+pub struct Retirement {
+    /// How long the server may take once it has got SIGUSR2, which asks it to let its clients go.
+    pub limit: Duration,
+}
+
+/// What is in effect after a retirement, as the report says it.
+const RETIRED: &str = "retired";
 
 /// How one life of the server ended.
 enum Life {
@@ -183,9 +200,13 @@ async fn live(
         let handle = server.handle();
         let reload = async {
             lifecycle.reload_requested().await;
-            upstream.reload(&handle).await
+            match upstream.retirement() {
+                Ok(Some(retirement)) => Ok(Reloaded::Retire(retirement)),
+                Ok(None) => upstream.reload(&handle).await.map(Reloaded::Applied),
+                Err(error) => Err(error),
+            }
         };
-        tokio::select! {
+        let result = tokio::select! {
             biased;
             () = lifecycle.cancelled() => {
                 return Ok(Life::Stopped(server.stop(lifecycle, output).await?));
@@ -193,9 +214,25 @@ async fn live(
             status = server.wait() => {
                 return Ok(Life::Unasked { status: status?, was_ready: true });
             }
-            result = reload => reloads.record(&result, output),
+            result = reload => result,
+        };
+        match result {
+            Ok(Reloaded::Applied(applied)) => reloads.record(&Ok(applied), output),
+            Ok(Reloaded::Retire(retirement)) => {
+                let code = server.retire(retirement.limit, lifecycle, output).await?;
+                reloads.record(&Ok(RETIRED.to_owned()), output);
+                lifecycle.cancelled().await;
+                return Ok(Life::Stopped(code));
+            }
+            Err(error) => reloads.record(&Err(error), output),
         }
     }
+}
+
+/// What a request to reload came to.
+enum Reloaded {
+    Applied(String),
+    Retire(Retirement),
 }
 
 async fn until_ready(upstream: &mut impl Upstream, launch: &Launch) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 //!
 //! Thin: one function an order, and its answer. Must not decide when or in which order.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -21,11 +22,16 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Connects to the node that listens for clients on `port` and keeps its data in `data_dir`,
-    /// whose credentials the owner of the checkout can read.
+    /// Connects to the node that listens for clients on `port` of this machine and keeps its data
+    /// in `data_dir`, whose credentials the owner of the checkout can read.
     pub async fn connect(port: u16, data_dir: &Path) -> anyhow::Result<Self> {
+        Self::connect_to((Ipv4Addr::LOCALHOST, port).into(), data_dir).await
+    }
+
+    /// As [`Self::connect`], to where the node listens: not on every address, with `NATS_HOST`.
+    pub async fn connect_to(address: SocketAddr, data_dir: &Path) -> anyhow::Result<Self> {
         let login = credentials::read(data_dir)?.sys;
-        let client = Client::connect(port, Some(&login), "core").await?;
+        let client = Client::connect_to(address, Some(&login), "core").await?;
         Ok(Self { client })
     }
 

@@ -38,6 +38,13 @@ pub struct Facts {
     pub origin: Origin,
     /// Counts the hubs that there were: a new one begins with new names and empty directories.
     pub hub_generation: u32,
+    /// How many nodes the hub still has while it shrinks to what `spec` asks for; 0 otherwise.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hub_held: u32,
+    /// How often each process of the hub left one that went on. A server that left is not let in
+    /// again under its name for five minutes, so its next one begins with a new name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub retired: BTreeMap<String, u32>,
     /// Ports by process and name. Once given, a port is kept, also while its node is away.
     #[serde(default)]
     pub ports: BTreeMap<String, BTreeMap<String, u16>>,
@@ -55,6 +62,8 @@ impl Default for Facts {
             spec: Spec::SingleNode,
             origin: Origin::Manifest,
             hub_generation: 1,
+            hub_held: 0,
+            retired: BTreeMap::new(),
             ports: BTreeMap::new(),
             route_password: String::new(),
             leaf_password: String::new(),
@@ -68,6 +77,8 @@ impl fmt::Debug for Facts {
             .field("spec", &self.spec)
             .field("origin", &self.origin)
             .field("hub_generation", &self.hub_generation)
+            .field("hub_held", &self.hub_held)
+            .field("retired", &self.retired)
             .field("ports", &self.ports)
             .finish_non_exhaustive()
     }
@@ -108,15 +119,65 @@ pub struct Node {
 }
 
 impl Facts {
-    /// The same with another topology. When the hub goes, the next one is a new generation.
+    /// The same with another topology. When the hub goes, the next one is a new generation. A hub
+    /// that is to be smaller keeps its nodes: they leave one by one, see [`Self::leaving`].
     #[must_use]
     pub fn with_spec(&self, spec: Spec) -> Self {
         let hub_goes = matches!(self.spec, Spec::HubSpoke(_)) && spec == Spec::SingleNode;
+        let hub_held = match &spec {
+            Spec::HubSpoke(spec) if self.hub_nodes() > spec.hub_nodes => self.hub_nodes(),
+            _ => 0,
+        };
         Self {
             hub_generation: self.hub_generation + u32::from(hub_goes),
+            hub_held,
             spec,
             ..self.clone()
         }
+    }
+
+    /// How many nodes the hub has now; 0 without a hub.
+    pub fn hub_nodes(&self) -> u32 {
+        match &self.spec {
+            Spec::SingleNode => 0,
+            Spec::HubSpoke(spec) => spec.hub_nodes.max(self.hub_held),
+        }
+    }
+
+    /// The nodes of the hub that are to leave it, in the order in which they do.
+    pub fn leaving(&self) -> Vec<Node> {
+        let Spec::HubSpoke(spec) = &self.spec else {
+            return Vec::new();
+        };
+        let staying = usize::try_from(spec.hub_nodes).unwrap_or(usize::MAX);
+        let hub = self.nodes().into_iter();
+        let mut leaving: Vec<Node> = hub
+            .filter(|node| node.role == Role::Hub)
+            .skip(staying)
+            .collect();
+        leaving.reverse();
+        leaving
+    }
+
+    /// The nodes of the hub that stay in it.
+    pub fn staying(&self) -> Vec<Node> {
+        let leaving = self.leaving();
+        let nodes = self.nodes().into_iter();
+        nodes
+            .filter(|node| node.role == Role::Hub && !leaving.contains(node))
+            .collect()
+    }
+
+    /// The same once the first of those that leave has left.
+    #[must_use]
+    pub fn without_first_leaving(&self) -> Self {
+        let mut facts = self.clone();
+        if let (Some(node), Spec::HubSpoke(spec)) = (self.leaving().first(), &self.spec) {
+            *facts.retired.entry(node.process.clone()).or_default() += 1;
+            let nodes = self.hub_nodes() - 1;
+            facts.hub_held = if nodes > spec.hub_nodes { nodes } else { 0 };
+        }
+        facts
     }
 
     /// All nodes besides the first server: those of the hub, then the leaves.
@@ -124,18 +185,22 @@ impl Facts {
         let Spec::HubSpoke(spec) = &self.spec else {
             return Vec::new();
         };
-        let generation = match self.hub_generation {
-            1 => String::new(),
-            generation => format!("-g{generation}"),
+        let hub = |number: u32| {
+            let process = hub_process(number);
+            let retired = self.retired.get(&process).copied().unwrap_or(0);
+            let generation = match self.hub_generation + retired {
+                1 => String::new(),
+                generation => format!("-g{generation}"),
+            };
+            Node {
+                directory: format!("{process}{generation}"),
+                process,
+                role: Role::Hub,
+                name: format!("hub-{number}{generation}"),
+                region: spec.hub_region.clone(),
+            }
         };
-        let hub = |number: u32| Node {
-            process: hub_process(number),
-            role: Role::Hub,
-            name: format!("hub-{number}{generation}"),
-            region: spec.hub_region.clone(),
-            directory: format!("{}{generation}", hub_process(number)),
-        };
-        let mut nodes: Vec<Node> = (1..=spec.hub_nodes).map(hub).collect();
+        let mut nodes: Vec<Node> = (1..=self.hub_nodes()).map(hub).collect();
         let regions = spec.leaf_regions.iter();
         let per_region = usize::try_from(spec.leaf_nodes_per_region).unwrap_or(1);
         let regions = regions.flat_map(|region| std::iter::repeat_n(region, per_region));
@@ -166,7 +231,7 @@ impl Facts {
     }
 
     /// The addresses by which hub nodes find each other. They hold the password.
-    pub(crate) fn route_urls(&self) -> Vec<String> {
+    pub fn route_urls(&self) -> Vec<String> {
         let nodes = self.nodes().into_iter();
         let hub = nodes.filter(|node| node.role == Role::Hub);
         let ports = hub.filter_map(|node| self.port(&node.process, "cluster"));
@@ -187,6 +252,14 @@ impl Facts {
         };
         ports.map(url).collect()
     }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 fn hub_process(number: u32) -> String {
@@ -247,6 +320,40 @@ pub(crate) mod tests {
         assert_eq!(again.nodes()[0].directory, "nats-hub-1-g2");
         assert_eq!(again.nodes()[0].process, "nats-hub-1");
         assert_eq!(again.ports, hub_of_three().ports, "ports are kept");
+    }
+
+    #[test]
+    fn a_hub_shrinks_node_by_node_and_grows_again_under_new_names() {
+        let sized = |facts: &Facts, hub_nodes: u32| {
+            let Spec::HubSpoke(spec) = hub_of_three().spec else {
+                unreachable!()
+            };
+            facts.with_spec(Spec::HubSpoke(HubSpoke { hub_nodes, ..spec }))
+        };
+        let names =
+            |nodes: Vec<Node>| -> Vec<String> { nodes.into_iter().map(|node| node.name).collect() };
+        let five = sized(&hub_of_three(), 5);
+        assert_eq!(five.leaving(), []);
+        let shrinking = sized(&five, 3);
+        assert_eq!(shrinking.nodes(), five.nodes(), "all are there at first");
+        assert_eq!(names(shrinking.leaving()), ["hub-5", "hub-4"]);
+        assert_eq!(names(shrinking.staying()), ["hub-1", "hub-2", "hub-3"]);
+        let four = shrinking.without_first_leaving();
+        assert_eq!(names(four.leaving()), ["hub-4"]);
+        assert_eq!(four.nodes().len(), 5, "four of the hub and a leaf");
+        let three = four.without_first_leaving();
+        assert_eq!((three.leaving(), three.hub_held), (Vec::new(), 0));
+        assert_eq!(three.without_first_leaving(), three);
+        let again = sized(&three, 5);
+        let expected = [
+            "hub-1", "hub-2", "hub-3", "hub-4-g2", "hub-5-g2", "leaf-lhr",
+        ];
+        assert_eq!(names(again.nodes()), expected);
+        assert_eq!(again.nodes()[4].directory, "nats-hub-5-g2");
+        let gone = sized(&again.with_spec(Spec::SingleNode), 5);
+        assert_eq!(gone.nodes()[0].name, "hub-1-g2");
+        assert_eq!(gone.nodes()[4].name, "hub-5-g3", "never a name twice");
+        assert_eq!(shrinking.with_spec(Spec::SingleNode).hub_held, 0);
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod facts;
 pub mod spec;
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -44,11 +45,19 @@ pub fn read(path: &Path) -> anyhow::Result<Facts> {
     }
 }
 
-/// The user of the account APP in the text of a server's configuration file, as the wrapper
-/// writes it: what a client comes in with while that server runs.
-pub fn app_login(config: &str) -> Option<Login> {
+/// How a client of the account APP comes to a server, by the text of its configuration file as the
+/// wrapper writes it: what counts while that server runs, whatever the environment says by now.
+pub fn entrance(config: &str) -> Option<(SocketAddr, Login)> {
     let mut config: serde_json::Value = serde_json::from_str(config).ok()?;
-    serde_json::from_value(config["accounts"]["APP"]["users"][0].take()).ok()
+    let mut address: SocketAddr = config["listen"].as_str()?.parse().ok()?;
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let login = config["accounts"]["APP"]["users"][0].take();
+    Some((address, serde_json::from_value(login).ok()?))
 }
 
 /// The addresses of the remotes in the text of a server's configuration file, as the wrapper
@@ -56,9 +65,20 @@ pub fn app_login(config: &str) -> Option<Login> {
 pub fn remotes_in(config: &str) -> Vec<String> {
     let config: serde_json::Value = serde_json::from_str(config).unwrap_or_default();
     let remotes = config["leafnodes"]["remotes"].as_array().into_iter();
-    let urls = remotes
-        .flatten()
-        .filter_map(|remote| remote["urls"].as_array());
-    let urls = urls.flatten().filter_map(|url| url.as_str());
-    urls.map(str::to_owned).collect()
+    let urls = remotes.flatten().map(|remote| &remote["urls"]);
+    urls.flat_map(strings).collect()
+}
+
+/// The addresses of hub nodes in the text of the configuration file of one of them.
+pub fn routes_in(config: &str) -> Vec<String> {
+    let config: serde_json::Value = serde_json::from_str(config).unwrap_or_default();
+    strings(&config["cluster"]["routes"])
+}
+
+fn strings(list: &serde_json::Value) -> Vec<String> {
+    let texts = list.as_array().into_iter().flatten();
+    texts
+        .filter_map(|text| text.as_str())
+        .map(str::to_owned)
+        .collect()
 }

@@ -26,6 +26,8 @@ pub(crate) enum Answer {
     Redirect(String),
     /// Another status.
     Status(u16),
+    /// Rightly, with further header lines.
+    Headers(&'static str),
     /// Bytes without end, their number untold.
     Endless,
 }
@@ -121,6 +123,9 @@ impl Shared {
             ),
             Some(Answer::Status(status)) => {
                 head(&format!("{status} Whatever"), "content-length: 0\r\n")
+            }
+            Some(Answer::Headers(lines)) => {
+                head("200 OK", &format!("content-length: 0\r\n{lines}"))
             }
             Some(Answer::Endless) => {
                 head("200 OK", "")?;

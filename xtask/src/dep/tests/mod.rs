@@ -2,6 +2,7 @@
 
 mod archives;
 mod builds;
+mod reach;
 mod reports;
 mod sources;
 mod updates;

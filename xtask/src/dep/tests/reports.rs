@@ -6,7 +6,7 @@ use kit::Exit;
 
 use super::{exit, told};
 use crate::dep::lock::Artefacts;
-use crate::dep::report::{Verification, list_in, verify_in};
+use crate::dep::report::{Verification, list_in, repair_in, verify_in};
 use crate::dep::testing::{Bed, PLATFORM, artefact, zip_with};
 use crate::dep::{Kind, Request};
 
@@ -111,4 +111,29 @@ fn verify_digests_in_full_and_names_what_differs() {
         verify(&bed).failure().is_none(),
         "what is absent does not differ"
     );
+}
+
+#[test]
+fn what_decayed_is_had_again_and_the_rest_stays() {
+    let bed = bed();
+    let requests = [request("tool", "1.0.0"), request("absent", "1.0.0")];
+    let repair = || bed.with_context(|context| repair_in(context, &requests));
+    assert_eq!(repair().unwrap(), [""; 0], "nothing to do");
+
+    // The same size and time, as when a disk decays.
+    let path = bed.paths.dep().join("tool");
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    fs::write(&path, "evil").unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(modified).unwrap();
+    assert_eq!(repair().unwrap(), ["tool"]);
+    assert_eq!(bed.installed("tool").as_deref(), Some("tool"));
+    assert!(verify(&bed).failure().is_none());
+    assert_eq!(bed.installed("absent"), None, "that was not asked for");
+
+    // What cannot be had stays as it is.
+    fs::write(&path, "evil").unwrap();
+    bed.tool("python3", "exit 1");
+    assert_eq!(exit(&repair().unwrap_err()), Exit::Binary);
+    assert_eq!(bed.installed("tool").as_deref(), Some("evil"));
 }

@@ -1,14 +1,21 @@
 //! What a stream holds, as one digest: every message with its number, subject, time, headers and
 //! bytes. Two servers that hold the same give the same digest.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use service_nats::client::Message;
 use service_nats::jetstream::{
     JetStream, JetStreamError, StreamState, each_message, each_stored_message,
 };
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
-/// What is written for the number of a message, its time and its subject.
+/// How long a replica may be behind its leader; it takes milliseconds.
+const BEHIND_LIMIT: Duration = Duration::from_secs(5);
+/// Pause before it is read again.
+const BEHIND_POLL: Duration = Duration::from_millis(20);
+/// Headers by which a server tells a message's subject and time.
 const OWN: [&str; 2] = ["Nats-Subject", "Nats-Time-Stamp"];
 /// Headers that tell of the stream that a message was read from, not of the message.
 const FOREIGN: [&str; 6] = [
@@ -53,19 +60,26 @@ pub(crate) async fn content_of(
     })
 }
 
-/// The same for a stream that allows it.
+/// Reads all messages of a stream that `state` counts. Any replica may answer, and one that is a
+/// moment behind is read again.
 pub(crate) async fn content(
     js: &JetStream,
     stream: &str,
     state: &StreamState,
 ) -> Result<Content, JetStreamError> {
-    let mut digest = Sha256::new();
-    let add = |number, message: &Message| add(&mut digest, number, message);
-    let messages = each_message(js, stream, state.first_seq, state.last_seq, add).await?;
-    Ok(Content {
-        messages,
-        digest: digest.finalize().into(),
-    })
+    let deadline = Instant::now() + BEHIND_LIMIT;
+    loop {
+        let mut digest = Sha256::new();
+        let add = |number, message: &Message| add(&mut digest, number, message);
+        let messages = each_message(js, stream, state.first_seq, state.last_seq, add).await?;
+        if messages == state.messages || Instant::now() >= deadline {
+            return Ok(Content {
+                messages,
+                digest: digest.finalize().into(),
+            });
+        }
+        tokio::time::sleep(BEHIND_POLL).await;
+    }
 }
 
 fn add(digest: &mut Sha256, number: u64, message: &Message) {

@@ -26,7 +26,6 @@ use super::Topology;
 use crate::context::Ctx;
 use crate::inputs::Inputs;
 use crate::interrupt::Interrupt;
-use crate::stack::Stack;
 use carry::Carry;
 use places::{Place, Places};
 use plan::{Move, Plan};
@@ -66,14 +65,16 @@ pub(crate) fn move_all(ctx: &Ctx, inputs: &Inputs, interrupt: &Interrupt) -> any
     let facts = &inputs.topology.before;
     let runtime = kit::runtime::current_thread()?;
     runtime.block_on(async {
-        let ends = Ends::connect(ctx, &inputs.stack, facts, &plan.moves).await?;
+        let ends = Ends::connect(ctx, facts, &plan.moves).await?;
         carry_all(ctx, &ends, &plan.moves, interrupt).await
-    })
+    })?;
+    // One that was made meanwhile must not go unseen.
+    check(ctx, inputs, true)
 }
 
 /// Ends the moves that a command began which was killed, or takes them back. `facts` say where
 /// places are; what was at one that is gone by now needs nothing.
-pub(crate) fn settle(ctx: &Ctx, stack: &Stack, facts: &Facts) -> anyhow::Result<()> {
+pub(crate) fn settle(ctx: &Ctx, facts: &Facts) -> anyhow::Result<()> {
     let moves = journal::read(&ctx.paths)?;
     if moves.is_empty() {
         return Ok(());
@@ -82,7 +83,6 @@ pub(crate) fn settle(ctx: &Ctx, stack: &Stack, facts: &Facts) -> anyhow::Result<
     let settled = runtime.block_on(async {
         let places = Places {
             paths: &ctx.paths,
-            stack,
             facts,
         };
         let there = places.all();
@@ -90,7 +90,7 @@ pub(crate) fn settle(ctx: &Ctx, stack: &Stack, facts: &Facts) -> anyhow::Result<
             .into_iter()
             .filter(|step| there.contains(&step.to))
             .partition(|step| there.contains(&step.from));
-        let ends = Ends::connect(ctx, stack, facts, &moves).await?;
+        let ends = Ends::connect(ctx, facts, &moves).await?;
         for step in &moves {
             let carry = ends.carry(step);
             carry.settle().await.with_context(|| told(step))?;
@@ -122,15 +122,9 @@ struct Ends<'a> {
 }
 
 impl<'a> Ends<'a> {
-    async fn connect(
-        ctx: &'a Ctx,
-        stack: &'a Stack,
-        facts: &'a Facts,
-        moves: &[Move],
-    ) -> anyhow::Result<Self> {
+    async fn connect(ctx: &'a Ctx, facts: &'a Facts, moves: &[Move]) -> anyhow::Result<Self> {
         let places = Places {
             paths: &ctx.paths,
-            stack,
             facts,
         };
         let mut connections = BTreeMap::new();
@@ -267,7 +261,6 @@ fn look(ctx: &Ctx, inputs: &Inputs, running: bool) -> anyhow::Result<Plan> {
     let Topology { before, now, .. } = &inputs.topology;
     let places = |facts| Places {
         paths: &ctx.paths,
-        stack: &inputs.stack,
         facts,
     };
     let stay = places(now).all();
@@ -277,7 +270,7 @@ fn look(ctx: &Ctx, inputs: &Inputs, running: bool) -> anyhow::Result<Plan> {
         return Ok(Plan::default());
     }
     let survey = if running {
-        kit::runtime::current_thread()?.block_on(survey::survey(&before))
+        kit::runtime::current_thread()?.block_on(survey::survey(&before, &stay))
     } else {
         on_disk(&before, &all)
     };

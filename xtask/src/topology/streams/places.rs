@@ -6,10 +6,9 @@ use std::fs;
 use anyhow::{Context as _, anyhow};
 use service_nats::client::Client;
 use service_nats::jetstream::JetStream;
-use service_nats::topology::{CONFIG_FILE, Facts, Role, SERVICE, Spec, app_login};
+use service_nats::topology::{CONFIG_FILE, Facts, Node, Role, SERVICE, Spec, entrance};
 
 use crate::paths::Paths;
-use crate::stack::Stack;
 
 /// What the monitoring of a server shows of us.
 const CLIENT_NAME: &str = "core";
@@ -31,7 +30,6 @@ pub(crate) enum Place {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Places<'a> {
     pub(crate) paths: &'a Paths,
-    pub(crate) stack: &'a Stack,
     pub(crate) facts: &'a Facts,
 }
 
@@ -100,13 +98,14 @@ impl Places<'_> {
 
     /// JetStream of a place. The first of its servers that lets us in is as good as any.
     pub(crate) async fn connect(&self, place: &Place) -> anyhow::Result<JetStream> {
-        let mut last = anyhow!("{} has no server", place.shown());
-        for (process, port) in self.servers(place) {
+        let mut last = anyhow!("none of its servers has run");
+        for process in self.servers(place) {
             let config = self.paths.state().join(&process).join(CONFIG_FILE);
             let config = fs::read_to_string(config).unwrap_or_default();
-            // What the running server was told, not what the environment says by now.
-            let login = app_login(&config);
-            match Client::connect(port, login.as_ref(), CLIENT_NAME).await {
+            let Some((address, login)) = entrance(&config) else {
+                continue;
+            };
+            match Client::connect_to(address, Some(&login), CLIENT_NAME).await {
                 Ok(client) => return Ok(JetStream::new(client)),
                 Err(error) => last = error.into(),
             }
@@ -118,12 +117,7 @@ impl Places<'_> {
     pub(crate) fn on_disk(&self, place: &Place) -> BTreeSet<String> {
         let mut directories = vec![SERVICE.to_owned()];
         if *place != Place::First {
-            let nodes = self.facts.nodes().into_iter();
-            let of_place = nodes.filter(|node| match place {
-                Place::Hub => node.role == Role::Hub,
-                _ => node.process == place.name(),
-            });
-            directories = of_place.map(|node| node.directory).collect();
+            directories = self.nodes(place).map(|node| node.directory).collect();
         }
         let streams = directories.into_iter().flat_map(|directory| {
             let store = self.paths.data().join(directory).join("jetstream");
@@ -135,24 +129,19 @@ impl Places<'_> {
             .collect()
     }
 
-    /// The processes of a place and where each listens for clients.
-    fn servers(&self, place: &Place) -> Vec<(String, u16)> {
-        if *place == Place::First {
-            let process = self.stack.processes.get(SERVICE);
-            let port = process.and_then(|process| process.ports.get("client"));
-            let port = port.map(|port| (SERVICE.to_owned(), port.port));
-            return port.into_iter().collect();
+    /// The processes of a place.
+    fn servers(&self, place: &Place) -> Vec<String> {
+        match place {
+            Place::First => vec![SERVICE.to_owned()],
+            _ => self.nodes(place).map(|node| node.process).collect(),
         }
+    }
+
+    fn nodes(&self, place: &Place) -> impl Iterator<Item = Node> {
         let nodes = self.facts.nodes().into_iter();
-        let of_place = nodes.filter(|node| match place {
+        nodes.filter(move |node| match place {
             Place::Hub => node.role == Role::Hub,
             _ => node.process == place.name(),
-        });
-        of_place
-            .filter_map(|node| {
-                let port = self.facts.port(&node.process, "client")?;
-                Some((node.process, port))
-            })
-            .collect()
+        })
     }
 }

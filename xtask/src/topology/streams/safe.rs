@@ -37,7 +37,7 @@ pub(crate) fn is_elsewhere(
 }
 
 /// Whether a configuration of a mirror or source names this place.
-pub(crate) fn is_api(origin: &Value, place: &Place) -> bool {
+fn is_api(origin: &Value, place: &Place) -> bool {
     origin["external"]["api"].as_str() == Some(&place.api())
 }
 

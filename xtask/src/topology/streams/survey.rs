@@ -26,6 +26,19 @@ impl Holding {
         self.streams.iter().find(|stream| stream.name() == name)
     }
 
+    /// Adds what the same place held a moment before.
+    fn widen(&mut self, before: &Self) {
+        for stream in &mut self.streams {
+            let earlier = before.get(stream.name());
+            // One that was made anew meanwhile is another one.
+            if let Some(earlier) = earlier.filter(|earlier| earlier.created == stream.created) {
+                let state = &mut stream.state;
+                state.first_seq = state.first_seq.min(earlier.state.first_seq);
+                state.messages = state.messages.max(earlier.state.messages);
+            }
+        }
+    }
+
     /// Only what is on disk.
     pub(crate) fn on_disk(places: &Places<'_>, place: &Place, reason: String) -> Self {
         Self {
@@ -37,16 +50,33 @@ impl Holding {
 }
 
 /// Asks every place. One that does not answer is looked up on disk.
-pub(crate) async fn survey(places: &Places<'_>) -> Survey {
-    let mut survey = Survey::new();
-    for place in places.all() {
-        let holding = match ask(places, &place).await {
-            Ok(holding) => holding,
-            Err(error) => Holding::on_disk(places, &place, format!("{error:#}")),
-        };
-        survey.insert(place, holding);
+///
+/// Places that `stay` are asked before the others and again after them: what they hold is then
+/// told from its first message before to its last one after, and a mirror that follows them
+/// closely is seen to hold nothing else.
+pub(crate) async fn survey(places: &Places<'_>, stay: &BTreeSet<Place>) -> Survey {
+    let all = places.all();
+    let (mut before, mut survey) = (Survey::new(), Survey::new());
+    let staying = all.iter().filter(|place| stay.contains(place));
+    let going = all.iter().filter(|place| !stay.contains(place));
+    for place in staying.clone() {
+        before.insert(place.clone(), look(places, place).await);
+    }
+    for place in going.chain(staying) {
+        let mut holding = look(places, place).await;
+        if let Some(before) = before.get(place) {
+            holding.widen(before);
+        }
+        survey.insert(place.clone(), holding);
     }
     survey
+}
+
+async fn look(places: &Places<'_>, place: &Place) -> Holding {
+    match ask(places, place).await {
+        Ok(holding) => holding,
+        Err(error) => Holding::on_disk(places, place, format!("{error:#}")),
+    }
 }
 
 async fn ask(places: &Places<'_>, place: &Place) -> anyhow::Result<Holding> {
@@ -66,4 +96,28 @@ async fn ask(places: &Places<'_>, place: &Place) -> anyhow::Result<Holding> {
         unknown,
         reason,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::safe::tests::stream;
+    use super::*;
+
+    #[test]
+    fn what_went_between_two_looks_counts() {
+        let holding = |first, count| {
+            let mut stream = stream(&json!({"name": "A"}), count);
+            stream.state.first_seq = first;
+            Holding {
+                streams: vec![stream],
+                ..Holding::default()
+            }
+        };
+        let mut after = holding(9, 3);
+        after.widen(&holding(5, 4));
+        let state = &after.streams[0].state;
+        assert_eq!((state.first_seq, state.messages, state.last_seq), (5, 4, 3));
+    }
 }

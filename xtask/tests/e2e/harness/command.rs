@@ -2,7 +2,7 @@
 //!
 //! Only the process that was started here is ever killed.
 
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -98,15 +98,17 @@ impl Collected {
         let close = closing.clone();
         let reader = thread::spawn(move || {
             let mut pipe = BufReader::new(pipe);
-            let mut line = Vec::new();
-            while pipe.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-                if close.load(Ordering::Relaxed) {
+            // As it comes: a view on a terminal writes no lines.
+            while let Ok(bytes) = pipe.fill_buf() {
+                let read = bytes.len();
+                if read == 0 || close.load(Ordering::Relaxed) {
                     return;
                 }
                 shared
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .append(&mut line);
+                    .extend_from_slice(bytes);
+                pipe.consume(read);
             }
         });
         Self {
@@ -144,9 +146,15 @@ impl Collected {
 impl Running {
     /// Starts a command whose environment is set already.
     #[track_caller]
-    pub(super) fn spawn(line: &str, mut command: Command) -> Self {
+    pub(super) fn spawn(line: &str, command: Command) -> Self {
+        Self::spawn_with(line, command, Stdio::null())
+    }
+
+    /// The same with something to read.
+    #[track_caller]
+    pub(super) fn spawn_with(line: &str, mut command: Command, stdin: Stdio) -> Self {
         command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command
@@ -168,13 +176,37 @@ impl Running {
         i32::try_from(self.child.id()).expect("process ids fit")
     }
 
+    /// Types on the terminal that it runs on. One that has just ended reads nothing any more.
+    pub(crate) fn types(&mut self, keys: &str) {
+        let stdin = self.child.stdin.as_mut().expect("it has a terminal");
+        let _ = stdin
+            .write_all(keys.as_bytes())
+            .and_then(|()| stdin.flush());
+    }
+
+    /// Whether it ends within `limit`.
+    #[track_caller]
+    pub(crate) fn ends_within(&mut self, limit: Duration) -> bool {
+        let ended = || {
+            self.child
+                .try_wait()
+                .expect("the command can be waited for")
+        };
+        within(limit, ended).is_some()
+    }
+
+    /// Its stdout so far.
+    pub(crate) fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
     /// Sends a signal to it alone.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid()).expect("a process id is not zero");
         rustix::process::kill_process(pid, signal).expect("the command can be signalled");
     }
 
-    /// Closes its stdout with the next line that it writes there.
+    /// Closes its stdout with the next that it writes there.
     pub(crate) fn close_stdout(&self) {
         self.stdout.closing.store(true, Ordering::Relaxed);
     }

@@ -11,6 +11,7 @@ pub(crate) mod nats;
 mod normalise;
 mod ports;
 pub(crate) mod processes;
+pub(crate) mod publisher;
 mod sandbox;
 
 use std::fmt::Debug;

@@ -20,6 +20,17 @@ impl Nats {
     /// Connects to a port of this machine, without credentials.
     #[track_caller]
     pub(crate) fn connect(port: u16) -> Self {
+        Self::with_options(port, &json!({}))
+    }
+
+    /// Connects as a user.
+    #[track_caller]
+    pub(crate) fn log_in(port: u16, user: &str, password: &str) -> Self {
+        Self::with_options(port, &json!({"user": user, "pass": password}))
+    }
+
+    #[track_caller]
+    fn with_options(port: u16, more: &Value) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("NATS accepts connections");
         stream
             .set_read_timeout(Some(ANSWER_LIMIT))
@@ -29,8 +40,11 @@ impl Nats {
             inboxes: 0,
         };
         assert!(nats.line().starts_with("INFO "), "NATS greets first");
-        let options = json!({"verbose": false, "pedantic": false, "headers": true,
+        let mut options = json!({"verbose": false, "pedantic": false, "headers": true,
             "no_responders": true, "name": "e2e", "lang": "rust", "version": "0"});
+        for (name, value) in more.as_object().into_iter().flatten() {
+            options[name] = value.clone();
+        }
         nats.send(&format!("CONNECT {options}\r\nPING\r\n"));
         assert_eq!(nats.line(), "PONG");
         nats

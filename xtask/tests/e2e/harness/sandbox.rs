@@ -1,5 +1,7 @@
 //! A checkout of a test's own: the real one's files by link, state, data and ports of its own.
 
+mod start;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -22,15 +24,6 @@ const TEMP_PATH_MAX: usize = 60;
 
 /// How long the kernel may take to remove the last trace of a process that has ended.
 const TRACE_LIMIT: Duration = Duration::from_secs(2);
-
-/// Variables of ours that commands get; everything else is the test's.
-const PASSED_ON: [&str; 5] = [
-    "PATH",
-    "CARGO",
-    "CARGO_HOME",
-    "RUSTUP_HOME",
-    "RUSTUP_TOOLCHAIN",
-];
 
 /// State of a checkout that a sandbox has of its own.
 const OWN: [&str; 6] = [".git", ".env", ".core-stack", ".data", "services", "target"];
@@ -184,6 +177,22 @@ impl Sandbox {
         folder
     }
 
+    /// Gives it binaries of its own, the same as the checkout's.
+    pub(crate) fn own_binaries(&self) {
+        let own = self.path(".dep");
+        let shared = own.canonicalize().expect("the checkout has binaries");
+        fs::remove_file(&own).expect("a link can be removed");
+        for folder in ["", ".records"] {
+            let (from, to) = (shared.join(folder), own.join(folder));
+            fs::create_dir(&to).expect("the sandbox can be written to");
+            for name in list(&from) {
+                if from.join(&name).is_file() {
+                    fs::copy(from.join(&name), to.join(&name)).expect("a binary can be copied");
+                }
+            }
+        }
+    }
+
     /// Gives every port of a service a free number, by `.env`.
     fn declare_ports(&mut self, name: &str) {
         let Ok(text) = fs::read_to_string(self.path(&format!("services/{name}/service.json")))
@@ -263,73 +272,6 @@ impl Sandbox {
     pub(crate) fn superuser(&mut self, email: &str, password: &str) {
         self.dotenv("CORE_POCKETBASE_ADMIN_EMAIL", email);
         self.dotenv("CORE_POCKETBASE_ADMIN_PASSWORD", password);
-    }
-
-    /// `cargo xtask LINE`, at work. Words are separated by spaces.
-    #[track_caller]
-    pub(crate) fn start(&self, line: &str) -> Running {
-        self.start_with(line, &[])
-    }
-
-    /// `cargo xtask LINE` with further variables, at work.
-    #[track_caller]
-    pub(crate) fn start_with(&self, line: &str, variables: &[(&str, &str)]) -> Running {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-        command.args(line.split_whitespace());
-        self.environment(&mut command);
-        command.envs(variables.iter().copied());
-        Running::spawn(&format!("xtask {line}"), command)
-    }
-
-    /// Another program in the sandbox, to its end.
-    #[track_caller]
-    pub(crate) fn program(&self, program: &Path, arguments: &[&str]) -> Run {
-        let mut command = Command::new(program);
-        command.args(arguments);
-        self.environment(&mut command);
-        Running::spawn(
-            &format!("{} {}", program.display(), arguments.join(" ")),
-            command,
-        )
-        .wait()
-    }
-
-    fn environment(&self, command: &mut Command) {
-        let dir = self
-            .root
-            .parent()
-            .expect("the checkout lies in the sandbox");
-        command
-            .current_dir(&self.root)
-            .env_clear()
-            .env("LANG", "C.UTF-8");
-        let home = std::env::var_os("HOME")
-            .map(PathBuf::from)
-            .unwrap_or_default();
-        for (name, folder) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
-            command.env(name, home.join(folder));
-        }
-        for name in PASSED_ON {
-            if let Some(value) = std::env::var_os(name) {
-                command.env(name, value);
-            }
-        }
-        command
-            .env("CORE_ROOT", &self.root)
-            .env("HOME", dir.join("home"));
-        command.env("XDG_RUNTIME_DIR", dir.join("run"));
-    }
-
-    /// `cargo xtask LINE`, to its end.
-    #[track_caller]
-    pub(crate) fn run(&self, line: &str) -> Run {
-        self.start(line).wait()
-    }
-
-    /// `cargo xtask LINE` with further variables, to its end.
-    #[track_caller]
-    pub(crate) fn run_with(&self, line: &str, variables: &[(&str, &str)]) -> Run {
-        self.start_with(line, variables).wait()
     }
 
     /// `up`, which must succeed; its document.

@@ -2,10 +2,13 @@
 //!
 //! Owns the order of the steps and the way back. Must not read inputs or tell the user: `up` does.
 
+mod description;
+mod hand_over;
+mod roll;
+pub(crate) mod shrink;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use kit::files;
@@ -16,15 +19,15 @@ use crate::context::Ctx;
 use crate::dep::Installed;
 use crate::inputs::Inputs;
 use crate::interrupt::Interrupt;
-use crate::recorded::Recorded;
-use crate::render::compose::{self, Secrets};
 use crate::supervisor::client::Client;
 use crate::supervisor::launch;
-use crate::supervisor::state::{State, States};
+use crate::supervisor::state::States;
 use crate::supervisor::wait::{Baseline, Wait};
-use crate::supervisor::{alive, programs, stop};
+use crate::supervisor::{alive, stop, stops};
 use crate::topology::link::Link;
 use crate::up::{Options, Outcome};
+pub(crate) use description::Description;
+use hand_over::reload_timeout;
 
 /// How long a supervisor that holds the alive lock and does not answer is given: it may be
 /// starting or stopping. Wrappers without one need up to 5 s to stop by themselves.
@@ -33,56 +36,11 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(6);
 /// How long one look at the alive lock waits before the API is asked again.
 const SETTLE_POLL: Duration = Duration::from_millis(20);
 
-/// How long a reload may take besides the stopping of what it changes, which the supervisor may
-/// do one after the other; and besides the waiting for health.
-const RELOAD_MARGIN: Duration = Duration::from_secs(30);
-
-/// How long a process that is started again may still be told as ended.
-const START_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// What happened to a process whose program was replaced.
 const NEW_BINARY: &str = "restarted (new binary)";
 
-/// How often it is looked at.
-const START_POLL: Duration = Duration::from_millis(5);
-
-/// What a running stack is described by: the file that the supervisor reads, and the inputs it was
-/// made from.
-#[derive(Debug)]
-pub(crate) struct Description {
-    compose: Vec<u8>,
-    recorded: Vec<u8>,
-}
-
-impl Description {
-    /// What is wanted.
-    pub(crate) fn of(ctx: &Ctx, inputs: &Inputs) -> anyhow::Result<Self> {
-        let compose = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
-        Ok(Self {
-            compose: compose.into_bytes(),
-            recorded: Recorded::of(&inputs.services, &ctx.env).to_bytes()?,
-        })
-    }
-
-    /// What the files say, if there are any.
-    fn read(ctx: &Ctx) -> Option<Self> {
-        Some(Self {
-            compose: fs::read(ctx.paths.compose_file()).ok()?,
-            recorded: fs::read(ctx.paths.recorded()).ok()?,
-        })
-    }
-
-    pub(crate) fn write(&self, ctx: &Ctx) -> anyhow::Result<()> {
-        let files = [
-            (ctx.paths.recorded(), &self.recorded),
-            (ctx.paths.compose_file(), &self.compose),
-        ];
-        for (file, bytes) in files {
-            files::write_if_changed(&file, bytes, files::PRIVATE_FILE_MODE)?;
-        }
-        Ok(())
-    }
-}
+/// What happened to a process that a user had stopped.
+const STARTED: &str = "started";
 
 /// The way from what runs to what is wanted.
 pub(crate) struct Converge<'a> {
@@ -160,9 +118,10 @@ impl Converge<'_> {
         seen: impl FnMut(&States),
     ) -> anyhow::Result<(Outcome, States)> {
         let changes_topology = self.inputs.topology.changes();
-        let previous = Description::read(self.ctx)
-            .filter(|previous| previous.compose != wanted.compose || changes_topology);
-        let result = self.apply(wanted, seen);
+        let running = Description::read(self.ctx);
+        let result = self.apply(wanted, running.as_ref(), seen);
+        let result = result.and_then(|done| self.empty_first_leaving().map(|()| done));
+        let previous = running.filter(|running| !running.has_file_of(wanted) || changes_topology);
         match (result, previous) {
             (Err(error), Some(previous)) => Err(self.restore(&previous, error)),
             (result, _) => result,
@@ -172,7 +131,8 @@ impl Converge<'_> {
     fn apply(
         &self,
         wanted: &Description,
-        seen: impl FnMut(&States),
+        running: Option<&Description>,
+        mut seen: impl FnMut(&States),
     ) -> anyhow::Result<(Outcome, States)> {
         let before = self.client.processes()?;
         let mut baseline = Baseline::take(&self.ctx.paths, &self.inputs.stack, &before);
@@ -180,19 +140,36 @@ impl Converge<'_> {
         let link = self.link();
         // Parted before the hub stops, the server never looks for what is no longer there.
         let parted = link.is_alone() && self.relink(&link)?;
-        wanted.write(self.ctx)?;
+        let mut rolling = self.rolling(wanted, running, &before)?;
+        rolling.file()?.write(self.ctx)?;
         let mut changes = self.hand_over(&before).map_err(|error| {
             Failure::new(Exit::ReloadFailed, "the running stack refused the change").source(error)
         })?;
-        let stopped = self.stop_outdated()?;
-        for name in &stopped {
+        let outdated = rolling.add_outdated(self.outdated()?);
+        self.stop(&outdated)?;
+        for name in &outdated {
             changes.insert(name.clone(), NEW_BINARY.to_owned());
         }
         for name in changes.keys() {
             baseline.forget(name);
         }
-        self.start_ended(&stopped)?;
-        let states = self.wait(&baseline, true).until_ready(None, seen)?;
+        let by_user = stops::load(&self.ctx.paths);
+        let is_wanted = |name: &&String| {
+            let process = self.inputs.stack.processes.get(*name);
+            before.contains_key(*name) && process.is_some_and(|process| !process.disabled)
+        };
+        for name in by_user.iter().filter(is_wanted) {
+            changes
+                .entry(name.clone())
+                .or_insert_with(|| STARTED.to_owned());
+        }
+        self.start_ended(&outdated.union(&by_user).cloned().collect())?;
+        let wait = self.wait(&baseline, true);
+        let mut states = wait.until_ready(None, &mut seen)?;
+        stops::forget(&self.ctx.paths);
+        if !rolling.is_empty() {
+            states = self.roll(&mut rolling, &mut baseline, &mut changes, &mut seen)?;
+        }
         if self.relink(&link)? || parted {
             changes.insert(SERVICE.to_owned(), "reloaded".to_owned());
         }
@@ -227,8 +204,9 @@ impl Converge<'_> {
     fn restore(&self, previous: &Description, error: anyhow::Error) -> anyhow::Error {
         let restore = || {
             let facts = self.inputs.topology.write_before(&self.ctx.paths)?;
+            self.roll_back(previous)?;
             previous.write(self.ctx)?;
-            self.client.reload(self.reload_timeout())?;
+            self.client.reload(reload_timeout(&self.inputs.stack))?;
             self.start_ended(&BTreeSet::new())?;
             self.relink(&Link::new(&self.ctx.paths, &self.inputs.stack, &facts))
         };
@@ -243,75 +221,9 @@ impl Converge<'_> {
             .into()
     }
 
-    /// Lets the supervisor read the file. Returns what it added, updated or removed.
-    fn hand_over(&self, before: &States) -> anyhow::Result<BTreeMap<String, String>> {
-        match self.client.reload(self.reload_timeout()) {
-            Err(error) if Client::missed_an_end(&error) => {
-                // All other changes were made, this process is gone: what is missing is its start.
-                self.client.reload(self.reload_timeout())?;
-                Ok(changes(before, &self.client.processes()?))
-            }
-            answer => answer,
-        }
-    }
-
-    /// Stops what runs another program than is installed by now: the same path is no change for
-    /// the supervisor. Its own restart would wait for the backoff of at least a second.
-    fn stop_outdated(&self) -> anyhow::Result<BTreeSet<String>> {
-        let (stack, states) = (&self.inputs.stack, self.client.processes()?);
-        let outdated = programs::outdated(stack, self.installed, &states)?;
-        for name in &outdated {
-            match self.client.stop(name, self.reload_timeout()) {
-                Err(error) if !Client::missed_an_end(&error) => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(outdated)
-    }
-
-    /// Starts what `stopped` names, and again each process whose dependency had just crashed, or
-    /// that a user stopped.
-    fn start_ended(&self, stopped: &BTreeSet<String>) -> anyhow::Result<()> {
-        let ended = |state: &State| {
-            let wanted = self
-                .inputs
-                .stack
-                .processes
-                .get(&state.name)
-                .is_some_and(|p| !p.disabled);
-            let one_shot = state.status == "Completed"
-                && !state.has_ready_probe
-                && !stopped.contains(&state.name);
-            wanted && !one_shot && matches!(&*state.status, "Skipped" | "Completed" | "Error")
-        };
-        let states = self.client.processes()?;
-        let names: Vec<&String> = states
-            .values()
-            .filter(|s| ended(s))
-            .map(|s| &s.name)
-            .collect();
-        for name in &names {
-            self.client.start(name)?;
-        }
-        // The order is accepted before it is carried out; until then the old end would be told.
-        let deadline = Instant::now() + START_TIMEOUT;
-        while !names.is_empty() && Instant::now() < deadline {
-            let states = self.client.processes()?;
-            if !names
-                .iter()
-                .any(|name| states.get(*name).is_some_and(ended))
-            {
-                break;
-            }
-            thread::sleep(START_POLL);
-        }
-        Ok(())
-    }
-
-    fn reload_timeout(&self) -> Duration {
-        let processes = self.inputs.stack.processes.values();
-        let stopping = processes.map(|process| u64::from(process.shutdown.timeout_seconds));
-        RELOAD_MARGIN + Duration::from_secs(stopping.sum())
+    /// When everything must be healthy.
+    fn deadline(&self) -> Instant {
+        self.started + self.options.timeout
     }
 
     fn wait<'b>(&'b self, baseline: &'b Baseline, ask: bool) -> Wait<'b> {
@@ -322,50 +234,8 @@ impl Converge<'_> {
             ask,
             interrupt: self.interrupt,
             baseline,
-            deadline: self.started + self.options.timeout,
+            deadline: self.deadline(),
             timeout: self.options.timeout,
         }
-    }
-}
-
-/// What happened to each process between two states.
-fn changes(before: &States, after: &States) -> BTreeMap<String, String> {
-    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let change = |name: &String| match (before.get(name), after.get(name)) {
-        (None, _) => Some("added"),
-        (_, None) => Some("removed"),
-        (Some(old), Some(new)) => {
-            let same = old.pid == new.pid && old.process_start_time == new.process_start_time;
-            (!same).then_some("updated")
-        }
-    };
-    let named = |name: &String| Some((name.clone(), change(name)?.to_owned()));
-    names.into_iter().filter_map(named).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn states(pids: &[(&str, i32)]) -> States {
-        let state = |(name, pid): &(&str, i32)| {
-            let state = json!({
-                "name": name, "status": "Running", "is_ready": "-", "has_ready_probe": false,
-                "restarts": 0, "exit_code": 0, "pid": pid, "is_running": true, "age": 0,
-            });
-            ((*name).to_owned(), serde_json::from_value(state).unwrap())
-        };
-        pids.iter().map(state).collect()
-    }
-
-    #[test]
-    fn changes_are_seen_by_process_ids() {
-        let before = states(&[("same", 1), ("updated", 2), ("removed", 3)]);
-        let after = states(&[("same", 1), ("updated", 4), ("added", 5)]);
-        let expected =
-            ["added", "removed", "updated"].map(|name| (name.to_owned(), name.to_owned()));
-        assert_eq!(changes(&before, &after), expected.into_iter().collect());
     }
 }

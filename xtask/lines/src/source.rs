@@ -1,0 +1,298 @@
+//! The lines of one process, from its rotated files to the one that is being written.
+
+use std::collections::VecDeque;
+use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::files;
+use crate::line;
+
+/// Bytes read at once.
+const BLOCK: usize = 256 * 1024;
+
+/// Longest line; a longer one is shown as several.
+const LINE_LENGTH_MAX: usize = 1024 * 1024;
+
+/// Whether a line whose end was not written yet counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// As a line: nothing more is expected.
+    Counts,
+    /// Not yet: somebody is writing it.
+    Waits,
+}
+
+/// What a look into the files gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// More bytes.
+    Bytes,
+    /// A file was read to its end; another one may follow.
+    FileEnded,
+    /// Nothing, for now.
+    Nothing,
+}
+
+/// The log of one process. Survives rotation: the old file is read to its end first.
+#[derive(Debug)]
+pub struct Source {
+    directory: PathBuf,
+    process: String,
+    /// Files that come after the open one, each with the byte to begin at.
+    next: VecDeque<(PathBuf, u64)>,
+    file: Option<File>,
+    buffer: Vec<u8>,
+    /// The present line, and where what was read ends.
+    begin: usize,
+    end: usize,
+    filled: usize,
+    has_line: bool,
+    /// The time of the present line, or of the last one that had any.
+    time: i64,
+}
+
+impl Source {
+    /// Everything that is there of `process` in `directory`.
+    pub fn whole(directory: &Path, process: &str) -> Self {
+        let files = files::chain(directory, process).into_iter();
+        Self::new(directory, process, files.map(|path| (path, 0)).collect())
+    }
+
+    /// What comes after the byte `offset` of the current file; all of it when it is shorter.
+    pub fn after(directory: &Path, process: &str, offset: u64) -> Self {
+        let current = files::chain(directory, process).pop();
+        let next = current.into_iter().map(|path| (path, offset));
+        Self::new(directory, process, next.collect())
+    }
+
+    /// Only the last `lines` of what is there.
+    pub fn last(directory: &Path, process: &str, lines: usize) -> io::Result<Self> {
+        let mut source = Self::whole(directory, process);
+        let mut missing = lines;
+        for index in (0..source.next.len()).rev() {
+            let (path, offset) = &mut source.next[index];
+            let Some(mut file) = open(path)? else {
+                continue;
+            };
+            let found;
+            (*offset, found) = last_lines(&mut file, missing)?;
+            missing = missing.saturating_sub(found);
+            if missing == 0 {
+                source.next.drain(..index);
+                break;
+            }
+        }
+        Ok(source)
+    }
+
+    fn new(directory: &Path, process: &str, next: VecDeque<(PathBuf, u64)>) -> Self {
+        Self {
+            directory: directory.to_path_buf(),
+            process: process.to_owned(),
+            next,
+            file: None,
+            buffer: Vec::new(),
+            begin: 0,
+            end: 0,
+            filled: 0,
+            has_line: false,
+            time: i64::MIN,
+        }
+    }
+
+    /// The process.
+    pub fn process(&self) -> &str {
+        &self.process
+    }
+
+    /// Leaves out files that were not written to since `millis`.
+    pub fn skip_files_before(&mut self, millis: i64) {
+        let is_old = |path: &Path| {
+            let meta = fs::metadata(path);
+            meta.is_ok_and(|meta| meta.mtime() * 1000 + 999 < millis)
+        };
+        while self.next.len() > 1 && is_old(&self.next[0].0) {
+            self.next.pop_front();
+        }
+    }
+
+    /// The time of the present line; of a line without one, that of the line before.
+    pub(crate) fn time(&self) -> i64 {
+        self.time
+    }
+
+    /// The present line, without its end.
+    pub(crate) fn line(&self) -> &[u8] {
+        &self.buffer[self.begin..self.end]
+    }
+
+    /// Leaves the present line.
+    pub(crate) fn advance(&mut self) {
+        self.begin = (self.end + 1).min(self.filled);
+        self.has_line = false;
+    }
+
+    /// Reads on until there is a present line. Says whether there is one.
+    pub(crate) fn fill(&mut self, rest: Rest) -> io::Result<bool> {
+        if self.has_line {
+            return Ok(true);
+        }
+        let mut searched = self.begin;
+        loop {
+            if let Some(at) = memchr::memchr(b'\n', &self.buffer[searched..self.filled]) {
+                return Ok(self.found(searched + at));
+            }
+            if self.filled - self.begin >= LINE_LENGTH_MAX {
+                return Ok(self.found(self.filled));
+            }
+            searched = self.filled - self.begin;
+            self.make_room();
+            match self.read(rest)? {
+                // The last line of a file ends with it.
+                Step::FileEnded if self.filled > 0 => return Ok(self.found(self.filled)),
+                Step::Nothing if self.filled > 0 && rest == Rest::Counts => {
+                    return Ok(self.found(self.filled));
+                }
+                Step::Bytes | Step::FileEnded => {}
+                Step::Nothing => return Ok(false),
+            }
+        }
+    }
+
+    fn found(&mut self, end: usize) -> bool {
+        self.end = end;
+        self.has_line = true;
+        if let Some((time, _)) = line::time(self.line()) {
+            self.time = time;
+        }
+        true
+    }
+
+    /// Moves what is left to the front of the buffer.
+    fn make_room(&mut self) {
+        self.buffer.copy_within(self.begin..self.filled, 0);
+        self.filled -= self.begin;
+        self.begin = 0;
+        if self.buffer.len() < self.filled + BLOCK {
+            self.buffer.resize(self.filled + BLOCK, 0);
+        }
+    }
+
+    fn read(&mut self, rest: Rest) -> io::Result<Step> {
+        if self.file.is_none() {
+            self.open_next(rest)?;
+        }
+        let Some(file) = &mut self.file else {
+            return Ok(Step::Nothing);
+        };
+        let read = file.read(&mut self.buffer[self.filled..])?;
+        self.filled += read;
+        if read > 0 {
+            return Ok(Step::Bytes);
+        }
+        if rest == Rest::Waits && !self.has_moved_on()? {
+            return Ok(Step::Nothing);
+        }
+        self.file = None;
+        Ok(Step::FileEnded)
+    }
+
+    /// Opens the next file that is there. The last one may still come.
+    fn open_next(&mut self, rest: Rest) -> io::Result<()> {
+        while let Some((path, offset)) = self.next.pop_front() {
+            if let Some(mut file) = open(&path)? {
+                // A file that is shorter is a new one: all of it is new.
+                let is_new = file.metadata()?.len() < offset;
+                file.seek(SeekFrom::Start(if is_new { 0 } else { offset }))?;
+                self.file = Some(file);
+                return Ok(());
+            }
+            if rest == Rest::Waits && self.next.is_empty() {
+                self.next.push_back((path, offset));
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the open file, read to its end, is no longer the one that is written. Those that
+    /// come after it are then next.
+    fn has_moved_on(&mut self) -> io::Result<bool> {
+        let Some(file) = &mut self.file else {
+            return Ok(false);
+        };
+        if !self.next.is_empty() {
+            return Ok(true);
+        }
+        let chain = files::chain(&self.directory, &self.process);
+        let own = file.metadata()?;
+        let is_own =
+            |path: &PathBuf| fs::metadata(path).is_ok_and(|meta| identity(&meta) == identity(&own));
+        match chain.iter().rposition(is_own) {
+            Some(at) if at + 1 == chain.len() => {
+                if own.len() < file.stream_position()? {
+                    // It was cut off where it is.
+                    file.rewind()?;
+                }
+                Ok(false)
+            }
+            Some(at) => {
+                // The new one may not be there yet, in the middle of a rotation.
+                let files = chain.into_iter().skip(at + 1);
+                self.next = files.map(|path| (path, 0)).collect();
+                Ok(true)
+            }
+            None => {
+                self.next = chain
+                    .into_iter()
+                    .next_back()
+                    .map(|path| (path, 0))
+                    .into_iter()
+                    .collect();
+                Ok(true)
+            }
+        }
+    }
+}
+
+fn identity(meta: &Metadata) -> (u64, u64) {
+    (meta.dev(), meta.ino())
+}
+
+/// A file that may be gone.
+fn open(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where the last `lines` lines of a file begin, and how many there are, at most `lines`.
+fn last_lines(file: &mut File, lines: usize) -> io::Result<(u64, usize)> {
+    let size = file.metadata()?.len();
+    let mut block = vec![0; BLOCK];
+    let (mut at, mut found) = (size, 0);
+    while at > 0 {
+        let length = at.min(BLOCK as u64);
+        at -= length;
+        let block = &mut block[..usize::try_from(length).unwrap_or(BLOCK)];
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(block)?;
+        // The end of the last line begins no further one.
+        let mut end = block.len();
+        if at + length == size && block.last() == Some(&b'\n') {
+            end -= 1;
+        }
+        while let Some(newline) = memchr::memrchr(b'\n', &block[..end]) {
+            found += 1;
+            if found == lines {
+                return Ok((at + newline as u64 + 1, lines));
+            }
+            end = newline;
+        }
+    }
+    Ok((0, found + usize::from(size > 0)))
+}

@@ -1,0 +1,81 @@
+//! `cargo xtask logs`.
+
+use std::process::ExitCode;
+
+use log_lines::{Filter, Format};
+use signal_hook::consts::SIGINT;
+use xtask::applied::Applied;
+use xtask::follow::{self, Follow, Options};
+use xtask::inputs::Inputs;
+use xtask::interrupt::{Interrupt, Interrupted};
+use xtask::stack::Stack;
+use xtask::{Ctx, SCHEMA_VERSION, select};
+
+use crate::cli::Logs;
+
+pub(crate) fn run(args: Logs) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::without_dotenv()?;
+    let processes = processes(&ctx, &args.services)?;
+    let options = Options {
+        processes,
+        filter: Filter {
+            since: args.since,
+            level: args.level,
+            grep: args.grep,
+        },
+        tail: args.tail,
+        format: format(&ctx, args.json),
+    };
+    if follow::processes(&ctx.paths).is_empty() {
+        ctx.ui
+            .line("no logs yet; start the stack with `cargo xtask up`");
+    }
+    let mut follow = Follow::whole(&ctx.paths, options)?;
+    if !args.follow {
+        follow.once(&ctx.ui)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let interrupt = Interrupt::watch()?;
+    follow.until(&ctx.ui, || interrupt.signal().is_some())?;
+    match interrupt.signal() {
+        // The way to end it.
+        None | Some(Interrupted(SIGINT)) => Ok(ExitCode::SUCCESS),
+        Some(interrupted) => Err(interrupted.into()),
+    }
+}
+
+/// The form of lines: for machines, or for people, with colours where these are wanted.
+pub(super) fn format(ctx: &Ctx, json: bool) -> Format {
+    if json {
+        Format::Json {
+            schema_version: SCHEMA_VERSION,
+        }
+    } else {
+        Format::Plain {
+            colours: ctx.ui.has_colours(),
+        }
+    }
+}
+
+/// The processes that the words name; none for all. Those that have a log are known whatever
+/// became of their manifests.
+fn processes(ctx: &Ctx, words: &[String]) -> anyhow::Result<Vec<String>> {
+    if words.is_empty() {
+        return Ok(Vec::new());
+    }
+    let logged = follow::processes(&ctx.paths);
+    let inputs = || Inputs::load(&Ctx::load()?).map(|inputs| inputs.stack);
+    let stack = match Applied::load(&ctx.paths) {
+        Some(applied) => Ok(applied.stack),
+        None => inputs(),
+    };
+    let none = || Stack {
+        processes: [].into(),
+        order: Vec::new(),
+    };
+    match stack {
+        Ok(stack) => select::processes(&stack, &logged, words),
+        // Broken manifests hide no log, but may be why a name is not known.
+        Err(error) => select::processes(&none(), &logged, words).map_err(|_| error),
+    }
+}

@@ -1,0 +1,24 @@
+//! `cargo xtask open`.
+
+use std::io::{self, IsTerminal as _};
+use std::process::ExitCode;
+
+use xtask::Ctx;
+use xtask::open;
+
+use crate::cli::Open;
+
+pub(crate) fn run(args: &Open) -> anyhow::Result<ExitCode> {
+    let ctx = Ctx::without_dotenv()?;
+    let address = open::address(&ctx, args.service.as_deref())?;
+    // A pipe wants the address, not a window.
+    let opener = io::stdout().is_terminal().then(|| open::opener(&ctx.env));
+    if let Some(opener) = opener.flatten()
+        && open::open(&opener, &address)
+    {
+        ctx.ui.line(format!("opened {address}"));
+    } else {
+        ctx.ui.data(address)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,92 @@
+//! Whether the addresses that `dep.lock` names answer, and what time it is there. Downloads
+//! nothing.
+
+use std::panic;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use jiff::fmt::rfc2822::DateTimeParser;
+use reqwest::header::{AGE, DATE, HeaderMap};
+
+use super::context::Context;
+use super::limits::Limits;
+use super::lock::Lock;
+use super::net::{Net, Problem};
+use super::{Options, platform};
+use crate::env::Env;
+use crate::paths::Paths;
+use crate::ui::Ui;
+
+/// How long an address may take to be connected to, and then to answer. Short: nothing waits for
+/// the answer but a reader.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What an address answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    /// The binary that is had from there.
+    pub name: String,
+    /// Why it cannot be had from there.
+    pub problem: Option<String>,
+    /// By how many seconds our clock is ahead of the server's, where that tells the time.
+    pub ahead_seconds: Option<i64>,
+}
+
+/// Asks for every release archive of this platform at once.
+pub fn reach(paths: &Paths, env: &Env, ui: &Ui) -> anyhow::Result<Vec<Reached>> {
+    let limits = Limits {
+        connect: TIMEOUT,
+        stall: TIMEOUT,
+        ..Limits::default()
+    };
+    let options = Options::default();
+    let context = Context::with_limits(paths, env, ui, &options, limits);
+    let lock = Lock::load(&paths.dep_lock())?;
+    Ok(reach_in(&context.net, &lock, &platform::current()))
+}
+
+pub(super) fn reach_in(net: &Net, lock: &Lock, platform: &str) -> Vec<Reached> {
+    let archives = lock.programs.iter().filter_map(|(name, program)| {
+        let archive = program.artefacts(platform).archive?;
+        Some((name.clone(), archive.location))
+    });
+    thread::scope(|scope| {
+        let ask = |(name, url): (String, String)| scope.spawn(move || ask(net, name, &url));
+        let asked: Vec<_> = archives.map(ask).collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
+            thread
+                .join()
+                .unwrap_or_else(|cause| panic::resume_unwind(cause))
+        };
+        asked.into_iter().map(join).collect()
+    })
+}
+
+fn ask(net: &Net, name: String, url: &str) -> Reached {
+    match net.head(url) {
+        Ok(headers) => Reached {
+            name,
+            problem: None,
+            ahead_seconds: ahead(&headers, SystemTime::now()),
+        },
+        Err(problem) => Reached {
+            name,
+            problem: Some(match problem {
+                Problem::Unreachable(text) | Problem::Failed(text) => text,
+                Problem::Cancelled => "the question was cancelled".to_owned(),
+            }),
+            ahead_seconds: None,
+        },
+    }
+}
+
+/// By how many seconds `now` is ahead of the time in an answer that no cache gave.
+fn ahead(headers: &HeaderMap, now: SystemTime) -> Option<i64> {
+    if headers.contains_key(AGE) {
+        return None;
+    }
+    let date = headers.get(DATE)?.to_str().ok()?;
+    let there = DateTimeParser::new().parse_timestamp(date).ok()?;
+    let now = jiff::Timestamp::try_from(now).ok()?;
+    Some(now.as_second() - there.as_second())
+}

@@ -1,0 +1,201 @@
+//! What a run that was killed leaves behind: processes, the supervisor's socket, half-written
+//! files.
+
+use std::fs::{self, DirEntry};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use kit::files::FileLock;
+
+use super::check::{Check, Id, or_ok};
+use super::scene::Scene;
+use crate::paths::Paths;
+use crate::supervisor::BINARY;
+use crate::supervisor::alive::{self, Holder};
+use crate::supervisor::operation;
+
+/// How long the alive lock may be held by a command that makes sure that nothing lives.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// How often it is looked at meanwhile.
+const POLL: Duration = Duration::from_millis(2);
+
+/// How old a temporary file is that nobody will finish: each is written and renamed at once.
+const ABANDONED: Duration = Duration::from_mins(1);
+
+/// Beginning of the name of a temporary file, as `kit::files` writes them.
+const TEMPORARY: &str = ".tmp-";
+
+/// What fixes most of it.
+const FIX: &str = "cargo xtask doctor --fix";
+
+/// What lives, and the way to ask it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Living {
+    /// Whether the alive lock is held.
+    pub(super) held: bool,
+    /// Those who may be seen to hold it.
+    pub(super) holders: Vec<Holder>,
+    /// Whether the supervisor answers.
+    pub(super) answers: bool,
+    /// The socket's file, if there is one.
+    pub(super) socket: Option<PathBuf>,
+    /// The command that is changing it just now.
+    pub(super) at_work: Option<String>,
+}
+
+impl Living {
+    /// Looks until what seems to be left over has stayed so for a while.
+    pub(super) fn look(scene: &Scene<'_>) -> anyhow::Result<Self> {
+        let mut living = Self::glance(scene)?;
+        // From here on: the first glance may itself take long on a busy machine.
+        let deadline = Instant::now() + GLANCE;
+        while living.is_orphaned() && living.at_work.is_none() && Instant::now() < deadline {
+            thread::sleep(POLL);
+            living = Self::glance(scene)?;
+        }
+        Ok(living)
+    }
+
+    fn glance(scene: &Scene<'_>) -> anyhow::Result<Self> {
+        let client = scene.ctx.client()?;
+        let lock = scene.paths().alive_lock();
+        let held = alive::is_held(&lock)?;
+        let holders = if held {
+            alive::holders(&lock)?
+        } else {
+            Vec::new()
+        };
+        let socket = Some(client.socket().to_path_buf()).filter(|socket| socket.exists());
+        let answers = socket.is_some() && client.is_live();
+        Ok(Self {
+            held,
+            holders,
+            answers,
+            socket,
+            // Last: whoever began meanwhile explains what was seen.
+            at_work: operation::at_work(scene.paths()).map(|at_work| at_work.who),
+        })
+    }
+
+    /// The supervisor, if it may be seen among what lives.
+    fn supervisor(&self) -> Option<&Holder> {
+        self.holders.iter().find(|holder| holder.program == BINARY)
+    }
+
+    /// Whether all that lives has lost its supervisor, so that it may be ended.
+    pub(super) fn is_orphaned(&self) -> bool {
+        self.held && !self.answers && self.supervisor().is_none()
+    }
+
+    /// Whether a socket's file leads nowhere.
+    pub(super) fn has_stale_socket(&self) -> bool {
+        self.socket.is_some() && !self.answers && self.supervisor().is_none()
+    }
+}
+
+pub(super) fn check(scene: &Scene<'_>) -> Vec<Check> {
+    let mut checks = match Living::look(scene) {
+        Ok(living) => vec![judge_living(&living), judge_socket(&living)],
+        Err(error) => vec![
+            Check::skipped(Id::Leftovers, format!("{error:#}")),
+            Check::skipped(Id::SupervisorSocket, format!("{error:#}")),
+        ],
+    };
+    let files = abandoned(scene.paths(), SystemTime::now());
+    let files: Vec<String> = files.iter().map(|file| scene.shown(file)).collect();
+    checks.extend(judge_files(&files));
+    checks
+}
+
+pub(super) fn judge_living(living: &Living) -> Check {
+    let id = Id::Leftovers;
+    let names: Vec<String> = living.holders.iter().map(ToString::to_string).collect();
+    let names = if names.is_empty() {
+        "something that cannot be seen from here".to_owned()
+    } else {
+        names.join(", ")
+    };
+    match (living.held, living.answers, &living.at_work) {
+        (false, false, _) => Check::ok(id, "nothing runs"),
+        (true, true, _) => Check::ok(id, "what runs has its supervisor"),
+        (false, true, _) => {
+            let found = "`.core-stack` was deleted while the stack ran: its supervisor still runs";
+            Check::error(id, found).fix("cargo xtask down")
+        }
+        (true, false, Some(who)) => Check::info(
+            id,
+            format!("the supervisor does not answer while {who} is at work"),
+        ),
+        (true, false, None) => match living.supervisor() {
+            Some(supervisor) => {
+                Check::error(id, format!("{supervisor} does not answer")).fix("cargo xtask down")
+            }
+            None => {
+                Check::error(id, format!("still runs without its supervisor: {names}")).fix(FIX)
+            }
+        },
+    }
+}
+
+pub(super) fn judge_socket(living: &Living) -> Check {
+    let id = Id::SupervisorSocket;
+    match &living.socket {
+        _ if living.answers => Check::ok(id, "the supervisor answers"),
+        Some(socket) if living.has_stale_socket() && living.at_work.is_none() => {
+            let found = format!("nobody listens at `{}`", socket.display());
+            Check::warning(id, found).fix(FIX)
+        }
+        Some(_) => Check::info(id, "the supervisor does not answer"),
+        None => Check::ok(id, "there is none"),
+    }
+}
+
+pub(super) fn judge_files(files: &[String]) -> Vec<Check> {
+    let found = |file: &String| {
+        Check::warning(Id::TemporaryFiles, format!("`{file}` was never finished")).fix(FIX)
+    };
+    or_ok(
+        files.iter().map(found).collect(),
+        Id::TemporaryFiles,
+        "there are none",
+    )
+}
+
+/// What was being written, or installed, when its writer was killed. User data is not looked into.
+pub(super) fn abandoned(paths: &Paths, now: SystemTime) -> Vec<PathBuf> {
+    let is_old = |entry: &DirEntry| {
+        let modified = entry.metadata().and_then(|meta| meta.modified());
+        let age = modified
+            .ok()
+            .and_then(|modified| now.duration_since(modified).ok());
+        age.is_some_and(|age| age >= ABANDONED)
+    };
+    let is_temporary = |entry: &DirEntry| {
+        let name = entry.file_name();
+        let regular = entry.file_type().is_ok_and(|kind| kind.is_file());
+        regular && name.to_string_lossy().starts_with(TEMPORARY) && is_old(entry)
+    };
+    let (state, dep) = (paths.state(), paths.dep());
+    let mut folders = vec![state.clone(), dep.clone(), dep.join(".records")];
+    let own = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    folders.extend(list(&state).filter(own).map(|entry| entry.path()));
+    let files = folders.iter().flat_map(|folder| list(folder));
+    let mut found: Vec<PathBuf> = files.filter(is_temporary).map(|e| e.path()).collect();
+    // Whoever installs a binary holds the lock of its name.
+    let locks = dep.join(".locks");
+    let is_free =
+        |entry: &DirEntry| !FileLock::is_held(&locks.join(entry.file_name())).unwrap_or(true);
+    found.extend(
+        list(&dep.join(".work"))
+            .filter(is_free)
+            .map(|entry| entry.path()),
+    );
+    found.sort();
+    found
+}
+
+fn list(folder: &Path) -> impl Iterator<Item = DirEntry> + use<> {
+    fs::read_dir(folder).into_iter().flatten().flatten()
+}

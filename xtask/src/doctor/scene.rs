@@ -1,0 +1,114 @@
+//! What several checks look at, looked at once. What cannot be read is kept as its error, so that
+//! a check that does not need it goes on.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use super::Options;
+use crate::applied::Applied;
+use crate::context::Ctx;
+use crate::dep::{self, Request, Verified};
+use crate::env::Env;
+use crate::inputs::{Inputs, requests_of};
+use crate::manifests;
+use crate::paths::Paths;
+use crate::stack::{Service, Stack};
+use crate::supervisor::alive;
+use crate::supervisor::operation::{self, AtWork};
+use crate::ui::Ui;
+
+/// The checkout and its instance.
+pub(super) struct Scene<'a> {
+    pub(super) ctx: &'a Ctx,
+    pub(super) options: Options,
+    /// The environment over `.env`.
+    pub(super) env: anyhow::Result<Env>,
+    /// The manifests by themselves.
+    pub(super) services: anyhow::Result<Vec<Service>>,
+    /// What they make with the environment; `None` when one of the two cannot be read.
+    pub(super) stack: Option<anyhow::Result<Stack>>,
+    /// Whether something of the instance lives.
+    pub(super) lives: anyhow::Result<bool>,
+    /// Who is changing the instance.
+    pub(super) at_work: Option<AtWork>,
+    verified: OnceLock<anyhow::Result<Vec<Verified>>>,
+}
+
+impl<'a> Scene<'a> {
+    pub(super) fn look(ctx: &'a Ctx, options: Options) -> Self {
+        let env = Env::load(&ctx.paths.dotenv());
+        let services = manifests::load(&ctx.paths);
+        let stack = match (&env, &services) {
+            (Ok(env), Ok(_)) => Some(resolve(&ctx.paths, env, &ctx.ui)),
+            _ => None,
+        };
+        Self {
+            ctx,
+            options,
+            env,
+            services,
+            stack,
+            lives: alive::is_held(&ctx.paths.alive_lock()),
+            at_work: operation::at_work(&ctx.paths),
+            verified: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn paths(&self) -> &Paths {
+        &self.ctx.paths
+    }
+
+    /// A path as it is told: from the root.
+    pub(super) fn shown(&self, path: &Path) -> String {
+        let path = path.strip_prefix(self.paths().root()).unwrap_or(path);
+        path.display().to_string()
+    }
+
+    /// The best there is of the environment: without `.env` when that cannot be read.
+    pub(super) fn some_env(&self) -> &Env {
+        self.env.as_ref().unwrap_or(&self.ctx.env)
+    }
+
+    /// The stack that runs, else the one that would.
+    pub(super) fn relevant_stack(&self) -> Option<Stack> {
+        let lives = *self.lives.as_ref().unwrap_or(&false);
+        let running = || Applied::load(self.paths()).map(|applied| applied.stack);
+        let wanted = || self.stack.as_ref()?.as_ref().ok().cloned();
+        lives.then(running).flatten().or_else(wanted)
+    }
+
+    /// The binaries that are needed, as far as the manifests can be read.
+    pub(super) fn requests(&self) -> anyhow::Result<Vec<Request>> {
+        let mut requests = dep::tools()?;
+        let services = self.services.as_deref().unwrap_or_default();
+        requests.extend(services.iter().flat_map(requests_of));
+        requests.sort_by(|a, b| a.name.cmp(&b.name));
+        requests.dedup();
+        Ok(requests)
+    }
+
+    /// The digests of everything that is installed, compared once: that reads it all.
+    pub(super) fn verified(&self) -> &anyhow::Result<Vec<Verified>> {
+        self.verified.get_or_init(|| {
+            let requests = self.requests()?;
+            let (paths, ui) = (self.paths(), &self.ctx.ui);
+            Ok(dep::verify(paths, self.some_env(), ui, &requests)?.binaries)
+        })
+    }
+
+    /// The names of binaries that are not what was installed.
+    pub(super) fn damaged(&self) -> Vec<&str> {
+        let binaries = self.verified().as_deref().unwrap_or_default();
+        let damaged = binaries.iter().filter(|binary| binary.problem.is_some());
+        damaged.map(|binary| binary.name.as_str()).collect()
+    }
+}
+
+fn resolve(paths: &Paths, env: &Env, ui: &Ui) -> anyhow::Result<Stack> {
+    let ctx = Ctx {
+        paths: paths.clone(),
+        env: env.clone(),
+        ui: ui.clone(),
+    };
+    Ok(Inputs::load(&ctx)?.stack)
+}

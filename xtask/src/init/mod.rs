@@ -1,0 +1,305 @@
+//! `init`: a new service, valid at once.
+//!
+//! Owns what a new service needs and in which order it appears: everything is rendered and checked
+//! first, a folder appears whole, and a failure takes back what was written. Must not change a
+//! service that is there.
+
+mod files;
+mod workspace;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use kit::names;
+use kit::{Exit, Failure};
+use service_nats::topology::Facts;
+
+use crate::context::Ctx;
+use crate::dep;
+use crate::inputs::Inputs;
+use crate::interrupt::Interrupt;
+use crate::manifests;
+use crate::preflight;
+use crate::stack::{self, Places, Service};
+use crate::supervisor::operation::{Operation, Wait};
+use files::{File, Values};
+
+/// The first port that is tried, and the last.
+const PORTS: std::ops::RangeInclusive<u16> = 9000..=9999;
+/// Mode of `Cargo.toml`: it is committed.
+const CARGO_FILE_MODE: u32 = 0o644;
+/// How long another command on this checkout is waited for: none but a first `up` takes longer.
+const LOCK_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(10);
+/// Names that mean something else to cargo or to the compiler, as a program's.
+const RESERVED: [&str; 14] = [
+    "alloc",
+    "async",
+    "build",
+    "core",
+    "crate",
+    "deps",
+    "examples",
+    "fn",
+    "incremental",
+    "main",
+    "self",
+    "std",
+    "super",
+    "test",
+];
+
+/// What is wished for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// The name of the service.
+    pub name: &'a str,
+    /// Whether with a program in Rust.
+    pub wrapper: bool,
+    /// Its port.
+    pub port: Option<u16>,
+    /// Commands, which no service may be named like.
+    pub commands: &'a [&'a str],
+}
+
+/// What was written.
+#[derive(Debug)]
+pub struct Written {
+    /// Files, from the root.
+    pub files: Vec<String>,
+    /// What is left to do, one sentence each.
+    pub next: Vec<String>,
+}
+
+/// Writes a new service. An interruption ends only the waiting for another command: what is begun
+/// is finished.
+pub fn init(ctx: &Ctx, wish: &Wish<'_>) -> anyhow::Result<Written> {
+    check_name(ctx, wish)?;
+    let wait = Wait::For(LOCK_TIMEOUT);
+    let interrupt = Interrupt::watch()?;
+    let _operation = Operation::begin(&ctx.paths, &ctx.ui, "init", wait, &interrupt)?;
+    let services = manifests::read(&ctx.paths)?.map_err(|found| manifests::invalid(&found))?;
+    let inputs = if services.is_empty() {
+        None
+    } else {
+        Some(Inputs::load(ctx)?)
+    };
+    if wish.wrapper {
+        check_program(ctx, inputs.as_ref(), wish.name)?;
+    }
+    let values = Values {
+        name: wish.name,
+        port: port(inputs.as_ref(), wish.port)?,
+    };
+    let service = files::service(&values, wish.wrapper);
+    check(ctx, services, inputs.as_ref(), &service[0])?;
+    let mut plan = Plan {
+        folders: vec![(ctx.paths.services().join(wish.name), service)],
+        cargo: None,
+    };
+    if wish.wrapper {
+        let folder = ctx.paths.root().join("cmd").join(wish.name);
+        plan.folders.insert(0, (folder, files::program(&values)));
+        plan.cargo = Some(cargo(ctx, wish.name)?);
+    }
+    plan.write(ctx)?;
+    Ok(plan.written(ctx, wish))
+}
+
+fn usage(message: String) -> Failure {
+    Failure::new(Exit::Usage, message)
+}
+
+fn check_name(ctx: &Ctx, wish: &Wish<'_>) -> anyhow::Result<()> {
+    let name = wish.name;
+    if let Some(problem) = names::problem(name) {
+        let failure = usage(format!("cannot name a service `{name}`: it {problem}"));
+        return Err(failure.hint("choose another name").into());
+    }
+    if wish.commands.contains(&name) || name == "help" {
+        let failure = usage(format!("cannot name a service `{name}`: that is a command"));
+        return Err(failure.hint("choose another name").into());
+    }
+    let root = ctx.paths.root();
+    let folders = [format!("services/{name}"), format!("cmd/{name}")];
+    let folders = folders.iter().take(if wish.wrapper { 2 } else { 1 });
+    for folder in folders {
+        if root.join(folder).symlink_metadata().is_ok() {
+            let failure = usage(format!("cannot write a service to `{folder}`: it exists"));
+            return Err(failure
+                .hint("choose another name, or remove it first")
+                .into());
+        }
+    }
+    Ok(())
+}
+
+/// A program has a name of its own in `.dep/` and among all packages of the workspace.
+fn check_program(ctx: &Ctx, inputs: Option<&Inputs>, name: &str) -> anyhow::Result<()> {
+    let lock = fs::read_to_string(ctx.paths.root().join("Cargo.lock")).unwrap_or_default();
+    let packages = workspace::packages(&lock);
+    let binaries = match inputs {
+        Some(inputs) => inputs.requests()?,
+        None => dep::tools()?,
+    };
+    let problem = if RESERVED.contains(&name) {
+        "is reserved"
+    } else if name.starts_with(|c: char| c.is_ascii_digit()) {
+        "begins with a digit, as no package may"
+    } else if packages.iter().any(|known| known == name) {
+        "is that of a package already"
+    } else if binaries.iter().any(|binary| binary.name == name) {
+        "is that of a binary already"
+    } else {
+        return Ok(());
+    };
+    let failure = usage(format!(
+        "cannot name a program `{name}`: the name {problem}"
+    ));
+    Err(failure.hint("choose another name").into())
+}
+
+/// The port that was asked for, unless it has another owner; else the first one that is free.
+fn port(inputs: Option<&Inputs>, asked: Option<u16>) -> anyhow::Result<u16> {
+    let mut owners: BTreeMap<u16, &str> = BTreeMap::new();
+    for (name, process) in inputs.iter().flat_map(|inputs| &inputs.stack.processes) {
+        owners.extend(
+            process
+                .ports
+                .values()
+                .map(|port| (port.port, name.as_str())),
+        );
+    }
+    if let Some(port) = asked {
+        let Some(owner) = owners.get(&port) else {
+            return Ok(port);
+        };
+        let failure = usage(format!("cannot use the port {port}: `{owner}` has it"));
+        let hint = "choose another one; `cargo xtask ports` shows all";
+        return Err(failure.hint(hint).into());
+    }
+    let is_free = |port: &u16| !owners.contains_key(port) && preflight::bind_error(*port).is_none();
+    PORTS.into_iter().find(is_free).ok_or_else(|| {
+        let (first, last) = (PORTS.start(), PORTS.end());
+        let failure = usage(format!("no port from {first} to {last} is free"));
+        failure.hint("choose one: --port NUMBER").into()
+    })
+}
+
+/// Builds the stack as it will be: nothing is written that would be refused.
+fn check(
+    ctx: &Ctx,
+    mut services: Vec<Service>,
+    inputs: Option<&Inputs>,
+    (path, text): &File,
+) -> anyhow::Result<()> {
+    let name = path.split('/').nth(1).unwrap_or_default().to_owned();
+    let found = |problem| stack::Finding {
+        file: path.clone(),
+        problem,
+    };
+    let parsed = kit::manifest::parse(text);
+    let document = parsed.map_err(|problems| {
+        let findings: Vec<_> = problems.into_iter().map(found).collect();
+        manifests::invalid(&findings)
+    })?;
+    services.push(Service {
+        name,
+        file: path.clone(),
+        document,
+    });
+    services.sort_by(|a, b| a.name.cmp(&b.name));
+    let places = Places::new(ctx.paths.root().to_path_buf());
+    let facts = inputs.map_or_else(Facts::default, |inputs| inputs.topology.now.clone());
+    let built = stack::build(&services, &ctx.env, &places, &facts);
+    built.map(drop).map_err(|found| manifests::invalid(&found))
+}
+
+/// `Cargo.toml` and its new text.
+fn cargo(ctx: &Ctx, name: &str) -> anyhow::Result<(PathBuf, String)> {
+    let path = ctx.paths.root().join("Cargo.toml");
+    let text = fs::read_to_string(&path);
+    let text = text.with_context(|| format!("cannot read `{}`", path.display()))?;
+    let new = workspace::add(&text, name).ok_or_else(|| {
+        let message = "cannot add packages to `Cargo.toml`: it is written in another form";
+        let hint = "leave out `--wrapper`, or give `members` and `[workspace.dependencies]` lines \
+                    as Core has them";
+        Failure::new(Exit::Invalid, message).hint(hint)
+    })?;
+    Ok((path, new))
+}
+
+/// Everything that is to appear, in this order: a program without its service is inert, a member
+/// of the workspace that is missing would break every call of cargo.
+struct Plan {
+    folders: Vec<(PathBuf, Vec<File>)>,
+    cargo: Option<(PathBuf, String)>,
+}
+
+impl Plan {
+    /// Writes all or nothing.
+    fn write(&self, ctx: &Ctx) -> anyhow::Result<()> {
+        let mut made = Vec::new();
+        let result = self.try_write(ctx, &mut made);
+        if result.is_err() {
+            for folder in made {
+                // The first error is the one to be told.
+                let _ = fs::remove_dir_all(folder);
+            }
+        }
+        result
+    }
+
+    fn try_write(&self, ctx: &Ctx, made: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+        for (folder, files) in &self.folders {
+            let parent = folder.parent().unwrap_or(ctx.paths.root());
+            let context = || format!("cannot write `{}`", folder.display());
+            fs::create_dir_all(parent).with_context(context)?;
+            // Hidden, on the same file system, and gone again if anything fails.
+            let stage = tempfile::Builder::new()
+                .prefix(".init-")
+                .tempdir_in(parent)
+                .with_context(context)?;
+            let whole = stage.path().join("whole");
+            for (path, text) in files {
+                let inside = ctx.paths.root().join(path);
+                let inside = inside.strip_prefix(folder).unwrap_or(Path::new(path));
+                let file = whole.join(inside);
+                let write = || {
+                    fs::create_dir_all(file.parent().unwrap_or(&whole))?;
+                    fs::write(&file, text)
+                };
+                write().with_context(context)?;
+            }
+            fs::rename(&whole, folder).with_context(context)?;
+            made.push(folder.clone());
+        }
+        if let Some((path, text)) = &self.cargo {
+            kit::files::write_atomically(path, text.as_bytes(), CARGO_FILE_MODE)?;
+        }
+        Ok(())
+    }
+
+    fn written(&self, ctx: &Ctx, wish: &Wish<'_>) -> Written {
+        let files = self.folders.iter().flat_map(|(_, files)| files);
+        let mut files: Vec<String> = files.map(|(path, _)| path.clone()).collect();
+        let name = wish.name;
+        let mut next = Vec::new();
+        if self.cargo.is_some() {
+            files.push("Cargo.toml".to_owned());
+            next.push(format!(
+                "`Cargo.lock` follows with the next build; name `services/{name}` and \
+                 `cmd/{name}` in the code map of docs/ARCHITECTURE.md"
+            ));
+        } else if which::which_in("python3", ctx.env.get("PATH"), ctx.paths.root()).is_err() {
+            next.push(format!(
+                "there is no `python3` here: put your own program into services/{name}/service.json"
+            ));
+        }
+        next.push(format!(
+            "start it with `cargo xtask up`, or alone: `cargo xtask {name} run`"
+        ));
+        Written { files, next }
+    }
+}

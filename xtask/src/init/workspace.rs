@@ -1,0 +1,148 @@
+//! PURE: adding the packages of a service to the text of the workspace's `Cargo.toml`.
+//!
+//! Owns the edit, which keeps every other byte, and the proof that it says what was wanted.
+
+use toml::{Table, Value};
+
+/// The text with both packages as members, and the library as a dependency. `None` when the file
+/// is written in another form than ours.
+pub(super) fn add(text: &str, name: &str) -> Option<String> {
+    let (service, program) = (format!("services/{name}"), format!("cmd/{name}"));
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let begin = lines.iter().position(|line| line.trim() == "members = [")?;
+    let end = begin + lines[begin..].iter().position(|line| line.trim() == "]")?;
+    let within = |line: &String, folder: &str| line.trim().starts_with(&format!("\"{folder}/"));
+    lines.insert(end, format!("  \"{program}\","));
+    let last = lines[begin..end]
+        .iter()
+        .rposition(|line| within(line, "services"))
+        .map_or(end, |index| begin + index + 1);
+    lines.insert(last, format!("  \"{service}\","));
+    let heading = "[workspace.dependencies]";
+    let heading = lines.iter().position(|line| line.trim() == heading)?;
+    let section = lines[heading + 1..].iter();
+    let length = section
+        .clone()
+        .position(|line| line.starts_with('['))
+        .unwrap_or(lines.len() - heading - 1);
+    let own = |line: &&String| line.starts_with("service-");
+    let section: Vec<&String> = section.take(length).collect();
+    let at = section.iter().rposition(own);
+    let at = heading + 1 + at.map_or(0, |index| index + 1);
+    lines.insert(at, format!("service-{name} = {{ path = \"{service}\" }}"));
+    let new = lines.join("\n") + "\n";
+    says(text, &new, name).then_some(new)
+}
+
+/// Whether the new text says what the old one said, and the packages.
+fn says(old: &str, new: &str, name: &str) -> bool {
+    let (Ok(mut wanted), Ok(new)) = (old.parse::<Table>(), new.parse::<Table>()) else {
+        return false;
+    };
+    let add = |wanted: &mut Table| -> Option<()> {
+        let workspace = wanted.get_mut("workspace")?.as_table_mut()?;
+        let members = workspace.get_mut("members")?.as_array_mut()?;
+        for folder in ["services", "cmd"] {
+            members.push(Value::String(format!("{folder}/{name}")));
+        }
+        let dependencies = workspace.get_mut("dependencies")?.as_table_mut()?;
+        let mut path = Table::new();
+        path.insert("path".to_owned(), Value::String(format!("services/{name}")));
+        let previous = dependencies.insert(format!("service-{name}"), Value::Table(path));
+        previous.is_none().then_some(())
+    };
+    if add(&mut wanted).is_none() {
+        return false;
+    }
+    sorted(wanted) == sorted(new)
+}
+
+/// The same with the members in order: theirs means nothing.
+fn sorted(mut manifest: Table) -> Table {
+    let workspace = manifest.get_mut("workspace").and_then(Value::as_table_mut);
+    let members = workspace.and_then(|workspace| workspace.get_mut("members")?.as_array_mut());
+    if let Some(members) = members {
+        members.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+    }
+    manifest
+}
+
+/// Names of all packages that `Cargo.lock` knows.
+pub(super) fn packages(lock: &str) -> Vec<String> {
+    let names = lock.lines().filter_map(|line| line.strip_prefix("name = "));
+    names
+        .map(|name| name.trim_matches('"').to_owned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    const TEXT: &str = "\
+[workspace]
+# Why.
+members = [
+  \"xtask\",
+  \"services/kit\",
+  \"cmd/probe\",
+]
+
+[workspace.dependencies]
+kit = { path = \"services/kit\" }
+service-a = { path = \"services/a\" }
+
+clap = \"4\"
+
+[profile.dev]
+debug = false
+";
+
+    #[test]
+    fn packages_are_added_where_their_like_is() {
+        expect![[r#"
+            [workspace]
+            # Why.
+            members = [
+              "xtask",
+              "services/kit",
+              "services/my-one",
+              "cmd/probe",
+              "cmd/my-one",
+            ]
+
+            [workspace.dependencies]
+            kit = { path = "services/kit" }
+            service-a = { path = "services/a" }
+            service-my-one = { path = "services/my-one" }
+
+            clap = "4"
+
+            [profile.dev]
+            debug = false
+        "#]]
+        .assert_eq(&add(TEXT, "my-one").unwrap());
+    }
+
+    #[test]
+    fn this_workspace_can_be_added_to() {
+        let text = include_str!("../../../Cargo.toml");
+        let new = add(text, "my-one").unwrap();
+        assert_eq!(new.lines().count(), text.lines().count() + 3);
+    }
+
+    #[test]
+    fn another_form_is_left_alone() {
+        for text in [
+            "",
+            "[workspace]\nmembers = [\"a\"]\n",
+            &TEXT.replace("  \"cmd/probe\",", "  \"cmd/probe\""),
+            &TEXT.replace("[workspace.dependencies]", "[workspace.other]"),
+        ] {
+            assert_eq!(add(text, "my-one"), None, "{text}");
+        }
+        assert_eq!(add(TEXT, "a"), None, "its library is there already");
+    }
+}

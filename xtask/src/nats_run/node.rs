@@ -1,0 +1,174 @@
+//! One wrapper as our child: its output, its readiness, its end.
+//!
+//! It is signalled only while it has not been waited for, so its pid cannot mean anybody else.
+
+use std::collections::VecDeque;
+use std::io::{BufRead as _, BufReader, Read};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use kit::parent::SUPERVISED_VARIABLE;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use crate::context::Ctx;
+use crate::stack::Process;
+use crate::ui::Ui;
+
+/// Lines that are told when a node ends by itself.
+const TAIL_LINES: usize = 15;
+/// How often the end is looked for.
+const POLL: Duration = Duration::from_millis(5);
+/// What a wrapper says once its server answers.
+const READY: &str = "READY: ";
+
+/// A node that runs.
+#[derive(Debug)]
+pub(super) struct Running {
+    name: String,
+    child: Child,
+    pid: Pid,
+    ready: Arc<AtomicBool>,
+    tail: Tail,
+    readers: Vec<JoinHandle<()>>,
+}
+
+/// A node that ended by itself.
+#[derive(Debug)]
+pub(super) struct Ended {
+    name: String,
+    status: ExitStatus,
+    tail: Vec<String>,
+}
+
+type Tail = Arc<Mutex<VecDeque<String>>>;
+
+impl Running {
+    /// Starts the wrapper of `process` as the supervisor would.
+    pub(super) fn start(ctx: &Ctx, name: &str, process: &Process) -> anyhow::Result<Self> {
+        let mut command = ctx.command(process, &process.command);
+        command
+            .env(SUPERVISED_VARIABLE, "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Ctrl-C in a terminal reaches us alone: a node that is told twice kills its server.
+            .process_group(0);
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start `{name}`"))?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let mut running = Self {
+            name: name.to_owned(),
+            pid: pid.context("the child has no process id")?,
+            ready: Arc::default(),
+            tail: Tail::default(),
+            readers: Vec::new(),
+            child,
+        };
+        show_output(&mut running, &ctx.ui);
+        Ok(running)
+    }
+
+    /// Whether its server has answered.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// How it ended, if it has.
+    pub(super) fn ended(&mut self) -> anyhow::Result<Option<Ended>> {
+        let Some(status) = self.status()? else {
+            return Ok(None);
+        };
+        // Its last words are in the pipe, whose end comes with it.
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Some(Ended {
+            name: self.name.clone(),
+            status,
+            tail: tail.iter().cloned().collect(),
+        }))
+    }
+
+    /// Asks it to stop gracefully.
+    pub(super) fn ask_to_stop(&mut self) -> anyhow::Result<()> {
+        if self.status()?.is_none() {
+            // It may end in this very moment.
+            let _ = kill_process(self.pid, Signal::TERM);
+        }
+        Ok(())
+    }
+
+    /// Waits for its end, and kills it with its server at the deadline. Says whether it had to.
+    pub(super) fn wait_until(mut self, deadline: Instant) -> anyhow::Result<bool> {
+        while self.status()?.is_none() {
+            if Instant::now() >= deadline {
+                let _ = kill_process_group(self.pid, Signal::KILL);
+                self.child.wait().context("cannot wait for a node")?;
+                return Ok(true);
+            }
+            thread::sleep(POLL);
+        }
+        Ok(false)
+    }
+
+    fn status(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        self.child.try_wait().context("cannot wait for a node")
+    }
+}
+
+/// Shows both streams of a child, line by line, each with the node's name in front.
+fn show_output(running: &mut Running, ui: &Ui) {
+    let stdout = running.child.stdout.take().map(|pipe| Box::new(pipe) as _);
+    let stderr = running.child.stderr.take().map(|pipe| Box::new(pipe) as _);
+    let pipes: [Option<Box<dyn Read + Send>>; 2] = [stdout, stderr];
+    for pipe in pipes.into_iter().flatten() {
+        let (name, ui) = (running.name.clone(), ui.clone());
+        let (ready, tail) = (running.ready.clone(), running.tail.clone());
+        running.readers.push(thread::spawn(move || {
+            for line in BufReader::new(pipe).split(b'\n') {
+                let Ok(line) = line else { return };
+                let line = String::from_utf8_lossy(&line);
+                show(&ui, &name, line.trim_end(), &ready, &tail);
+            }
+        }));
+    }
+}
+
+fn show(ui: &Ui, name: &str, line: &str, ready: &AtomicBool, tail: &Tail) {
+    let address = line.strip_prefix(READY);
+    if let Some((_, address)) = address.and_then(|rest| rest.split_once(' ')) {
+        // Nobody may be left to read it, which does not matter to the servers.
+        let _ = ui.data(format!("{READY}{name} {address}"));
+        ready.store(true, Ordering::Relaxed);
+        return;
+    }
+    ui.line(format!("{name} | {line}"));
+    let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+    if tail.len() == TAIL_LINES {
+        tail.pop_front();
+    }
+    tail.push_back(line.to_owned());
+}
+
+impl Ended {
+    /// What is told: how it ended, and its last lines.
+    pub(super) fn describe(&self) -> String {
+        let lines = self.tail.iter().map(|line| format!("\n  {line}"));
+        let lines = lines.collect::<String>();
+        format!("`{}` ended by itself ({}){lines}", self.name, self.status)
+    }
+
+    /// Its exit code, 128 + n for signal n; never 0, as nobody asked for it.
+    pub(super) fn code(&self) -> u8 {
+        let signal = self.status.signal().map(|signal| 128 + signal);
+        let code = self.status.code().or(signal).filter(|code| *code != 0);
+        code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+    }
+}

@@ -1,0 +1,128 @@
+//! Showing a page of the running stack to a person: which one, and by which program.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kit::names;
+use kit::{Exit, Failure};
+
+use crate::applied::Applied;
+use crate::context::Ctx;
+use crate::env::Env;
+use crate::exports;
+use crate::stack::Stack;
+
+/// The variable whose exporter is the front of the stack.
+const FRONT: &str = "CORE_URL";
+
+/// How long an opener may take to say that it cannot. One that runs on is the browser itself.
+const OPENER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often it is looked at.
+const OPENER_POLL: Duration = Duration::from_millis(10);
+
+/// The page of a service that runs, or of the front.
+pub fn address(ctx: &Ctx, service: Option<&str>) -> anyhow::Result<String> {
+    let applied = Applied::running(ctx)?.ok_or_else(|| {
+        let failure = Failure::new(Exit::NotRunning, "there is no running stack to open");
+        failure.hint("cargo xtask up")
+    })?;
+    let page = match service {
+        Some(name) => page(&applied.stack, name)?,
+        None => exports::of(&applied.stack).remove(FRONT),
+    };
+    page.ok_or_else(|| {
+        let what = service.map_or_else(
+            || format!("no service exports `{FRONT}`"),
+            |name| format!("`{name}` has no page"),
+        );
+        let failure = Failure::new(Exit::Usage, what);
+        failure
+            .hint("name a service with an HTTP port, or give it `open` in its manifest")
+            .into()
+    })
+}
+
+fn page(stack: &Stack, name: &str) -> anyhow::Result<Option<String>> {
+    let Some(process) = stack.processes.get(name) else {
+        let known = stack.processes.keys().map(String::as_str);
+        let hint = names::nearest(name, known.clone()).map_or_else(
+            || format!("there are: {}", known.collect::<Vec<_>>().join(", ")),
+            |meant| format!("did you mean `{meant}`?"),
+        );
+        let message = format!("no service `{name}` runs");
+        return Err(Failure::new(Exit::Usage, message).hint(hint).into());
+    };
+    let url = process.url().filter(|url| url.starts_with("http"));
+    Ok(process.open.clone().or(url))
+}
+
+/// The program that opens addresses on this system, if there is one and a screen.
+pub fn opener(env: &Env) -> Option<PathBuf> {
+    let has_screen = ["DISPLAY", "WAYLAND_DISPLAY"]
+        .iter()
+        .any(|name| env.non_empty(name).is_some());
+    let program = if cfg!(target_os = "macos") {
+        "open"
+    } else if has_screen {
+        "xdg-open"
+    } else {
+        return None;
+    };
+    which::which_in(program, env.get("PATH"), "/").ok()
+}
+
+/// Hands the address to the opener. Says whether that took it.
+pub fn open(opener: &Path, address: &str) -> bool {
+    let spawned = Command::new(opener)
+        .arg(address)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut child) = spawned else {
+        return false;
+    };
+    let deadline = Instant::now() + OPENER_TIMEOUT;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return status.success(),
+            Ok(None) if Instant::now() < deadline => thread::sleep(OPENER_POLL),
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn an_opener_gets_the_address_and_may_refuse_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (program, seen) = (dir.path().join("opener"), dir.path().join("seen"));
+        let script = format!(
+            "#!/bin/sh\nprintf %s \"$1\" >'{}'\ncase $1 in *bad*) exit 3;; esac\n",
+            seen.display()
+        );
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, Permissions::from_mode(0o700)).unwrap();
+        assert!(open(&program, "http://127.0.0.1:1/"));
+        assert_eq!(fs::read_to_string(&seen).unwrap(), "http://127.0.0.1:1/");
+        assert!(!open(&program, "http://bad/"));
+        assert!(!open(&dir.path().join("none"), "http://127.0.0.1:1/"));
+    }
+
+    #[test]
+    #[cfg(not(target_os = "macos"))]
+    fn without_a_screen_there_is_no_opener() {
+        let path = std::env::var("PATH").unwrap_or_default();
+        assert_eq!(opener(&Env::from_pairs([("PATH", path.as_str())])), None);
+    }
+}

@@ -1,0 +1,136 @@
+//! Starting commands and other programs in a sandbox, with its environment alone.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::OpenptFlags;
+
+use super::Sandbox;
+use crate::harness::command::{Run, Running};
+
+/// Variables of ours that commands get; everything else is the test's.
+const PASSED_ON: [&str; 5] = [
+    "PATH",
+    "CARGO",
+    "CARGO_HOME",
+    "RUSTUP_HOME",
+    "RUSTUP_TOOLCHAIN",
+];
+
+impl Sandbox {
+    /// `cargo xtask LINE`, at work. Words are separated by spaces.
+    #[track_caller]
+    pub(crate) fn start(&self, line: &str) -> Running {
+        self.start_with(line, &[])
+    }
+
+    /// `cargo xtask LINE` with further variables, at work.
+    #[track_caller]
+    pub(crate) fn start_with(&self, line: &str, variables: &[(&str, &str)]) -> Running {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.args(line.split_whitespace());
+        self.environment(&mut command);
+        command.envs(variables.iter().copied());
+        Running::spawn(&format!("xtask {line}"), command)
+    }
+
+    /// `cargo xtask LINE` whose standard input is a terminal, at work; and what types there.
+    #[track_caller]
+    pub(crate) fn start_at_terminal(&self, line: &str) -> (Running, File) {
+        let keyboard = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)
+            .expect("a terminal can be made");
+        rustix::pty::grantpt(&keyboard).expect("the terminal is ours");
+        rustix::pty::unlockpt(&keyboard).expect("the terminal can be used");
+        let name = rustix::pty::ptsname(&keyboard, Vec::new()).expect("the terminal has a name");
+        let name = name.to_str().expect("it is a path");
+        let flags = OFlags::RDWR | OFlags::NOCTTY;
+        let terminal = rustix::fs::open(name, flags, Mode::empty());
+        let terminal = terminal.expect("the terminal can be opened");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.args(line.split_whitespace());
+        self.environment(&mut command);
+        let running = Running::spawn_with(line, command, Stdio::from(terminal));
+        (running, File::from(keyboard))
+    }
+
+    /// Another program in the sandbox with further variables, at work.
+    #[track_caller]
+    pub(crate) fn start_program(&self, program: &Path, variables: &[(&str, String)]) -> Running {
+        let mut command = Command::new(program);
+        self.environment(&mut command);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        Running::spawn(&program.display().to_string(), command)
+    }
+
+    /// Another program in the sandbox, to its end.
+    #[track_caller]
+    pub(crate) fn program(&self, program: &Path, arguments: &[&str]) -> Run {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        self.environment(&mut command);
+        Running::spawn(
+            &format!("{} {}", program.display(), arguments.join(" ")),
+            command,
+        )
+        .wait()
+    }
+
+    /// `cargo xtask LINE` on a terminal of its own, with 40 lines of 120 columns.
+    #[track_caller]
+    pub(crate) fn on_terminal(&self, line: &str, variables: &[(&str, &str)]) -> Running {
+        let program = env!("CARGO_BIN_EXE_xtask");
+        let inner = format!("stty rows 40 cols 120; exec '{program}' {line}");
+        let mut command = Command::new("script");
+        if cfg!(target_os = "linux") {
+            command.args(["-q", "-e", "-f", "-c", &inner, "/dev/null"]);
+        } else {
+            command.args(["-q", "/dev/null", "/bin/sh", "-c", &inner]);
+        }
+        self.environment(&mut command);
+        command
+            .env("TERM", "xterm-256color")
+            .env("SHELL", "/bin/sh");
+        command.envs(variables.iter().copied());
+        Running::spawn_with(&format!("xtask {line}"), command, Stdio::piped())
+    }
+
+    pub(super) fn environment(&self, command: &mut Command) {
+        let dir = self
+            .root
+            .parent()
+            .expect("the checkout lies in the sandbox");
+        command
+            .current_dir(&self.root)
+            .env_clear()
+            .env("LANG", "C.UTF-8");
+        let home = std::env::var_os("HOME")
+            .map(PathBuf::from)
+            .unwrap_or_default();
+        for (name, folder) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
+            command.env(name, home.join(folder));
+        }
+        for name in PASSED_ON {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command
+            .env("CORE_ROOT", &self.root)
+            .env("HOME", dir.join("home"));
+        command.env("XDG_RUNTIME_DIR", dir.join("run"));
+    }
+
+    /// `cargo xtask LINE`, to its end.
+    #[track_caller]
+    pub(crate) fn run(&self, line: &str) -> Run {
+        self.start(line).wait()
+    }
+
+    /// `cargo xtask LINE` with further variables, to its end.
+    #[track_caller]
+    pub(crate) fn run_with(&self, line: &str, variables: &[(&str, &str)]) -> Run {
+        self.start_with(line, variables).wait()
+    }
+}

@@ -1,0 +1,349 @@
+//! What scripts and curious people ask: variables, ports, origins, the graph, pages, completions.
+
+use std::fs;
+use std::path::Path;
+
+use expect_test::expect;
+use serde_json::{Value, json};
+
+use crate::harness::{Sandbox, expected, fake_program, http, same, stranger};
+
+const SECRET: &str = "hush-71c2";
+
+/// What a shell has in a variable after `eval`.
+fn in_shell(sandbox: &Sandbox, text: &str, name: &str) -> String {
+    let script = format!("eval \"$1\"; printf %s \"${name}\"");
+    let run = sandbox.program(Path::new("/bin/sh"), &["-c", &script, "sh", text]);
+    run.succeeds().stdout
+}
+
+#[test]
+fn apps_find_the_running_stack_by_its_variables() {
+    let sandbox = Sandbox::core();
+    let nothing = sandbox.run("env").ends(3);
+    same("stdout", nothing.stdout.as_str(), "");
+    expect![[r"
+        error: there is no running stack to tell of
+        hint: start it with `cargo xtask up`, or say `--declared` for what would run"]]
+    .assert_eq(&sandbox.normal(&nothing.stderr));
+    let declared = sandbox.run("env --declared").succeeds();
+
+    sandbox.up();
+    let shell = sandbox.run("env").succeeds();
+    same("stderr", shell.stderr.as_str(), "");
+    same("as declared", &shell.stdout, &declared.stdout);
+    expect![[r"
+        export CORE_URL='http://127.0.0.1:{caddy.http}'
+        export NATS_MONITOR_URL='http://127.0.0.1:{nats.http}'
+        export NATS_URL='nats://127.0.0.1:{nats.client}'
+        export NATS_WS_URL='ws://127.0.0.1:{nats.ws}'
+        export POCKETBASE_URL='http://127.0.0.1:{pocketbase.http}'"]]
+    .assert_eq(&sandbox.normal(&shell.stdout));
+    let port = sandbox.port("pocketbase.http");
+    let url = format!("http://127.0.0.1:{port}");
+    same(
+        "in a shell",
+        in_shell(&sandbox, &shell.stdout, "POCKETBASE_URL"),
+        url.clone(),
+    );
+    same("it answers", http::get(port, "/api/health").status, 200);
+    let document = sandbox.run("env --json").succeeds().json();
+    same(
+        "JSON",
+        &document["variables"]["POCKETBASE_URL"],
+        &json!(url),
+    );
+    same("its version", &document["schema_version"], &json!(1));
+
+    // What runs counts, whatever was edited since.
+    sandbox.dotenv_line("not a line");
+    same(
+        "broken `.env`",
+        sandbox.run("env").succeeds().stdout,
+        shell.stdout,
+    );
+}
+
+#[test]
+fn variables_go_where_github_actions_looks() {
+    let mut sandbox = Sandbox::empty();
+    let exports = json!({"MINE": "it's ${port.http}"});
+    let manifest = json!({
+        "process": {"command": fake_program()},
+        "ports": {"http": {"port": 9000}},
+        "exports": exports,
+    });
+    sandbox.service("mine", &manifest);
+    let port = sandbox.port("mine.http");
+    let entry = format!("MINE<<END_OF_VALUE_0\nit's {port}\nEND_OF_VALUE_0\n");
+    let line = "env --declared --format github";
+    let printed = sandbox.run(line).succeeds();
+    same("printed", &printed.stdout, &entry);
+    let file = sandbox.path("github-env");
+    fs::write(&file, "BEFORE=1\n").unwrap();
+    let variables = [("GITHUB_ENV", file.to_str().unwrap())];
+    let added = sandbox.run_with(line, &variables).succeeds();
+    same("stdout", added.stdout.as_str(), "");
+    let text = fs::read_to_string(&file).unwrap();
+    same("the file", text, format!("BEFORE=1\n{entry}"));
+    let dotenv = sandbox.run("env --declared --format dotenv").succeeds();
+    same("dotenv", dotenv.stdout, format!("MINE=\"it's {port}\"\n"));
+}
+
+#[test]
+fn exports_hold_no_secret_and_one_variable_has_one_owner() {
+    let mut sandbox = Sandbox::empty();
+    let manifest = |command: &str| {
+        json!({
+            "process": {
+                "command": command,
+                "env": {"TOKEN": "${env.TOKEN:-}"},
+                "secrets": ["TOKEN"],
+            },
+            "exports": {"SHARED_URL": "x://${env.TOKEN:-}", "NOT-A-NAME": "x"},
+        })
+    };
+    sandbox.service("one", &manifest(fake_program()));
+    let run = sandbox.run("render --check").ends(10);
+    expected("scripts/exports-name", &sandbox.normal(&run.stderr));
+    for name in ["one", "two"] {
+        let mut manifest = manifest(fake_program());
+        manifest["exports"]
+            .as_object_mut()
+            .unwrap()
+            .remove("NOT-A-NAME");
+        sandbox.service(name, &manifest);
+    }
+    let curious = json!({
+        "process": {"command": fake_program()},
+        "exports": {"OTHER": "${env.OTHER:-x${env.TOKEN:-}}"},
+    });
+    sandbox.service("curious", &curious);
+    let run = sandbox.run("render --check").ends(10);
+    expected("scripts/exports", &sandbox.normal(&run.stderr));
+}
+
+#[test]
+fn ports_tell_their_place_and_who_listens() {
+    let sandbox = Sandbox::core();
+    let port = sandbox.port("nats.client");
+    let stranger = stranger(port);
+    let before = sandbox.run("ports").succeeds();
+    same("stderr", before.stderr.as_str(), "");
+    let line = |text: &str, start: &str| -> Vec<String> {
+        let found = text.lines().find(|line| line.starts_with(start));
+        let words = found.unwrap_or_else(|| panic!("no `{start}` in\n{text}"));
+        words.split_whitespace().map(str::to_owned).collect()
+    };
+    let pid = format!("{})", stranger.pid());
+    let expected = [
+        "nats",
+        "client",
+        &port.to_string(),
+        "nats",
+        "xtask-fake",
+        "(pid",
+        &pid,
+    ];
+    same(
+        "a stranger's",
+        &line(&before.stdout, "nats        client")[..7],
+        &expected.map(str::to_owned)[..],
+    );
+    drop(stranger);
+
+    sandbox.up();
+    let report = sandbox.run("ports --json").succeeds().json();
+    same("running", &report["running"], &json!(true));
+    let ports = report["ports"].as_array().unwrap();
+    same("ports", ports.len(), 7);
+    for port in ports {
+        // Without a topology nothing listens for routes.
+        let state = if port["name"] == "cluster" {
+            "free"
+        } else {
+            "ours"
+        };
+        same(
+            "state",
+            (&port["state"], &port["name"]),
+            (&json!(state), &port["name"]),
+        );
+        same("no holder is named", &port["holder"], &Value::Null);
+    }
+    let declared = &ports.iter().find(|port| port["name"] == "client").unwrap()["declared"];
+    same("declared", declared, &json!("CORE_PORT_NATS_CLIENT"));
+}
+
+#[test]
+fn a_service_is_explained_without_its_secrets() {
+    let mut sandbox = Sandbox::core();
+    let manifest = json!({
+        "process": {
+            "command": format!("{} --listen ${{port.http}}", fake_program()),
+            "env": {
+                "TOKEN": "${env.TOKEN}",
+                "NATS": "${port.nats.client}",
+                "WORD": "${env.WORD:-a}",
+            },
+            "secrets": ["TOKEN"],
+        },
+        "ports": {"http": {"port": 9000, "protocol": "http"}},
+    });
+    sandbox.service("hello", &manifest);
+    sandbox.dotenv("TOKEN", SECRET);
+    let run = sandbox
+        .run_with("explain hello", &[("WORD", "b")])
+        .succeeds();
+    same("stderr", run.stderr.as_str(), "");
+    let told: Vec<String> = run
+        .stdout
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|line| !line.starts_with("environment."))
+        .collect();
+    expected("scripts/explain", &sandbox.normal(&told.join("\n")));
+    let document = sandbox.run("explain hello --json").succeeds();
+    assert!(!document.stdout.contains(SECRET), "{}", document.stdout);
+    let document = document.json();
+    let entries = document["entries"].as_array().unwrap();
+    let token = entries
+        .iter()
+        .find(|entry| entry["key"] == "process.env.TOKEN");
+    let from = json!([
+        {"kind": "manifest", "file": "services/hello/service.json", "line": 12},
+        {"kind": ".env", "name": "TOKEN"},
+    ]);
+    same("origin", &token.unwrap()["from"], &from);
+    let unknown = sandbox.run("explain helo").ends(2);
+    expect![[r"
+        error: there is no service `helo`
+        hint: did you mean `hello`?"]]
+    .assert_eq(&sandbox.normal(&unknown.stderr));
+}
+
+#[test]
+fn the_graph_in_four_forms() {
+    let sandbox = Sandbox::core();
+    let graph = |format: &str| {
+        let run = sandbox.run(&format!("graph --format {format}")).succeeds();
+        same("stderr", run.stderr.as_str(), "");
+        run
+    };
+    expect![[r"
+        nats
+        pocketbase  after nats is healthy
+        caddy       after pocketbase is healthy
+        controller  after pocketbase is healthy
+    "]]
+    .assert_eq(&graph("text").stdout);
+    expect![[r#"
+        flowchart LR
+          p0["nats"]
+          p1["pocketbase"]
+          p2["caddy"]
+          p3["controller"]
+          p0 -->|is healthy| p1
+          p1 -->|is healthy| p2
+          p1 -->|is healthy| p3
+    "#]]
+    .assert_eq(&graph("mermaid").stdout);
+    expect![[r#"
+        digraph core {
+          rankdir=LR;
+          p0 [label="nats"];
+          p1 [label="pocketbase"];
+          p2 [label="caddy"];
+          p3 [label="controller"];
+          p0 -> p1 [label="is healthy"];
+          p1 -> p2 [label="is healthy"];
+          p1 -> p3 [label="is healthy"];
+        }
+    "#]]
+    .assert_eq(&graph("dot").stdout);
+    let document = graph("json").json();
+    same(
+        "order",
+        &document["order"],
+        &json!(["nats", "pocketbase", "caddy", "controller"]),
+    );
+    let depends = &document["processes"]["caddy"]["depends_on"];
+    same("edges", depends, &json!({"pocketbase": "process_healthy"}));
+    same("--json", sandbox.run("graph --json").json(), document);
+}
+
+#[test]
+fn pages_are_printed_where_there_is_no_terminal() {
+    let sandbox = Sandbox::core();
+    let nothing = sandbox.run("open").ends(3);
+    same("stdout", nothing.stdout.as_str(), "");
+    sandbox.up();
+    for (line, page) in [
+        ("open", "http://127.0.0.1:{caddy.http}"),
+        ("open caddy", "http://127.0.0.1:{caddy.http}"),
+        ("open pocketbase", "http://127.0.0.1:{pocketbase.http}/_/"),
+        ("open nats", "http://127.0.0.1:{nats.http}/"),
+    ] {
+        let run = sandbox.run(line).succeeds();
+        same(line, sandbox.normal(&run.stdout).as_str(), page);
+        same("stderr", run.stderr.as_str(), "");
+    }
+    let unknown = sandbox.run("open pocketbse").ends(2);
+    expect![[r"
+        error: no service `pocketbse` runs
+        hint: did you mean `pocketbase`?"]]
+    .assert_eq(&sandbox.normal(&unknown.stderr));
+    let admin = http::get(sandbox.port("pocketbase.http"), "/_/");
+    same("the admin page", admin.status, 200);
+}
+
+#[test]
+fn a_shell_completes_commands() {
+    let sandbox = Sandbox::empty();
+    let bash = Path::new("/bin/bash");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let run = sandbox.run(&format!("completions {shell}")).succeeds();
+        same("stderr", run.stderr.as_str(), "");
+        assert!(run.stdout.contains("ci-key"), "{shell}: {}", run.stdout);
+    }
+    sandbox.run("completions tcsh").ends(2);
+    if bash.exists() {
+        let text = sandbox.run("completions bash").succeeds().stdout;
+        let script = "eval \"$1\"; COMP_WORDS=(xtask sta) COMP_CWORD=1; \
+                      _xtask xtask sta xtask; printf %s \"${COMPREPLY[*]}\"";
+        let run = sandbox.program(bash, &["-c", script, "bash", &text]);
+        same("completion", run.succeeds().stdout.as_str(), "status");
+    }
+}
+
+#[test]
+fn the_command_alone_shows_what_there_is() {
+    let sandbox = Sandbox::empty();
+    let run = sandbox.run("").succeeds();
+    same("stderr", run.stderr.as_str(), "");
+    expected("scripts/overview", &run.stdout);
+}
+
+#[test]
+fn the_key_of_a_cache_is_the_same_for_the_same_sources() {
+    let (one, other) = (Sandbox::core(), Sandbox::core());
+    let key = one.run("ci-key").succeeds();
+    same("stderr", key.stderr.as_str(), "");
+    same(
+        "another place",
+        &other.run("ci-key").succeeds().stdout,
+        &key.stdout,
+    );
+    let (start, digest) = key.stdout.trim_end().rsplit_once('-').unwrap();
+    same(
+        "platform",
+        start,
+        format!("core-{}", xtask::dep::platform()).as_str(),
+    );
+    same("digits", digest.len(), 16);
+    let lock = other.path("dep.lock");
+    let text = other.read("dep.lock");
+    fs::remove_file(&lock).unwrap();
+    fs::write(&lock, text.replace('a', "b")).unwrap();
+    assert_ne!(other.run("ci-key").succeeds().stdout, key.stdout);
+}
