@@ -86,8 +86,8 @@ fn notes(sandbox: &Sandbox) -> Value {
 /// Streams of each kind, with consumers that have come some way.
 #[track_caller]
 fn make_streams(nats: &mut Nats) {
-    let orders = json!({"name": "ORDERS", "subjects": ["ORDERS.>"], "max_age": 86_400_000_000_000_u64,
-        "duplicate_window": 3_600_000_000_000_u64});
+    let orders = json!({"name": "ORDERS", "subjects": ["ORDERS.>"],
+        "max_age": 86_400_000_000_000_u64, "duplicate_window": 3_600_000_000_000_u64});
     nats.api("STREAM.CREATE.ORDERS", &orders);
     same(
         "first",
@@ -287,7 +287,6 @@ fn what_is_there_is_replaced_only_when_asked_for_and_kept() {
     same("later", nats.publish("DIRECT.later", "x"), MESSAGES + 2);
     assert!(!sandbox.path(".data/pocketbase/staged").exists());
 
-    // Something in the way once everything is stopped: all is given back.
     let report = sandbox
         .run(&format!("restore {file} --replace --json"))
         .succeeds()
