@@ -1,5 +1,6 @@
 //! Every clap type. The docstrings are the manual; behaviour is in `commands/`.
 
+mod backup;
 mod life;
 mod observe;
 mod service;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use service_nats::topology::Profile;
 use xtask::instances::Policy;
 
+pub(crate) use backup::{Backup, Restore};
 pub(crate) use life::{Attach, Life, Logs, Restart, Signal, Start, Stop};
 pub(crate) use observe::Observe;
 pub(crate) use service::{
@@ -88,6 +90,10 @@ pub(crate) enum Command {
     /// Show and change the topology of NATS while the stack runs
     #[command(subcommand)]
     Topology(Topology),
+    /// Put the database and all streams into one archive
+    Backup(Backup),
+    /// Put an archive back, whole or not at all
+    Restore(Restore),
     /// Write the file that process-compose runs
     Render(Render),
     /// Print variables that tell apps and tests where the running stack is

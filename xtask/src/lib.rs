@@ -4,6 +4,7 @@
 //! touches files, processes or the network.
 
 pub mod applied;
+pub mod backup;
 pub mod bench;
 pub mod cargo;
 pub mod ci;

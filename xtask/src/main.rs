@@ -46,6 +46,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Signal(args) => commands::life::signal(instance, &args),
         Command::Attach(args) => commands::attach::run(instance, &args),
         Command::Topology(command) => commands::topology::run(instance, &command),
+        Command::Backup(args) => commands::backup::run(instance, &args),
+        Command::Restore(args) => commands::backup::restore(instance, &args),
         Command::Render(args) => commands::render::run(instance, &args),
         Command::Env(args) => commands::env::run(instance, &args),
         Command::Ports(args) => commands::ports::run(instance, &args),

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use kit::{Exit, Failure};
 
 use crate::applied::Applied;
+use crate::backup;
 use crate::context::Ctx;
 use crate::converge::{Converge, Description, shrink};
 use crate::dep::{self, Installed};
@@ -147,6 +148,7 @@ pub fn up(
         started,
     };
     let seen = |states: &States| seen(&inputs, states);
+    backup::settle(ctx, interrupt)?;
     let (mut outcome, mut states) = reversible(&converge, seen)?;
     let left = shrink::finish(ctx, &mut inputs, &client, interrupt)?;
     if !left.is_empty() {
@@ -186,6 +188,8 @@ fn reversible(
             inputs.topology.write(&ctx.paths)?;
             wanted.write(ctx)?;
             let states = converge.first_start(&binary.path, claim, seen)?;
+            Applied::of(inputs).save(&ctx.paths)?;
+            backup::settle(ctx, converge.interrupt)?;
             streams::settle(ctx, &inputs.topology.now)?;
             Ok((Outcome::Started, states))
         }

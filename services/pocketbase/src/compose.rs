@@ -16,8 +16,12 @@ use kit::{Exit, Failure};
 const DEPTH_MAX: usize = 16;
 
 /// Core's own files.
-const OWN_FILES: [(&str, &str); 4] = [
+const OWN_FILES: [(&str, &str); 5] = [
     ("pb_hooks/core.pb.js", include_str!("../hooks/core.pb.js")),
+    (
+        "pb_hooks/core_backup.pb.js",
+        include_str!("../hooks/core_backup.pb.js"),
+    ),
     (
         "pb_hooks/core_topology.pb.js",
         include_str!("../hooks/core_topology.pb.js"),
@@ -163,8 +167,9 @@ mod tests {
         fs::write(path, text).unwrap();
     }
 
-    const OWN: [&str; 4] = [
+    const OWN: [&str; 5] = [
         "pb_hooks/core.pb.js",
+        "pb_hooks/core_backup.pb.js",
         "pb_hooks/core_topology.pb.js",
         "pb_migrations/1700000001_core_settings.js",
         "pb_migrations/1700000002_core_topology.js",
@@ -187,7 +192,7 @@ mod tests {
         put(user.path(), "pb_public/index.html", "4");
         write(&plan(user.path()).unwrap(), state.path()).unwrap();
         let (one, deep) = ("pb_hooks/a.pb.js", "pb_hooks/lib/deep/b.js");
-        let all = [one, OWN[0], OWN[1], deep, OWN[2], OWN[3]];
+        let all = [one, OWN[0], OWN[1], OWN[2], deep, OWN[3], OWN[4]];
         assert_eq!(files(state.path()), all);
 
         put(user.path(), "pb_hooks/a.pb.js", "changed");
@@ -215,7 +220,7 @@ mod tests {
         fs::remove_dir_all(user.path().join("pb_hooks/x")).unwrap();
         put(user.path(), "pb_hooks/x", "2");
         write(&plan(user.path()).unwrap(), state.path()).unwrap();
-        let all = [OWN[0], OWN[1], "pb_hooks/x", OWN[2], OWN[3]];
+        let all = [OWN[0], OWN[1], OWN[2], "pb_hooks/x", OWN[3], OWN[4]];
         assert_eq!(files(state.path()), all);
     }
 }

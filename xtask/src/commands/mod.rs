@@ -1,6 +1,7 @@
 //! One file a command: the tree is the help text.
 
 pub(crate) mod attach;
+pub(crate) mod backup;
 pub(crate) mod bench;
 mod ci;
 pub(crate) mod ci_key;

@@ -9,7 +9,7 @@ use xtask::ui::Ui;
 use crate::cli::Cli;
 
 /// Commands by task, in the order in which they are shown.
-const TASKS: [(&str, &[&str]); 8] = [
+const TASKS: [(&str, &[&str]); 9] = [
     ("start and stop", &["up", "down", "reload"]),
     (
         "live with it",
@@ -24,6 +24,7 @@ const TASKS: [(&str, &[&str]); 8] = [
             "status", "ps", "doctor", "env", "ports", "explain", "graph", "open",
         ],
     ),
+    ("keep", &["backup", "restore"]),
     ("clean up", &["clean"]),
     ("new services", &["init"]),
     ("binaries, CI and shells", &["dep", "ci-key", "completions"]),

@@ -7,7 +7,7 @@
 mod archive;
 mod cargo;
 mod context;
-mod digest;
+pub(crate) mod digest;
 mod ensure;
 mod fetch;
 mod freshness;

@@ -17,8 +17,8 @@ use crate::interrupt::Interrupt;
 use crate::supervisor::alive;
 
 /// The service that has the record, and the port by which it is asked.
-const DATABASE: &str = "pocketbase";
-const DATABASE_PORT: &str = "http";
+pub(crate) const DATABASE: &str = "pocketbase";
+pub(crate) const DATABASE_PORT: &str = "http";
 /// How often the record is looked at while waiting for it.
 const POLL: Duration = Duration::from_millis(20);
 /// How often a change is tried while others change the record, too.

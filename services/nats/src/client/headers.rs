@@ -11,10 +11,10 @@ pub struct Headers(Vec<(String, String)>);
 
 /// What a received block says.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Block {
-    pub(super) status: Option<u16>,
-    pub(super) description: String,
-    pub(super) headers: Headers,
+pub(crate) struct Block {
+    pub(crate) status: Option<u16>,
+    pub(crate) description: String,
+    pub(crate) headers: Headers,
 }
 
 impl Headers {
@@ -83,7 +83,7 @@ impl Headers {
 
     /// Reads a block: `NATS/1.0 [STATUS [DESCRIPTION]]`, then a header each line. `None` if it is
     /// no such block.
-    pub(super) fn decode(bytes: &[u8]) -> Option<Block> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Block> {
         let text = String::from_utf8_lossy(bytes);
         let mut lines = text.split("\r\n");
         let rest = lines.next()?.strip_prefix(VERSION)?.trim();

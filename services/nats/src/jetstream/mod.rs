@@ -9,6 +9,7 @@ mod backup;
 mod follow;
 mod messages;
 mod publish;
+mod stored;
 
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub(crate) use api::outcome as api_outcome;
 pub use backup::{Backup, restore};
 pub use follow::{Begin, Follow};
 pub use messages::each_message;
+pub use stored::each_stored_message;
 
 use crate::client::Client;
 

@@ -236,18 +236,27 @@ impl Carry<'_> {
     }
 }
 
-/// The configuration of a stream that takes nothing in and can be read.
 fn parked(config: &Value, mark: &Mark) -> anyhow::Result<Value> {
-    let mut parked = config.clone();
-    let name = config["name"].as_str().unwrap_or_default();
-    parked["subjects"] = json!([format!("{PRIVATE_SUBJECT}.{name}")]);
-    parked["allow_direct"] = json!(true);
-    // What expires while it is copied would make a difference; but such markers need an age.
-    if parked["subject_delete_marker_ttl"].as_u64().unwrap_or(0) == 0 {
-        parked["max_age"] = json!(0);
-    }
+    let mut parked = closed(config, PRIVATE_SUBJECT);
     parked["metadata"][MOVING] = json!(serde_json::to_string(mark)?);
     Ok(parked)
+}
+
+/// The configuration of a stream that takes nothing in, loses nothing and can be read. Its only
+/// subject begins with `private`.
+pub(crate) fn closed(config: &Value, private: &str) -> Value {
+    let mut closed = config.clone();
+    let name = config["name"].as_str().unwrap_or_default();
+    closed["subjects"] = json!([format!("{private}.{name}")]);
+    closed["allow_direct"] = json!(true);
+    // What expires while it is copied would make a difference; but such markers need an age.
+    if closed["subject_delete_marker_ttl"].as_u64().unwrap_or(0) == 0 {
+        closed["max_age"] = json!(0);
+    }
+    if let Some(closed) = closed.as_object_mut() {
+        closed.remove("sources");
+    }
+    closed
 }
 
 fn mark(info: &StreamInfo) -> Option<Mark> {
@@ -263,7 +272,7 @@ fn moved(info: &StreamInfo) -> Option<&String> {
 }
 
 /// Whether two states count the same messages. Without messages, only the next number counts.
-fn same(one: &StreamState, other: &StreamState) -> bool {
+pub(crate) fn same(one: &StreamState, other: &StreamState) -> bool {
     let first = |state: &StreamState| (state.messages > 0).then_some(state.first_seq);
     one.messages == other.messages && one.last_seq == other.last_seq && first(one) == first(other)
 }

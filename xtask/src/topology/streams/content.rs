@@ -3,8 +3,11 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use service_nats::client::Message;
-use service_nats::jetstream::{JetStream, JetStreamError, StreamState, each_message};
+use service_nats::jetstream::{
+    JetStream, JetStreamError, StreamState, each_message, each_stored_message,
+};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
@@ -15,9 +18,10 @@ const BEHIND_POLL: Duration = Duration::from_millis(20);
 /// Headers by which a server tells a message's subject and time.
 const OWN: [&str; 2] = ["Nats-Subject", "Nats-Time-Stamp"];
 /// Headers that tell of the stream that a message was read from, not of the message.
-const FOREIGN: [&str; 5] = [
+const FOREIGN: [&str; 6] = [
     "Nats-Stream",
     "Nats-Sequence",
+    "Nats-Last-Sequence",
     "Nats-Num-Pending",
     "Nats-Subject",
     "Nats-Time-Stamp",
@@ -28,6 +32,32 @@ const FOREIGN: [&str; 5] = [
 pub(crate) struct Content {
     pub(crate) messages: u64,
     digest: [u8; 32],
+}
+
+impl Content {
+    /// The digest, in hexadecimal digits.
+    pub(crate) fn hex(&self) -> String {
+        crate::dep::digest::hex(&self.digest)
+    }
+}
+
+/// Reads all messages of a stream that `state` counts, directly where it allows that.
+pub(crate) async fn content_of(
+    js: &JetStream,
+    config: &Value,
+    state: &StreamState,
+) -> Result<Content, JetStreamError> {
+    let stream = config["name"].as_str().unwrap_or_default();
+    if config["allow_direct"] == true {
+        return content(js, stream, state).await;
+    }
+    let mut digest = Sha256::new();
+    let add = |number, message: &Message| add(&mut digest, number, message);
+    let messages = each_stored_message(js, stream, state.first_seq, state.last_seq, add).await?;
+    Ok(Content {
+        messages,
+        digest: digest.finalize().into(),
+    })
 }
 
 /// Reads all messages of a stream that `state` counts. Any replica may answer, and one that is a

@@ -4,11 +4,11 @@
 //! the operation lock. Until the point of no return every stream can be given back; after it, the
 //! same command goes on. Must not start, stop or reload anything.
 
-mod carry;
-mod content;
+pub(crate) mod carry;
+pub(crate) mod content;
 mod journal;
 pub(crate) mod places;
-mod plan;
+pub(crate) mod plan;
 pub(crate) mod safe;
 mod survey;
 
@@ -237,7 +237,8 @@ async fn give_back(
         .into()
 }
 
-async fn unless_interrupted<T>(
+/// Does `work`, or gives it up when the user wants to end.
+pub(crate) async fn unless_interrupted<T>(
     interrupt: &Interrupt,
     work: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
@@ -324,7 +325,7 @@ fn told(step: &Move) -> String {
 }
 
 /// Writes what the servers wrote through to the disk.
-fn sync(ctx: &Ctx) -> anyhow::Result<()> {
+pub(crate) fn sync(ctx: &Ctx) -> anyhow::Result<()> {
     let data = ctx.paths.data();
     let directory = File::open(&data);
     let directory = directory.with_context(|| format!("cannot open `{}`", data.display()))?;

@@ -88,6 +88,21 @@ impl Nats {
             .unwrap_or_else(|| panic!("not stored: {answer}"))
     }
 
+    /// The same with an id, by which the server knows a message that comes again.
+    #[track_caller]
+    pub(crate) fn publish_once(&mut self, subject: &str, id: &str, payload: &str) -> Value {
+        self.inboxes += 1;
+        let (inbox, sid) = (format!("_INBOX.e2e.{}", self.inboxes), self.inboxes);
+        let headers = format!("NATS/1.0\r\nNats-Msg-Id: {id}\r\n\r\n");
+        let (head, all) = (headers.len(), headers.len() + payload.len());
+        self.send(&format!(
+            "SUB {inbox} {sid}\r\nUNSUB {sid} 1\r\nHPUB {subject} {inbox} {head} {all}\r\n\
+             {headers}{payload}\r\n"
+        ));
+        let answer = self.message();
+        serde_json::from_str(&answer).expect("JetStream answers in JSON")
+    }
+
     /// The same without the wait for each one: publishes `NUMBER` for each number.
     #[track_caller]
     pub(crate) fn publish_numbers(&mut self, subject: &str, numbers: std::ops::Range<u64>) {

@@ -1,0 +1,168 @@
+//! Reading all messages of a stream that allows no direct access: by questions to its leader, many
+//! at a time. Slower by far than [`super::each_message`], and works with any stream.
+
+use serde::Deserialize;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::api::read;
+use super::{JetStream, JetStreamError};
+use crate::client::{Headers, Message};
+
+/// How many messages are asked for at once.
+const AT_ONCE: u64 = 64;
+/// Error code of the API: there is no such message.
+const MESSAGE_NOT_FOUND: u32 = 10037;
+
+/// A message as the API tells of it; bytes are in base64.
+#[derive(Deserialize)]
+struct Stored {
+    subject: String,
+    seq: u64,
+    #[serde(default)]
+    hdrs: String,
+    #[serde(default)]
+    data: String,
+    time: String,
+}
+
+/// Gives every message with a sequence number from `first` to `last` to `seen`, as
+/// [`super::each_message`] does. Returns how many there were.
+pub async fn each_stored_message(
+    from: &JetStream,
+    stream: &str,
+    first: u64,
+    last: u64,
+    mut seen: impl FnMut(u64, &Message),
+) -> Result<u64, JetStreamError> {
+    let call = format!("STREAM.MSG.GET.{stream}");
+    let (mut next, mut count) = (first.max(1), 0);
+    while next <= last {
+        let end = last.min(next + AT_ONCE - 1);
+        let mut asked = JoinSet::new();
+        for number in next..=end {
+            let (from, call) = (from.clone(), call.clone());
+            asked.spawn(async move { get(&from, &call, json!({"seq": number})).await });
+        }
+        let mut found = Vec::new();
+        while let Some(answer) = asked.join_next().await {
+            let answer = answer.map_err(|error| JetStreamError::answer(&call, error))?;
+            found.extend(answer?);
+        }
+        found.sort_by_key(|stored| stored.seq);
+        next = end + 1;
+        if found.is_empty() {
+            // A gap may be wide: the server knows where it ends.
+            let body = json!({"seq": next, "next_by_subj": ">"});
+            match get(from, &call, body).await? {
+                Some(stored) if stored.seq >= next => next = stored.seq,
+                _ => break,
+            }
+        }
+        for stored in &found {
+            seen(stored.seq, &message(&call, stored)?);
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+async fn get(
+    from: &JetStream,
+    call: &str,
+    body: serde_json::Value,
+) -> Result<Option<Stored>, JetStreamError> {
+    match from.call(call, &body).await {
+        Ok(mut answer) => read(call, answer["message"].take()).map(Some),
+        Err(error) if error.is_code(MESSAGE_NOT_FOUND) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The same message as direct access gives it.
+fn message(call: &str, stored: &Stored) -> Result<Message, JetStreamError> {
+    let bytes = |text: &str| {
+        base64(text).ok_or_else(|| JetStreamError::answer(call, "a message is no base64"))
+    };
+    let block = bytes(&stored.hdrs)?;
+    let headers = if block.is_empty() {
+        Headers::new()
+    } else {
+        let block = Headers::decode(&block);
+        let block = block.ok_or_else(|| JetStreamError::answer(call, "headers are malformed"))?;
+        block.headers
+    };
+    Ok(Message {
+        subject: stored.subject.clone(),
+        reply: None,
+        status: None,
+        description: String::new(),
+        headers: headers
+            .with("Nats-Subject", &stored.subject)
+            .with("Nats-Time-Stamp", &stored.time),
+        payload: bytes(&stored.data)?,
+    })
+}
+
+/// Reads base64 with its padding, as Go's JSON writes bytes.
+fn base64(text: &str) -> Option<Vec<u8>> {
+    let text = text.as_bytes();
+    let digits = text.strip_suffix(b"==").or(text.strip_suffix(b"="));
+    let digits = digits.unwrap_or(text);
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    if !text.len().is_multiple_of(4) {
+        return None;
+    }
+    let (mut bits, mut count) = (0_u32, 0);
+    for digit in digits {
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = (bits << 6) | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push(u8::try_from((bits >> count) & 0xff).ok()?);
+        }
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_read() {
+        for (text, bytes) in [
+            ("", &b""[..]),
+            ("Zg==", b"f"),
+            ("Zm8=", b"fo"),
+            ("Zm9v", b"foo"),
+            ("+/8=", b"\xfb\xff"),
+        ] {
+            assert_eq!(base64(text).as_deref(), Some(bytes), "{text}");
+        }
+        for bad in ["Zg", "Z*==", "Zm9vZ"] {
+            assert_eq!(base64(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_as_direct_access_gives_it() {
+        let stored: Stored = serde_json::from_value(json!({
+            "subject": "a.b", "seq": 3, "time": "2026-01-01T00:00:00.5Z", "data": "Zm9v",
+            "hdrs": "TkFUUy8xLjANCkE6IDENCg0K",
+        }))
+        .unwrap();
+        let message = message("X", &stored).unwrap();
+        assert_eq!(message.headers.get("A"), Some("1"));
+        assert_eq!(message.headers.last("Nats-Subject"), Some("a.b"));
+        assert_eq!(message.payload, b"foo");
+    }
+}

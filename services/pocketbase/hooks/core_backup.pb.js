@@ -1,0 +1,91 @@
+/// Core's own hook: what `cargo xtask backup` and `restore` need of a running PocketBase. Written
+/// by the wrapper; not to edit. Whoever asks knows the secret of this start. Handlers run isolated
+/// from each other: each defines what it uses.
+
+// Makes a backup. The database in it is of one moment, whoever writes meanwhile.
+routerAdd(
+  "POST",
+  "/core/backup",
+  (e) => {
+    const secret = $os.getenv("CORE_POCKETBASE_CONTROLLER_SECRET");
+    const given = e.request.header.get("X-Core-Secret");
+    if (!secret || !$security.equal(given, secret)) {
+      throw new UnauthorizedError("this is not the secret of this start");
+    }
+    const name = e.requestInfo().body.name;
+    if (!/^core-tmp-[a-z0-9]{1,64}\.zip$/.test(name)) {
+      throw new BadRequestError("this is not a name of a backup of Core's");
+    }
+    const settings = $app.settings();
+    if (settings.backups.s3.enabled) {
+      throw new BadRequestError("PocketBase keeps its backups at S3, not on this machine");
+    }
+    $app.createBackup(new Context(), name);
+    return e.json(200, { files_elsewhere: settings.s3.enabled });
+  },
+  $apis.skipSuccessActivityLog(),
+);
+
+// How many records there are that somebody made: what a restore would replace.
+routerAdd(
+  "GET",
+  "/core/backup/holds",
+  (e) => {
+    const secret = $os.getenv("CORE_POCKETBASE_CONTROLLER_SECRET");
+    const given = e.request.header.get("X-Core-Secret");
+    if (!secret || !$security.equal(given, secret)) {
+      throw new UnauthorizedError("this is not the secret of this start");
+    }
+    const holds = [];
+    for (const collection of $app.findAllCollections("base", "auth")) {
+      const own = collection.system || collection.name.startsWith("core_");
+      if (!own && $app.countRecords(collection) > 0) {
+        holds.push(collection.name);
+      }
+    }
+    return e.json(200, { collections: holds });
+  },
+  $apis.skipSuccessActivityLog(),
+);
+
+// Looks at the database of a backup, unpacked beside this one: whether it is whole, and how much
+// is in it. There is one connection that writes, so what is attached to it stays there.
+routerAdd(
+  "POST",
+  "/core/backup/check",
+  (e) => {
+    const secret = $os.getenv("CORE_POCKETBASE_CONTROLLER_SECRET");
+    const given = e.request.header.get("X-Core-Secret");
+    if (!secret || !$security.equal(given, secret)) {
+      throw new UnauthorizedError("this is not the secret of this start");
+    }
+    const file = $filepath.join($app.dataDir(), "..", "staged", "pb_data", "data.db");
+    $os.stat(file);
+    const db = $app.nonconcurrentDB();
+    const rows = {};
+    const problems = [];
+    db.newQuery("ATTACH DATABASE {:file} AS core_staged").bind({ file: file }).execute();
+    try {
+      const found = arrayOf(new DynamicModel({ integrity_check: "" }));
+      db.newQuery("PRAGMA core_staged.integrity_check").all(found);
+      for (const line of found) {
+        if (line.integrity_check !== "ok") {
+          problems.push(line.integrity_check);
+        }
+      }
+      const tables = arrayOf(new DynamicModel({ name: "" }));
+      const list = "SELECT name FROM core_staged.sqlite_master WHERE type = 'table'";
+      db.newQuery(list).all(tables);
+      for (const table of tables) {
+        const count = new DynamicModel({ n: 0 });
+        const quoted = table.name.replaceAll('"', '""');
+        db.newQuery(`SELECT COUNT(*) AS n FROM core_staged."${quoted}"`).one(count);
+        rows[table.name] = count.n;
+      }
+    } finally {
+      db.newQuery("DETACH DATABASE core_staged").execute();
+    }
+    return e.json(200, { rows: rows, problems: problems });
+  },
+  $apis.skipSuccessActivityLog(),
+);

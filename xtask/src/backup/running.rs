@@ -1,0 +1,219 @@
+//! The stack that runs: what is asked for a backup, and stopping and starting its servers for a
+//! restore. Starts nothing itself: the supervisor does.
+
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kit::files::FileLock;
+use kit::http::Endpoint;
+use kit::{Exit, Failure};
+use service_nats::topology::{self, Facts, SERVICE};
+
+use crate::applied::Applied;
+use crate::context::Ctx;
+use crate::interrupt::Interrupt;
+use crate::supervisor::alive;
+use crate::supervisor::client::Client;
+use crate::supervisor::state::State;
+use crate::supervisor::wait::{Baseline, Wait};
+use crate::topology::ask::{DATABASE, DATABASE_PORT};
+use crate::topology::record;
+use crate::topology::streams::places::Places;
+
+/// How long one process may take to stop: as long as `down` allows all of them.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// How long all may take until they are healthy: what `up` allows.
+const START_LIMIT: Duration = Duration::from_mins(1);
+/// How long the supervisor may tell of the old end of a process that it was told to start.
+const ACCEPT_LIMIT: Duration = Duration::from_secs(2);
+/// How often it is looked.
+const POLL: Duration = Duration::from_millis(5);
+
+/// The running stack.
+#[derive(Debug)]
+pub(crate) struct Running<'a> {
+    ctx: &'a Ctx,
+    client: Client,
+    pub(crate) applied: Applied,
+    pub(crate) facts: Facts,
+}
+
+/// Data directories in whose servers' place we are, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    _locks: Vec<FileLock>,
+}
+
+impl<'a> Running<'a> {
+    /// The stack, if it runs.
+    pub(crate) fn find(ctx: &'a Ctx) -> anyhow::Result<Option<Self>> {
+        let client = ctx.client()?;
+        if !alive::is_held(&ctx.paths.alive_lock())? || !client.is_live() {
+            return Ok(None);
+        }
+        let Some(applied) = Applied::load(&ctx.paths) else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            ctx,
+            client,
+            applied,
+            facts: topology::read(&ctx.paths.topology())?,
+        }))
+    }
+
+    /// The stack, or the error that none runs.
+    pub(crate) fn need(ctx: &'a Ctx, what: &str) -> anyhow::Result<Self> {
+        Self::find(ctx)?.ok_or_else(|| {
+            let message = format!("no stack runs, and a {what} needs its servers");
+            let failure = Failure::new(Exit::NotRunning, message);
+            failure.hint("cargo xtask up").into()
+        })
+    }
+
+    /// Where its streams are.
+    pub(crate) fn places(&self) -> Places<'_> {
+        Places {
+            paths: &self.ctx.paths,
+            facts: &self.facts,
+        }
+    }
+
+    /// PocketBase.
+    pub(crate) fn database(&self) -> anyhow::Result<record::Client> {
+        let process = self.applied.stack.processes.get(DATABASE);
+        let port = process.and_then(|process| process.ports.get(DATABASE_PORT));
+        let Some(port) = port else {
+            let message = format!("there is no `{DATABASE}` in the running stack");
+            return Err(Failure::new(Exit::Unhealthy, message).into());
+        };
+        let endpoint = Endpoint::tcp("127.0.0.1", port.port);
+        Ok(record::Client::new(
+            endpoint,
+            self.ctx.paths.controller_secret(),
+        ))
+    }
+
+    /// Stops every server that has data, the last one started first, and takes their places.
+    pub(crate) fn stop(&self) -> anyhow::Result<Stopped> {
+        self.stop_only(|_| true)?;
+        claim(self.ctx, &self.facts)
+    }
+
+    /// Starts all servers of NATS anew.
+    pub(crate) fn restart_nats(&self, interrupt: &Interrupt) -> anyhow::Result<()> {
+        self.stop_only(|name| name != DATABASE)?;
+        self.start(interrupt)
+    }
+
+    fn stop_only(&self, wanted: impl Fn(&str) -> bool) -> anyhow::Result<()> {
+        let states = self.client.processes()?;
+        let servers = servers(&self.facts);
+        let order = self.applied.stack.order.iter().rev();
+        for name in order.filter(|name| servers.iter().any(|server| server.0 == **name)) {
+            if !wanted(name) || states.get(name).is_none_or(has_ended) {
+                continue;
+            }
+            match self.client.stop(name, STOP_LIMIT) {
+                Err(error) if !Client::missed_an_end(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts what was stopped, and waits until everything is healthy.
+    pub(crate) fn start(&self, interrupt: &Interrupt) -> anyhow::Result<()> {
+        let states = self.client.processes()?;
+        let baseline = Baseline::take(&self.ctx.paths, &self.applied.stack, &states);
+        let servers = servers(&self.facts);
+        let order = self.applied.stack.order.iter();
+        let ours = order.filter(|name| servers.iter().any(|server| server.0 == **name));
+        let ended = |states: &crate::supervisor::state::States, name: &String| {
+            states.get(name).is_some_and(has_ended)
+        };
+        let names: Vec<&String> = ours.filter(|name| ended(&states, name)).collect();
+        for name in &names {
+            self.client.start(name)?;
+        }
+        // The order is accepted before it is carried out; until then the old end would be told.
+        let deadline = Instant::now() + ACCEPT_LIMIT;
+        while Instant::now() < deadline {
+            let states = self.client.processes()?;
+            if !names.iter().any(|name| ended(&states, name)) {
+                break;
+            }
+            thread::sleep(POLL);
+        }
+        let wait = Wait {
+            paths: &self.ctx.paths,
+            stack: &self.applied.stack,
+            client: &self.client,
+            ask: true,
+            interrupt,
+            baseline: &baseline,
+            deadline: Instant::now() + START_LIMIT,
+            timeout: START_LIMIT,
+        };
+        wait.until_ready(None, |_| {}).map(drop)
+    }
+}
+
+/// Takes the places of all servers that have data: an error while one of them runs.
+pub(crate) fn claim(ctx: &Ctx, facts: &Facts) -> anyhow::Result<Stopped> {
+    let mut locks = Vec::new();
+    for (process, directory) in servers(facts) {
+        let path = ctx.paths.data().join(directory).join(".lock");
+        if !path.exists() {
+            continue;
+        }
+        let deadline = Instant::now() + STOP_LIMIT;
+        loop {
+            if let Some(lock) = FileLock::try_exclusive(&path)? {
+                locks.push(lock);
+                break;
+            }
+            if Instant::now() >= deadline {
+                let message = format!("`{process}` still uses its data");
+                let failure = Failure::new(Exit::Survivors, message);
+                return Err(failure.hint("cargo xtask down").into());
+            }
+            thread::sleep(POLL);
+        }
+    }
+    Ok(Stopped { _locks: locks })
+}
+
+/// What lies in a data directory and is replaced as a whole, by its path below `.data`.
+pub(crate) fn stores(facts: &Facts) -> Vec<PathBuf> {
+    let mut stores = Vec::new();
+    for (process, directory) in servers(facts) {
+        let names: &[&str] = match &*process {
+            DATABASE => &["pb_data", "superuser.json"],
+            _ => &["jetstream"],
+        };
+        stores.extend(
+            names
+                .iter()
+                .map(|name| PathBuf::from(&directory).join(name)),
+        );
+    }
+    stores
+}
+
+/// Processes that have data, and the directory of each below `.data`.
+fn servers(facts: &Facts) -> Vec<(String, String)> {
+    let nodes = facts.nodes().into_iter();
+    let nodes = nodes.map(|node| (node.process, node.directory));
+    let alone = [SERVICE, DATABASE].map(|name| (name.to_owned(), name.to_owned()));
+    alone.into_iter().chain(nodes).collect()
+}
+
+/// Whether the supervisor would not start it again.
+fn has_ended(state: &State) -> bool {
+    matches!(
+        &*state.status,
+        "Completed" | "Skipped" | "Error" | "Disabled"
+    )
+}
