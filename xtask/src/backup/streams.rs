@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::archive::Archive;
 use super::manifest::{Consumer, Skipped, Stream};
 use super::progress::Progress;
+use crate::events;
 use crate::topology::streams::carry::{closed, same};
 use crate::topology::streams::content::content_of;
 use crate::topology::streams::places::{Place, Places};
@@ -76,7 +77,8 @@ pub(crate) async fn take(
     Ok(taken)
 }
 
-/// All streams of a place; an error when one is there that nobody can tell of.
+/// All streams of a place but that of events, which tells of one instance alone; an error when one
+/// is there that nobody can tell of.
 async fn all(js: &JetStream, place: &Place) -> anyhow::Result<Vec<StreamInfo>> {
     let names = js.stream_names().await?;
     let streams = js.streams().await?;
@@ -88,7 +90,8 @@ async fn all(js: &JetStream, place: &Place) -> anyhow::Result<Vec<StreamInfo>> {
             .hint("wait for its nodes: cargo xtask status")
             .into());
     }
-    Ok(streams)
+    let is_user_s = |stream: &StreamInfo| stream.name() != events::STREAM;
+    Ok(streams.into_iter().filter(is_user_s).collect())
 }
 
 async fn take_one(
@@ -139,12 +142,13 @@ fn consumer(info: &Value) -> Consumer {
     }
 }
 
-/// Names of all streams there are.
+/// Names of all streams there are, that of events left out.
 pub(crate) async fn holds(places: &Places<'_>) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
     for place in places.all() {
         names.extend(places.connect(&place).await?.stream_names().await?);
     }
+    names.retain(|name| name != events::STREAM);
     Ok(names)
 }
 

@@ -309,8 +309,8 @@ fn a_shell_completes_commands() {
     sandbox.run("completions tcsh").ends(2);
     if bash.exists() {
         let text = sandbox.run("completions bash").succeeds().stdout;
-        let script = "eval \"$1\"; COMP_WORDS=(xtask sta) COMP_CWORD=1; \
-                      _xtask xtask sta xtask; printf %s \"${COMPREPLY[*]}\"";
+        let script = "eval \"$1\"; COMP_WORDS=(xtask stat) COMP_CWORD=1; \
+                      _xtask xtask stat xtask; printf %s \"${COMPREPLY[*]}\"";
         let run = sandbox.program(bash, &["-c", script, "bash", &text]);
         same("completion", run.succeeds().stdout.as_str(), "status");
     }

@@ -98,15 +98,9 @@ fn has_jobs(nats: &mut Nats) {
     same("next job", next, vec!["2".to_owned()]);
 }
 
-/// The streams of a server, by name.
 #[track_caller]
-/// The streams of users; that of Core's own events is always there.
 fn names(port: u16) -> Vec<String> {
-    let answer = Nats::connect(port).api("STREAM.NAMES", &json!({}));
-    let names = answer["streams"].as_array().cloned().unwrap_or_default();
-    let names = names.iter().filter_map(Value::as_str);
-    let names = names.filter(|name| *name != xtask::events::STREAM);
-    names.map(str::to_owned).collect()
+    Nats::connect(port).stream_names()
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, SystemTime};
 
 use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::net::sockopt::set_socket_reuseaddr;
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use serde_json::{Value, json};
 use xtask::doctor::Id;
@@ -176,6 +177,8 @@ fn every_kind_of_listener_is_seen() {
     let server = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let connection = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     fcntl_setfd(&connection, FdFlags::CLOEXEC).unwrap();
+    // An earlier test's connection may linger on the port.
+    set_socket_reuseaddr(&connection, true).unwrap();
     bind(&connection, &SocketAddr::from(([127, 0, 0, 1], caddy))).unwrap();
     connect(&connection, &server.local_addr().unwrap()).unwrap();
     let run = doctor(&sandbox, "", &[]).ends(11);

@@ -78,6 +78,16 @@ impl Nats {
         self.api(&format!("STREAM.CREATE.{name}"), &body);
     }
 
+    /// The names of users' streams; that of Core's own events comes by itself.
+    #[track_caller]
+    pub(crate) fn stream_names(&mut self) -> Vec<String> {
+        let answer = self.api("STREAM.NAMES", &json!({}));
+        let names = answer["streams"].as_array().cloned().unwrap_or_default();
+        let names = names.iter().filter_map(Value::as_str);
+        let names = names.filter(|name| *name != xtask::events::STREAM);
+        names.map(str::to_owned).collect()
+    }
+
     /// Publishes into a stream and waits for the acknowledgement. Returns the sequence number.
     #[track_caller]
     pub(crate) fn publish(&mut self, subject: &str, payload: &str) -> u64 {
