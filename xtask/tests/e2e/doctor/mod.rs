@@ -9,7 +9,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, SystemTime};
 
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::net::sockopt::set_socket_reuseaddr;
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use serde_json::{Value, json};
 use xtask::doctor::Id;
@@ -177,12 +176,12 @@ fn every_kind_of_listener_is_seen() {
     let server = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let connection = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     fcntl_setfd(&connection, FdFlags::CLOEXEC).unwrap();
-    // An earlier test's connection may linger on the port.
-    set_socket_reuseaddr(&connection, true).unwrap();
-    bind(&connection, &SocketAddr::from(([127, 0, 0, 1], caddy))).unwrap();
+    // Nobody ever listens on this one here, so no earlier connection lingers on it.
+    let cluster = sandbox.port("nats.cluster");
+    bind(&connection, &SocketAddr::from(([127, 0, 0, 1], cluster))).unwrap();
     connect(&connection, &server.local_addr().unwrap()).unwrap();
     let run = doctor(&sandbox, "", &[]).ends(11);
-    let told = format!("{own} 127.0.0.1:{caddy}");
+    let told = format!("{own} 127.0.0.1:{cluster}");
     assert!(found(&run, Id::Ports)[0].contains(&told), "{run:#?}");
     // Closed by the other side first, so that nothing lingers on the port.
     drop(server.accept().unwrap());
