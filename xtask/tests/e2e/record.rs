@@ -5,6 +5,8 @@ use std::fs;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use xtask::load::{Load, Targets};
+use xtask::paths::Paths;
 
 use crate::harness::http::{self, Answer};
 use crate::harness::nats::Nats;
@@ -151,6 +153,32 @@ fn the_commands_change_what_runs() {
     let states: Vec<&Value> = history.iter().map(|entry| &entry["state"]).collect();
     assert!(history.len() >= 2, "{history:?}");
     assert!(states.iter().all(|state| *state == "applied"), "{states:?}");
+}
+
+#[test]
+fn clients_lose_nothing_while_the_hub_comes_grows_shrinks_and_goes() {
+    let sandbox = sandbox();
+    sandbox.up();
+    let before = pids(&sandbox);
+    let paths = Paths::new(sandbox.root().to_path_buf());
+    let load = Load::begin(Targets::of_running(&paths).unwrap()).unwrap();
+    for change in [
+        "--hub-nodes 3 --leaf nrt,lhr",
+        "--hub-nodes 5 --no-leaf",
+        "--hub-nodes 3",
+        "--single-node",
+    ] {
+        sandbox
+            .run(&format!("topology set nats {change}"))
+            .succeeds();
+    }
+    let noticed = load.finish().unwrap();
+    assert!(noticed.is_faultless(), "{noticed:#?}");
+    for (name, client) in &noticed.clients {
+        assert!(client.operations > 0, "{name}: {client:?}");
+        same(name, client.disconnected, 0);
+    }
+    same("process ids", pids(&sandbox), before);
 }
 
 #[test]
