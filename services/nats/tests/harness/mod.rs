@@ -5,6 +5,7 @@ use std::future::Future;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use kit::http::{self, Endpoint};
@@ -18,6 +19,8 @@ use tokio::time::Instant;
 
 /// How long anything may take on a machine under load.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
+/// Variables that cargo gives the programs it runs.
+const GIVEN_BY_CARGO: [&str; 3] = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_"];
 /// Pause between two looks at a condition.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -159,7 +162,7 @@ impl Server {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .expect("`cargo xtask dep fetch` brings `.dep/nats-server`");
+            .unwrap();
         Self {
             child,
             dir,
@@ -251,9 +254,36 @@ fn password(user: &str) -> String {
     format!("p{user}")
 }
 
-/// The server that `dep.lock` pins.
-fn program() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.dep/nats-server")
+/// The server that `dep.lock` pins; on a fresh clone it is fetched first, once.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let program = root.join(".dep/nats-server");
+        if !program.exists() {
+            fetch(&root);
+        }
+        program
+    })
+}
+
+fn fetch(root: &Path) {
+    let mut cargo = Command::new(env!("CARGO"));
+    // Build scripts that look at these would have everything above them compiled anew.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if GIVEN_BY_CARGO.iter().any(|prefix| text.starts_with(prefix)) {
+            cargo.env_remove(&name);
+        }
+    }
+    let fetched = cargo
+        .args(["xtask", "dep", "fetch", "nats-server"])
+        .current_dir(root)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&fetched.stderr);
+    assert!(fetched.status.success(), "cannot fetch the server: {told}");
 }
 
 /// Ports that were free a moment ago, each another one.
