@@ -15,6 +15,7 @@ mod caddy;
 mod ci;
 mod clean;
 mod command_line;
+mod complaints;
 mod controller;
 mod custom;
 mod doctor;
