@@ -1,8 +1,10 @@
 //! What is checked before anything is started: ports, and what the services say of their settings.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::TcpListener;
 use std::panic;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -11,9 +13,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use kit::{Exit, Failure};
 
+use crate::applied::Applied;
 use crate::context::Ctx;
 use crate::instances::register::Others;
 use crate::stack::{self, Port, Stack};
+use crate::supervisor::alive;
 use crate::tool::{self, End};
 
 /// How long a check of settings may take; it starts nothing, so milliseconds are usual.
@@ -90,6 +94,33 @@ fn refusal(name: &str, text: &str) -> String {
 
 /// Refuses to start on ports that others hold. To be called while nothing of the instance lives.
 pub fn check_ports(stack: &Stack, others: &Others) -> anyhow::Result<()> {
+    check_ports_beside(stack, others, None)
+}
+
+/// The same for a stack that runs and is about to change: whoever answers on a port that it is to
+/// get would be taken for its server.
+pub fn check_new_ports(ctx: &Ctx, stack: &Stack, others: &Others) -> anyhow::Result<()> {
+    let Some(running) = Applied::load(&ctx.paths) else {
+        return Ok(());
+    };
+    let ports = |stack: &Stack| -> BTreeSet<u16> {
+        let ports = stack.processes.values().flat_map(|p| p.ports.values());
+        ports.map(|port| port.port).collect()
+    };
+    let known = ports(&running.stack);
+    let mut stack = stack.clone();
+    for process in stack.processes.values_mut() {
+        process.ports.retain(|_, port| !known.contains(&port.port));
+    }
+    if ports(&stack).is_empty() {
+        return Ok(());
+    }
+    check_ports_beside(&stack, others, Some(&ctx.paths.alive_lock()))
+}
+
+/// Whoever holds the lock `own` may have ports: a change that was killed may have brought a server
+/// to its new one already.
+fn check_ports_beside(stack: &Stack, others: &Others, own: Option<&Path>) -> anyhow::Result<()> {
     let mut taken = Vec::new();
     let mut variable = None;
     let mut strangers = false;
@@ -98,7 +129,7 @@ pub fn check_ports(stack: &Stack, others: &Others) -> anyhow::Result<()> {
         for (port_name, port) in &process.ports {
             let instance = others.living.get(&port.port);
             // An instance that is about to start has its port already, even if nobody listens yet.
-            let holder = instance.cloned().or_else(|| holder(port.port));
+            let holder = instance.cloned().or_else(|| holder(port.port, own));
             if let Some(holder) = holder {
                 strangers |= instance.is_none();
                 taken.push(describe(name, port, &holder));
@@ -134,13 +165,20 @@ fn describe(service: &str, port: &Port, holder: &str) -> String {
 }
 
 /// Who keeps a port from being listened on, on this machine's loopback address; `None` when nobody
-/// does.
-fn holder(port: u16) -> Option<String> {
+/// does, or a holder of the lock `own`.
+fn holder(port: u16, own: Option<&Path>) -> Option<String> {
     let error = TcpListener::bind(("127.0.0.1", port)).err()?;
     if error.kind() != io::ErrorKind::AddrInUse {
         return Some(error.to_string());
     }
     let program = listeners::get_process_by_port(port, listeners::Protocol::TCP);
+    if let (Ok(program), Some(lock)) = (&program, own) {
+        let holders = alive::holders(lock).unwrap_or_default();
+        let is_it = |holder: &alive::Holder| u32::try_from(holder.pid) == Ok(program.pid);
+        if holders.iter().any(is_it) {
+            return None;
+        }
+    }
     Some(program.map_or_else(
         |_| "a program that cannot be seen from here".to_owned(),
         |program| format!("`{}` (pid {})", program.name, program.pid),

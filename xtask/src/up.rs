@@ -194,6 +194,7 @@ fn reversible(
             Ok((Outcome::Started, states))
         }
         None => {
+            preflight::check_new_ports(ctx, &inputs.stack, &inputs.others)?;
             guard::pass(
                 ctx,
                 inputs,

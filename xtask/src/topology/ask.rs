@@ -2,6 +2,7 @@
 //!
 //! Owns the wait. The controller applies it: nothing here changes the stack. Must not print.
 
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ const TRIES: usize = 5;
 /// The records of a running stack.
 #[derive(Debug)]
 pub struct Records {
+    /// Held as long as anything of the stack lives.
+    alive: PathBuf,
     client: Client,
     runtime: Runtime,
 }
@@ -48,6 +51,7 @@ impl Records {
         });
         let endpoint = Endpoint::tcp("127.0.0.1", port.ok_or_else(not_running)?.port);
         Ok(Self {
+            alive: ctx.paths.alive_lock(),
             client: Client::new(endpoint, ctx.paths.controller_secret()),
             runtime: kit::runtime::current_thread()?,
         })
@@ -106,6 +110,12 @@ impl Records {
                 && let Some(outcome) = outcome(asked, record)
             {
                 return outcome;
+            }
+            if last_error.is_some() && !alive::is_held(&self.alive)? {
+                let message = "the stack ended before the topology was applied";
+                return Err(Failure::new(Exit::NotRunning, message)
+                    .hint("cargo xtask up")
+                    .into());
             }
             if let Some(interrupted) = interrupt.signal() {
                 return Err(interrupted.into());

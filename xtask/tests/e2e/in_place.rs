@@ -7,7 +7,7 @@ use std::thread;
 use serde_json::{Value, json};
 use xtask::stack::port_variable;
 
-use crate::harness::{Sandbox, http, same};
+use crate::harness::{Sandbox, http, same, stranger};
 
 /// Every process id of Caddy: that of the wrapper and that of the server.
 fn caddy(sandbox: &Sandbox) -> (i32, i32) {
@@ -155,4 +155,21 @@ fn a_change_that_fails_elsewhere_is_taken_back_here() {
     same("process ids of caddy", caddy(&sandbox), before);
     let port = sandbox.port("caddy.http");
     same("health", http::get(port, "/api/health").status, 200);
+}
+
+#[test]
+fn a_port_of_somebody_else_is_refused_and_everything_runs_on() {
+    let mut sandbox = Sandbox::core();
+    sandbox.up();
+    let before = ["nats", "pocketbase", "caddy"].map(|name| sandbox.pid(name));
+    let port = sandbox.spare_port("pocketbase.new");
+    let stranger = stranger(port);
+    sandbox.dotenv(&port_variable("pocketbase", "http"), &port.to_string());
+    let refused = sandbox.run("reload").ends(11);
+    let told = format!("is taken by `xtask-fake` (pid {})", stranger.pid());
+    assert!(refused.stderr.contains(&told), "{}", refused.stderr);
+    let after = ["nats", "pocketbase", "caddy"].map(|name| sandbox.pid(name));
+    same("process ids", after, before);
+    drop(stranger);
+    sandbox.run("reload").succeeds();
 }

@@ -298,7 +298,7 @@ fn killed_in_the_middle(victim: impl FnOnce(&Sandbox) -> i32, by_up: bool) {
     processes::signal(pid, Signal::KILL);
     if by_up {
         // Its record cannot be asked without a stack.
-        change.wait();
+        change.wait().ends(3);
         sandbox.up();
     } else {
         change.wait().succeeds();
