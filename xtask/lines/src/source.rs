@@ -1,6 +1,6 @@
 //! The lines of one process, from its rotated files to the one that is being written.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
@@ -42,6 +42,8 @@ pub struct Source {
     process: String,
     /// Files that come after the open one, each with the byte to begin at.
     next: VecDeque<(PathBuf, u64)>,
+    /// Rotated files that are in `next`, or came before: others were written to meanwhile.
+    known: BTreeSet<PathBuf>,
     file: Option<File>,
     buffer: Vec<u8>,
     /// The present line, and where what was read ends.
@@ -56,15 +58,17 @@ pub struct Source {
 impl Source {
     /// Everything that is there of `process` in `directory`.
     pub fn whole(directory: &Path, process: &str) -> Self {
-        let files = files::chain(directory, process).into_iter();
-        Self::new(directory, process, files.map(|path| (path, 0)).collect())
+        let chain = files::chain(directory, process);
+        let next = chain.iter().map(|path| (path.clone(), 0)).collect();
+        Self::new(directory, process, &chain, next)
     }
 
     /// What comes after the byte `offset` of the current file; all of it when it is shorter.
     pub fn after(directory: &Path, process: &str, offset: u64) -> Self {
-        let current = files::chain(directory, process).pop();
-        let next = current.into_iter().map(|path| (path, offset));
-        Self::new(directory, process, next.collect())
+        let chain = files::chain(directory, process);
+        let current = chain.last().cloned();
+        let next = current.into_iter().map(|path| (path, offset)).collect();
+        Self::new(directory, process, &chain, next)
     }
 
     /// Only the last `lines` of what is there.
@@ -87,8 +91,14 @@ impl Source {
         Ok(source)
     }
 
-    fn new(directory: &Path, process: &str, next: VecDeque<(PathBuf, u64)>) -> Self {
+    fn new(
+        directory: &Path,
+        process: &str,
+        chain: &[PathBuf],
+        next: VecDeque<(PathBuf, u64)>,
+    ) -> Self {
         Self {
+            known: rotated(chain).iter().cloned().collect(),
             directory: directory.to_path_buf(),
             process: process.to_owned(),
             next,
@@ -202,7 +212,14 @@ impl Source {
     /// Opens the next file that is there. The last one may still come.
     fn open_next(&mut self, rest: Rest) -> io::Result<()> {
         while let Some((path, offset)) = self.next.pop_front() {
+            if self.next.is_empty() && self.was_rotated(&path, offset) {
+                continue;
+            }
             if let Some(mut file) = open(&path)? {
+                // Between the look and the opening, too.
+                if self.next.is_empty() && self.was_rotated(&path, offset) {
+                    continue;
+                }
                 // A file that is shorter is a new one: all of it is new.
                 let is_new = file.metadata()?.len() < offset;
                 file.seek(SeekFrom::Start(if is_new { 0 } else { offset }))?;
@@ -215,6 +232,23 @@ impl Source {
             }
         }
         Ok(())
+    }
+
+    /// Whether the file that is written was rotated since it was found at `path`, once or several
+    /// times. What it became is then next, with what came after it.
+    fn was_rotated(&mut self, path: &Path, offset: u64) -> bool {
+        let chain = files::chain(&self.directory, &self.process);
+        let is_current = chain.last().is_some_and(|last| last == path);
+        let new = rotated(&chain).iter();
+        let new: Vec<PathBuf> = new.filter(|p| !self.known.contains(*p)).cloned().collect();
+        if !is_current || new.is_empty() {
+            return false;
+        }
+        let offsets = std::iter::once(offset).chain(std::iter::repeat(0));
+        self.next.extend(new.iter().cloned().zip(offsets));
+        self.next.push_back((path.to_path_buf(), 0));
+        self.known.extend(new);
+        true
     }
 
     /// Whether the open file, read to its end, is no longer the one that is written. Those that
@@ -240,6 +274,7 @@ impl Source {
             }
             Some(at) => {
                 // The new one may not be there yet, in the middle of a rotation.
+                self.known.extend(rotated(&chain).iter().cloned());
                 let files = chain.into_iter().skip(at + 1);
                 self.next = files.map(|path| (path, 0)).collect();
                 Ok(true)
@@ -255,6 +290,11 @@ impl Source {
             }
         }
     }
+}
+
+/// Those of a chain that are no longer written to.
+fn rotated(chain: &[PathBuf]) -> &[PathBuf] {
+    chain.split_last().map_or(&[], |(_, rotated)| rotated)
 }
 
 fn identity(meta: &Metadata) -> (u64, u64) {
@@ -295,4 +335,29 @@ fn last_lines(file: &mut File, lines: usize) -> io::Result<(u64, usize)> {
         }
     }
     Ok((0, found + usize::from(size > 0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_rotated_before_it_was_opened_is_not_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut source = Source::whole(dir.path(), "x");
+        assert!(!source.fill(Rest::Waits).unwrap());
+        for (name, text) in [
+            ("x-2026-11-24T13-59-22.000.log", "1\n"),
+            ("x-2026-11-24T13-59-22.020.log", "2\n"),
+            ("x.log", "3\n"),
+        ] {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        let mut lines = Vec::new();
+        while source.fill(Rest::Waits).unwrap() {
+            lines.push(String::from_utf8(source.line().to_vec()).unwrap());
+            source.advance();
+        }
+        assert_eq!(lines, ["1", "2", "3"]);
+    }
 }
