@@ -14,7 +14,6 @@ use crate::context::Ctx;
 use crate::inputs::Inputs;
 use crate::paths::Paths;
 use crate::stack::{Process, Stack};
-use crate::supervisor::alive;
 
 /// Versions of the fetched programs of a service, by name.
 pub type Versions = BTreeMap<String, String>;
@@ -52,9 +51,7 @@ impl Applied {
 
     /// What runs, or `None` when nothing does. Reads the inputs only when it was not remembered.
     pub fn running(ctx: &Ctx) -> anyhow::Result<Option<Self>> {
-        // Without a lock, but reachable: its directory was deleted meanwhile.
-        let running = alive::is_held(&ctx.paths.alive_lock())? || ctx.client()?.is_reachable();
-        if !running {
+        if !ctx.is_running()? {
             return Ok(None);
         }
         let applied = match Self::load(&ctx.paths) {
@@ -67,7 +64,7 @@ impl Applied {
     /// Remembers it.
     pub fn save(&self, paths: &Paths) -> anyhow::Result<()> {
         let text = serde_json::to_vec(self).context("cannot describe the stack")?;
-        files::write_if_changed(&paths.applied(), &text, files::PRIVATE_FILE_MODE).map(drop)
+        files::write_for_this_run(&paths.applied(), &text, files::PRIVATE_FILE_MODE)
     }
 
     /// What was remembered, if it can be understood.

@@ -111,7 +111,7 @@ pub fn check(ctx: &Ctx, levels: &[Level]) -> anyhow::Result<()> {
             return Err(Failure::new(Exit::Invalid, message).hint(hint).into());
         }
     }
-    if alive::is_held(&ctx.paths.alive_lock())? || ctx.client()?.is_reachable() {
+    if ctx.is_running()? {
         return Err(runs(&ctx.paths).into());
     }
     if levels.contains(&Level::Dep) {

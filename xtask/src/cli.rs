@@ -28,6 +28,8 @@ pub(crate) use tools::{
 const TIMEOUT_MAX_SECONDS: u64 = 86_400;
 /// The most lines of history that are asked for at once.
 const HISTORY_MAX: usize = 500;
+/// The most runs of a benchmark.
+const RUNS_MAX: usize = 1000;
 
 /// Runs NATS, PocketBase and Caddy as one stack, under process-compose.
 ///
@@ -333,7 +335,7 @@ pub(crate) enum Topology {
     /// Show what was applied or refused before, the newest first
     History {
         /// The most lines to show
-        #[arg(long, default_value_t = 20, value_parser = history_limit)]
+        #[arg(long, default_value_t = 20, value_parser = number::<HISTORY_MAX>)]
         limit: usize,
         /// Print it as JSON
         #[arg(long)]
@@ -443,7 +445,7 @@ pub(crate) struct Bench {
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(xtask::bench::PARTS))]
     pub(crate) parts: Vec<String>,
     /// Runs of which each figure is the median
-    #[arg(long, default_value_t = 7, value_parser = runs)]
+    #[arg(long, default_value_t = 7, value_parser = number::<RUNS_MAX>)]
     pub(crate) runs: usize,
     /// Print the figures as JSON
     #[arg(long)]
@@ -465,17 +467,11 @@ fn instance(text: &str) -> Result<String, String> {
     }
 }
 
-fn history_limit(text: &str) -> Result<usize, String> {
+/// A whole number, 1 to `MAX`.
+fn number<const MAX: usize>(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(limit) if (1..=HISTORY_MAX).contains(&limit) => Ok(limit),
-        _ => Err(format!("must be 1 to {HISTORY_MAX}")),
-    }
-}
-
-fn runs(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(runs) if (1..=1000).contains(&runs) => Ok(runs),
-        _ => Err("must be 1 to 1000".to_owned()),
+        Ok(number) if (1..=MAX).contains(&number) => Ok(number),
+        _ => Err(format!("must be 1 to {MAX}")),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::paths::{INSTANCE_VARIABLE, Paths};
 use crate::recorded::Recorded;
 use crate::stack::{PROFILE_VARIABLE, Process};
 use crate::supervisor::client::Client;
-use crate::supervisor::socket;
+use crate::supervisor::{alive, socket};
 use crate::ui::Ui;
 
 /// Passed first to every operation.
@@ -98,6 +98,12 @@ impl Ctx {
             .envs(self.env.passed_on())
             .envs(process.env.iter().map(|(name, value)| (name, &value.text)));
         command
+    }
+
+    /// Whether anything of this instance runs. Without a lock, but reachable: its directory was
+    /// deleted meanwhile.
+    pub fn is_running(&self) -> anyhow::Result<bool> {
+        Ok(alive::is_held(&self.paths.alive_lock())? || self.client()?.is_reachable())
     }
 
     /// A client of this instance's supervisor, running or not.

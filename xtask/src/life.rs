@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use kit::{Exit, Failure};
 
-use self::needs::{dependents, has_ended, missing, only};
+use self::needs::{dependents, missing, only};
 use crate::applied::Applied;
 use crate::context::Ctx;
 use crate::inputs::Inputs;
@@ -22,8 +22,8 @@ use crate::stack::Stack;
 use crate::supervisor::client::Client;
 use crate::supervisor::operation::{Operation, Wait as LockWait};
 use crate::supervisor::state::{State, States};
+use crate::supervisor::stops;
 use crate::supervisor::wait::{Baseline, Wait};
-use crate::supervisor::{alive, stops};
 
 /// How often a process is looked at that stops or starts.
 const POLL: Duration = Duration::from_millis(5);
@@ -130,7 +130,7 @@ pub fn signal(ctx: &Ctx, words: &[String], signal: u8) -> anyhow::Result<Vec<Str
 
 /// Fails unless something runs that can be worked on.
 pub fn must_run(ctx: &Ctx) -> anyhow::Result<()> {
-    if alive::is_held(&ctx.paths.alive_lock())? || ctx.client()?.is_live() {
+    if ctx.is_running()? {
         return Ok(());
     }
     let failure = Failure::new(Exit::NotRunning, "there is no running stack");
@@ -178,7 +178,7 @@ impl Life<'_> {
     fn restart_all(&mut self, names: &[String]) -> anyhow::Result<()> {
         let states = self.client.processes()?;
         let mut all = dependents(&self.stack, names);
-        all.retain(|name| states.get(name).is_some_and(|state| !has_ended(state)));
+        all.retain(|name| states.get(name).is_some_and(|state| !state.has_ended()));
         all.extend(names.iter().cloned());
         let all = self.in_order(&Vec::from_iter(all));
         let mut ran = BTreeSet::new();
@@ -216,7 +216,7 @@ impl Life<'_> {
         for name in self.in_order(names) {
             self.start_needed(&name)?;
             let states = self.client.processes()?;
-            if states.get(&name).is_some_and(has_ended) {
+            if states.get(&name).is_some_and(State::has_ended) {
                 self.start_one(&name, "started")?;
             } else {
                 // It may be on its way.
@@ -238,12 +238,12 @@ impl Life<'_> {
 
     /// Stops a process and waits until it is gone. Says whether it ran.
     fn stop_one(&self, name: &str) -> anyhow::Result<bool> {
-        if self.state(name)?.as_ref().is_some_and(has_ended) {
+        if self.state(name)?.as_ref().is_some_and(State::has_ended) {
             return Ok(false);
         }
         let asked = self.client.begin_stop(name);
         loop {
-            if self.state(name)?.is_none_or(|state| has_ended(&state)) {
+            if self.state(name)?.is_none_or(|state| state.has_ended()) {
                 return Ok(true);
             }
             if let Err(error) = asked {
@@ -267,7 +267,8 @@ impl Life<'_> {
             thread::sleep(POLL);
         }
         // The order is accepted before it is carried out; until then the old end would be told.
-        while self.state(name)?.as_ref().is_some_and(has_ended) && Instant::now() < deadline {
+        while self.state(name)?.as_ref().is_some_and(State::has_ended) && Instant::now() < deadline
+        {
             thread::sleep(POLL);
         }
         self.baseline.forget(name);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::TcpListener;
 use std::panic;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -92,6 +92,12 @@ fn refusal(name: &str, text: &str) -> String {
     }
 }
 
+/// The ports of a running stack, and the lock that its processes hold.
+struct Running {
+    ports: BTreeSet<u16>,
+    lock: PathBuf,
+}
+
 /// Refuses to start on ports that others hold. To be called while nothing of the instance lives.
 pub fn check_ports(stack: &Stack, others: &Others) -> anyhow::Result<()> {
     check_ports_beside(stack, others, None)
@@ -100,36 +106,35 @@ pub fn check_ports(stack: &Stack, others: &Others) -> anyhow::Result<()> {
 /// The same for a stack that runs and is about to change: whoever answers on a port that it is to
 /// get would be taken for its server.
 pub fn check_new_ports(ctx: &Ctx, stack: &Stack, others: &Others) -> anyhow::Result<()> {
-    let Some(running) = Applied::load(&ctx.paths) else {
+    let Some(applied) = Applied::load(&ctx.paths) else {
         return Ok(());
     };
-    let ports = |stack: &Stack| -> BTreeSet<u16> {
-        let ports = stack.processes.values().flat_map(|p| p.ports.values());
-        ports.map(|port| port.port).collect()
+    let processes = applied.stack.processes.values();
+    let ports = processes.flat_map(|process| process.ports.values());
+    let running = Running {
+        ports: ports.map(|port| port.port).collect(),
+        lock: ctx.paths.alive_lock(),
     };
-    let known = ports(&running.stack);
-    let mut stack = stack.clone();
-    for process in stack.processes.values_mut() {
-        process.ports.retain(|_, port| !known.contains(&port.port));
-    }
-    if ports(&stack).is_empty() {
-        return Ok(());
-    }
-    check_ports_beside(&stack, others, Some(&ctx.paths.alive_lock()))
+    check_ports_beside(stack, others, Some(&running))
 }
 
-/// Whoever holds the lock `own` may have ports: a change that was killed may have brought a server
-/// to its new one already.
-fn check_ports_beside(stack: &Stack, others: &Others, own: Option<&Path>) -> anyhow::Result<()> {
+fn check_ports_beside(
+    stack: &Stack,
+    others: &Others,
+    running: Option<&Running>,
+) -> anyhow::Result<()> {
     let mut taken = Vec::new();
     let mut variable = None;
     let mut strangers = false;
     let enabled = |(_, process): &(&String, &stack::Process)| !process.disabled;
     for (name, process) in stack.processes.iter().filter(enabled) {
         for (port_name, port) in &process.ports {
+            if running.is_some_and(|running| running.ports.contains(&port.port)) {
+                continue;
+            }
             let instance = others.living.get(&port.port);
             // An instance that is about to start has its port already, even if nobody listens yet.
-            let holder = instance.cloned().or_else(|| holder(port.port, own));
+            let holder = instance.cloned().or_else(|| holder(port.port, running));
             if let Some(holder) = holder {
                 strangers |= instance.is_none();
                 taken.push(describe(name, port, &holder));
@@ -165,15 +170,16 @@ fn describe(service: &str, port: &Port, holder: &str) -> String {
 }
 
 /// Who keeps a port from being listened on, on this machine's loopback address; `None` when nobody
-/// does, or a holder of the lock `own`.
-fn holder(port: u16, own: Option<&Path>) -> Option<String> {
+/// does, or a process of the `running` stack: a change that was killed may have brought a server to
+/// its new port already.
+fn holder(port: u16, running: Option<&Running>) -> Option<String> {
     let error = TcpListener::bind(("127.0.0.1", port)).err()?;
     if error.kind() != io::ErrorKind::AddrInUse {
         return Some(error.to_string());
     }
     let program = listeners::get_process_by_port(port, listeners::Protocol::TCP);
-    if let (Ok(program), Some(lock)) = (&program, own) {
-        let holders = alive::holders(lock).unwrap_or_default();
+    if let (Ok(program), Some(running)) = (&program, running) {
+        let holders = alive::holders(&running.lock).unwrap_or_default();
         let is_it = |holder: &alive::Holder| u32::try_from(holder.pid) == Ok(program.pid);
         if holders.iter().any(is_it) {
             return None;

@@ -13,7 +13,7 @@ use crate::context::Ctx;
 use crate::dep;
 use crate::inputs::{Inputs, requests_of};
 use crate::preflight;
-use crate::stack::{Process, Service, Stack, words};
+use crate::stack::{self, Process, Service, words};
 
 /// A service and its resolved process.
 #[derive(Debug, Clone, Copy)]
@@ -102,18 +102,11 @@ pub fn run(
     let mut requests = requests_of(resolved.service);
     requests.sort_by(|a, b| a.name.cmp(&b.name));
     dep::ensure(&ctx.paths, &ctx.env, &ctx.ui, &requests, options)?;
-    let alone = only(&inputs.stack, &resolved.service.name);
+    let alone = stack::single(&inputs.stack, &resolved.service.name);
     preflight::check_settings(ctx, &alone)?;
     preflight::check_ports(&alone, &inputs.others)?;
     kit::files::create_private_dir(&ctx.paths.state())?;
     let mut command = ctx.command(resolved.process, &resolved.process.command);
     let error = command.exec();
     Err(error).with_context(|| format!("cannot run `{}`", command.get_program().display()))
-}
-
-fn only(stack: &Stack, name: &str) -> Stack {
-    let mut stack = stack.clone();
-    stack.processes.retain(|other, _| other == name);
-    stack.order.retain(|other| other == name);
-    stack
 }

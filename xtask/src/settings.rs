@@ -60,7 +60,7 @@ impl Settings {
                 files::create_private_dir(directory)?;
             }
             let text = serde_json::to_vec(settings)?;
-            files::write_if_changed(&path, &text, files::PRIVATE_FILE_MODE)?;
+            files::write_for_this_run(&path, &text, files::PRIVATE_FILE_MODE)?;
         }
         Ok(())
     }

@@ -6,7 +6,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kit::files::FileLock;
-use kit::http::Endpoint;
 use kit::{Exit, Failure};
 use service_nats::topology::{self, Facts, SERVICE};
 
@@ -15,10 +14,9 @@ use crate::context::Ctx;
 use crate::interrupt::Interrupt;
 use crate::supervisor::alive;
 use crate::supervisor::client::Client;
-use crate::supervisor::state::State;
+use crate::supervisor::state::{State, States};
 use crate::supervisor::wait::{Baseline, Wait};
-use crate::topology::ask::{DATABASE, DATABASE_PORT};
-use crate::topology::record;
+use crate::topology::record::{self, DATABASE};
 use crate::topology::streams::places::Places;
 
 /// How long one process may take to stop: as long as `down` allows all of them.
@@ -82,17 +80,10 @@ impl<'a> Running<'a> {
 
     /// PocketBase.
     pub(crate) fn database(&self) -> anyhow::Result<record::Client> {
-        let process = self.applied.stack.processes.get(DATABASE);
-        let port = process.and_then(|process| process.ports.get(DATABASE_PORT));
-        let Some(port) = port else {
+        record::Client::of_running(&self.applied, &self.ctx.paths).ok_or_else(|| {
             let message = format!("there is no `{DATABASE}` in the running stack");
-            return Err(Failure::new(Exit::Unhealthy, message).into());
-        };
-        let endpoint = Endpoint::tcp("127.0.0.1", port.port);
-        Ok(record::Client::new(
-            endpoint,
-            self.ctx.paths.controller_secret(),
-        ))
+            Failure::new(Exit::Unhealthy, message).into()
+        })
     }
 
     /// Stops every server that has data, the last one started first, and takes their places.
@@ -112,13 +103,10 @@ impl<'a> Running<'a> {
         let servers = servers(&self.facts);
         let order = self.applied.stack.order.iter().rev();
         for name in order.filter(|name| servers.iter().any(|server| server.0 == **name)) {
-            if !wanted(name) || states.get(name).is_none_or(has_ended) {
+            if !wanted(name) || states.get(name).is_none_or(State::has_ended) {
                 continue;
             }
-            match self.client.stop(name, STOP_LIMIT) {
-                Err(error) if !Client::missed_an_end(&error) => return Err(error),
-                _ => {}
-            }
+            self.client.stop(name, STOP_LIMIT)?;
         }
         Ok(())
     }
@@ -130,9 +118,7 @@ impl<'a> Running<'a> {
         let servers = servers(&self.facts);
         let order = self.applied.stack.order.iter();
         let ours = order.filter(|name| servers.iter().any(|server| server.0 == **name));
-        let ended = |states: &crate::supervisor::state::States, name: &String| {
-            states.get(name).is_some_and(has_ended)
-        };
+        let ended = |states: &States, name: &String| states.get(name).is_some_and(State::has_ended);
         let names: Vec<&String> = ours.filter(|name| ended(&states, name)).collect();
         for name in &names {
             self.client.start(name)?;
@@ -208,12 +194,4 @@ fn servers(facts: &Facts) -> Vec<(String, String)> {
     let nodes = nodes.map(|node| (node.process, node.directory));
     let alone = [SERVICE, DATABASE].map(|name| (name.to_owned(), name.to_owned()));
     alone.into_iter().chain(nodes).collect()
-}
-
-/// Whether the supervisor would not start it again.
-fn has_ended(state: &State) -> bool {
-    matches!(
-        &*state.status,
-        "Completed" | "Skipped" | "Error" | "Disabled"
-    )
 }

@@ -12,7 +12,7 @@ pub(crate) fn run(args: &Generate) -> anyhow::Result<ExitCode> {
     let path = ctx.paths.root().join("docs/service.schema.json");
     let text = format!(
         "{}\n",
-        serde_json::to_string_pretty(&kit::manifest::schema())?
+        serde_json::to_string_pretty(kit::manifest::schema())?
     );
     generate(&ctx, &path, &text, args.check, "schema")?;
     Ok(ExitCode::SUCCESS)

@@ -52,7 +52,7 @@ impl Description {
             (ctx.paths.compose_file(), &self.compose),
         ];
         for (file, bytes) in files {
-            files::write_if_changed(&file, bytes, files::PRIVATE_FILE_MODE)?;
+            files::write_for_this_run(&file, bytes, files::PRIVATE_FILE_MODE)?;
         }
         Ok(())
     }

@@ -39,13 +39,10 @@ impl Converge<'_> {
     /// Stops processes, to be started again: the supervisor's own restart would wait for the
     /// backoff of at least a second.
     pub(super) fn stop(&self, names: &BTreeSet<String>) -> anyhow::Result<()> {
-        for name in names {
-            match self.client.stop(name, reload_timeout(&self.inputs.stack)) {
-                Err(error) if !Client::missed_an_end(&error) => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
+        let limit = reload_timeout(&self.inputs.stack);
+        names
+            .iter()
+            .try_for_each(|name| self.client.stop(name, limit))
     }
 
     /// Starts what `stopped` names, and again each process whose dependency had just crashed, or

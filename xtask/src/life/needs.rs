@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use kit::manifest::Condition;
 
 use crate::stack::{Process, Stack};
-use crate::supervisor::state::{State, States};
+use crate::supervisor::state::States;
 
 /// A stack of one process, which is meant to run.
 pub(super) fn only(stack: &Stack, name: &str) -> Stack {
@@ -22,16 +22,6 @@ pub(super) fn only(stack: &Stack, name: &str) -> Stack {
     }
 }
 
-/// Whether nothing of a process runs or is about to. One that waited for others when it was
-/// stopped is said to be terminating for ever.
-pub(super) fn has_ended(state: &State) -> bool {
-    match &*state.status {
-        "Completed" | "Skipped" | "Error" | "Disabled" => true,
-        "Terminating" => state.pid == 0,
-        _ => false,
-    }
-}
-
 /// What must be started before `name` can, in order.
 pub(super) fn missing(stack: &Stack, states: &States, name: &str) -> Vec<String> {
     let mut needed: BTreeSet<&String> = BTreeSet::new();
@@ -45,7 +35,7 @@ pub(super) fn missing(stack: &Stack, states: &States, name: &str) -> Vec<String>
             );
             let is_missing = states.get(name).is_none_or(|state| {
                 let did_its_work = wants_end && state.status == "Completed" && state.exit_code == 0;
-                has_ended(state) && !did_its_work
+                state.has_ended() && !did_its_work
             });
             if is_missing && needed.insert(name) {
                 open.push(name);

@@ -75,7 +75,7 @@ pub fn run(
     let mut requests = requests_of(resolved.service);
     requests.sort_by(|a, b| a.name.cmp(&b.name));
     dep::ensure(&ctx.paths, &ctx.env, &ctx.ui, &requests, &options.dep)?;
-    preflight::check_settings(ctx, &stack_of_one(&inputs.stack, &resolved.service.name))?;
+    preflight::check_settings(ctx, &stack::single(&inputs.stack, &resolved.service.name))?;
     let _lock = lock(ctx)?;
     let topology = topology(ctx, inputs, spec)?;
     let stack = nodes(inputs, &topology)?;
@@ -120,13 +120,6 @@ fn spec_of(options: &Options) -> anyhow::Result<Spec> {
             .hint("cargo xtask nats run --nodes 3 --leaf REGION")
             .into()
     })
-}
-
-fn stack_of_one(stack: &Stack, name: &str) -> Stack {
-    let mut stack = stack.clone();
-    stack.processes.retain(|other, _| other == name);
-    stack.order.retain(|other| other == name);
-    stack
 }
 
 fn lock(ctx: &Ctx) -> anyhow::Result<FileLock> {

@@ -23,6 +23,15 @@ pub fn with_dependencies(services: &[Service], names: &BTreeSet<String>) -> BTre
     chosen
 }
 
+/// One process of a stack alone.
+#[must_use]
+pub fn single(stack: &Stack, name: &str) -> Stack {
+    let mut stack = stack.clone();
+    stack.processes.retain(|other, _| other == name);
+    stack.order.retain(|other| other == name);
+    stack
+}
+
 /// The processes of the chosen services. None waits for what is left out.
 #[must_use]
 pub fn part(mut stack: Stack, services: &BTreeSet<String>) -> Stack {

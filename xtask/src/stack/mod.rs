@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use kit::manifest::{Document, Problem};
 
 pub use build::build;
-pub use choice::{part, with_dependencies};
+pub use choice::{part, single, with_dependencies};
 pub use defaults::{PROBE, SUPERVISED};
 pub use explain::{Entry, Provenance, explain};
 pub use model::{

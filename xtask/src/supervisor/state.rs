@@ -80,4 +80,14 @@ impl State {
             _ => Phase::Starting,
         }
     }
+
+    /// Whether nothing of it runs or is about to. One that waited for others when it was stopped is
+    /// said to be terminating for ever.
+    pub fn has_ended(&self) -> bool {
+        match &*self.status {
+            "Completed" | "Skipped" | "Error" | "Disabled" => true,
+            "Terminating" => self.pid == 0,
+            _ => false,
+        }
+    }
 }

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kit::http::Endpoint;
 use kit::{Exit, Failure};
 use service_nats::topology::{Origin, SERVICE};
 use tokio::runtime::Runtime;
@@ -17,9 +16,6 @@ use crate::context::Ctx;
 use crate::interrupt::Interrupt;
 use crate::supervisor::alive;
 
-/// The service that has the record, and the port by which it is asked.
-pub(crate) const DATABASE: &str = "pocketbase";
-pub(crate) const DATABASE_PORT: &str = "http";
 /// How often the record is looked at while waiting for it.
 const POLL: Duration = Duration::from_millis(20);
 /// How often a change is tried while others change the record, too.
@@ -45,14 +41,10 @@ impl Records {
             return Err(not_running().into());
         }
         let applied = Applied::load(&ctx.paths);
-        let port = applied.as_ref().and_then(|applied| {
-            let process = applied.stack.processes.get(DATABASE)?;
-            process.ports.get(DATABASE_PORT)
-        });
-        let endpoint = Endpoint::tcp("127.0.0.1", port.ok_or_else(not_running)?.port);
+        let client = applied.and_then(|applied| Client::of_running(&applied, &ctx.paths));
         Ok(Self {
             alive: ctx.paths.alive_lock(),
-            client: Client::new(endpoint, ctx.paths.controller_secret()),
+            client: client.ok_or_else(not_running)?,
             runtime: kit::runtime::current_thread()?,
         })
     }

@@ -11,6 +11,7 @@ use service_nats::topology::Origin;
 
 use crate::timing;
 
+pub(crate) use client::DATABASE;
 pub use client::{Client, RecordError};
 
 /// The collection of the records.

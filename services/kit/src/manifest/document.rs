@@ -94,8 +94,8 @@ pub fn parse(text: &str) -> Result<Document, Vec<Problem>> {
         return Err(whole(1, "is empty; a manifest is a JSON object".to_owned()));
     };
     let schema = schema();
-    let mut shape = Shape::new(text, &schema);
-    shape.check(&root, &schema, "");
+    let mut shape = Shape::new(text, schema);
+    shape.check(&root, schema, "");
     let Shape {
         mut problems,
         lines,

@@ -3,15 +3,21 @@
 //! One schema for everybody: editors read it from `docs/service.schema.json`, and [`super::shape`]
 //! checks with it. Uses only the keywords that `shape` understands.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 use super::Manifest;
 
 /// The schema of `service.json`. An optional key may be absent; it may not be `null`.
-pub fn schema() -> Value {
-    let mut schema = schemars::schema_for!(Manifest).to_value();
-    refuse_null(&mut schema);
-    schema
+pub fn schema() -> &'static Value {
+    // Every manifest is checked against it.
+    static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+        let mut schema = schemars::schema_for!(Manifest).to_value();
+        refuse_null(&mut schema);
+        schema
+    });
+    &SCHEMA
 }
 
 /// schemars lets every optional key be `null` as well; a manifest says nothing twice.

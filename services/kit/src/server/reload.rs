@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::files::{PRIVATE_FILE_MODE, write_atomically};
+use crate::files::{PRIVATE_FILE_MODE, write_for_this_run};
 use crate::output::Output;
 
 /// Counts the reloads of one wrapper and writes down how the last one went.
@@ -79,7 +79,7 @@ impl Reloads {
         };
         let written = serde_json::to_vec(&report)
             .map_err(anyhow::Error::from)
-            .and_then(|json| write_atomically(&self.report, &json, PRIVATE_FILE_MODE));
+            .and_then(|json| write_for_this_run(&self.report, &json, PRIVATE_FILE_MODE));
         if let Err(error) = written {
             output.note(&format!("error: {error:#}"));
         }

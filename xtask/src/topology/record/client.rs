@@ -13,7 +13,12 @@ use service_nats::topology::Origin;
 use tokio::time::Instant;
 
 use super::{COLLECTION, Edit, Entry, Record, Status};
+use crate::applied::Applied;
+use crate::paths::Paths;
 
+/// The service that has the record, and the port by which it is asked.
+pub(crate) const DATABASE: &str = "pocketbase";
+const DATABASE_PORT: &str = "http";
 /// The collection of the history.
 const HISTORY: &str = "core_topology_history";
 /// How long one answer may take. PocketBase answers within milliseconds; one that hangs is to be
@@ -111,6 +116,13 @@ impl Client {
             secret_file,
             token: None,
         }
+    }
+
+    /// A client of the PocketBase of a running stack; `None` when the stack has none.
+    pub fn of_running(applied: &Applied, paths: &Paths) -> Option<Self> {
+        let process = applied.stack.processes.get(DATABASE)?;
+        let endpoint = Endpoint::tcp("127.0.0.1", process.ports.get(DATABASE_PORT)?.port);
+        Some(Self::new(endpoint, paths.controller_secret()))
     }
 
     /// Where PocketBase is.
