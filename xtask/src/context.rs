@@ -108,6 +108,7 @@ impl Ctx {
 
     /// A client of this instance's supervisor, running or not.
     pub fn client(&self) -> anyhow::Result<Client> {
-        Client::new(socket::path(&self.env, &self.paths.state())?)
+        let client = Client::new(socket::path(&self.env, &self.paths.state())?)?;
+        Ok(client.with_runs(self.paths.runs()))
     }
 }

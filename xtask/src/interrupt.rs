@@ -2,12 +2,11 @@
 //! once, so that what was begun is ended in order.
 
 use std::fmt;
-use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 /// Whether the user asked to end.
 #[derive(Debug, Clone, Default)]
@@ -45,14 +44,21 @@ impl Interrupt {
 
     /// Begins to notice. A second signal of the same kind ends the command at once.
     pub fn watch() -> anyhow::Result<Self> {
-        // `nohup` takes the terminal away from stderr: what it is to survive is not noticed then.
-        let hang_up = std::io::stderr().is_terminal().then_some(SIGHUP);
+        // What ignores them for us, `nohup` above all, wants the command to survive them.
+        let optional = [SIGHUP, SIGQUIT].into_iter();
+        let wanted = optional.filter(|signal| !is_ignored(*signal));
         let mut flags = Vec::new();
-        for signal in [SIGINT, SIGTERM].into_iter().chain(hang_up) {
+        for signal in [SIGINT, SIGTERM].into_iter().chain(wanted) {
             let flag = Arc::new(AtomicBool::new(false));
-            // In this order: the flag that the first signal sets arms the shutdown.
-            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, flag.clone())
-                .and_then(|_| signal_hook::flag::register(signal, flag.clone()))
+            // In this order: the flag that the first signal sets arms the shutdown. A terminal that
+            // is closed may hang up more than once, and nobody is impatient there.
+            let arm = || {
+                let (code, flag) = (128 + signal, flag.clone());
+                signal_hook::flag::register_conditional_shutdown(signal, code, flag).map(drop)
+            };
+            let armed = if signal == SIGHUP { Ok(()) } else { arm() };
+            armed
+                .and_then(|()| signal_hook::flag::register(signal, flag.clone()))
                 .context("cannot watch for signals")?;
             flags.push((signal, flag));
         }
@@ -67,4 +73,22 @@ impl Interrupt {
             .find(came)
             .map(|(signal, _)| Interrupted(*signal))
     }
+}
+
+/// Whether we were started with a signal ignored.
+#[cfg(target_os = "linux")]
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+/// Whether we were started with a signal ignored: `nohup` takes the terminal away from stderr.
+#[cfg(not(target_os = "linux"))]
+fn is_ignored(signal: i32) -> bool {
+    use std::io::IsTerminal as _;
+    signal == SIGHUP && !std::io::stderr().is_terminal()
 }

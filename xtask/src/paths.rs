@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use kit::{Exit, Failure, names};
 
-use crate::stack::Places;
+use crate::stack::{Places, RUN};
 
 /// What the instance without a name is called where each has one.
 pub const DEFAULT_INSTANCE: &str = "default";
@@ -201,6 +201,21 @@ impl Paths {
     /// Processes that a user stopped by name.
     pub fn stops(&self) -> PathBuf {
         self.state().join("stopped.json")
+    }
+
+    /// Where runners note what they run, one file a process while anything of it runs.
+    pub fn runs(&self) -> PathBuf {
+        self.state().join(RUN)
+    }
+
+    /// What the runner of a process noted.
+    pub fn run(&self, process: &str) -> PathBuf {
+        self.runs().join(process)
+    }
+
+    /// What identifies the present start of the stack.
+    pub fn start(&self) -> PathBuf {
+        self.state().join("start")
     }
 
     /// Log files, one a process.

@@ -1,6 +1,6 @@
 //! The ports of a stack: their numbers, where they come from, and who listens on them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use crate::context::Ctx;
 use crate::inputs::Inputs;
 use crate::instances::range::is_free;
 use crate::stack::Stack;
-use crate::supervisor::alive;
+use crate::supervisor::ours;
 
 /// The answer of `ports`.
 #[derive(Debug, Serialize)]
@@ -82,15 +82,11 @@ pub fn ports(ctx: &Ctx) -> anyhow::Result<Ports> {
     let taken: Vec<&mut PortReport> = ports.iter_mut().filter(taken).collect();
     if !taken.is_empty() {
         let listeners = listeners();
-        let ours = if running {
-            let holders = alive::holders(&ctx.paths.alive_lock())?;
-            holders.iter().map(|holder| holder.pid).collect()
-        } else {
-            BTreeSet::new()
-        };
         for port in taken {
             let found = listeners.get(&port.port).map_or(&[][..], Vec::as_slice);
-            let is_ours = |pid: u32| i32::try_from(pid).is_ok_and(|pid| ours.contains(&pid));
+            let is_ours = |pid: u32| {
+                running && i32::try_from(pid).is_ok_and(|pid| ours::is_ours(&ctx.paths, pid))
+            };
             if found.iter().filter_map(|holder| holder.pid).any(is_ours) {
                 port.state = PortState::Ours;
             } else {

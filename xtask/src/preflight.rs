@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::TcpListener;
 use std::panic;
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -16,8 +15,9 @@ use kit::{Exit, Failure};
 use crate::applied::Applied;
 use crate::context::Ctx;
 use crate::instances::register::Others;
+use crate::paths::Paths;
 use crate::stack::{self, Port, Stack};
-use crate::supervisor::alive;
+use crate::supervisor::ours;
 use crate::tool::{self, End};
 
 /// How long a check of settings may take; it starts nothing, so milliseconds are usual.
@@ -92,10 +92,10 @@ fn refusal(name: &str, text: &str) -> String {
     }
 }
 
-/// The ports of a running stack, and the lock that its processes hold.
-struct Running {
+/// The ports of a running stack, and where it is.
+struct Running<'a> {
     ports: BTreeSet<u16>,
-    lock: PathBuf,
+    paths: &'a Paths,
 }
 
 /// Refuses to start on ports that others hold. To be called while nothing of the instance lives.
@@ -113,7 +113,7 @@ pub fn check_new_ports(ctx: &Ctx, stack: &Stack, others: &Others) -> anyhow::Res
     let ports = processes.flat_map(|process| process.ports.values());
     let running = Running {
         ports: ports.map(|port| port.port).collect(),
-        lock: ctx.paths.alive_lock(),
+        paths: &ctx.paths,
     };
     check_ports_beside(stack, others, Some(&running))
 }
@@ -121,7 +121,7 @@ pub fn check_new_ports(ctx: &Ctx, stack: &Stack, others: &Others) -> anyhow::Res
 fn check_ports_beside(
     stack: &Stack,
     others: &Others,
-    running: Option<&Running>,
+    running: Option<&Running<'_>>,
 ) -> anyhow::Result<()> {
     let mut taken = Vec::new();
     let mut variable = None;
@@ -172,16 +172,15 @@ fn describe(service: &str, port: &Port, holder: &str) -> String {
 /// Who keeps a port from being listened on, on this machine's loopback address; `None` when nobody
 /// does, or a process of the `running` stack: a change that was killed may have brought a server to
 /// its new port already.
-fn holder(port: u16, running: Option<&Running>) -> Option<String> {
+fn holder(port: u16, running: Option<&Running<'_>>) -> Option<String> {
     let error = TcpListener::bind(("127.0.0.1", port)).err()?;
     if error.kind() != io::ErrorKind::AddrInUse {
         return Some(error.to_string());
     }
     let program = listeners::get_process_by_port(port, listeners::Protocol::TCP);
     if let (Ok(program), Some(running)) = (&program, running) {
-        let holders = alive::holders(&running.lock).unwrap_or_default();
-        let is_it = |holder: &alive::Holder| u32::try_from(holder.pid) == Ok(program.pid);
-        if holders.iter().any(is_it) {
+        let pid = i32::try_from(program.pid).unwrap_or_default();
+        if ours::is_ours(running.paths, pid) {
             return None;
         }
     }

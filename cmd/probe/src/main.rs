@@ -1,9 +1,11 @@
-//! The readiness probe: blocks until a server answers, then ends.
+//! The readiness probe: blocks until a server answers, then ends. As `probe run` it is the runner
+//! of a program that has no wrapper.
 //!
 //! Owns the decision which answers mean "not yet" and which mean "wrong". It must stay tiny: the
-//! supervisor starts one for each check.
+//! supervisor starts one for each check, and one for each such program.
 
 mod arguments;
+mod run;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -26,7 +28,13 @@ const POLL_MAX: Duration = Duration::from_millis(25);
 const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let result = arguments::parse(std::env::args().skip(1)).and_then(|probe| run(&probe));
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    if arguments.next_if(|first| first == run::ROLE).is_some() {
+        return run::main(arguments);
+    }
+    // What is not text cannot be an address either.
+    let arguments = arguments.map(|argument| argument.to_string_lossy().into_owned());
+    let result = arguments::parse(arguments).and_then(|probe| run(&probe));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -102,15 +102,23 @@ fn serve<S>(
 fn listen(lifecycle: &Lifecycle) -> anyhow::Result<()> {
     // A terminal that is closed hangs up on its foreground programs: not a request to reload.
     let hang_up_stops = !lifecycle.is_supervised() && std::io::stdin().is_terminal();
-    let stop = |lifecycle: &Lifecycle| lifecycle.stop();
-    let reload = |lifecycle: &Lifecycle| lifecycle.reload();
-    on_signal(SignalKind::interrupt(), lifecycle, stop)?;
-    on_signal(SignalKind::terminate(), lifecycle, stop)?;
-    on_signal(
-        SignalKind::hangup(),
-        lifecycle,
-        if hang_up_stops { stop } else { reload },
-    )?;
+    let requests = lifecycle.clone();
+    on_signal(SignalKind::hangup(), move || {
+        if hang_up_stops {
+            requests.stop();
+        } else {
+            requests.reload();
+        }
+    })?;
+    listen_for_stop(lifecycle)
+}
+
+/// Turns INT and TERM, and under the supervisor the end of the parent, into requests to stop.
+pub fn listen_for_stop(lifecycle: &Lifecycle) -> anyhow::Result<()> {
+    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+        let requests = lifecycle.clone();
+        on_signal(kind, move || requests.stop())?;
+    }
     if lifecycle.is_supervised() {
         let watch = ParentWatch::process_and_output().context("cannot watch the supervisor")?;
         let lifecycle = lifecycle.clone();
@@ -122,16 +130,12 @@ fn listen(lifecycle: &Lifecycle) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn on_signal(
-    kind: SignalKind,
-    lifecycle: &Lifecycle,
-    request: fn(&Lifecycle),
-) -> anyhow::Result<()> {
+/// Makes `request` for each signal of a kind.
+pub fn on_signal(kind: SignalKind, request: impl Fn() + Send + 'static) -> anyhow::Result<()> {
     let mut signals = signal(kind).context("cannot listen for signals")?;
-    let lifecycle = lifecycle.clone();
     tokio::spawn(async move {
         while signals.recv().await.is_some() {
-            request(&lifecycle);
+            request();
         }
     });
     Ok(())

@@ -14,6 +14,8 @@ pub mod manifest;
 pub mod names;
 pub mod output;
 pub mod parent;
+pub mod process;
+pub mod runner;
 pub mod runtime;
 pub mod secret;
 pub mod server;

@@ -129,9 +129,22 @@ impl Output {
 
     /// Passes on everything that comes out of `pipe`, line by line.
     pub fn forward(&mut self, pipe: impl AsyncRead + Send + Unpin + 'static) {
+        self.forward_to(self.talk.clone(), pipe);
+    }
+
+    /// The same, to stderr: for a program whose two streams are to stay apart.
+    pub fn forward_errors(&mut self, pipe: impl AsyncRead + Send + Unpin + 'static) {
+        self.forward_to(self.stderr.queue.clone(), pipe);
+    }
+
+    fn forward_to(
+        &mut self,
+        queue: mpsc::Sender<Vec<u8>>,
+        pipe: impl AsyncRead + Send + Unpin + 'static,
+    ) {
         // Those of servers that ended: a server that is started again for years adds up.
         while self.readers.try_join_next().is_some() {}
-        let (queue, tail) = (self.talk.clone(), self.tail.clone());
+        let tail = self.tail.clone();
         self.readers.spawn(async move {
             let mut pipe = BufReader::with_capacity(LINE_MAX, pipe);
             while let Some(line) = next_line(&mut pipe).await {

@@ -1,11 +1,12 @@
 //! How child processes are tied to us, or cut loose: sessions, groups, death of the parent,
 //! inherited descriptors and variables.
 //!
-//! Owns the only unsafe code of the workspace, what runs between `fork` and `exec`. Must not
-//! decide which program is run or with what.
+//! Owns the only unsafe code of the workspace, what runs between `fork` and `exec` and what that
+//! leaves open. Must not decide which program is run or with what.
 
+use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::process::Command;
 
 use rustix::io::FdFlags;
@@ -53,6 +54,30 @@ pub fn keep_open_on_exec(fd: impl AsFd) -> io::Result<()> {
     let flags = rustix::io::fcntl_getfd(&fd)?;
     rustix::io::fcntl_setfd(&fd, flags.difference(FdFlags::CLOEXEC))?;
     Ok(())
+}
+
+/// Lets no child started from now on inherit a descriptor, but the standard ones and those that
+/// [`keep_open_on_exec`] names later. What started us may have handed on its locks, and a child
+/// that holds them would be taken for one of its own.
+pub fn close_on_exec() -> io::Result<()> {
+    let numbers = fs::read_dir("/dev/fd")?.flatten();
+    let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok());
+    for number in numbers.filter(|number| *number > 2) {
+        set_close_on_exec(number);
+    }
+    Ok(())
+}
+
+#[expect(
+    unsafe_code,
+    reason = "a descriptor that we did not open is known by its number alone"
+)]
+fn set_close_on_exec(number: RawFd) {
+    // SAFETY: the descriptor is used for this one call, which neither closes it nor reads from it;
+    // if it was closed since it was listed, the call fails, which is as good.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+    let flags = rustix::io::fcntl_getfd(descriptor);
+    let _ = flags.map(|flags| rustix::io::fcntl_setfd(descriptor, flags | FdFlags::CLOEXEC));
 }
 
 #[expect(
@@ -105,5 +130,7 @@ mod tests {
         assert!(!seen());
         keep_open_on_exec(&file).unwrap();
         assert!(seen());
+        close_on_exec().unwrap();
+        assert!(!seen());
     }
 }

@@ -117,9 +117,8 @@ pub(crate) struct Start {
 
 /// Send a signal to the processes of a service.
 ///
-/// It goes to the process that the supervisor started, for the services of Core the wrapper: HUP
-/// lets it read its configuration anew, TERM lets the supervisor start it again. With
-/// `shutdown.parent_only` false in the manifest it goes to the whole group.
+/// It goes to the program of the service alone, for the services of Core to the wrapper: HUP lets
+/// it read its configuration anew, TERM lets the supervisor start it again.
 #[derive(Debug, Args)]
 pub(crate) struct Signal {
     /// A service (all its processes) or a process

@@ -112,7 +112,7 @@ pub(super) fn read_file(
 /// How long the supervisor may take to read its file.
 pub(super) fn reload_timeout(stack: &Stack) -> Duration {
     let stopping = stack.processes.values();
-    let stopping = stopping.map(|process| u64::from(process.shutdown.timeout_seconds));
+    let stopping = stopping.map(|process| u64::from(process.stop_limit_seconds()));
     RELOAD_MARGIN + Duration::from_secs(stopping.sum())
 }
 

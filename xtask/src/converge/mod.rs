@@ -67,6 +67,7 @@ impl Converge<'_> {
             if let Some(claim) = alive::try_claim(&lock)? {
                 let (paths, ui) = (&self.ctx.paths, &self.ctx.ui);
                 stop::stop_forgotten(paths, ui, self.client, self.options.timeout)?;
+                stop::settle_killed(paths, ui)?;
                 return Ok(Some(claim));
             }
             if self.client.is_live() {
@@ -77,13 +78,15 @@ impl Converge<'_> {
             }
             // A short wait for either: the lock that becomes free, the API that comes.
             if let Some(claim) = alive::claim_until(&lock, Instant::now() + SETTLE_POLL)? {
+                stop::settle_killed(&self.ctx.paths, &self.ctx.ui)?;
                 return Ok(Some(claim));
             }
         }
-        self.ctx
-            .ui
-            .line("something of an earlier run still lives without its supervisor");
-        stop::force(&self.ctx.paths, &self.ctx.ui).map(|(claim, _)| Some(claim))
+        let (paths, ui) = (&self.ctx.paths, &self.ctx.ui);
+        ui.line("something of an earlier run still lives without its supervisor");
+        let (claim, _) = stop::force(paths, ui)?;
+        stop::settle_killed(paths, ui)?;
+        Ok(Some(claim))
     }
 
     /// Starts everything. If that fails, everything is stopped again: a failed command leaves what

@@ -8,8 +8,8 @@ use kit::files::FileLock;
 
 use super::check::{Check, Id, or_ok};
 use super::scene::Scene;
-use crate::supervisor::alive;
 use crate::supervisor::operation::AtWork;
+use crate::supervisor::ours;
 
 /// How long others wait for a command at work; one that takes longer hangs, most likely.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -38,10 +38,9 @@ pub(super) fn check(scene: &Scene<'_>) -> Vec<Check> {
 fn look(scene: &Scene<'_>) -> Locks {
     let paths = scene.paths();
     // A stack may be starting or stopping: what is ours is counted before and after.
-    let ours = || alive::holders(&paths.alive_lock()).unwrap_or_default();
-    let mut own = ours();
+    let mut own = ours::all(paths);
     let mut data = held(&paths.data(), Some(".lock"));
-    own.extend(ours());
+    own.extend(ours::all(paths));
     let is_own = |pid: &i32| own.iter().any(|own| own.pid == *pid);
     data.retain(|held| !held.pids.iter().any(is_own));
     Locks {

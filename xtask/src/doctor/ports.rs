@@ -6,15 +6,16 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use listeners::{Protocol, SocketState};
 use tokio::net::TcpSocket;
 
 use super::check::{Check, Id, or_ok};
 use super::scene::Scene;
+use crate::paths::Paths;
 use crate::stack::{Port, Process, Stack, port_variable};
-use crate::supervisor::alive;
+use crate::supervisor::ours;
 
 /// A program that has a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,15 +57,11 @@ pub(super) fn check(scene: &Scene<'_>) -> Vec<Check> {
         return vec![Check::skipped(id, why)];
     };
     let wanted = wanted(&stack);
-    match look(&scene.paths().alive_lock(), &wanted) {
-        Ok(seen) => {
-            let judged = wanted.iter().zip(&seen);
-            let findings = judged.filter_map(|(wanted, seen)| judge(wanted, seen));
-            let found = format!("{} are free or held by this stack", wanted.len());
-            or_ok(findings.collect(), id, found)
-        }
-        Err(error) => vec![Check::failed(id, &error)],
-    }
+    let seen = look(scene.paths(), &wanted);
+    let judged = wanted.iter().zip(&seen);
+    let findings = judged.filter_map(|(wanted, seen)| judge(wanted, seen));
+    let found = format!("{} are free or held by this stack", wanted.len());
+    or_ok(findings.collect(), id, found)
 }
 
 fn wanted(stack: &Stack) -> Vec<Wanted> {
@@ -86,15 +83,15 @@ fn wanted(stack: &Stack) -> Vec<Wanted> {
 
 /// What each port looks like. A stack may be starting or stopping meanwhile: what is ours is
 /// counted before and after, and a port is refused that is so before and after.
-fn look(alive_lock: &Path, wanted: &[Wanted]) -> anyhow::Result<Vec<Seen>> {
+fn look(paths: &Paths, wanted: &[Wanted]) -> Vec<Seen> {
     let refusals = || -> Vec<Refusals> {
         let ports = wanted.iter().map(|wanted| wanted.port.port);
         ports.map(Refusals::of).collect()
     };
     let before = refusals();
-    let mut ours = alive::holders(alive_lock)?;
+    let mut ours = ours::all(paths);
     let users = users(wanted);
-    ours.extend(alive::holders(alive_lock)?);
+    ours.extend(ours::all(paths));
     let after = refusals();
     let see = |((wanted, before), after): ((&Wanted, Refusals), Refusals)| {
         let v4_refused = after.v4.filter(|_| before.v4.is_some());
@@ -102,7 +99,7 @@ fn look(alive_lock: &Path, wanted: &[Wanted]) -> anyhow::Result<Vec<Seen>> {
             let users = users.iter();
             let users = users.filter(|user| user.port == wanted.port.port && state(user.state));
             let holders = users.map(|user| user.holder.clone());
-            let is_ours = |pid| ours.iter().any(|own| own.pid == pid);
+            let is_ours = |pid| ours.iter().any(|own| own.pid == pid) || ours::is_ours(paths, pid);
             holders
                 .map(|holder| Holder {
                     ours: is_ours(holder.pid),
@@ -121,7 +118,7 @@ fn look(alive_lock: &Path, wanted: &[Wanted]) -> anyhow::Result<Vec<Seen>> {
             v6_taken: before.v6_taken && after.v6_taken,
         }
     };
-    Ok(wanted.iter().zip(before).zip(after).map(see).collect())
+    wanted.iter().zip(before).zip(after).map(see).collect()
 }
 
 /// A socket with one of these ports.

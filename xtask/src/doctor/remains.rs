@@ -7,13 +7,13 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use kit::files::FileLock;
+use kit::process::Process;
 
 use super::check::{Check, Id, or_ok};
 use super::scene::Scene;
 use crate::paths::Paths;
 use crate::supervisor::BINARY;
-use crate::supervisor::alive::{self, Holder};
-use crate::supervisor::operation;
+use crate::supervisor::{alive, operation, ours};
 
 /// How long the alive lock may be held by a command that makes sure that nothing lives.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -30,13 +30,20 @@ const TEMPORARY: &str = ".tmp-";
 /// What fixes most of it.
 const FIX: &str = "cargo xtask doctor --fix";
 
+/// What is said when nothing is found, and where not everything can be.
+const NOTHING_RUNS: &str = if cfg!(target_os = "linux") {
+    "nothing runs"
+} else {
+    "nothing runs; what left the process group of a service cannot be found on this system"
+};
+
 /// What lives, and the way to ask it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Living {
     /// Whether the alive lock is held.
     pub(super) held: bool,
-    /// Those who may be seen to hold it.
-    pub(super) holders: Vec<Holder>,
+    /// Those who may be seen to hold it, and all that carries the mark of the instance.
+    pub(super) holders: Vec<Process>,
     /// Whether the supervisor answers.
     pub(super) answers: bool,
     /// The socket's file, if there is one.
@@ -62,11 +69,7 @@ impl Living {
         let client = scene.ctx.client()?;
         let lock = scene.paths().alive_lock();
         let held = alive::is_held(&lock)?;
-        let holders = if held {
-            alive::holders(&lock)?
-        } else {
-            Vec::new()
-        };
+        let holders = ours::all(scene.paths());
         let socket = Some(client.socket().to_path_buf()).filter(|socket| socket.exists());
         let answers = socket.is_some() && client.is_live();
         Ok(Self {
@@ -80,13 +83,14 @@ impl Living {
     }
 
     /// The supervisor, if it may be seen among what lives.
-    fn supervisor(&self) -> Option<&Holder> {
+    fn supervisor(&self) -> Option<&Process> {
         self.holders.iter().find(|holder| holder.program == BINARY)
     }
 
     /// Whether all that lives has lost its supervisor, so that it may be ended.
     pub(super) fn is_orphaned(&self) -> bool {
-        self.held && !self.answers && self.supervisor().is_none()
+        let lives = self.held || !self.holders.is_empty();
+        lives && !self.answers && self.supervisor().is_none()
     }
 
     /// Whether a socket's file leads nowhere.
@@ -118,7 +122,10 @@ pub(super) fn judge_living(living: &Living) -> Check {
         names.join(", ")
     };
     match (living.held, living.answers, &living.at_work) {
-        (false, false, _) => Check::ok(id, "nothing runs"),
+        (false, false, None) if !living.holders.is_empty() => {
+            Check::error(id, format!("still runs of an earlier start: {names}")).fix(FIX)
+        }
+        (false, false, _) => Check::ok(id, NOTHING_RUNS),
         (true, true, _) => Check::ok(id, "what runs has its supervisor"),
         (false, true, _) => {
             let found = "`.core-stack` was deleted while the stack ran: its supervisor still runs";

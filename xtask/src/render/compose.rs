@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{settings, yaml};
-use crate::stack::{PROBE, Places, Process, Readiness, ReadinessCheck, SUPERVISED, Stack, words};
+use crate::stack::{
+    PROBE, Places, Process, RUN, Readiness, ReadinessCheck, SUPERVISED, Stack, TERM, words,
+};
 
 /// Seconds the probe's own limit lies below the supervisor's, so that it ends by itself.
 const PROBE_LIMIT_MARGIN_SECONDS: f64 = 0.2;
@@ -201,7 +203,7 @@ fn entry(name: &str, process: &Process, places: &Places, secrets: Secrets) -> En
     Entry {
         description: process.description.as_deref().map(template_literal),
         disabled: process.disabled,
-        command: exec(&process.command),
+        command: exec(&command(name, process, places)),
         is_template_disabled: true,
         working_dir: process.working_dir.as_deref().map(template_literal),
         environment,
@@ -226,11 +228,7 @@ fn entry(name: &str, process: &Process, places: &Places, secrets: Secrets) -> En
             backoff_seconds: restart.backoff_seconds,
             max_restarts: restart.max_restarts,
         },
-        shutdown: Shutdown {
-            signal: process.shutdown.signal,
-            timeout_seconds: process.shutdown.timeout_seconds,
-            parent_only: process.shutdown.parent_only,
-        },
+        shutdown: shutdown(process),
         log_location: format!("{}/logs/{name}.log", places.state),
         log_configuration: LogConfiguration {
             disable_json: true,
@@ -244,6 +242,53 @@ fn entry(name: &str, process: &Process, places: &Places, secrets: Secrets) -> En
                 max_backups: process.log.max_files,
             },
         },
+    }
+}
+
+/// The command of a process, below a runner unless it is a wrapper.
+fn command(name: &str, process: &Process, places: &Places) -> Vec<String> {
+    if !process.runner {
+        return process.command.clone();
+    }
+    let shutdown = &process.shutdown;
+    let mut words = vec![
+        seen_from(process, places, format!("{}/{PROBE}", places.dep)),
+        RUN.to_owned(),
+        "--name".to_owned(),
+        name.to_owned(),
+        "--record".to_owned(),
+        seen_from(process, places, format!("{}/{RUN}/{name}", places.state)),
+        "--signal".to_owned(),
+        shutdown.signal.to_string(),
+        "--grace".to_owned(),
+        shutdown.timeout_seconds.to_string(),
+    ];
+    if shutdown.parent_only {
+        words.push("--main-only".to_owned());
+    }
+    for port in process.ports.values() {
+        words.extend(["--port".to_owned(), format!("127.0.0.1:{}", port.port)]);
+    }
+    words.push("--".to_owned());
+    words.extend(process.command.iter().cloned());
+    words
+}
+
+/// How the supervisor stops a process. A runner gets the signal alone and needs time of its own
+/// once the program's is over.
+fn shutdown(process: &Process) -> Shutdown {
+    let own = &process.shutdown;
+    if !process.runner {
+        return Shutdown {
+            signal: own.signal,
+            timeout_seconds: own.timeout_seconds,
+            parent_only: own.parent_only,
+        };
+    }
+    Shutdown {
+        signal: TERM,
+        timeout_seconds: process.stop_limit_seconds(),
+        parent_only: true,
     }
 }
 

@@ -3,6 +3,9 @@
 /// The readiness probe's name in `.dep/`.
 pub const PROBE: &str = "probe";
 
+/// What makes a runner of the probe, and where runners note what they run, below the state.
+pub const RUN: &str = "run";
+
 /// Set to 1 in every process that the supervisor starts: a wrapper then watches its parent.
 pub const SUPERVISED: &str = "CORE_SUPERVISED";
 
@@ -19,11 +22,11 @@ pub(super) const PROBE_FAILURE_THRESHOLD: u32 = 3;
 /// Seconds before a process that ended is started again: the least the supervisor knows.
 pub(super) const RESTART_BACKOFF_SECONDS: u32 = 1;
 
-/// Seconds from SIGTERM to SIGKILL of the group: above the wrappers' own limit of 5.
+/// Seconds from SIGTERM to SIGKILL: above the wrappers' own limit of 8.
 pub(super) const SHUTDOWN_TIMEOUT_SECONDS: u32 = 10;
 
 /// SIGTERM.
-pub(super) const SHUTDOWN_SIGNAL: u8 = 15;
+pub const TERM: u8 = 15;
 
 /// Megabytes at which a log file is rotated.
 pub(super) const LOG_SIZE_MB: u32 = 20;

@@ -22,7 +22,7 @@ use kit::manifest::{Document, Problem};
 
 pub use build::build;
 pub use choice::{part, single, with_dependencies};
-pub use defaults::{PROBE, SUPERVISED};
+pub use defaults::{PROBE, RUN, SUPERVISED, TERM};
 pub use explain::{Entry, Provenance, explain};
 pub use model::{
     Log, MASK, Port, Process, Readiness, ReadinessCheck, RestartPolicy, Shutdown, Stack, Value,

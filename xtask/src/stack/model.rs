@@ -51,6 +51,9 @@ pub struct Process {
     pub restart: RestartPolicy,
     /// How it is stopped.
     pub shutdown: Shutdown,
+    /// Whether a runner stands above it: it is no wrapper, which ends what it started by itself.
+    #[serde(default)]
+    pub runner: bool,
     /// Its log file.
     pub log: Log,
     /// Ports it listens on, by name.
@@ -68,6 +71,16 @@ impl Process {
     pub fn directory(&self, root: &Path) -> PathBuf {
         let own = self.working_dir.as_ref();
         own.map_or_else(|| root.to_path_buf(), PathBuf::from)
+    }
+
+    /// Seconds that the supervisor gives it to stop before it kills its process group.
+    pub fn stop_limit_seconds(&self) -> u32 {
+        let margin = if self.runner {
+            kit::runner::STOP_MARGIN_SECONDS
+        } else {
+            0
+        };
+        self.shutdown.timeout_seconds.saturating_add(margin)
     }
 
     /// Where a program lies, seen from the directory it is run in, unless it is looked up on PATH.
@@ -188,9 +201,9 @@ pub struct RestartPolicy {
 pub struct Shutdown {
     /// By which signal.
     pub signal: u8,
-    /// Seconds before its group is killed.
+    /// Seconds before it is killed, with all that it started.
     pub timeout_seconds: u32,
-    /// Whether the signal goes to the process alone.
+    /// Whether the signal goes to the process alone, not to its process group.
     pub parent_only: bool,
 }
 

@@ -68,6 +68,7 @@ impl<'a> Resolver<'a> {
             command.push(self.public_text(arg, &format!("process.args[{index}]")));
         }
         let check = process.check.as_ref();
+        let shutdown = shutdown(compose.shutdown.as_ref());
         Process {
             service: self.service.name.clone(),
             description: compose.description.clone(),
@@ -87,7 +88,8 @@ impl<'a> Resolver<'a> {
                 .as_ref()
                 .map(|probe| self.readiness(probe)),
             restart: restart(compose.availability.as_ref()),
-            shutdown: shutdown(compose.shutdown.as_ref()),
+            runner: !(shutdown.parent_only && is_built_here(manifest)),
+            shutdown,
             log: log(compose.log.as_ref()),
             ports: self
                 .scope
@@ -275,6 +277,17 @@ pub(super) fn secret_variables(manifest: &Manifest) -> Vec<String> {
         .collect()
 }
 
+/// Whether the command is a program of this workspace. One that wants the signal to end for itself
+/// alone is a wrapper: it ends what it started, and needs no runner for that.
+fn is_built_here(manifest: &Manifest) -> bool {
+    let words = words::split(&manifest.process.command).unwrap_or_default();
+    let mut built = manifest.binaries.iter();
+    built.any(|binary| {
+        let placeholder = format!("${{dep.{}}}", binary.name);
+        binary.source == Source::CargoBuild && words.first() == Some(&placeholder)
+    })
+}
+
 fn restart(availability: Option<&Availability>) -> RestartPolicy {
     let given = availability.cloned().unwrap_or_default();
     RestartPolicy {
@@ -289,11 +302,11 @@ fn restart(availability: Option<&Availability>) -> RestartPolicy {
 fn shutdown(shutdown: Option<&ShutdownManifest>) -> Shutdown {
     let given = shutdown.cloned().unwrap_or_default();
     Shutdown {
-        signal: given.signal.unwrap_or(defaults::SHUTDOWN_SIGNAL),
+        signal: given.signal.unwrap_or(defaults::TERM),
         timeout_seconds: given
             .timeout_seconds
             .unwrap_or(defaults::SHUTDOWN_TIMEOUT_SECONDS),
-        parent_only: given.parent_only.unwrap_or(true),
+        parent_only: given.parent_only.unwrap_or(false),
     }
 }
 

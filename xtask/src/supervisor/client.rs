@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use kit::http::{self, Endpoint, HttpError, Response};
+use rustix::process::Signal;
 use tokio::runtime::Runtime;
 
+use super::runs::Runs;
 use super::state::{Answer, States};
 
 /// How long an ordinary question may take. Milliseconds are usual.
@@ -22,6 +24,7 @@ pub struct Client {
     endpoint: Endpoint,
     socket: PathBuf,
     runtime: Runtime,
+    runs: Option<Runs>,
 }
 
 impl Client {
@@ -31,7 +34,17 @@ impl Client {
             endpoint: Endpoint::Unix(socket.clone()),
             socket,
             runtime: kit::runtime::current_thread()?,
+            runs: None,
         })
+    }
+
+    /// The same one, which knows where runners note what they run, and shows that.
+    #[must_use]
+    pub fn with_runs(self, directory: PathBuf) -> Self {
+        Self {
+            runs: Some(Runs::new(directory)),
+            ..self
+        }
     }
 
     /// Where it connects to.
@@ -59,7 +72,12 @@ impl Client {
         Ok(answer
             .data
             .into_iter()
-            .map(|state| (state.name.clone(), state))
+            .map(|mut state| {
+                if let Some(runs) = &self.runs {
+                    runs.name_program(&mut state);
+                }
+                (state.name.clone(), state)
+            })
             .collect())
     }
 
@@ -84,8 +102,15 @@ impl Client {
             .map(drop)
     }
 
-    /// Sends a signal to a process and what it started.
+    /// Sends a signal to a process: to the program itself, where a runner stands above it.
     pub fn signal(&self, name: &str, signal: u8) -> anyhow::Result<()> {
+        if let Some(program) = self.runs.as_ref().and_then(|runs| runs.program(name)) {
+            let signal = Signal::from_named_raw(i32::from(signal));
+            let signal =
+                signal.with_context(|| format!("cannot send such a signal to `{name}`"))?;
+            ensure!(program.signal(signal), "cannot signal {program}");
+            return Ok(());
+        }
         let path = format!("/process/signal/{name}/{signal}");
         self.ask("PATCH", &path, ANSWER_TIMEOUT).map(drop)
     }

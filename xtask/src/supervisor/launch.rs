@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use kit::files::{self, FileLock};
-use kit::{Exit, Failure};
+use kit::{Exit, Failure, process};
 
 use super::client::Client;
-use super::socket;
+use super::{ours, socket};
 use crate::env::Env;
 use crate::logs;
 use crate::paths::Paths;
@@ -46,8 +46,12 @@ pub fn launch(
     // Nothing lives, so a socket file is a leftover: the supervisor would be refused by it.
     let _ = fs::remove_file(client.socket());
     socket::record(&paths.state(), client.socket())?;
+    // What started us may be a service of another stack: its locks are none of this one's.
+    kit::spawn::close_on_exec().context("cannot list what is open")?;
     kit::spawn::keep_open_on_exec(claim.file()).context("cannot hand on the alive lock")?;
+    let mark = ours::begin(paths)?;
     let mut command = command(paths, env, binary, client.socket());
+    command.env(process::mark::VARIABLE, mark.to_string());
     let errors = output
         .try_clone()
         .context("cannot duplicate the supervisor's log")?;

@@ -7,11 +7,13 @@
 pub mod alive;
 pub mod answers;
 pub mod client;
-mod holders;
 pub mod launch;
 pub mod operation;
+pub mod ours;
 pub mod programs;
+pub(crate) mod proof;
 pub mod reload;
+pub mod runs;
 pub mod socket;
 pub mod state;
 pub mod stop;

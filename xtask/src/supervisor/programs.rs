@@ -18,10 +18,10 @@ mod proc {
     use std::path::Path;
 
     use anyhow::Context as _;
+    use kit::process::Process;
 
     use crate::dep::{self, Installed};
     use crate::stack::Stack;
-    use crate::supervisor::holders;
     use crate::supervisor::state::States;
 
     /// What the kernel adds to the path of a program whose file is gone.
@@ -71,7 +71,7 @@ mod proc {
             if let Some(name) = known.get(&pid) {
                 return Some(name);
             }
-            pid = holders::parent(pid)?;
+            pid = Process::read(pid)?.parent;
         }
         None
     }

@@ -46,15 +46,16 @@ pub(super) fn forget(state: &Path) {
 }
 
 fn name(state: &Path) -> String {
+    format!("{}.sock", instance(state))
+}
+
+/// What identifies the instance whose state lies in `state`, on this machine.
+pub(super) fn instance(state: &Path) -> String {
     // The same checkout reached through a link is the same instance.
     let state = resolved(state);
     let hash = Sha256::digest(state.as_os_str().as_encoded_bytes());
-    let hex: String = hash
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("{hex}.sock")
+    let bytes = hash.iter().take(8);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A path without links. What is not there (yet, or any more) has the same one as when it is.

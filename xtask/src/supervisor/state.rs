@@ -40,8 +40,11 @@ pub struct State {
     pub restarts: u32,
     /// Its last exit code.
     pub exit_code: i32,
-    /// The wrapper's process id, 0 when it does not run.
+    /// The process id of the wrapper or of the program, 0 when it does not run.
     pub pid: i32,
+    /// The process id of its runner, if it has one: that is what the supervisor knows.
+    #[serde(skip)]
+    pub runner: Option<i32>,
     /// Whether it runs.
     pub is_running: bool,
     /// Nanoseconds since it was started.
@@ -68,6 +71,11 @@ pub enum Phase {
 }
 
 impl State {
+    /// The process id that the supervisor knows: of the runner, where there is one.
+    pub fn supervised_pid(&self) -> i32 {
+        self.runner.unwrap_or(self.pid)
+    }
+
     /// How far it is. A process that is being started again counts as failed.
     pub fn phase(&self) -> Phase {
         match self.status.as_str() {

@@ -197,10 +197,12 @@ fn restarts_at_once_run_each_process_once() {
         run.wait().succeeds();
     }
     let supervisor = sandbox.supervisor();
-    let children = processes::children(supervisor.pid);
-    let copies = children
-        .iter()
-        .filter(|child| child.program == "xtask-fake");
+    let runners = processes::children(supervisor.pid).into_iter();
+    let runners = runners.filter(|child| child.line.contains("probe run "));
+    let runners: Vec<i32> = runners.map(|runner| runner.pid).collect();
+    same("runners", runners.len(), 2);
+    let programs = runners.into_iter().flat_map(processes::children);
+    let copies = programs.filter(|program| program.program == "xtask-fake");
     same("processes", copies.count(), 2);
     sandbox.run("status").succeeds();
 }

@@ -218,6 +218,7 @@ fn a_service_that_refuses_to_end_is_killed_and_named() {
     expect![[r"
         `process-compose` (pid N) still ran: sent SIGTERM
         `process-compose` (pid N) still ran: sent SIGKILL
+        `probe` (pid N) still ran: sent SIGKILL
         `xtask-fake` (pid N) still ran: sent SIGKILL
         stopped by signal in N s; nothing is left running"]]
     .assert_eq(&sandbox.normal(&run.stderr));

@@ -7,10 +7,12 @@ use anyhow::Context as _;
 use kit::http::Endpoint;
 use kit::http::websocket::WebSocket;
 use kit::output::Notes;
+use tokio::time::Instant;
 use xtask::Ctx;
 use xtask::paths::Paths;
+use xtask::supervisor::runs::Runs;
 use xtask::supervisor::socket;
-use xtask::supervisor::state::{PUSHES, Push};
+use xtask::supervisor::state::{PUSHES, Push, State};
 use xtask::timing;
 
 use super::Patience;
@@ -19,6 +21,12 @@ use super::outbox::{Notice, Outbox};
 
 /// How long the supervisor may take to open the websocket; it takes a millisecond.
 const OPEN_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a runner may take to note the program that it starts; it takes some milliseconds.
+const RUNNER_LIMIT: Duration = Duration::from_secs(1);
+
+/// How often its note is looked for.
+const RUNNER_POLL: Duration = Duration::from_millis(5);
 
 pub(super) struct Watch {
     paths: Paths,
@@ -55,15 +63,27 @@ impl Watch {
         let socket = socket::path(&ctx.env, &self.paths.state())?;
         let endpoint = Endpoint::Unix(socket);
         let mut socket = WebSocket::open(&endpoint, PUSHES, OPEN_LIMIT).await?;
+        let runs = Runs::new(self.paths.runs());
         while let Some(message) = socket.next().await? {
-            let push: Push = serde_json::from_slice(&message)
+            let mut push: Push = serde_json::from_slice(&message)
                 .context("cannot understand what the supervisor says of a process")?;
             patience.renew();
+            name_program(&runs, &mut push.state).await;
             self.outbox.add(Notice::Seen(Box::new(Seen {
                 at: timing::now(),
                 state: push.state,
             })));
         }
         Ok(())
+    }
+}
+
+/// Shows the program instead of its runner, which may be about to start it.
+async fn name_program(runs: &Runs, state: &mut State) {
+    let deadline = Instant::now() + RUNNER_LIMIT;
+    runs.name_program(state);
+    while runs.is_unnamed(state) && Instant::now() < deadline {
+        tokio::time::sleep(RUNNER_POLL).await;
+        runs.name_program(state);
     }
 }

@@ -277,10 +277,11 @@ pub struct Shutdown {
     /// The signal, by number. Default 15 (SIGTERM).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<u8>,
-    /// Seconds before the process group is killed, at least 1. Default 10.
+    /// Seconds before the process is killed, with all that it started, at least 1. Default 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u32>,
-    /// Whether only the process itself gets the signal, not its group. Default true.
+    /// Whether only the process itself gets the signal, not its group. Default false. A program of
+    /// this workspace that says true is a wrapper: it ends what it started by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_only: Option<bool>,
 }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kit::process::Process;
 use kit::{Exit, Failure};
 
 use super::check::{Check, Id, Severity};
@@ -20,7 +21,6 @@ use super::{Report, binaries, inputs, locks, machine, places, ports, remains, so
 use crate::dep::lock::Lock;
 use crate::dep::{Kind, Reached, Request, Verified};
 use crate::stack::Port;
-use crate::supervisor::alive;
 use crate::supervisor::operation::AtWork;
 
 fn text(text: &str) -> String {
@@ -113,10 +113,13 @@ fn held_by(address: &str) -> Seen {
 }
 
 fn living(programs: &[&str]) -> Living {
-    let holder = |program: &&str| alive::Holder {
+    let holder = |program: &&str| Process {
         pid: 7,
+        parent: 1,
+        group: 7,
+        started: 1,
         program: (*program).to_owned(),
-        parent: None,
+        has_ended: false,
     };
     Living {
         held: true,

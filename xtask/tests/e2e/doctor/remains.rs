@@ -41,13 +41,17 @@ fn the_socket_of_a_killed_supervisor_is_stale_until_it_is_removed() {
 #[test]
 fn what_lost_its_supervisor_is_ended_and_nobody_else() {
     let mut sandbox = Sandbox::empty();
-    sandbox.service("one", &idle());
+    let stubborn = json!({"process": {"command": fake_program(), "args": ["--ignore-term"]}});
+    sandbox.service("one", &stubborn);
     let report = sandbox.up();
     let orphan = &report["processes"]["one"]["pid"];
     let orphan = i32::try_from(orphan.as_i64().unwrap()).unwrap();
     let stranger = stranger(sandbox.spare_port("stranger"));
-    processes::kill(sandbox.supervisor().pid);
-    let told = format!("error still runs without its supervisor: `xtask-fake` (pid {orphan})");
+    let supervisor = sandbox.supervisor().pid;
+    // Its runner would end it.
+    processes::kill(processes::find(orphan).unwrap().parent);
+    processes::kill(supervisor);
+    let told = format!("error still runs of an earlier start: `xtask-fake` (pid {orphan})");
     let run = doctor(&sandbox, "", &[]).ends(4);
     finds(&run, Id::Leftovers, &told);
     let run = doctor(&sandbox, "--fix", &[]).ends(0);

@@ -337,9 +337,12 @@ impl Sandbox {
         let child = first
             .and_then(processes::find)
             .expect("a process of the stack runs");
-        let parent = processes::find(child.parent).expect("its parent runs");
-        assert_eq!(parent.program, "process-compose");
-        parent
+        let mut above = processes::find(child.parent).expect("its parent runs");
+        if above.program == "probe" {
+            above = processes::find(above.parent).expect("the parent of its runner runs");
+        }
+        assert_eq!(above.program, "process-compose");
+        above
     }
 
     /// Waits until `status` says that everything is healthy.
