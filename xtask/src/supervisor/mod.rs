@@ -6,13 +6,17 @@
 
 pub mod alive;
 pub mod answers;
+mod api_error;
 pub mod client;
+pub(crate) mod control;
 mod holders;
 pub mod launch;
+pub(crate) mod lost;
 pub mod operation;
 pub mod programs;
 pub mod reload;
 pub mod socket;
+pub(crate) mod starts;
 pub mod state;
 pub mod stop;
 pub mod stops;
