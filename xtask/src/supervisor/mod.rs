@@ -9,6 +9,8 @@ pub mod answers;
 mod api_error;
 pub mod client;
 pub(crate) mod control;
+#[cfg(test)]
+pub(crate) mod fake;
 mod holders;
 pub mod launch;
 pub(crate) mod lost;
