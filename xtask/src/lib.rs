@@ -30,6 +30,7 @@ pub mod observe;
 pub mod open;
 pub mod paths;
 pub mod plan;
+mod poll;
 pub mod ports;
 pub mod preflight;
 pub mod recorded;

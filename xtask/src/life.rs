@@ -7,7 +7,6 @@
 mod needs;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use kit::{Exit, Failure};
@@ -19,18 +18,13 @@ use crate::inputs::Inputs;
 use crate::interrupt::Interrupt;
 use crate::select;
 use crate::stack::Stack;
-use crate::supervisor::client::Client;
+use crate::supervisor::client::{ApiError, Client};
+use crate::supervisor::control::{Control, Limit};
+use crate::supervisor::lost;
 use crate::supervisor::operation::{Operation, Wait as LockWait};
-use crate::supervisor::state::{State, States};
+use crate::supervisor::state::{State, States, Status};
 use crate::supervisor::stops;
 use crate::supervisor::wait::{Baseline, Wait};
-
-/// How often a process is looked at that stops or starts.
-const POLL: Duration = Duration::from_millis(5);
-
-/// How long a process that is started again may still be told as ended, or as running by the
-/// supervisor's own books.
-const START_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What is done to processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +79,12 @@ pub fn run(ctx: &Ctx, verb: Verb, words: &[String], options: Options) -> anyhow:
     let stack = running_stack(ctx)?;
     let names = select::processes(&stack, &BTreeSet::new(), words)?;
     let client = ctx.client()?;
-    let states = client.processes().map_err(|_| not_supervised())?;
+    let states = client.processes().map_err(not_supervised)?;
+    if let Some(lost) = lost::find(&client).first() {
+        let message = format!("the supervisor has lost track of {lost}");
+        let failure = Failure::new(Exit::Unhealthy, message);
+        return Err(failure.hint(ctx.paths.command("up")).into());
+    }
     let mut life = Life {
         baseline: Baseline::take(&ctx.paths, &stack, &states),
         ctx,
@@ -114,7 +113,7 @@ pub fn signal(ctx: &Ctx, words: &[String], signal: u8) -> anyhow::Result<Vec<Str
     let stack = running_stack(ctx)?;
     let names = select::processes(&stack, &BTreeSet::new(), words)?;
     let client = ctx.client()?;
-    let states = client.processes().map_err(|_| not_supervised())?;
+    let states = client.processes().map_err(not_supervised)?;
     let runs = |name: &&String| states.get(*name).is_some_and(|state| state.is_running);
     if let Some(ended) = names.iter().find(|name| !runs(name)) {
         let message = format!("`{ended}` does not run, so nothing was signalled");
@@ -122,8 +121,10 @@ pub fn signal(ctx: &Ctx, words: &[String], signal: u8) -> anyhow::Result<Vec<Str
             .hint(format!("cargo xtask start {ended}"))
             .into());
     }
+    let never = Interrupt::default();
+    let control = Control::new(&ctx.paths, &client, &never);
     for name in &names {
-        client.signal(name, signal)?;
+        control.signal(name, signal)?;
     }
     Ok(names)
 }
@@ -137,9 +138,12 @@ pub fn must_run(ctx: &Ctx) -> anyhow::Result<()> {
     Err(failure.hint("cargo xtask up").into())
 }
 
-fn not_supervised() -> Failure {
+fn not_supervised(error: ApiError) -> Failure {
     let message = "what runs has no supervisor that could be asked";
-    Failure::new(Exit::NotRunning, message).hint("cargo xtask up")
+    let failure = Failure::new(Exit::NotRunning, message);
+    failure
+        .hint("cargo xtask up")
+        .source(anyhow::Error::from(error))
 }
 
 /// The stack as it was applied; without that, as it would be.
@@ -216,7 +220,12 @@ impl Life<'_> {
         for name in self.in_order(names) {
             self.start_needed(&name)?;
             let states = self.client.processes()?;
-            if states.get(&name).is_some_and(State::has_ended) {
+            let state = states.get(&name);
+            let is_ending = state.is_some_and(|state| state.status == Status::Terminating);
+            if is_ending {
+                self.stop_one(&name)?;
+            }
+            if is_ending || state.is_some_and(State::has_ended) {
                 self.start_one(&name, "started")?;
             } else {
                 // It may be on its way.
@@ -238,39 +247,16 @@ impl Life<'_> {
 
     /// Stops a process and waits until it is gone. Says whether it ran.
     fn stop_one(&self, name: &str) -> anyhow::Result<bool> {
-        if self.state(name)?.as_ref().is_some_and(State::has_ended) {
-            return Ok(false);
-        }
-        let asked = self.client.begin_stop(name);
-        loop {
-            if self.state(name)?.is_none_or(|state| state.has_ended()) {
-                return Ok(true);
-            }
-            if let Err(error) = asked {
-                return Err(error);
-            }
-            self.may_go_on(|timeout| {
-                format!("`{name}` did not stop within {} s", timeout.as_secs())
-            })?;
-            thread::sleep(POLL);
-        }
+        let limit = Limit {
+            deadline: self.deadline,
+            allowed: self.timeout,
+        };
+        self.control().stop(name, limit)
     }
 
     /// Starts a process and waits until it is healthy.
     fn start_one(&mut self, name: &str, outcome: &'static str) -> anyhow::Result<()> {
-        let deadline = Instant::now() + START_TIMEOUT;
-        // Right after an end, the supervisor may still have the old process in its books.
-        while let Err(error) = self.client.start(name) {
-            if !Client::runs_already(&error) || Instant::now() >= deadline {
-                return Err(error);
-            }
-            thread::sleep(POLL);
-        }
-        // The order is accepted before it is carried out; until then the old end would be told.
-        while self.state(name)?.as_ref().is_some_and(State::has_ended) && Instant::now() < deadline
-        {
-            thread::sleep(POLL);
-        }
+        self.control().start(&[name])?;
         self.baseline.forget(name);
         self.wait(name)?;
         let mut stopped = stops::load(&self.ctx.paths);
@@ -279,6 +265,10 @@ impl Life<'_> {
         }
         self.outcomes.insert(name.to_owned(), outcome);
         Ok(())
+    }
+
+    fn control(&self) -> Control<'_> {
+        Control::new(&self.ctx.paths, &self.client, &self.interrupt)
     }
 
     /// Waits until one process is healthy, whatever the others are.
@@ -294,23 +284,6 @@ impl Life<'_> {
             timeout: self.timeout,
         };
         wait.until_ready(None, |_| {}).map(drop)
-    }
-
-    fn state(&self, name: &str) -> anyhow::Result<Option<State>> {
-        Ok(self.client.processes()?.remove(name))
-    }
-
-    /// Fails when the user gave up or the time is over.
-    fn may_go_on(&self, message: impl Fn(Duration) -> String) -> anyhow::Result<()> {
-        if let Some(interrupted) = self.interrupt.signal() {
-            return Err(interrupted.into());
-        }
-        if Instant::now() >= self.deadline {
-            return Err(Failure::new(Exit::Timeout, message(self.timeout))
-                .hint("allow more: --timeout SECONDS")
-                .into());
-        }
-        Ok(())
     }
 
     /// The names so that each comes after those it depends on.

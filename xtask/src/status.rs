@@ -229,7 +229,7 @@ fn process_status(
     };
     let uptime = Duration::from_nanos(u64::try_from(state.age).unwrap_or(0)).as_secs_f64();
     ProcessStatus {
-        status: state.status.clone(),
+        status: state.status.to_string(),
         ready: state.phase() == Phase::Ready,
         answers,
         pid: Some(state.pid).filter(|_| state.is_running),

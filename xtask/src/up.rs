@@ -16,7 +16,7 @@ use crate::interrupt::Interrupt;
 use crate::preflight;
 use crate::supervisor::BINARY;
 use crate::supervisor::operation::{Operation, Wait as LockWait};
-use crate::supervisor::state::States;
+use crate::supervisor::state::{Changes, States};
 use crate::topology::{self, guard, streams};
 
 /// What is done when nothing runs.
@@ -69,12 +69,12 @@ pub enum Outcome {
     /// It ran already, as described.
     Unchanged,
     /// It ran, and these processes were added, updated, removed or, in place, reloaded.
-    Changed(BTreeMap<String, String>),
+    Changed(Changes),
 }
 
 impl Outcome {
     /// Adds what was done to further processes.
-    fn add(&mut self, more: BTreeMap<String, String>) {
+    fn add(&mut self, more: Changes) {
         match self {
             Self::Started => {}
             Self::Unchanged => *self = Self::Changed(more),

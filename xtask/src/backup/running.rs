@@ -2,7 +2,6 @@
 //! restore. Starts nothing itself: the supervisor does.
 
 use std::path::PathBuf;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use kit::files::FileLock;
@@ -12,9 +11,11 @@ use service_nats::topology::{self, Facts, SERVICE};
 use crate::applied::Applied;
 use crate::context::Ctx;
 use crate::interrupt::Interrupt;
+use crate::poll::wait_until;
 use crate::supervisor::alive;
 use crate::supervisor::client::Client;
-use crate::supervisor::state::{State, States};
+use crate::supervisor::control::{Control, Limit};
+use crate::supervisor::state::State;
 use crate::supervisor::wait::{Baseline, Wait};
 use crate::topology::record::{self, DATABASE};
 use crate::topology::streams::places::Places;
@@ -23,9 +24,7 @@ use crate::topology::streams::places::Places;
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// How long all may take until they are healthy: what `up` allows.
 const START_LIMIT: Duration = Duration::from_mins(1);
-/// How long the supervisor may tell of the old end of a process that it was told to start.
-const ACCEPT_LIMIT: Duration = Duration::from_secs(2);
-/// How often it is looked.
+/// How often it is looked whether a data directory is free.
 const POLL: Duration = Duration::from_millis(5);
 
 /// The running stack.
@@ -101,12 +100,14 @@ impl<'a> Running<'a> {
     fn stop_only(&self, wanted: impl Fn(&str) -> bool) -> anyhow::Result<()> {
         let states = self.client.processes()?;
         let servers = servers(&self.facts);
+        // What is begun is ended: data must not be exchanged under a server, nor left without one.
+        let never = Interrupt::default();
+        let control = Control::new(&self.ctx.paths, &self.client, &never);
         let order = self.applied.stack.order.iter().rev();
         for name in order.filter(|name| servers.iter().any(|server| server.0 == **name)) {
-            if !wanted(name) || states.get(name).is_none_or(State::has_ended) {
-                continue;
+            if wanted(name) && states.get(name).is_some_and(|state| !state.has_ended()) {
+                control.stop(name, Limit::of(STOP_LIMIT))?;
             }
-            self.client.stop(name, STOP_LIMIT)?;
         }
         Ok(())
     }
@@ -118,20 +119,9 @@ impl<'a> Running<'a> {
         let servers = servers(&self.facts);
         let order = self.applied.stack.order.iter();
         let ours = order.filter(|name| servers.iter().any(|server| server.0 == **name));
-        let ended = |states: &States, name: &String| states.get(name).is_some_and(State::has_ended);
-        let names: Vec<&String> = ours.filter(|name| ended(&states, name)).collect();
-        for name in &names {
-            self.client.start(name)?;
-        }
-        // The order is accepted before it is carried out; until then the old end would be told.
-        let deadline = Instant::now() + ACCEPT_LIMIT;
-        while Instant::now() < deadline {
-            let states = self.client.processes()?;
-            if !names.iter().any(|name| ended(&states, name)) {
-                break;
-            }
-            thread::sleep(POLL);
-        }
+        let ended = |name: &&String| states.get(*name).is_some_and(State::has_ended);
+        let names: Vec<&str> = ours.filter(ended).map(String::as_str).collect();
+        Control::new(&self.ctx.paths, &self.client, interrupt).start(&names)?;
         let wait = Wait {
             paths: &self.ctx.paths,
             stack: &self.applied.stack,
@@ -155,17 +145,14 @@ pub(crate) fn claim(ctx: &Ctx, facts: &Facts) -> anyhow::Result<Stopped> {
             continue;
         }
         let deadline = Instant::now() + STOP_LIMIT;
-        loop {
-            if let Some(lock) = FileLock::try_exclusive(&path)? {
-                locks.push(lock);
-                break;
-            }
-            if Instant::now() >= deadline {
+        let free = || FileLock::try_exclusive(&path);
+        match wait_until(deadline, POLL, &Interrupt::default(), free)?.done() {
+            Some(lock) => locks.push(lock),
+            None => {
                 let message = format!("`{process}` still uses its data");
                 let failure = Failure::new(Exit::Survivors, message);
                 return Err(failure.hint("cargo xtask down").into());
             }
-            thread::sleep(POLL);
         }
     }
     Ok(Stopped { _locks: locks })

@@ -46,7 +46,17 @@ impl Description {
     }
 
     pub(crate) fn write(&self, ctx: &Ctx) -> anyhow::Result<()> {
-        self.settings.write(&ctx.paths)?;
+        self.write_settings(ctx)?;
+        self.write_file(ctx)
+    }
+
+    /// Only what processes take while they run.
+    pub(super) fn write_settings(&self, ctx: &Ctx) -> anyhow::Result<()> {
+        self.settings.write(&ctx.paths)
+    }
+
+    /// Only what the supervisor reads, and what it was made from.
+    pub(super) fn write_file(&self, ctx: &Ctx) -> anyhow::Result<()> {
         let files = [
             (ctx.paths.recorded(), &self.recorded),
             (ctx.paths.compose_file(), &self.compose),
@@ -82,6 +92,15 @@ impl Description {
     /// What differs for each process from `old` to this.
     pub(super) fn since(&self, old: &Self) -> anyhow::Result<BTreeMap<String, Difference>> {
         difference(old.text()?, self.text()?)
+    }
+
+    /// What differs for each process from the file that is there to this. Without a file, it cannot
+    /// be known.
+    pub(super) fn differences(&self, ctx: &Ctx) -> anyhow::Result<BTreeMap<String, Difference>> {
+        match fs::read_to_string(ctx.paths.compose_file()) {
+            Ok(old) => difference(&old, self.text()?),
+            Err(_) => Ok(BTreeMap::new()),
+        }
     }
 
     /// The same, but with the entries of `kept` as `old` has them.

@@ -1,31 +1,134 @@
-//! Orders to the supervisor: to read its file, to stop and to start processes.
+//! Giving a running supervisor another file, so that nothing which that concerns runs meanwhile.
+//!
+//! Owns the order: what is to be updated or removed is stopped first, what depends on others before
+//! these, then the file is written, then the supervisor reads it. Why, says `supervisor/control.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
-use super::Converge;
+use kit::{Exit, Failure};
+
+use super::description::Description;
+use super::{Converge, under_way};
+use crate::applied::Applied;
+use crate::context::Ctx;
+use crate::interrupt::Interrupt;
+use crate::poll::wait_until;
+use crate::render::difference::Difference;
 use crate::stack::Stack;
 use crate::supervisor::client::Client;
+use crate::supervisor::control::{Control, Limit};
+use crate::supervisor::lost;
 use crate::supervisor::programs;
-use crate::supervisor::state::{Phase, State, States};
+use crate::supervisor::starts::Starts;
+use crate::supervisor::state::{Change, Changes, State, Status};
 
-/// How long a reload may take besides the stopping of what it changes, which the supervisor may
-/// do one after the other; and besides the waiting for health.
+/// How long stopping processes, or a reload, may take besides their own timeouts, which may pass
+/// one after the other; and besides the waiting for health.
 const RELOAD_MARGIN: Duration = Duration::from_secs(30);
 
-/// How long a process that is started again may still be told as ended.
-const START_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long what was stopped may take until what depends on it can be started, when a change is
+/// taken back: what was healthy before is so within a second or two, and the rest is not waited for.
+const RESTORE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often it is looked at.
-const START_POLL: Duration = Duration::from_millis(5);
+/// How often it is looked meanwhile.
+const RESTORE_POLL: Duration = Duration::from_millis(5);
+
+/// A running supervisor that is given another file.
+pub(super) struct HandOver<'a> {
+    pub(super) ctx: &'a Ctx,
+    pub(super) client: &'a Client,
+    pub(super) interrupt: &'a Interrupt,
+    /// What is to run.
+    pub(super) stack: &'a Stack,
+}
+
+impl HandOver<'_> {
+    /// Does it. Returns what was added, updated or removed. What ran and was stopped for it is noted
+    /// as being under way until the caller has started it.
+    pub(super) fn run(&self, next: &Description) -> anyhow::Result<Changes> {
+        let before = self.client.processes()?;
+        let (mut ends, mut updated) = (under_way::load(&self.ctx.paths), BTreeSet::new());
+        for (name, difference) in next.differences(self.ctx)? {
+            match difference {
+                Difference::Changed(_) => drop(updated.insert(name.clone())),
+                Difference::Removed => {}
+                Difference::None | Difference::Added => continue,
+            }
+            ends.insert(name);
+        }
+        let runs = |name: &String| before.get(name).is_some_and(|state| !state.has_ended());
+        updated.retain(runs);
+        let mut again = updated.clone();
+        // Nothing can take the place of what is about to end before it has.
+        let ending = before
+            .values()
+            .filter(|state| state.status == Status::Terminating);
+        for state in ending {
+            ends.insert(state.name.clone());
+            if self.stack.processes.contains_key(&state.name) {
+                again.insert(state.name.clone());
+            }
+        }
+        self.stop(&ends, &again)?;
+        next.write_file(self.ctx)?;
+        let timeout = reload_timeout(self.stack);
+        let mut changes = self.control().reload(&before, timeout).map_err(refused)?;
+        for name in updated {
+            // To the supervisor, not every difference is one; it was started again all the same.
+            changes.entry(name).or_insert(Change::Updated);
+        }
+        match lost::find(self.client).as_slice() {
+            [] => Ok(changes),
+            lost => Err(lost_track(lost)),
+        }
+    }
+
+    /// Stops processes that are to be started again: the supervisor's own restart would wait for the
+    /// backoff of at least a second.
+    pub(super) fn stop_to_start(&self, names: &BTreeSet<String>) -> anyhow::Result<()> {
+        self.stop(names, names)
+    }
+
+    /// Stops `names`, what depends on others first, and notes those of `again` as under way.
+    fn stop(&self, names: &BTreeSet<String>, again: &BTreeSet<String>) -> anyhow::Result<()> {
+        under_way::add(&self.ctx.paths, again)?;
+        let limit = Limit::of(reload_timeout(self.stack));
+        for name in self.last_first(names) {
+            self.control().stop(&name, limit)?;
+        }
+        Ok(())
+    }
+
+    /// Processes so that each comes before those it depends on. What is not to run any more comes
+    /// first, as it was started.
+    fn last_first(&self, names: &BTreeSet<String>) -> Vec<String> {
+        let kept = &self.stack.order;
+        let gone = |name: &&String| !kept.contains(name);
+        let applied = Applied::load(&self.ctx.paths).map(|applied| applied.stack.order);
+        let applied = applied.unwrap_or_default();
+        let mut order: Vec<&String> = kept.iter().collect();
+        order.extend(applied.iter().filter(gone));
+        let further = names.iter().filter(|name| !order.contains(name));
+        let further: Vec<&String> = further.collect();
+        order.extend(further);
+        order.retain(|name| names.contains(*name));
+        order.into_iter().rev().cloned().collect()
+    }
+
+    fn control(&self) -> Control<'_> {
+        Control::new(&self.ctx.paths, self.client, self.interrupt)
+    }
+}
 
 impl Converge<'_> {
-    /// Lets the supervisor read the file. Returns what it added, updated or removed.
-    pub(super) fn hand_over(&self, before: &States) -> anyhow::Result<BTreeMap<String, String>> {
-        match read_file(self.client, &self.inputs.stack)? {
-            Some(changes) => Ok(changes),
-            None => Ok(changes(before, &self.client.processes()?)),
+    /// Hands over what is to run.
+    pub(super) fn hand_over(&self) -> HandOver<'_> {
+        HandOver {
+            ctx: self.ctx,
+            client: self.client,
+            interrupt: self.interrupt,
+            stack: &self.inputs.stack,
         }
     }
 
@@ -36,76 +139,51 @@ impl Converge<'_> {
         programs::outdated(&self.inputs.stack, self.installed, &states)
     }
 
-    /// Stops processes, to be started again: the supervisor's own restart would wait for the
-    /// backoff of at least a second.
-    pub(super) fn stop(&self, names: &BTreeSet<String>) -> anyhow::Result<()> {
-        let limit = reload_timeout(&self.inputs.stack);
-        names
-            .iter()
-            .try_for_each(|name| self.client.stop(name, limit))
-    }
-
-    /// Starts what `stopped` names, and again each process whose dependency had just crashed, or
-    /// that a user stopped.
-    pub(super) fn start_ended(&self, stopped: &BTreeSet<String>) -> anyhow::Result<()> {
-        let ended = |state: &State| {
-            let wanted = self
-                .inputs
-                .stack
-                .processes
-                .get(&state.name)
-                .is_some_and(|p| !p.disabled);
-            let one_shot = state.status == "Completed"
-                && !state.has_ready_probe
-                && !stopped.contains(&state.name);
-            wanted && !one_shot && matches!(&*state.status, "Skipped" | "Completed" | "Error")
-        };
-        let states = self.client.processes()?;
-        let order = self.inputs.stack.order.iter();
-        let names = order.filter(|name| states.get(*name).is_some_and(ended));
-        for name in names {
-            self.client.start(name)?;
-            // The order is accepted before it is carried out; until then the old end would be told.
-            self.look_until(START_TIMEOUT, name, |state| !ended(state))?;
-            // What depends on it would be skipped, were it started before this one is healthy.
-            let left = self.deadline().saturating_duration_since(Instant::now());
-            self.look_until(left, name, |state| state.phase() != Phase::Starting)?;
-        }
-        Ok(())
-    }
-
-    /// Looks at a process until it is as wanted, at most so long: whatever it is then is found out
-    /// by the wait for health.
-    fn look_until(
+    /// What is still to be started: what `stopped` names, each process that had just crashed, or
+    /// whose dependency had; and what of `changed` the supervisor skips.
+    pub(super) fn starts<'n>(
         &self,
-        limit: Duration,
-        name: &str,
-        wanted: impl Fn(&State) -> bool,
-    ) -> anyhow::Result<()> {
-        let deadline = Instant::now() + limit;
-        while Instant::now() < deadline && self.interrupt.signal().is_none() {
-            if self.client.processes()?.get(name).is_none_or(&wanted) {
-                break;
-            }
-            thread::sleep(START_POLL);
+        stopped: BTreeSet<String>,
+        changed: impl Iterator<Item = &'n String>,
+    ) -> anyhow::Result<Starts> {
+        let states = self.client.processes()?;
+        let is_wanted = |name: &String| {
+            let process = self.inputs.stack.processes.get(name);
+            process.is_some_and(|process| !process.disabled)
+        };
+        // What ended without being stopped did its work, unless somebody waits for its health.
+        let crashed = |state: &&State| match state.status {
+            Status::Skipped | Status::Error => true,
+            Status::Completed => state.has_ready_probe,
+            _ => false,
+        };
+        let mut ended = stopped;
+        ended.retain(|name| states.get(name).is_some_and(State::can_be_started));
+        let crashed = states.values().filter(crashed);
+        ended.extend(crashed.map(|state| state.name.clone()));
+        ended.retain(is_wanted);
+        Ok(Starts::new(ended, changed.cloned().collect()))
+    }
+
+    /// Starts what is to be started, in order, and does not wait until it is healthy.
+    pub(super) fn start_again(&self, mut starts: Starts) -> anyhow::Result<()> {
+        let never = Interrupt::default();
+        let control = Control::new(&self.ctx.paths, self.client, &never);
+        let stack = &self.inputs.stack;
+        let deadline = std::time::Instant::now() + RESTORE_TIMEOUT;
+        let done = || -> anyhow::Result<Option<()>> {
+            let states = self.client.processes()?;
+            starts.start_due(&control, stack, &states)?;
+            Ok(starts.are_done(&states).then_some(()))
+        };
+        if wait_until(deadline, RESTORE_POLL, &never, done)?
+            .done()
+            .is_none()
+        {
+            let states = self.client.processes()?;
+            starts.start_rest(&control, stack, &states)?;
         }
         Ok(())
-    }
-}
-
-/// Lets the supervisor read the file. Returns what it says it did, if it did not lose count.
-pub(super) fn read_file(
-    client: &Client,
-    stack: &Stack,
-) -> anyhow::Result<Option<BTreeMap<String, String>>> {
-    let limit = reload_timeout(stack);
-    match client.reload(limit) {
-        Err(error) if Client::missed_an_end(&error) => {
-            // All other changes were made, this process is gone: what is missing is its start.
-            client.reload(limit)?;
-            Ok(None)
-        }
-        answer => answer.map(Some),
     }
 }
 
@@ -116,44 +194,17 @@ pub(super) fn reload_timeout(stack: &Stack) -> Duration {
     RELOAD_MARGIN + Duration::from_secs(stopping.sum())
 }
 
-/// What happened to each process between two states.
-fn changes(before: &States, after: &States) -> BTreeMap<String, String> {
-    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let change = |name: &String| match (before.get(name), after.get(name)) {
-        (None, _) => Some("added"),
-        (_, None) => Some("removed"),
-        (Some(old), Some(new)) => {
-            let same = old.pid == new.pid && old.process_start_time == new.process_start_time;
-            (!same).then_some("updated")
-        }
-    };
-    let named = |name: &String| Some((name.clone(), change(name)?.to_owned()));
-    names.into_iter().filter_map(named).collect()
+fn refused(error: impl Into<anyhow::Error>) -> anyhow::Error {
+    let message = "the running stack refused the change";
+    Failure::new(Exit::ReloadFailed, message)
+        .source(error.into())
+        .into()
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn states(pids: &[(&str, i32)]) -> States {
-        let state = |(name, pid): &(&str, i32)| {
-            let state = json!({
-                "name": name, "status": "Running", "is_ready": "-", "has_ready_probe": false,
-                "restarts": 0, "exit_code": 0, "pid": pid, "is_running": true, "age": 0,
-            });
-            ((*name).to_owned(), serde_json::from_value(state).unwrap())
-        };
-        pids.iter().map(state).collect()
-    }
-
-    #[test]
-    fn changes_are_seen_by_process_ids() {
-        let before = states(&[("same", 1), ("updated", 2), ("removed", 3)]);
-        let after = states(&[("same", 1), ("updated", 4), ("added", 5)]);
-        let expected =
-            ["added", "removed", "updated"].map(|name| (name.to_owned(), name.to_owned()));
-        assert_eq!(changes(&before, &after), expected.into_iter().collect());
-    }
+/// The error of a supervisor that has lost processes.
+pub(super) fn lost_track(lost: &[lost::Lost]) -> anyhow::Error {
+    let lost: Vec<String> = lost.iter().map(ToString::to_string).collect();
+    let message = format!("the supervisor has lost track of {}", lost.join(", "));
+    let failure = Failure::new(Exit::ServiceFailed, message);
+    failure.hint("cargo xtask down, then cargo xtask up").into()
 }

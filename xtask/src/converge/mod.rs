@@ -6,8 +6,11 @@ mod description;
 mod hand_over;
 mod roll;
 pub(crate) mod shrink;
+#[cfg(test)]
+mod tests;
+mod under_way;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -20,15 +23,17 @@ use crate::dep::Installed;
 use crate::inputs::Inputs;
 use crate::interrupt::Interrupt;
 use crate::settings::Settings;
+use crate::supervisor::BINARY;
 use crate::supervisor::client::Client;
 use crate::supervisor::launch;
-use crate::supervisor::state::States;
+use crate::supervisor::lost::{self, Lost};
+use crate::supervisor::state::{Change, States};
 use crate::supervisor::wait::{Baseline, Wait};
 use crate::supervisor::{alive, stop, stops};
 use crate::topology::link::Link;
 use crate::up::{Options, Outcome};
 pub(crate) use description::Description;
-use hand_over::reload_timeout;
+use hand_over::{HandOver, lost_track};
 
 /// How long a supervisor that holds the alive lock and does not answer is given: it may be
 /// starting or stopping. Wrappers without one need up to 5 s to stop by themselves.
@@ -36,15 +41,6 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How long one look at the alive lock waits before the API is asked again.
 const SETTLE_POLL: Duration = Duration::from_millis(20);
-
-/// What happened to a process whose program was replaced.
-const NEW_BINARY: &str = "restarted (new binary)";
-
-/// What happened to a process that a user had stopped.
-const STARTED: &str = "started";
-
-/// What happened to a process that took its new settings while it ran.
-const RELOADED: &str = "reloaded";
 
 /// The way from what runs to what is wanted.
 pub(crate) struct Converge<'a> {
@@ -98,6 +94,7 @@ impl Converge<'_> {
         seen: impl FnMut(&States),
     ) -> anyhow::Result<States> {
         let (paths, ui) = (&self.ctx.paths, &self.ctx.ui);
+        under_way::forget(paths);
         // Before anything is started: what dies at once has written its last words by then.
         let baseline = Baseline::take(paths, &self.inputs.stack, &States::new());
         let launched = launch::launch(paths, &self.ctx.env, binary, self.client, claim);
@@ -123,17 +120,63 @@ impl Converge<'_> {
     pub(crate) fn reload(
         &self,
         wanted: &Description,
-        seen: impl FnMut(&States),
+        mut seen: impl FnMut(&States),
     ) -> anyhow::Result<(Outcome, States)> {
+        let lost = lost::find(self.client);
+        if !lost.is_empty() {
+            return self.start_anew(wanted, &lost, seen);
+        }
         let changes_topology = self.inputs.topology.changes();
         let running = wanted.read_running(self.ctx);
-        let result = self.apply(wanted, running.as_ref(), seen);
+        let result = self.apply(wanted, running.as_ref(), &mut seen);
         let result = result.and_then(|done| self.empty_first_leaving().map(|()| done));
-        let previous = running.filter(|running| !running.runs_as(wanted) || changes_topology);
-        match (result, previous) {
-            (Err(error), Some(previous)) => Err(self.restore(wanted, &previous, error)),
-            (result, _) => result,
+        let Err(error) = result else {
+            return result;
+        };
+        let lost = lost::find(self.client);
+        if !lost.is_empty() {
+            return self.start_anew(wanted, &lost, seen);
         }
+        let previous = running.filter(|running| !running.runs_as(wanted) || changes_topology);
+        Err(match previous {
+            Some(previous) => self.restore(wanted, &previous, error),
+            None => {
+                // The file is the same: what was stopped for another program is there again.
+                let again = self.starts(under_way::load(&self.ctx.paths), [].into_iter());
+                match again.and_then(|again| self.start_again(again)) {
+                    Ok(()) => under_way::forget(&self.ctx.paths),
+                    Err(again) => self.ctx.ui.line(format!("{again:#}")),
+                }
+                error
+            }
+        })
+    }
+
+    /// Stops and starts everything, as the supervisor does not know any more what it runs.
+    fn start_anew(
+        &self,
+        wanted: &Description,
+        lost: &[Lost],
+        seen: impl FnMut(&States),
+    ) -> anyhow::Result<(Outcome, States)> {
+        let (paths, ui) = (&self.ctx.paths, &self.ctx.ui);
+        let error = lost_track(lost);
+        let Some(binary) = self.installed.get(BINARY) else {
+            return Err(error);
+        };
+        if lost::runs_us(self.client) {
+            return Err(error);
+        }
+        ui.line(format!("{error}: everything is started anew"));
+        for lost in lost {
+            lost.end(ui)?;
+        }
+        stop::stop(paths, ui, self.client, self.options.timeout)?;
+        let claim = alive::try_claim(&paths.alive_lock())?.ok_or(error)?;
+        self.inputs.topology.write(paths)?;
+        wanted.write(self.ctx)?;
+        let states = self.first_start(&binary.path, claim, seen)?;
+        Ok((Outcome::Started, states))
     }
 
     fn apply(
@@ -142,9 +185,10 @@ impl Converge<'_> {
         running: Option<&Description>,
         mut seen: impl FnMut(&States),
     ) -> anyhow::Result<(Outcome, States)> {
+        let paths = &self.ctx.paths;
         let before = self.client.processes()?;
-        let mut baseline = Baseline::take(&self.ctx.paths, &self.inputs.stack, &before);
-        self.inputs.topology.write(&self.ctx.paths)?;
+        let mut baseline = Baseline::take(paths, &self.inputs.stack, &before);
+        self.inputs.topology.write(paths)?;
         let link = self.link();
         // Parted before the hub stops, the server never looks for what is no longer there.
         let parted = link.is_alone() && self.relink(&link)?;
@@ -153,41 +197,39 @@ impl Converge<'_> {
             Some(running) => wanted.reloads(self.ctx, running, &before)?,
             None => Vec::new(),
         };
-        rolling.file()?.write(self.ctx)?;
+        let file = rolling.file()?;
+        file.write_settings(self.ctx)?;
         // Before the restarts: who forwards to a process waits for it at its new address already.
         self.take_settings(&in_place)?;
-        let mut changes = self.hand_over(&before).map_err(|error| {
-            Failure::new(Exit::ReloadFailed, "the running stack refused the change").source(error)
-        })?;
+        let mut changes = self.hand_over().run(&file)?;
         let outdated = rolling.add_outdated(self.outdated()?);
-        self.stop(&outdated)?;
-        for name in &outdated {
-            changes.insert(name.clone(), NEW_BINARY.to_owned());
+        self.hand_over().stop_to_start(&outdated)?;
+        for name in outdated {
+            changes.insert(name, Change::NewBinary);
         }
         for name in changes.keys() {
             baseline.forget(name);
         }
-        let by_user = stops::load(&self.ctx.paths);
+        let stopped = &stops::load(paths) | &under_way::load(paths);
         let is_wanted = |name: &&String| {
             let process = self.inputs.stack.processes.get(*name);
             before.contains_key(*name) && process.is_some_and(|process| !process.disabled)
         };
-        for name in by_user.iter().filter(is_wanted) {
-            changes
-                .entry(name.clone())
-                .or_insert_with(|| STARTED.to_owned());
+        for name in stopped.iter().filter(is_wanted) {
+            changes.entry(name.clone()).or_insert(Change::Started);
         }
-        self.start_ended(&outdated.union(&by_user).cloned().collect())?;
+        let mut starts = self.starts(stopped, changes.keys())?;
         let wait = self.wait(&baseline, true);
-        let mut states = wait.until_ready(None, &mut seen)?;
-        stops::forget(&self.ctx.paths);
+        let mut states = wait.until_started(None, &mut starts, &mut seen)?;
+        stops::forget(paths);
+        under_way::forget(paths);
         if !rolling.is_empty() {
             states = self.roll(&mut rolling, &mut baseline, &mut changes, &mut seen)?;
         }
         let relinked = self.relink(&link)? || parted;
         let linked = relinked.then(|| SERVICE.to_owned());
         for name in in_place.into_iter().chain(linked) {
-            changes.entry(name).or_insert_with(|| RELOADED.to_owned());
+            changes.entry(name).or_insert(Change::Reloaded);
         }
         if !changes.is_empty() {
             link.wait_until_joined(self.interrupt)?;
@@ -232,9 +274,16 @@ impl Converge<'_> {
         let restore = || {
             let facts = self.inputs.topology.write_before(&self.ctx.paths)?;
             self.roll_back(previous)?;
-            previous.write(self.ctx)?;
-            self.client.reload(reload_timeout(&self.inputs.stack))?;
-            self.start_ended(&BTreeSet::new())?;
+            previous.write_settings(self.ctx)?;
+            let never = Interrupt::default();
+            let hand_over = HandOver {
+                interrupt: &never,
+                ..self.hand_over()
+            };
+            let changes = hand_over.run(previous)?;
+            let stopped = under_way::load(&self.ctx.paths);
+            self.start_again(self.starts(stopped, changes.keys())?)?;
+            under_way::forget(&self.ctx.paths);
             let states = self.client.processes()?;
             self.take_settings(&previous.reloads(self.ctx, wanted, &states)?)?;
             self.relink(&Link::new(&self.ctx.paths, &self.inputs.stack, &facts))

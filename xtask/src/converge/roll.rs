@@ -1,13 +1,14 @@
 //! Restarts of hub nodes one after the other, each only when the hub is complete again: with two of
 //! three nodes away, nobody answers for a stream.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::{Converge, Description, NEW_BINARY};
+use super::hand_over::HandOver;
+use super::{Converge, Description, under_way};
 use crate::interrupt::Interrupt;
 use crate::render::difference::Difference;
-use crate::supervisor::state::{Phase, States};
+use crate::supervisor::state::{Change, Changes, Phase, States};
 use crate::supervisor::wait::{Baseline, Wait};
 use crate::topology::hub::{Hub, Look};
 
@@ -111,7 +112,7 @@ impl Converge<'_> {
         &self,
         rolling: &mut Rolling<'_>,
         baseline: &mut Baseline,
-        changes: &mut BTreeMap<String, String>,
+        changes: &mut Changes,
         mut seen: impl FnMut(&States),
     ) -> anyhow::Result<States> {
         let hub = Hub::new(&self.inputs.topology.now)?;
@@ -130,23 +131,23 @@ impl Converge<'_> {
                 wait_settled(&hub, &lost, COMPLETE_TIMEOUT, self.interrupt)?;
             }
             let what = if rolling.kept.remove(&name) {
-                rolling.file()?.write(self.ctx)?;
-                self.hand_over(&states)?;
-                self.start_ended(&BTreeSet::new())?;
-                "updated"
+                self.hand_over().run(&rolling.file()?)?;
+                Change::Updated
             } else {
                 let one = BTreeSet::from([name.clone()]);
-                self.stop(&one)?;
-                self.start_ended(&one)?;
-                NEW_BINARY
+                self.hand_over().stop_to_start(&one)?;
+                Change::NewBinary
             };
-            changes.insert(name.clone(), what.to_owned());
+            changes.insert(name.clone(), what);
             baseline.forget(&name);
             let wait = Wait {
                 deadline: Instant::now() + self.options.timeout,
                 ..self.wait(baseline, true)
             };
-            states = wait.until_ready(None, &mut seen)?;
+            let stopped = under_way::load(&self.ctx.paths);
+            let mut starts = self.starts(stopped, [&name].into_iter())?;
+            states = wait.until_started(None, &mut starts, &mut seen)?;
+            under_way::forget(&self.ctx.paths);
         }
         if works {
             wait_settled(&hub, &lost, COMPLETE_TIMEOUT, self.interrupt)?;
@@ -164,15 +165,21 @@ impl Converge<'_> {
         let mut rolling = self.rolling(previous, Some(&running), &states)?;
         let hub = Hub::new(&self.inputs.topology.now)?;
         let lost = hub.look().leaderless();
+        let never = Interrupt::default();
+        let hand_over = HandOver {
+            interrupt: &never,
+            ..self.hand_over()
+        };
         for name in rolling.order(&self.hub_nodes(), &hub.look()) {
             if rolling.kept.len() == 1 {
                 break;
             }
             rolling.kept.remove(&name);
-            rolling.file()?.write(self.ctx)?;
-            self.hand_over(&states)?;
-            self.start_ended(&BTreeSet::new())?;
-            let _ = wait_settled(&hub, &lost, BACK_TIMEOUT, &Interrupt::default());
+            hand_over.run(&rolling.file()?)?;
+            let stopped = under_way::load(&self.ctx.paths);
+            self.start_again(self.starts(stopped, [&name].into_iter())?)?;
+            under_way::forget(&self.ctx.paths);
+            let _ = wait_settled(&hub, &lost, BACK_TIMEOUT, &never);
         }
         Ok(())
     }

@@ -3,18 +3,17 @@
 //! Emptying the first one belongs to what can be taken back. From its removal on nothing is: what
 //! is left to do is found out anew each time, so that the next command finishes what was killed.
 
-use std::collections::BTreeMap;
-
 use anyhow::Context as _;
 use kit::{Exit, Failure};
 use service_nats::topology::{Role, routes_in};
 
-use super::hand_over::read_file;
+use super::hand_over::HandOver;
 use super::{Converge, Description};
 use crate::context::Ctx;
 use crate::inputs::Inputs;
 use crate::interrupt::Interrupt;
 use crate::supervisor::client::Client;
+use crate::supervisor::state::{Change, Changes};
 use crate::topology::leave::Leaving;
 use crate::topology::link::Link;
 use crate::topology::wrapper;
@@ -38,17 +37,17 @@ pub(crate) fn finish(
     inputs: &mut Inputs,
     client: &Client,
     interrupt: &Interrupt,
-) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut done = BTreeMap::new();
+) -> anyhow::Result<Changes> {
+    let mut done = Changes::new();
     while let Some(node) = inputs.topology.now.leaving().into_iter().next() {
         if let Err(error) = leave(ctx, inputs, client, interrupt) {
             return Err(unfinished(&node.process, error));
         }
-        done.insert(node.process, "removed".to_owned());
+        done.insert(node.process, Change::Removed);
     }
     let forgotten = forget_routes(ctx, inputs, client);
     for process in forgotten.map_err(|error| unfinished("nats-hub-1", error))? {
-        done.insert(process, "reloaded".to_owned());
+        done.insert(process, Change::Reloaded);
     }
     if !done.is_empty() {
         let link = Link::new(&ctx.paths, &inputs.stack, &inputs.topology.now);
@@ -80,8 +79,15 @@ fn leave(
     }
     ctx.ui.line(format!("`{process}` has left the hub"));
     inputs.forget(&process);
-    Description::of(inputs)?.write(ctx)?;
-    read_file(client, &inputs.stack).map(drop)
+    let next = Description::of(inputs)?;
+    next.write_settings(ctx)?;
+    let hand_over = HandOver {
+        ctx,
+        client,
+        interrupt,
+        stack: &inputs.stack,
+    };
+    hand_over.run(&next).map(drop)
 }
 
 /// Lets the nodes that stay forget the addresses of those that left: they would look for them for

@@ -33,10 +33,9 @@ pub(super) fn missing(stack: &Stack, states: &States, name: &str) -> Vec<String>
                 condition,
                 Condition::ProcessCompleted | Condition::ProcessCompletedSuccessfully
             );
-            let is_missing = states.get(name).is_none_or(|state| {
-                let did_its_work = wants_end && state.status == "Completed" && state.exit_code == 0;
-                state.has_ended() && !did_its_work
-            });
+            let is_missing = states
+                .get(name)
+                .is_none_or(|state| state.has_ended() && !(wants_end && state.did_its_work()));
             if is_missing && needed.insert(name) {
                 open.push(name);
             }

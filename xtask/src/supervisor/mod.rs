@@ -6,8 +6,13 @@
 
 pub mod alive;
 pub mod answers;
+mod api_error;
 pub mod client;
+pub(crate) mod control;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod launch;
+pub(crate) mod lost;
 pub mod operation;
 pub mod ours;
 pub mod programs;
@@ -15,6 +20,7 @@ pub(crate) mod proof;
 pub mod reload;
 pub mod runs;
 pub mod socket;
+pub(crate) mod starts;
 pub mod state;
 pub mod stop;
 pub mod stops;

@@ -44,8 +44,8 @@ pub(crate) fn of_process(
             record::left_by(&file, &instance, name)
         })?;
         record::remove(&file);
-    } else if was.pid != 0 && !process.is_some_and(|process| process.runner) {
-        end(ui, Ask::Tops, GRACE, || left_in_group(was.pid))?;
+    } else if was.supervised_pid() > 0 && !process.is_some_and(|process| process.runner) {
+        end(ui, Ask::Tops, GRACE, || left_in_group(was.supervised_pid()))?;
     }
     let ports = process
         .into_iter()

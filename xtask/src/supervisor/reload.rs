@@ -5,15 +5,16 @@
 
 use std::fs;
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::anyhow;
 use kit::{Exit, Failure};
 use serde::Deserialize;
 
-use super::client::Client;
+use super::client::{Client, Kind};
 use super::state::{Phase, State};
+use crate::interrupt::Interrupt;
+use crate::poll::{Waited, wait_until};
 
 /// The signal that asks for it: SIGHUP.
 pub const SIGNAL: u8 = 1;
@@ -49,48 +50,55 @@ pub(crate) fn reload(
     limit: Duration,
 ) -> anyhow::Result<()> {
     let deadline = Instant::now() + limit;
-    let Some((pid, before)) = listening(client, process, report, limit)? else {
-        return Ok(());
+    let never = Interrupt::default();
+    let wait = |predicate: &mut dyn FnMut() -> anyhow::Result<Option<Taken>>| match wait_until(
+        deadline, POLL, &never, predicate,
+    )? {
+        Waited::Done(taken) => Ok(taken),
+        Waited::Deadline | Waited::Interrupted(_) => Err(late(process, limit)),
     };
-    client.signal(process, SIGNAL)?;
-    while Instant::now() < deadline {
-        let Some(state) = running(client, process)?.filter(|state| state.pid == pid) else {
-            return Ok(());
-        };
-        if let Some(report) = Report::of(report, &state).filter(|now| now.count > before) {
-            return match report.error {
-                None => Ok(()),
-                Some(error) => bail!("`{process}` did not take the change: {error}"),
-            };
-        }
-        thread::sleep(POLL);
+    // Earlier, the signal would end it.
+    let (pid, before) = match wait(&mut || listens(client, process, report))? {
+        Taken::ByNobody => return Ok(()),
+        Taken::Times(pid, count) => (pid, count),
+    };
+    match client.signal(process, SIGNAL) {
+        Err(error) if matches!(error.kind, Kind::NotRunning) => return Ok(()),
+        answer => answer?,
     }
-    Err(late(process, limit))
+    wait(&mut || {
+        let Some(state) = running(client, process)?.filter(|state| state.pid == pid) else {
+            return Ok(Some(Taken::ByNobody));
+        };
+        let report = Report::of(report, &state).filter(|now| now.count > before);
+        match report.map(|report| (report.count, report.error)) {
+            None => Ok(None),
+            Some((count, None)) => Ok(Some(Taken::Times(pid, count))),
+            Some((_, Some(error))) => Err(anyhow!("`{process}` did not take the change: {error}")),
+        }
+    })
+    .map(drop)
 }
 
-/// Waits until the process listens to signals: earlier, this one would end it. Returns its id and
-/// how often it has reloaded; `None` when it does not run.
-fn listening(
-    client: &Client,
-    process: &str,
-    report: &Path,
-    limit: Duration,
-) -> anyhow::Result<Option<(i32, u64)>> {
-    let deadline = Instant::now() + limit;
-    while Instant::now() < deadline {
-        let Some(state) = running(client, process)? else {
-            return Ok(None);
-        };
-        if let Some(report) = Report::of(report, &state) {
-            return Ok(Some((state.pid, report.count)));
-        }
+/// Who has taken changes.
+enum Taken {
+    /// It does not run.
+    ByNobody,
+    /// The process with this id, so often.
+    Times(i32, u64),
+}
+
+/// Whether the process listens to signals.
+fn listens(client: &Client, process: &str, report: &Path) -> anyhow::Result<Option<Taken>> {
+    let Some(state) = running(client, process)? else {
+        return Ok(Some(Taken::ByNobody));
+    };
+    let count = match Report::of(report, &state) {
+        Some(report) => Some(report.count),
         // One that does not report its start.
-        if state.phase() == Phase::Ready {
-            return Ok(Some((state.pid, 0)));
-        }
-        thread::sleep(POLL);
-    }
-    Err(late(process, limit))
+        None => (state.phase() == Phase::Ready).then_some(0),
+    };
+    Ok(count.map(|count| Taken::Times(state.pid, count)))
 }
 
 fn running(client: &Client, process: &str) -> anyhow::Result<Option<State>> {

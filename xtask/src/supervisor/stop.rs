@@ -14,7 +14,7 @@ use rustix::process::Signal;
 
 use super::client::Client;
 use super::state::State;
-use super::{alive, ours, proof, socket, stops};
+use super::{BINARY, alive, ours, proof, socket, stops};
 use crate::applied::Applied;
 use crate::paths::Paths;
 use crate::ui::Ui;
@@ -70,6 +70,7 @@ impl Before {
             .flatten()
             .filter(|(name, _)| states.get(name).is_some_and(|state| state.is_running));
         let supervisor = ours::supervisor(client.socket());
+        let supervisor = supervisor.filter(|process| process.program == BINARY);
         let without_mark = |supervisor: &&Process| process::mark_of(supervisor.pid).is_none();
         let unmarked = supervisor.as_ref().filter(without_mark);
         let is_foreign = |process: &Process| process::mark_of(process.pid).is_some();

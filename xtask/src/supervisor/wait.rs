@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Child;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use kit::{Exit, Failure};
 
 use super::answers;
 use super::client::Client;
+use super::control::Control;
 use super::operation::StopRequest;
-use super::state::{Phase, State, States};
+use super::starts::Starts;
+use super::state::{Phase, State, States, Status};
 use crate::interrupt::Interrupt;
 use crate::logs;
 use crate::paths::Paths;
+use crate::poll::{Waited, holds_by, wait_until};
 use crate::stack::Stack;
 
 /// How often the supervisor is asked.
@@ -56,7 +58,7 @@ impl Baseline {
     /// waited for.
     fn has_failed(&self, state: &State) -> bool {
         let allowed = self.restarts.get(&state.name).copied().unwrap_or(0);
-        let awaited = state.status == "Restarting" && state.restarts <= allowed;
+        let awaited = state.status == Status::Restarting && state.restarts <= allowed;
         state.restarts > allowed || (state.phase() == Phase::Failed && !awaited)
     }
 
@@ -94,10 +96,22 @@ impl Wait<'_> {
     /// it, or at the deadline.
     pub fn until_ready(
         &self,
+        child: Option<&mut Child>,
+        seen: impl FnMut(&States),
+    ) -> anyhow::Result<States> {
+        self.until_started(child, &mut Starts::default(), seen)
+    }
+
+    /// The same, and starts what is still to be started meanwhile.
+    pub(crate) fn until_started(
+        &self,
         mut child: Option<&mut Child>,
+        starts: &mut Starts,
         mut seen: impl FnMut(&States),
     ) -> anyhow::Result<States> {
-        loop {
+        let control = Control::new(self.paths, self.client, self.interrupt);
+        let mut late = Vec::new();
+        let ready = || -> anyhow::Result<Option<States>> {
             let states = match self.client.processes() {
                 Ok(states) => states,
                 Err(error) => {
@@ -107,25 +121,26 @@ impl Wait<'_> {
                 }
             };
             seen(&states);
-            if let Some(failed) = self.first_failed(&states) {
+            if let Some(failed) = self.first_failed(&states, starts) {
                 return Err(self.failed(failed).into());
             }
-            let waiting = self.waiting(&states)?;
+            starts.start_due(&control, self.stack, &states)?;
+            let waiting = self.waiting(&states, starts)?;
             if waiting.is_empty() {
-                return Ok(states);
+                return Ok(Some(states));
             }
             self.supervisor_lives(child.as_deref_mut())?;
-            if let Some(interrupted) = self.interrupt.signal() {
-                return Err(interrupted.into());
-            }
             if StopRequest::is_pending(self.paths) {
                 let message = "gave up waiting: `cargo xtask down` was called";
                 return Err(Failure::new(Exit::ServiceFailed, message).into());
             }
-            if Instant::now() >= self.deadline {
-                return Err(self.timed_out(&waiting).into());
-            }
-            thread::sleep(POLL);
+            late = waiting;
+            Ok(None)
+        };
+        match wait_until(self.deadline, POLL, self.interrupt, ready)? {
+            Waited::Done(states) => Ok(states),
+            Waited::Interrupted(interrupted) => Err(interrupted.into()),
+            Waited::Deadline => Err(self.timed_out(&late).into()),
         }
     }
 
@@ -140,37 +155,39 @@ impl Wait<'_> {
     }
 
     /// Names of processes that are meant to run and are not ready, in start order.
-    fn waiting(&self, states: &States) -> anyhow::Result<Vec<&str>> {
+    fn waiting(&self, states: &States, starts: &Starts) -> anyhow::Result<Vec<String>> {
         let order = self.stack.order.iter();
         let wanted = order.filter(|name| !self.stack.processes[*name].disabled);
-        let is_ready = |state: &State| state.phase() == Phase::Ready && has_settled(state);
+        let is_ready = |state: &State| {
+            state.phase() == Phase::Ready && has_settled(state) && !starts.includes(state)
+        };
         let waiting = wanted
             .clone()
             .filter(|name| !states.get(*name).is_some_and(is_ready));
-        let waiting: Vec<&str> = waiting.map(String::as_str).collect();
+        let waiting: Vec<String> = waiting.cloned().collect();
         if !waiting.is_empty() || !self.ask {
             return Ok(waiting);
         }
         let answers = answers::ask(self.paths.root(), self.stack)?;
         let silent = wanted.filter(|name| answers.get(*name) == Some(&false));
-        Ok(silent.map(String::as_str).collect())
+        Ok(silent.cloned().collect())
     }
 
     /// The first process, in start order, that failed: those after it are only its victims.
-    fn first_failed<'s>(&self, states: &'s States) -> Option<&'s State> {
+    fn first_failed<'s>(&self, states: &'s States, starts: &Starts) -> Option<&'s State> {
         let states = self.stack.order.iter().filter_map(|name| states.get(name));
-        let failed = |state: &&State| self.baseline.has_failed(state);
+        let failed = |state: &&State| self.baseline.has_failed(state) && !starts.includes(state);
         states
             .clone()
-            .find(|s| failed(s) && s.status != "Skipped")
+            .find(|s| failed(s) && s.status != Status::Skipped)
             .or_else(|| states.clone().find(failed))
     }
 
     fn failed(&self, state: &State) -> Failure {
         let name = &state.name;
-        let how = match state.status.as_str() {
-            "Skipped" => "was not started: what it depends on failed".to_owned(),
-            "Error" => "cannot be started".to_owned(),
+        let how = match &state.status {
+            Status::Skipped => "was not started: what it depends on failed".to_owned(),
+            Status::Error => "cannot be started".to_owned(),
             _ => format!(
                 "ended while it was starting, with exit code {}",
                 state.exit_code
@@ -184,8 +201,8 @@ impl Wait<'_> {
         .about(name)
     }
 
-    fn timed_out(&self, waiting: &[&str]) -> Failure {
-        let first = waiting.first().copied().unwrap_or_default();
+    fn timed_out(&self, waiting: &[String]) -> Failure {
+        let first = waiting.first().map(String::as_str).unwrap_or_default();
         let probe = self
             .stack
             .processes
@@ -234,13 +251,13 @@ fn wait_until_written(log: &Path, from: u64) {
     let deadline = Instant::now() + LOG_TIMEOUT;
     let mut size = logs::size(log);
     let mut since = Instant::now();
-    while Instant::now() < deadline && (size <= from || since.elapsed() < LOG_QUIET) {
-        thread::sleep(POLL);
+    holds_by(deadline, POLL, || {
         let now = logs::size(log);
         if now != size {
             (size, since) = (now, Instant::now());
         }
-    }
+        size > from && since.elapsed() >= LOG_QUIET
+    });
 }
 
 #[cfg(test)]

@@ -98,9 +98,10 @@ fn it_has_the_commands_of_every_service() {
               "max_restarts": 0,
               "restart": "always"
             },
+            "runner": true,
             "service": "hello",
             "shutdown": {
-              "parent_only": true,
+              "parent_only": false,
               "signal": 15,
               "timeout_seconds": 10
             }

@@ -79,6 +79,11 @@ pub fn marked(_is_meant: impl Fn(&Mark) -> bool) -> Vec<Process> {
 }
 
 /// Nothing: no other process's environment can be read.
+pub fn variable(_pid: i32, _name: &str) -> Option<String> {
+    None
+}
+
+/// Nothing: no other process's environment can be read.
 pub fn mark_of(_pid: i32) -> Option<Mark> {
     None
 }

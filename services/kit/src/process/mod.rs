@@ -25,11 +25,11 @@ use std::fmt;
 #[cfg(not(target_os = "linux"))]
 pub use elsewhere::{
     Process, become_reaper, children, comes_from, descendants, holders, in_group, is_holder,
-    mark_of, marked, reap,
+    mark_of, marked, reap, variable,
 };
 pub use mark::Mark;
 #[cfg(target_os = "linux")]
-pub use proc::{Process, comes_from, holders, in_group, is_holder, mark_of, marked};
+pub use proc::{Process, comes_from, holders, in_group, is_holder, mark_of, marked, variable};
 #[cfg(target_os = "linux")]
 pub use tree::{become_reaper, children, descendants, reap};
 

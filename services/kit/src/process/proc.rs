@@ -128,7 +128,7 @@ pub fn comes_from(pid: i32, is_meant: impl Fn(&Process) -> bool) -> Option<Proce
 
 /// A variable of the environment that a process was started with; nothing when that cannot be
 /// read, as of a process that gave up its rights.
-fn variable(pid: i32, name: &str) -> Option<String> {
+pub fn variable(pid: i32, name: &str) -> Option<String> {
     let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let mut entries = environ.split(|byte| *byte == 0);
     let value = entries.find_map(|entry| {

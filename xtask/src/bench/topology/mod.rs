@@ -154,7 +154,7 @@ fn forget_nodes(sandbox: &Sandbox) -> anyhow::Result<()> {
 }
 
 fn states(sandbox: &Sandbox) -> anyhow::Result<States> {
-    sandbox.ctx().client()?.processes()
+    Ok(sandbox.ctx().client()?.processes()?)
 }
 
 /// How many of the processes of `before` run no more as they did.

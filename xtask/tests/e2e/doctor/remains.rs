@@ -9,7 +9,7 @@ use xtask::doctor::Id;
 
 use super::{doctor, finds, fixed, found, idle, old_file};
 use crate::harness::processes;
-use crate::harness::{SOON, Sandbox, eventually, same, stranger};
+use crate::harness::{SOON, Sandbox, eventually, fake_program, same, stranger};
 
 #[test]
 fn the_socket_of_a_killed_supervisor_is_stale_until_it_is_removed() {
