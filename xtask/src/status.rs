@@ -58,7 +58,7 @@ pub struct ProcessStatus {
     /// Whether the server itself answered just now; absent when it cannot be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answers: Option<bool>,
-    /// Process id of the wrapper.
+    /// Process id of the wrapper, or of the program that the service is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
     /// How often it was started again.

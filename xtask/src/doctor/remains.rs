@@ -3,7 +3,6 @@
 
 use std::fs::{self, DirEntry};
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use kit::files::FileLock;
@@ -11,7 +10,9 @@ use kit::process::Process;
 
 use super::check::{Check, Id, or_ok};
 use super::scene::Scene;
+use crate::interrupt::Interrupt;
 use crate::paths::Paths;
+use crate::poll::wait_until;
 use crate::supervisor::BINARY;
 use crate::supervisor::{alive, operation, ours};
 
@@ -58,10 +59,14 @@ impl Living {
         let mut living = Self::glance(scene)?;
         // From here on: the first glance may itself take long on a busy machine.
         let deadline = Instant::now() + GLANCE;
-        while living.is_orphaned() && living.at_work.is_none() && Instant::now() < deadline {
-            thread::sleep(POLL);
+        let settled = || -> anyhow::Result<Option<()>> {
+            if !living.is_orphaned() || living.at_work.is_some() {
+                return Ok(Some(()));
+            }
             living = Self::glance(scene)?;
-        }
+            Ok(None)
+        };
+        wait_until(deadline, POLL, &Interrupt::default(), settled)?.done();
         Ok(living)
     }
 

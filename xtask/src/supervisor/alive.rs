@@ -5,10 +5,12 @@
 //! holds it, something lives; when it is free and no runner left its note, nothing does.
 
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use kit::files::FileLock;
+
+use crate::interrupt::Interrupt;
+use crate::poll::wait_until;
 
 /// How often a lock is tried while waiting for it.
 const POLL: Duration = Duration::from_millis(2);
@@ -25,13 +27,6 @@ pub fn is_held(lock: &Path) -> anyhow::Result<bool> {
 
 /// Waits until nothing of the instance lives, or until `deadline`.
 pub fn claim_until(lock: &Path, deadline: Instant) -> anyhow::Result<Option<FileLock>> {
-    loop {
-        if let Some(claim) = try_claim(lock)? {
-            return Ok(Some(claim));
-        }
-        if Instant::now() >= deadline {
-            return Ok(None);
-        }
-        thread::sleep(POLL);
-    }
+    let claim = || try_claim(lock);
+    Ok(wait_until(deadline, POLL, &Interrupt::default(), claim)?.done())
 }

@@ -3,8 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -14,8 +13,10 @@ use kit::{Exit, Failure, process};
 use super::client::Client;
 use super::{ours, socket};
 use crate::env::Env;
+use crate::interrupt::Interrupt;
 use crate::logs;
 use crate::paths::Paths;
+use crate::poll::{Waited, wait_until};
 
 /// How often the API is tried while it starts: it answers after some 40 ms.
 const POLL: Duration = Duration::from_millis(2);
@@ -100,30 +101,31 @@ fn output_file(paths: &Paths) -> anyhow::Result<File> {
 }
 
 fn wait_for_api(paths: &Paths, client: &Client, mut child: Child) -> anyhow::Result<Child> {
+    let answers = || client.socket().exists() && client.is_live();
+    let come = || -> anyhow::Result<Option<()>> {
+        if answers() {
+            return Ok(Some(()));
+        }
+        match child.try_wait().context("cannot wait for the supervisor")? {
+            Some(status) => Err(ended(paths, status).into()),
+            None => Ok(None),
+        }
+    };
     let deadline = Instant::now() + API_TIMEOUT;
-    loop {
-        if client.socket().exists() && client.is_live() {
-            return Ok(child);
-        }
-        if let Some(status) = child
-            .try_wait()
-            .context("cannot look after the supervisor")?
-        {
-            let output = logs::tail(&paths.supervisor_output(), 0, logs::TAIL_LINES);
-            let message = format!("the supervisor ended while starting ({status}){output}");
-            return Err(Failure::new(Exit::ServiceFailed, message)
-                .hint(paths.command("render --check"))
-                .into());
-        }
-        if Instant::now() >= deadline {
-            // It may hang for ever: it is our child, so it can be ended by its handle.
-            let _ = child.kill();
-            let _ = child.wait();
-            let message = format!("the supervisor did not answer within {API_TIMEOUT:?}");
-            return Err(Failure::new(Exit::Timeout, message)
-                .hint(format!("{}, then try again", paths.command("down")))
-                .into());
-        }
-        thread::sleep(POLL);
+    if let Waited::Done(()) = wait_until(deadline, POLL, &Interrupt::default(), come)? {
+        return Ok(child);
     }
+    // It may hang for ever: it is our child, so it can be ended by its handle.
+    let _ = child.kill();
+    let _ = child.wait();
+    let message = format!("the supervisor did not answer within {API_TIMEOUT:?}");
+    Err(Failure::new(Exit::Timeout, message)
+        .hint(format!("{}, then try again", paths.command("down")))
+        .into())
+}
+
+fn ended(paths: &Paths, status: ExitStatus) -> Failure {
+    let output = logs::tail(&paths.supervisor_output(), 0, logs::TAIL_LINES);
+    let message = format!("the supervisor ended while starting ({status}){output}");
+    Failure::new(Exit::ServiceFailed, message).hint(paths.command("render --check"))
 }

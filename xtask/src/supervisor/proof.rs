@@ -4,7 +4,6 @@
 //! is none, what is left is looked for and ended here. A port that is held by what is not provably
 //! ours is named, and its holder never signalled.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use kit::process::rest::{self, Ask, Signalled};
@@ -17,6 +16,7 @@ use super::state::State;
 use super::{ours, socket};
 use crate::instances::range;
 use crate::paths::Paths;
+use crate::poll;
 use crate::stack;
 use crate::ui::Ui;
 
@@ -89,26 +89,26 @@ fn forget_runs(paths: &Paths) {
 /// Proves that nobody listens on the ports of `name`, which was stopped. Who took one while it
 /// ran is named.
 pub(super) fn of_ports(paths: &Paths, ui: &Ui, name: &str, ports: &[u16]) -> anyhow::Result<()> {
-    let deadline = Instant::now() + PORT_GRACE;
     let mut held = Vec::new();
     for port in ports {
-        while !range::is_free(*port) {
-            let holder = process::listener(*port);
-            if let Some(holder) = holder.clone().filter(|one| ours::is_ours(paths, one.pid)) {
-                let find = || {
-                    vec![holder.clone()]
-                        .into_iter()
-                        .filter(Process::runs)
-                        .collect()
-                };
-                end(ui, Ask::All, GRACE, find)?;
-            } else if Instant::now() >= deadline {
-                let unseen = || "a program that cannot be seen from here".to_owned();
-                let holder = holder.map_or_else(unseen, |holder| holder.to_string());
-                held.push(format!("port {port} of `{name}` is held by {holder}"));
-                break;
-            }
-            thread::sleep(PORT_POLL);
+        let deadline = Instant::now() + PORT_GRACE;
+        if range::is_free(*port) {
+            continue;
+        }
+        let holder = process::listener(*port);
+        if let Some(ours) = holder.as_ref().filter(|one| ours::is_ours(paths, one.pid)) {
+            let left = || {
+                Some(ours.clone())
+                    .filter(Process::runs)
+                    .into_iter()
+                    .collect()
+            };
+            end(ui, Ask::All, GRACE, left)?;
+        }
+        if !poll::holds_by(deadline, PORT_POLL, || range::is_free(*port)) {
+            let unseen = || "a program that cannot be seen from here".to_owned();
+            let holder = holder.map_or_else(unseen, |holder| holder.to_string());
+            held.push(format!("port {port} of `{name}` is held by {holder}"));
         }
     }
     if held.is_empty() {

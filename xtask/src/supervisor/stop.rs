@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use kit::files::FileLock;
@@ -17,6 +16,7 @@ use super::state::State;
 use super::{BINARY, alive, ours, proof, socket, stops};
 use crate::applied::Applied;
 use crate::paths::Paths;
+use crate::poll;
 use crate::ui::Ui;
 
 /// How long wrappers and runners whose supervisor is gone may take to stop by themselves.
@@ -220,16 +220,13 @@ pub fn stop_forgotten(
     ));
     let deadline = Instant::now() + timeout;
     client.stop_project()?;
-    while client.is_live() {
-        if Instant::now() >= deadline {
-            let message = "the supervisor did not stop, and nothing tells what it runs";
-            return Err(Failure::new(Exit::Survivors, message)
-                .hint("end `process-compose` by hand, then run `cargo xtask down` again")
-                .into());
-        }
-        thread::sleep(FORGOTTEN_POLL);
+    if poll::holds_by(deadline, FORGOTTEN_POLL, || !client.is_live()) {
+        return Ok(true);
     }
-    Ok(true)
+    let message = "the supervisor did not stop, and nothing tells what it runs";
+    Err(Failure::new(Exit::Survivors, message)
+        .hint("end `process-compose` by hand, then run `cargo xtask down` again")
+        .into())
 }
 
 /// Ends what did not stop when asked to: SIGTERM, then SIGKILL. Returns what got a signal.
