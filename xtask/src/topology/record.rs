@@ -4,6 +4,7 @@
 //! in `services/pocketbase`. Must not decide anything: the controller and the commands do.
 
 mod client;
+mod read;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -38,6 +39,9 @@ pub struct Record {
     /// What became of it; written by the controller alone.
     #[serde(default, deserialize_with = "lenient")]
     pub status: Status,
+    /// What of it cannot be understood, if anything: fields that cannot are empty.
+    #[serde(skip)]
+    pub problem: Option<String>,
 }
 
 /// What of a record is to change; what is `None` stays.

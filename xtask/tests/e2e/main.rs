@@ -37,6 +37,7 @@ mod operations;
 mod pocketbase;
 mod probe;
 mod record;
+mod record_faults;
 mod recovery;
 mod render;
 mod scripts;
