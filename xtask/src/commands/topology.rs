@@ -76,6 +76,7 @@ fn document(facts: &Facts, record: Option<&Record>, running: bool) -> Value {
             "origin": record.origin,
             "generation": record.generation,
             "state": record.state(),
+            "message": record.message(),
             "status": record.status,
         })
     });
@@ -108,8 +109,8 @@ fn describe(facts: &Facts, record: Option<&Record>) -> String {
             record.generation,
             word(record.state())
         ));
-        if record.is_current() && !record.status.message.is_empty() {
-            lines.push(record.status.message.clone());
+        if !record.message().is_empty() {
+            lines.push(record.message().to_owned());
         }
     }
     lines.join("\n")

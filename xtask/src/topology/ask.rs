@@ -141,7 +141,7 @@ fn outcome(asked: &Record, now: Record) -> Option<anyhow::Result<Record>> {
         State::Pending | State::Applying => None,
         State::Applied => Some(Ok(now)),
         State::Failed => {
-            let message = format!("the topology was not applied: {}", now.status.message);
+            let message = format!("the topology was not applied: {}", now.message());
             Some(Err(Failure::new(Exit::ReloadFailed, message).into()))
         }
     }
