@@ -19,6 +19,7 @@ pub mod wrapper;
 use std::collections::BTreeSet;
 
 use kit::files;
+use kit::kept;
 use service_nats::topology::{self, Facts, Origin, SERVICE, Spec};
 
 use crate::instances::{Given, range};
@@ -120,9 +121,9 @@ impl Topology {
     /// needs no file.
     pub fn write(&self, paths: &Paths) -> anyhow::Result<()> {
         if self.changes() {
-            write(paths, &self.now)?;
+            return write(paths, &self.now);
         }
-        Ok(())
+        kept::mend::<Facts>(&paths.topology(), files::PRIVATE_FILE_MODE)
     }
 
     /// Notes that the first of the nodes that leave the hub has left it. Nothing leads back.
@@ -180,7 +181,7 @@ fn write(paths: &Paths, facts: &Facts) -> anyhow::Result<()> {
     }
     let mut text = serde_json::to_vec_pretty(facts)?;
     text.push(b'\n');
-    files::write_if_changed(&path, &text, files::PRIVATE_FILE_MODE).map(drop)
+    kept::write(&path, &text, files::PRIVATE_FILE_MODE)
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ pub(crate) fn move_all(ctx: &Ctx, inputs: &Inputs, interrupt: &Interrupt) -> any
 /// Ends the moves that a command began which was killed, or takes them back. `facts` say where
 /// places are; what was at one that is gone by now needs nothing.
 pub(crate) fn settle(ctx: &Ctx, facts: &Facts) -> anyhow::Result<()> {
-    let moves = journal::read(&ctx.paths)?;
+    let moves = journal::read(&ctx.paths, |text| ctx.ui.line(text))?;
     if moves.is_empty() {
         return Ok(());
     }
