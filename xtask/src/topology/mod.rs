@@ -26,7 +26,8 @@ use crate::instances::{Given, range};
 use crate::paths::Paths;
 use crate::stack::{Service, Stack};
 use crate::supervisor::client::Client;
-use crate::supervisor::reload;
+use crate::supervisor::{alive, reload};
+use ports::Taken;
 
 /// The folder of a topology that runs by itself, beside the stack: `cargo xtask nats run --nodes`.
 pub const NATS_RUN: &str = "nats-run";
@@ -82,11 +83,21 @@ impl Topology {
             .flat_map(|process| process.ports.values().map(|port| port.port))
             .collect();
         taken.extend(given.others.living.keys());
+        let claimed = taken.clone();
         taken.extend(&given.others.resting);
         taken.extend(ports_beside(paths)?);
+        let mut running = BTreeSet::new();
+        if alive::is_held(&paths.alive_lock())? {
+            running.extend(before.nodes().into_iter().map(|node| node.process));
+        }
+        let others = Taken {
+            taken,
+            claimed,
+            running,
+        };
         let variables = [ports::RANGE_VARIABLE, range::RANGE_VARIABLE];
         let candidates = range::candidates(&given.env, &variables, paths)?;
-        ports::allocate(&mut now, &names, &taken, candidates)?;
+        ports::allocate(&mut now, &names, &others, candidates)?;
         Ok(Self {
             before,
             now,
@@ -149,6 +160,15 @@ impl Topology {
         }
         Ok(facts)
     }
+}
+
+/// All ports that are kept for nodes of this checkout: those of this instance, and those that run
+/// beside the stack.
+pub(crate) fn kept_ports(paths: &Paths) -> anyhow::Result<BTreeSet<u16>> {
+    let mut ports = ports_beside(paths)?;
+    let facts = topology::read(&paths.topology())?;
+    ports.extend(facts.ports.values().flat_map(|ports| ports.values()));
+    Ok(ports)
 }
 
 /// The ports that the other topology of this checkout has, whether it runs or not.

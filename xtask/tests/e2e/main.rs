@@ -18,6 +18,7 @@ mod command_line;
 mod complaints;
 mod controller;
 mod custom;
+mod damaged;
 mod doctor;
 mod exit_codes;
 mod failing;
