@@ -13,6 +13,7 @@ pub mod link;
 mod ports;
 pub mod record;
 pub mod replicate;
+mod retired;
 pub(crate) mod streams;
 pub mod wrapper;
 
@@ -28,6 +29,7 @@ use crate::stack::{Service, Stack};
 use crate::supervisor::client::Client;
 use crate::supervisor::{alive, reload};
 use ports::Taken;
+pub(crate) use retired::remove_directories;
 
 /// The folder of a topology that runs by itself, beside the stack: `cargo xtask nats run --nodes`.
 pub const NATS_RUN: &str = "nats-run";
