@@ -18,7 +18,7 @@ use crate::SCHEMA_VERSION;
 use crate::paths::Paths;
 
 /// The stream.
-pub const STREAM: &str = "CORE_EVENTS";
+pub const STREAM: &str = service_nats::EVENTS_STREAM;
 /// What subjects of processes begin with: `core.process.NAME.EVENT`.
 const PROCESS: &str = "core.process";
 /// What subjects of topologies begin with: `core.topology.SERVICE.EVENT`.

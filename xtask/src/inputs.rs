@@ -73,7 +73,7 @@ impl Inputs {
     /// caller holds the operation lock.
     pub fn lease(ctx: &Ctx, selection: &Selection) -> anyhow::Result<Self> {
         let services = manifests::load(&ctx.paths)?;
-        let locked = Locked::take(&ctx.env)?;
+        let locked = Self::lock_register(ctx)?;
         let given = Given::choose(ctx, &services, locked.register())?;
         let inputs = Self::build(ctx, services, given, None, selection)?;
         locked.remember(&ctx.paths, &inputs.ports)?;
@@ -85,12 +85,20 @@ impl Inputs {
     pub fn recorded(ctx: &Ctx, spec: Spec, origin: Origin) -> anyhow::Result<Self> {
         let recorded = Recorded::load(&ctx.paths)?;
         let services = recorded.services()?;
-        let locked = Locked::take(&ctx.env)?;
+        let locked = Self::lock_register(ctx)?;
         let given = Given::recorded(ctx, &recorded, locked.register());
         let change = Some((spec, origin));
         let inputs = Self::build(ctx, services, given, change, &Selection::Running)?;
         locked.remember(&ctx.paths, &inputs.ports)?;
         Ok(inputs)
+    }
+
+    fn lock_register(ctx: &Ctx) -> anyhow::Result<Locked> {
+        let locked = Locked::take(&ctx.env)?;
+        if let Some(why) = locked.register().damaged() {
+            ctx.ui.line(format!("the register of instances: {why}"));
+        }
+        Ok(locked)
     }
 
     fn build(

@@ -159,6 +159,10 @@ pub fn up(
     if outcome != Outcome::Started && changes_topology {
         topology::announce(&client, &inputs.stack)?;
     }
+    // It counts now, and is not undone by what cannot be tidied up.
+    if let Err(error) = topology::remove_directories(&ctx.paths, &inputs.topology.now) {
+        ctx.ui.line(format!("{error:#}"));
+    }
     let ready_after = started.elapsed();
     Ok(Report {
         inputs,

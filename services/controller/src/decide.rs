@@ -49,14 +49,11 @@ pub(crate) fn decide(record: &Record, world: &World) -> Step {
             }
             world.declared.clone()
         }
-        Origin::User => match spec::from_json(&record.spec.to_string(), AT) {
+        Origin::User => match asked(record) {
             Ok(spec) => spec,
             Err(_) if refused => return Step::Nothing,
-            Err(problems) => {
-                let lines = problems.iter();
-                let lines = lines.map(|problem| format!("`{}` {}", problem.path, problem.message));
-                let lines = lines.collect::<Vec<_>>().join("\n");
-                return Step::Refuse(format!("error: {lines}\nhint: see docs/topology.md"));
+            Err(why) => {
+                return Step::Refuse(format!("error: {why}\nhint: see docs/topology.md"));
             }
         },
     };
@@ -75,6 +72,18 @@ pub(crate) fn decide(record: &Record, world: &World) -> Step {
         // Also what was being applied when a controller ended: how far it came is not known.
         _ => apply,
     }
+}
+
+/// What a user asks for, or all that is wrong with it.
+fn asked(record: &Record) -> Result<Spec, String> {
+    if let Some(problem) = &record.problem {
+        return Err(problem.clone());
+    }
+    spec::from_json(&record.spec.to_string(), AT).map_err(|problems| {
+        let lines = problems.iter();
+        let lines = lines.map(|problem| format!("`{}` {}", problem.path, problem.message));
+        lines.collect::<Vec<_>>().join("\n")
+    })
 }
 
 /// Why a service can have no record; `None` when it can.
@@ -355,6 +364,29 @@ mod tests {
             let step = decide(&record(Origin::User, &garbage, 4, State::Applied), &world);
             assert!(matches!(step, Step::Refuse(_)), "{garbage}: {step:?}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_refused_once_unless_the_manifest_decides() {
+        let world = world(&Spec::SingleNode, Origin::Manifest, &hub(3));
+        let unreadable = |origin, state| {
+            let about = if state == State::Failed { 5 } else { 4 };
+            let mut record = record(origin, &json!(null), about, state);
+            record.problem = Some("`spec` cannot be understood: why".to_owned());
+            record
+        };
+        let step = decide(&unreadable(Origin::User, State::Applied), &world);
+        let Step::Refuse(why) = step else {
+            panic!("{step:?}")
+        };
+        assert!(
+            why.starts_with("error: `spec` cannot be understood: why"),
+            "{why}"
+        );
+        let again = decide(&unreadable(Origin::User, State::Failed), &world);
+        assert_eq!(again, Step::Nothing);
+        let manifest = decide(&unreadable(Origin::Manifest, State::Applied), &world);
+        assert_eq!(manifest, Step::Declare(hub(3)));
     }
 
     #[test]

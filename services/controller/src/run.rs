@@ -1,5 +1,6 @@
 //! The life of the controller: connect, look, wait for a hint, look again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::observe::{Observer, Outbox};
 use crate::ready::Ready;
 use crate::settings::Settings;
 use crate::stack::{Live, Stack};
-use crate::sync::{Again, Events, Sync};
+use crate::sync::{Again, Events, Sync, is_of_the_data};
 use crate::watch::Watch;
 use crate::work::{Outcome, Work};
 
@@ -22,6 +23,8 @@ use crate::work::{Outcome, Work};
 const RESYNC: Duration = Duration::from_secs(20);
 /// The same while somebody else changes the stack.
 const RESYNC_SOON: Duration = Duration::from_millis(250);
+/// The same while PocketBase refuses what is to be read or written.
+const RESYNC_REFUSED: Duration = Duration::from_secs(2);
 /// The pause before the first new connection and the longest one.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -59,6 +62,7 @@ async fn run_on(
                 paths: settings.paths,
                 outbox,
             },
+            refusals: BTreeMap::new(),
         },
         lifecycle,
         complaint: String::new(),
@@ -123,14 +127,22 @@ impl Controller {
             let again = tokio::select! {
                 biased;
                 () = lifecycle.cancelled() => return Ok(Hint::Stop),
-                again = self.sync.run(&self.output) => again?,
+                again = self.sync.run(&self.output) => again,
+            };
+            let wait = match again {
+                Ok(Again::Sometime) => RESYNC,
+                Ok(Again::Soon) => RESYNC_SOON,
+                Ok(Again::AfterPause) => RESYNC_REFUSED,
+                // We work; what is in the database does not. Whoever is to mend it needs the stack.
+                Err(ref error) if is_of_the_data(error) => RESYNC_REFUSED,
+                Err(error) => return Err(error),
             };
             *pause = PAUSE_FIRST;
             self.in_sync().await?;
-            let wait = match again {
-                Again::Sometime => RESYNC,
-                Again::Soon => RESYNC_SOON,
-            };
+            match again {
+                Err(error) => self.complain(&error),
+                Ok(_) => self.complaint.clear(),
+            }
             match self.wait(Some(&mut watch), wait).await {
                 Hint::Look => {}
                 end => return Ok(end),
@@ -170,7 +182,6 @@ impl Controller {
                 self.output.ready("controller", &address);
             }
             self.is_known = true;
-            self.complaint.clear();
         }
         Ok(())
     }

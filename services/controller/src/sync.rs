@@ -1,5 +1,6 @@
 //! One look at all records, and what follows from it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -34,6 +35,8 @@ pub(crate) struct Sync {
     pub(crate) outcome: Option<Outcome>,
     /// Where the ends of changes are told.
     pub(crate) events: Events,
+    /// What PocketBase refused last for each record: told once, not at each look.
+    pub(crate) refusals: BTreeMap<String, String>,
 }
 
 /// Tells of topologies.
@@ -66,6 +69,8 @@ pub(crate) enum Again {
     Sometime,
     /// Soon: somebody else is changing the stack.
     Soon,
+    /// After a pause: PocketBase refused what was to be written, which may pass.
+    AfterPause,
 }
 
 impl Sync {
@@ -88,7 +93,18 @@ impl Sync {
                     Step::Later => again = Again::Soon,
                     // `down` wants the lock that a change would take.
                     Step::Apply(_) if self.stack.is_stopping() => again = Again::Soon,
-                    step => acted |= self.act(record, step, output).await?,
+                    step => match self.act(record, step, output).await {
+                        Ok(others) => {
+                            self.refusals.remove(&record.id);
+                            acted |= others;
+                        }
+                        // One record that cannot be written must not keep us from the others.
+                        Err(error) if is_of_the_data(&error) => {
+                            self.refused(record, &error, output);
+                            again = Again::AfterPause;
+                        }
+                        Err(error) => return Err(error),
+                    },
                 }
             }
             if !acted {
@@ -129,10 +145,16 @@ impl Sync {
                 };
                 self.client.change(record, &edit).await.map(drop)
             }
-            Step::Confirm => self.settle(record, record, State::Applied, "").await,
+            Step::Confirm => {
+                self.settle(record, record, State::Applied, "", output)
+                    .await
+            }
             Step::Refuse(why) => {
-                output.note(&told(record, &format!("is refused\n{why}")));
-                self.settle(record, record, State::Failed, &why).await
+                if !self.refusals.contains_key(&record.id) {
+                    output.note(&told(record, &format!("is refused\n{why}")));
+                }
+                self.settle(record, record, State::Failed, &why, output)
+                    .await
             }
             Step::Apply(change) => return self.begin(record, change, output).await,
         };
@@ -162,6 +184,15 @@ impl Sync {
         Ok(false)
     }
 
+    /// Says once that PocketBase does not let us write what became of a record.
+    fn refused(&mut self, record: &Record, error: &anyhow::Error, output: &Output) {
+        let text = format!("{error:#}");
+        if self.refusals.get(&record.id) != Some(&text) {
+            output.note(&told(record, &format!("cannot be written to: {text}")));
+            self.refusals.insert(record.id.clone(), text);
+        }
+    }
+
     /// Writes down what came of the last change. It stays remembered until it is written. Says
     /// whether there was one: the records are others by it.
     async fn report(&mut self, records: &[Record], output: &Output) -> anyhow::Result<bool> {
@@ -178,8 +209,11 @@ impl Sync {
             Err(error) => (State::Failed, describe(error)),
         };
         if let Some(now) = records.iter().find(|record| record.id == begun.id) {
-            match self.settle(now, begun, state, &message).await {
+            match self.settle(now, begun, state, &message, output).await {
                 Ok(()) | Err(RecordError::Gone) => {}
+                Err(error) if error.is_of_the_data() => {
+                    self.refused(begun, &error.into(), output);
+                }
                 Err(error) => {
                     self.outcome = Some(outcome);
                     return Err(error.into());
@@ -202,6 +236,7 @@ impl Sync {
         begun: &Record,
         state: State,
         message: &str,
+        output: &Output,
     ) -> Result<(), RecordError> {
         let message: String = message.chars().take(MESSAGE_MAX).collect();
         // The history first: whoever waits for the status finds it there.
@@ -214,7 +249,17 @@ impl Sync {
             message: message.clone(),
             created: String::new(),
         };
-        self.client.append(&entry).await?;
+        match self.client.append(&entry).await {
+            Ok(()) => {}
+            // The record itself says more than a line about it.
+            Err(error) if error.is_of_the_data() => {
+                output.note(&told(
+                    begun,
+                    &format!("gets no line in the history: {error}"),
+                ));
+            }
+            Err(error) => return Err(error),
+        }
         self.events.tell(&entry);
         let applied = (state == State::Applied).then_some(&begun.spec);
         let status = now.status.next(begun.generation, state, message, applied);
@@ -233,6 +278,12 @@ impl Sync {
         }
         Ok(())
     }
+}
+
+/// Whether a record, or what else is in the database, is the reason.
+pub(crate) fn is_of_the_data(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<RecordError>();
+    error.is_some_and(RecordError::is_of_the_data)
 }
 
 fn told(record: &Record, what: &str) -> String {

@@ -7,6 +7,11 @@ use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
+/// The longest line of a message, in characters: a sentence with a few paths in it has room.
+const LINE_CHARS_MAX: usize = 2000;
+/// The most lines of a message: everything that is wrong with some manifests has room.
+const LINES_MAX: usize = 200;
+
 /// The documented exit codes of every Core command. `docs/troubleshooting.md` explains each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -152,13 +157,31 @@ pub fn subject_of(error: &anyhow::Error) -> Option<&str> {
 /// The text for stderr: `error: what: cause`, then `hint: what to do`, without a final newline.
 ///
 /// A message of several lines (all errors of a manifest) keeps them.
+/// Nothing in it is longer than a terminal can show, whatever name or key of a user's it repeats.
 pub fn describe(error: &anyhow::Error) -> String {
-    let mut text = format!("error: {error:#}");
+    let mut text = bounded(&format!("error: {error:#}"));
     if let Some(hint) = hint_of(error) {
         text.push_str("\nhint: ");
         text.push_str(hint);
     }
     text
+}
+
+/// The text with long lines cut, and not too many of them.
+fn bounded(text: &str) -> String {
+    let cut = |line: &str| match line.char_indices().nth(LINE_CHARS_MAX) {
+        None => line.to_owned(),
+        Some((end, _)) => {
+            let more = line[end..].chars().count();
+            format!("{} … ({more} more characters)", &line[..end])
+        }
+    };
+    let count = text.lines().count();
+    let mut lines: Vec<String> = text.lines().take(LINES_MAX).map(cut).collect();
+    if count > LINES_MAX {
+        lines.push(format!("… ({} more lines)", count - LINES_MAX));
+    }
+    lines.join("\n")
 }
 
 fn failure_of(error: &anyhow::Error) -> Option<&Failure> {
@@ -185,6 +208,21 @@ mod tests {
             "error: outer: cannot start `nats`: port 4222 is taken\nhint: cargo xtask down"
         );
         assert_eq!(exit_of(&error), Exit::PortTaken);
+    }
+
+    #[test]
+    fn what_a_user_wrote_is_repeated_within_bounds() {
+        let long = anyhow!("`{}` is unknown", "ä".repeat(100_000)).context("outer");
+        let text = describe(&long);
+        assert!(text.starts_with("error: outer: `ä"), "{text:.40}");
+        assert!(text.chars().count() < 2100, "{}", text.chars().count());
+        assert!(text.ends_with(" more characters)"), "{text}");
+        let many = anyhow!("{}", vec!["line"; 5000].join("\n"));
+        let text = describe(&many);
+        assert_eq!(text.lines().count(), LINES_MAX + 1);
+        assert!(text.ends_with("… (4800 more lines)"), "{text}");
+        let hint = Failure::new(Exit::Invalid, "x".repeat(9000)).hint("cargo xtask up");
+        assert!(describe(&hint.into()).ends_with("\nhint: cargo xtask up"));
     }
 
     #[test]

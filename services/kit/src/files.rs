@@ -5,7 +5,7 @@
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use rustix::fs::FlockOperation;
@@ -71,6 +71,22 @@ pub fn create_private_dir(path: &Path) -> anyhow::Result<()> {
         fs::set_permissions(path, Permissions::from_mode(PRIVATE_DIR_MODE))
     };
     create().with_context(|| format!("cannot create the directory `{}`", path.display()))
+}
+
+/// A name that nothing has: `wanted`, or the first of `wanted-2`, `wanted-3` and so on. Names by a
+/// clock need it: two things happen in one second, and clocks go back. Whoever asks holds the lock
+/// under which such names are made.
+pub fn free_name(wanted: &Path) -> PathBuf {
+    let name = wanted.file_name().unwrap_or_default();
+    let numbered = (2_u64..).map(|number| {
+        let mut name = name.to_os_string();
+        name.push(format!("-{number}"));
+        wanted.with_file_name(name)
+    });
+    // A link to nothing has its name, too.
+    let is_free = |path: &PathBuf| path.symlink_metadata().is_err();
+    let mut names = std::iter::once(wanted.to_path_buf()).chain(numbered);
+    names.find(is_free).unwrap_or_else(|| wanted.to_path_buf())
 }
 
 /// An advisory lock (`flock`) on a file. It ends when the last copy of its descriptor is closed,
@@ -145,6 +161,17 @@ mod tests {
             1,
             "no temporary file stays"
         );
+    }
+
+    #[test]
+    fn a_name_is_given_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let wanted = dir.path().join("a");
+        for expected in ["a", "a-2", "a-3"] {
+            let free = free_name(&wanted);
+            assert_eq!(free, dir.path().join(expected));
+            std::os::unix::fs::symlink("/nowhere", free).unwrap();
+        }
     }
 
     #[test]

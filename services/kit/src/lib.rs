@@ -9,6 +9,7 @@ pub mod env;
 pub mod failure;
 pub mod files;
 pub mod http;
+pub mod kept;
 pub mod lifecycle;
 pub mod manifest;
 pub mod names;

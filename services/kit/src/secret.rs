@@ -2,7 +2,7 @@
 //!
 //! Must never print one.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
@@ -10,7 +10,8 @@ use anyhow::Context as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::files::{PRIVATE_FILE_MODE, write_atomically};
+use crate::files::PRIVATE_FILE_MODE;
+use crate::{Exit, Failure, kept};
 
 /// 32 characters, so that five random bits choose one without bias.
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
@@ -35,32 +36,36 @@ pub fn generate() -> anyhow::Result<String> {
     Ok(secret)
 }
 
-/// Reads the JSON file `path`, or makes its content up and writes it there with mode 0600.
+/// Reads the JSON file `path`, which is kept twice, or makes its content up and writes it there
+/// with mode 0600.
 ///
 /// Nobody else may do the same at once: the caller holds the lock of the directory.
 pub fn load_or_create<T: Serialize + DeserializeOwned>(
     path: &Path,
     create: impl FnOnce() -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            // The parser's own message could quote the value.
-            .map_err(|error| anyhow::anyhow!("line {}", error.line()))
-            .with_context(|| format!("`{}` does not hold what is kept there", path.display())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let value = create()?;
-            let mut text = serde_json::to_vec_pretty(&value)?;
-            text.push(b'\n');
-            write_atomically(path, &text, PRIVATE_FILE_MODE)?;
-            Ok(value)
-        }
-        Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
+    let found = kept::read(path).map_err(|error| {
+        let path = path.display();
+        let hint = format!("restore it, or remove it and have another one made: rm {path}");
+        Failure::new(Exit::Invalid, format!("`{path}` cannot be used"))
+            .source(error)
+            .hint(hint)
+    })?;
+    if let Some(value) = found {
+        kept::mend::<T>(path, PRIVATE_FILE_MODE)?;
+        return Ok(value);
     }
+    let value = create()?;
+    let mut text = serde_json::to_vec_pretty(&value)?;
+    text.push(b'\n');
+    kept::write(path, &text, PRIVATE_FILE_MODE)?;
+    Ok(value)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]

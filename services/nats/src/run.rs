@@ -1,17 +1,20 @@
 //! Running the server.
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use kit::Lifecycle;
 use kit::claim::{Claim, Port};
-use kit::files::{PRIVATE_FILE_MODE, create_private_dir, write_if_changed};
+use kit::files::{PRIVATE_FILE_MODE, create_private_dir, free_name, write_if_changed};
 use kit::http::{self, Endpoint, HttpError};
 use kit::output::Output;
 use kit::server::{self, Launch, Retirement, ServerHandle, Upstream, reachable};
 use kit::settings::Environment;
+use serde::Deserialize;
 
+use crate::EVENTS_STREAM;
 use crate::config;
 use crate::credentials;
 use crate::reload;
@@ -25,6 +28,8 @@ const READY_LIMIT: Duration = Duration::from_mins(5);
 /// How long the server may take to let its clients go when it leaves the hub: the whole time of a
 /// lame duck in its configuration, and a little.
 const RETIRE_LIMIT: Duration = Duration::from_secs(33);
+/// Where the server keeps the streams of the account that Core's own is in, in its data directory.
+const EVENTS_STORE: &str = "jetstream/APP/streams";
 /// How long one answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
@@ -51,6 +56,7 @@ pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8>
         config_file: settings.state_dir.join(CONFIG_FILE),
         monitor: Endpoint::tcp("127.0.0.1", settings.http_port),
         settings,
+        aside: None,
     };
     let text = nats.render()?;
     write_if_changed(&nats.config_file, text.as_bytes(), PRIVATE_FILE_MODE)?;
@@ -76,6 +82,21 @@ struct Nats {
     settings: Settings,
     config_file: PathBuf,
     monitor: Endpoint,
+    /// Where the damaged stream of events is now.
+    aside: Option<PathBuf>,
+}
+
+/// What the server says about its health.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Health {
+    error: String,
+}
+
+/// Whether the server is not healthy because of Core's own stream of events, and nothing else.
+fn says_that_events_are_damaged(health: &[u8]) -> bool {
+    let health: Health = serde_json::from_slice(health).unwrap_or_default();
+    health.error == format!("JetStream stream 'APP > {EVENTS_STREAM}' could not be recovered")
 }
 
 impl Nats {
@@ -112,6 +133,21 @@ impl Nats {
         ports
     }
 
+    /// Moves Core's own stream of events out of the way when the server cannot read it and so never
+    /// gets healthy: it is made anew by whoever has an event. The server has nothing of it open.
+    fn set_events_aside(&mut self, health: &[u8]) -> anyhow::Result<()> {
+        if self.aside.is_some() || !says_that_events_are_damaged(health) {
+            return Ok(());
+        }
+        let data = &self.settings.data_dir;
+        let stream = data.join(EVENTS_STORE).join(EVENTS_STREAM);
+        let aside = free_name(&data.join(format!("{EVENTS_STREAM}.damaged")));
+        fs::rename(&stream, &aside)
+            .with_context(|| format!("cannot move `{}` out of the way", stream.display()))?;
+        self.aside = Some(aside);
+        Ok(())
+    }
+
     fn launch(&self) -> Launch {
         Launch {
             name: "nats",
@@ -141,9 +177,13 @@ impl Upstream for Nats {
         };
         match http::get(&self.monitor, health, ANSWER_LIMIT).await {
             Ok(response) if response.status == 200 => {}
-            // Refused before it listens, 500 while it reads its store.
-            Ok(_)
-            | Err(HttpError::Refused(_) | HttpError::Broken { .. } | HttpError::Silent(_)) => {
+            // 500 while it reads its store.
+            Ok(response) => {
+                self.set_events_aside(&response.body)?;
+                return Ok(false);
+            }
+            // Refused before it listens.
+            Err(HttpError::Refused(_) | HttpError::Broken { .. } | HttpError::Silent(_)) => {
                 return Ok(false);
             }
             Err(error) => return Err(error.into()),
@@ -156,6 +196,15 @@ impl Upstream for Nats {
             bail!("another NATS server, `{name}`, answers at {}", self.monitor);
         }
         Ok(true)
+    }
+
+    fn note(&self) -> Option<String> {
+        let aside = self.aside.as_ref()?;
+        Some(format!(
+            "the stream `{EVENTS_STREAM}` was damaged and begins anew; what there was of it is in \
+             `{}`, and nothing needs it",
+            aside.display()
+        ))
     }
 
     fn retirement(&mut self) -> anyhow::Result<Option<Retirement>> {
@@ -171,5 +220,31 @@ impl Upstream for Nats {
         let text = self.render()?;
         let bin = &self.settings.server;
         reload::apply(bin, &self.config_file, &text, &self.monitor, server).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_stream_of_events_is_set_aside() {
+        let says = |error: &str| {
+            let health = serde_json::json!({"status": "unavailable", "error": error});
+            says_that_events_are_damaged(health.to_string().as_bytes())
+        };
+        assert!(says(
+            "JetStream stream 'APP > CORE_EVENTS' could not be recovered"
+        ));
+        assert!(!says(
+            "JetStream stream 'APP > CORE_EVENTS_2' could not be recovered"
+        ));
+        assert!(!says(
+            "JetStream stream 'APP > ORDERS' could not be recovered"
+        ));
+        assert!(!says(
+            "JetStream has not established contact with a meta leader"
+        ));
+        assert!(!says_that_events_are_damaged(b"<html>"));
     }
 }

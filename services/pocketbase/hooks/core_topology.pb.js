@@ -47,6 +47,7 @@ onRecordsListRequest(
 
 // What a user declares is the user's, and new.
 onRecordCreateRequest((e) => {
+  const topology = require(`${__hooks}/core_topology_spec.js`);
   const by_controller = !!e.auth && e.auth.collection().name === "core_controllers";
   if (!by_controller) {
     e.record.set("generation", 1);
@@ -54,13 +55,19 @@ onRecordCreateRequest((e) => {
     if (!e.record.getString("origin")) {
       e.record.set("origin", "user");
     }
+    // What the manifest is to decide, it writes.
+    if (e.record.getString("origin") === "user") {
+      topology.check(e.record);
+    }
   }
+  topology.show(e.record);
   e.next();
 }, "core_topology");
 
 // Who changes what: a user the specification and whose it is, the controller the status; and each
 // change of the first two has a number of its own.
 onRecordUpdateRequest((e) => {
+  const topology = require(`${__hooks}/core_topology_spec.js`);
   const canonical = (value) => {
     if (Array.isArray(value)) {
       return value.map(canonical);
@@ -109,13 +116,34 @@ onRecordUpdateRequest((e) => {
       record.set("origin", "user");
       origin_changes = now.getString("origin") !== "user";
     }
+    // Another one that is none changes nothing. The controller checks what it writes itself, and
+    // has to say what became of one that is there already.
+    if (spec_changes && !by_controller && record.getString("origin") === "user") {
+      topology.check(record);
+    }
     // Whoever asks for moving, or for another try, asks anew for what may have been refused.
     const moves = record.getBool("move_streams") && !now.getBool("move_streams");
     const again = moves || (given.includes("retry") && body.retry === true);
     const step = spec_changes || origin_changes || again ? 1 : 0;
     record.set("generation", now.getInt("generation") + step);
+    topology.show(record);
     e.app = tx;
     e.next();
   });
   e.app = app;
 }, "core_topology");
+
+// The history keeps the last changes of each service. By its own order, as two may have one time.
+onRecordAfterCreateSuccess((e) => {
+  const lines_max = 500;
+  e.app
+    .db()
+    .newQuery(
+      `DELETE FROM core_topology_history WHERE service = {:service} AND rowid <= (
+         SELECT rowid FROM core_topology_history WHERE service = {:service}
+         ORDER BY rowid DESC LIMIT 1 OFFSET ${lines_max})`,
+    )
+    .bind({ service: e.record.getString("service") })
+    .execute();
+  e.next();
+}, "core_topology_history");

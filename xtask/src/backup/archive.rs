@@ -4,12 +4,14 @@
 //! another one, the file is refused before anything of it is used. Not compressed: what is in it
 //! is compressed already, by the servers.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use kit::{Exit, Failure};
+use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
 use super::manifest::{self, Manifest};
@@ -136,15 +138,23 @@ impl Archive {
             let hint = "nothing was changed; take another copy of the file, or another backup";
             Failure::new(Exit::Invalid, message).hint(hint)
         };
-        let open = || -> io::Result<(File, u64)> {
-            let file = File::open(path)?;
-            let size = file.metadata()?.len();
-            Ok((file, size))
+        let open = || -> io::Result<(File, fs::Metadata)> {
+            // A pipe would be waited for until somebody writes into it.
+            let flags = OFlags::NONBLOCK.bits().cast_signed();
+            let file = File::options().read(true).custom_flags(flags).open(path)?;
+            let data = file.metadata()?;
+            Ok((file, data))
         };
-        let (mut file, size) = open().map_err(|error| {
+        let (mut file, data) = open().map_err(|error| {
             let message = format!("cannot read `{}`", path.display());
-            Failure::new(Exit::Invalid, message).source(error)
+            Failure::new(Exit::Invalid, message)
+                .source(error)
+                .hint("name the file that `cargo xtask backup` made")
         })?;
+        if !data.is_file() {
+            return Err(refuse("it is no file").into());
+        }
+        let size = data.len();
         let body = size.checked_sub(TAIL as u64);
         let body = body.ok_or_else(|| refuse("it is too short"))?;
         let (found, _) = hash(&mut (&file).take(body), seen)?;
@@ -313,6 +323,24 @@ mod tests {
         assert_eq!(names[0], "manifest.json");
         assert_eq!(names[1..3], ["pocketbase.zip", entry]);
         assert_eq!(names[3..], ["checksum"]);
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
+        for path in [
+            &*pipe,
+            dir.path(),
+            Path::new("/dev/zero"),
+            &dir.path().join("none"),
+        ] {
+            let error = Archive::check(path, &mut quiet).unwrap_err();
+            assert_eq!(kit::failure::exit_of(&error), Exit::Invalid, "{path:?}");
+            assert!(kit::failure::hint_of(&error).is_some(), "{path:?}");
+        }
     }
 
     #[test]

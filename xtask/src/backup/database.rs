@@ -6,7 +6,7 @@ use std::io::{self, Seek as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use kit::files::create_private_dir;
 use kit::{Exit, Failure};
 use serde::Deserialize;
@@ -16,6 +16,7 @@ use super::archive::Archive;
 use super::manifest::Database;
 use super::progress::Progress;
 use super::running::Running;
+use super::unpack::Unpacking;
 use crate::paths::Paths;
 use crate::topology::record::RecordError;
 
@@ -31,9 +32,7 @@ const SUPERUSER_ENTRY: &str = "superuser.json";
 /// The entry with PocketBase's backup.
 const ENTRY: &str = "pocketbase.zip";
 /// The database in it.
-const DATABASE_FILE: &str = "data.db";
-/// How much is copied between two looks at whether to go on.
-const CHUNK: usize = 1024 * 1024;
+pub(super) const DATABASE_FILE: &str = "data.db";
 
 #[derive(Deserialize)]
 struct Made {
@@ -71,8 +70,9 @@ pub(crate) fn take(
     take_over(&backups.join(name), &files[0].1)?;
     // What PocketBase notes of each file.
     remove_leftovers(&backups)?;
-    let rows = count(paths, running, &files[0].1, progress);
+    let counted = count(paths, running, &files[0].1, progress);
     remove_staged(paths)?;
+    let (rows, unpacked) = counted?;
     let superuser = data(paths).join(SUPERUSER_ENTRY);
     let superuser = superuser.exists().then_some(superuser);
     if let Some(file) = &superuser {
@@ -83,26 +83,29 @@ pub(crate) fn take(
     let database = Database {
         entry: ENTRY.to_owned(),
         superuser: superuser.map(|_| SUPERUSER_ENTRY.to_owned()),
-        rows: rows?,
+        rows,
+        unpacked: Some(unpacked),
         files_elsewhere: made.files_elsewhere,
     };
     Ok((database, files))
 }
 
-/// Checks the database in a backup of PocketBase's. Returns its rows by table.
+/// Checks the database in a backup of PocketBase's. Returns its rows by table, and the bytes that
+/// all of the backup has when it is unpacked.
 fn count(
     paths: &Paths,
     running: &Running<'_>,
     zip: &Path,
     progress: &Progress<'_>,
-) -> anyhow::Result<BTreeMap<String, u64>> {
+) -> anyhow::Result<(BTreeMap<String, u64>, u64)> {
     let directory = staging(paths);
     remove_staged(paths)?;
     create_private_dir(&directory)?;
     let zip = File::open(zip).with_context(|| format!("cannot open `{}`", zip.display()))?;
     let only = |path: &Path| path == Path::new(DATABASE_FILE);
-    unpack(zip, &directory.join("pb_data"), only, progress)?;
-    check(running)
+    let mut zip = Unpacking::open(zip, progress)?;
+    zip.unpack(&directory.join("pb_data"), only)?;
+    Ok((check(running)?, zip.size()))
 }
 
 /// Names of the collections in which somebody made records.
@@ -130,7 +133,9 @@ pub(crate) fn stage(
     let mut zip = tempfile::tempfile_in(&directory).context("cannot make a temporary file")?;
     io::copy(&mut archive.open(&database.entry)?, &mut zip)?;
     zip.rewind()?;
-    unpack(zip, &directory.join("pb_data"), |_| true, progress)?;
+    let mut zip = Unpacking::open(zip, progress)?;
+    zip.check(database.unpacked, &directory)?;
+    zip.unpack(&directory.join("pb_data"), |_| true)?;
     if let Some(entry) = &database.superuser {
         let mut text = Vec::new();
         io::Read::read_to_end(&mut archive.open(entry)?, &mut text)?;
@@ -160,7 +165,7 @@ fn check(running: &Running<'_>) -> anyhow::Result<BTreeMap<String, u64>> {
     }
 }
 
-fn refuse(what: String) -> Failure {
+pub(super) fn refuse(what: String) -> Failure {
     let failure = Failure::new(Exit::Invalid, what);
     failure.hint("nothing was changed; take another backup")
 }
@@ -183,52 +188,6 @@ fn staging(paths: &Paths) -> PathBuf {
 
 fn data(paths: &Paths) -> PathBuf {
     paths.data().join("pocketbase")
-}
-
-fn unpack(
-    zip: File,
-    to: &Path,
-    wanted: impl Fn(&Path) -> bool,
-    progress: &Progress<'_>,
-) -> anyhow::Result<()> {
-    let mut zip = zip::ZipArchive::new(zip).context("cannot read PocketBase's backup")?;
-    let total = zip
-        .decompressed_size()
-        .and_then(|size| u64::try_from(size).ok());
-    progress.stage("reading the database", total.unwrap_or_default())?;
-    create_private_dir(to)?;
-    for number in 0..zip.len() {
-        let mut entry = zip.by_index(number)?;
-        let Some(path) = entry.enclosed_name() else {
-            bail!("`{}` in PocketBase's backup is no path", entry.name());
-        };
-        if !wanted(&path) {
-            continue;
-        }
-        let path = to.join(path);
-        if entry.is_dir() {
-            create_private_dir(&path)?;
-            continue;
-        }
-        if let Some(parent) = path.parent() {
-            create_private_dir(parent)?;
-        }
-        let mut file =
-            File::create_new(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
-        loop {
-            let mut part = io::Read::take(&mut entry, CHUNK as u64);
-            let copied = io::copy(&mut part, &mut file);
-            let copied = copied.with_context(|| format!("cannot write `{}`", path.display()))?;
-            if copied == 0 {
-                break;
-            }
-            progress.add(copied)?;
-        }
-    }
-    if !to.join(DATABASE_FILE).is_file() {
-        bail!("there is no database in PocketBase's backup");
-    }
-    Ok(())
 }
 
 /// Backups of ours that a command left which was killed.

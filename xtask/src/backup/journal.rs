@@ -1,13 +1,17 @@
 //! The stores of a stack, exchanged for others and back, so that a crash at any moment leaves
 //! enough to know which are which.
 //!
-//! Owns `.data/restore.json`. A store is moved, never copied and never removed.
+//! Owns `.data/restore.json`, which is kept twice. A store is moved, never copied and never removed,
+//! and never to a name that something has: ids are unique, whatever the clock says.
 
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
-use anyhow::Context as _;
-use kit::files::{PRIVATE_FILE_MODE, create_private_dir, write_atomically};
+use anyhow::{Context as _, bail};
+use jiff::Timestamp;
+use kit::failure::exit_of;
+use kit::files::{PRIVATE_FILE_MODE, create_private_dir, free_name};
+use kit::{Exit, kept};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -16,13 +20,15 @@ use crate::paths::Paths;
 
 /// The file.
 const FILE: &str = "restore.json";
+/// What the name of a directory begins with that keeps what a restore replaced.
+const KEPT: &str = "replaced-";
 
 /// A restore that is under way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Journal {
     /// Version of this document.
     schema_version: u32,
-    /// What the directories of this restore end in.
+    /// What the directories of this restore end in: a time, and a number if another one has that.
     pub(crate) id: String,
     /// How far it is.
     pub(crate) phase: Phase,
@@ -52,10 +58,10 @@ struct Store {
 }
 
 impl Journal {
-    /// Notes what is about to be exchanged.
+    /// Notes what is about to be exchanged, under an id that no restore had.
     pub(crate) fn begin(
         paths: &Paths,
-        id: String,
+        now: Timestamp,
         stores: Vec<PathBuf>,
         streams: Vec<(String, Value)>,
     ) -> anyhow::Result<Self> {
@@ -65,7 +71,7 @@ impl Journal {
         };
         let journal = Self {
             schema_version: SCHEMA_VERSION,
-            id,
+            id: free_id(&paths.data(), &super::compact(now)),
             phase: Phase::Exchanging,
             stores: stores.into_iter().map(store).collect(),
             streams,
@@ -74,20 +80,32 @@ impl Journal {
         Ok(journal)
     }
 
-    /// The restore that a command began, if it did not end.
-    pub(crate) fn read(paths: &Paths) -> anyhow::Result<Option<Self>> {
+    /// The restore that a command began, if it did not end. When neither the note nor its copy can
+    /// be understood, what is missing is put back from the last restore, the note is moved out of
+    /// the way, and `told` gets what there is to know.
+    pub(crate) fn read(paths: &Paths, told: impl FnOnce(String)) -> anyhow::Result<Option<Self>> {
         let path = file(paths);
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot read `{}`", path.display()));
-            }
+        let error = match kept::read(&path) {
+            Ok(journal) => return Ok(journal),
+            Err(error) if exit_of(&error) == Exit::Invalid => error,
+            Err(error) => return Err(error),
         };
-        let journal = serde_json::from_slice(&text);
-        journal
-            .map(Some)
-            .with_context(|| format!("`{}` does not tell of a restore", path.display()))
+        let last = last_kept(paths);
+        let restored = match &last {
+            Some(kept) => put_back_what_is_missing(kept, &paths.data())?,
+            None => Vec::new(),
+        };
+        let aside = kept::set_aside(&path)?;
+        let mut text = format!("{error:#}; it is in `{}` now", aside.display());
+        if let Some(kept) = last {
+            let kept = kept.display();
+            text.push_str(&format!(". What the last restore replaced is in `{kept}`"));
+        }
+        for store in restored {
+            text.push_str(&format!("; `{}` was missing and is back", store.display()));
+        }
+        told(text);
+        Ok(None)
     }
 
     /// Notes that what was restored counts from now on.
@@ -98,8 +116,7 @@ impl Journal {
 
     /// Notes that nothing is left to do.
     pub(crate) fn clear(paths: &Paths) -> anyhow::Result<()> {
-        let path = file(paths);
-        fs::remove_file(&path).with_context(|| format!("cannot remove `{}`", path.display()))?;
+        kept::remove(&file(paths))?;
         sync(&paths.data())
     }
 
@@ -133,7 +150,9 @@ impl Journal {
                 continue;
             }
             if place.exists() {
-                rename(&place, &self.discarded(paths).join(&store.path))?;
+                // An earlier try may have put something there already.
+                let discarded = self.discarded(paths).join(&store.path);
+                rename(&place, &free_name(&discarded))?;
             }
             if store.existed {
                 rename(&kept, &place)?;
@@ -145,18 +164,18 @@ impl Journal {
 
     /// Where what was replaced is kept.
     pub(crate) fn kept(&self, paths: &Paths) -> PathBuf {
-        paths.data().join(format!("replaced-{}", self.id))
+        kept_under(&paths.data(), &self.id)
     }
 
     /// Where what was restored and taken back is kept.
     pub(crate) fn discarded(&self, paths: &Paths) -> PathBuf {
-        paths.data().join(format!("discarded-{}", self.id))
+        discarded_under(&paths.data(), &self.id)
     }
 
     fn write(&self, paths: &Paths) -> anyhow::Result<()> {
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
-        write_atomically(&file(paths), &text, PRIVATE_FILE_MODE)?;
+        kept::write(&file(paths), &text, PRIVATE_FILE_MODE)?;
         sync(&paths.data())
     }
 }
@@ -165,7 +184,63 @@ fn file(paths: &Paths) -> PathBuf {
     paths.data().join(FILE)
 }
 
+fn kept_under(data: &Path, id: &str) -> PathBuf {
+    data.join(format!("{KEPT}{id}"))
+}
+
+fn discarded_under(data: &Path, id: &str) -> PathBuf {
+    data.join(format!("discarded-{id}"))
+}
+
+/// An id of which there is nothing yet.
+fn free_id(data: &Path, time: &str) -> String {
+    let numbered = (2_u64..).map(|number| format!("{time}-{number}"));
+    let is_free = |id: &String| {
+        let directories = [kept_under(data, id), discarded_under(data, id)];
+        directories
+            .iter()
+            .all(|path| path.symlink_metadata().is_err())
+    };
+    let mut ids = std::iter::once(time.to_owned()).chain(numbered);
+    ids.find(is_free).unwrap_or_else(|| time.to_owned())
+}
+
+/// Where the last restore keeps what it replaced. Its directory was changed last.
+fn last_kept(paths: &Paths) -> Option<PathBuf> {
+    let entries = fs::read_dir(paths.data()).into_iter().flatten().flatten();
+    let kept = entries.filter(|entry| {
+        let name = entry.file_name();
+        name.to_string_lossy().starts_with(KEPT) && entry.path().is_dir()
+    });
+    let changed = |entry: &fs::DirEntry| entry.metadata().and_then(|data| data.modified()).ok();
+    kept.max_by_key(|entry| (changed(entry), entry.file_name()))
+        .map(|entry| entry.path())
+}
+
+/// Moves each store back whose place is empty. Returns their paths below `.data`.
+fn put_back_what_is_missing(kept: &Path, data: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut back = Vec::new();
+    for service in fs::read_dir(kept).into_iter().flatten().flatten() {
+        for store in fs::read_dir(service.path()).into_iter().flatten().flatten() {
+            let path = Path::new(&service.file_name()).join(store.file_name());
+            if data.join(&path).symlink_metadata().is_err() {
+                rename(&store.path(), &data.join(&path))?;
+                back.push(path);
+            }
+        }
+    }
+    remove_empty(kept);
+    Ok(back)
+}
+
 fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
+    if to.symlink_metadata().is_ok() {
+        bail!(
+            "cannot move `{}`: there is something at `{}` already",
+            from.display(),
+            to.display()
+        );
+    }
     if let Some(parent) = to.parent().filter(|parent| !parent.exists()) {
         create_private_dir(parent)?;
     }
@@ -211,7 +286,12 @@ mod tests {
 
     fn begin(paths: &Paths) -> Journal {
         let stores = ["nats/jetstream", "pb/pb_data", "pb/more"].map(PathBuf::from);
-        Journal::begin(paths, "1".to_owned(), stores.to_vec(), Vec::new()).unwrap()
+        let now = Timestamp::UNIX_EPOCH;
+        Journal::begin(paths, now, stores.to_vec(), Vec::new()).unwrap()
+    }
+
+    fn read(paths: &Paths) -> Option<Journal> {
+        Journal::read(paths, |text| panic!("{text}")).unwrap()
     }
 
     fn is_as_before(paths: &Paths) {
@@ -226,7 +306,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let paths = paths(dir.path());
         let journal = begin(&paths);
-        assert_eq!(Journal::read(&paths).unwrap().as_ref(), Some(&journal));
+        assert_eq!(read(&paths).as_ref(), Some(&journal));
         let staged = [(dir.path().join("staged"), PathBuf::from("pb/pb_data"))];
         journal.exchange(&paths, &staged).unwrap();
         let now = fs::read_to_string(paths.data().join("pb/pb_data/x")).unwrap();
@@ -241,7 +321,7 @@ mod tests {
         assert!(journal.discarded(&paths).join("pb/pb_data/x").exists());
         assert!(!journal.kept(&paths).exists());
         Journal::clear(&paths).unwrap();
-        assert_eq!(Journal::read(&paths).unwrap(), None);
+        assert_eq!(read(&paths), None);
     }
 
     #[test]
@@ -256,6 +336,79 @@ mod tests {
             }
             journal.take_back(&paths).unwrap();
             is_as_before(&paths);
+        }
+    }
+
+    #[test]
+    fn restores_of_one_moment_have_nothing_in_common() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = paths(dir.path());
+        let text = |path: &Path| fs::read_to_string(path.join("pb/pb_data/x")).unwrap();
+        let stage = |new: &str| {
+            fs::create_dir_all(dir.path().join("staged")).unwrap();
+            fs::write(dir.path().join("staged/x"), new).unwrap();
+            [(dir.path().join("staged"), PathBuf::from("pb/pb_data"))]
+        };
+        let first = begin(&paths);
+        first.exchange(&paths, &stage("first")).unwrap();
+        Journal::clear(&paths).unwrap();
+        // It is done; another one is taken back before and after it exchanged anything.
+        for exchanges in [false, true, true] {
+            let second = begin(&paths);
+            assert_ne!(second.id, first.id);
+            if exchanges {
+                second.exchange(&paths, &stage("second")).unwrap();
+            }
+            second.take_back(&paths).unwrap();
+            Journal::clear(&paths).unwrap();
+            assert_eq!(text(&paths.data()), "first");
+            assert_eq!(text(&first.kept(&paths)), "old");
+        }
+    }
+
+    #[test]
+    fn what_an_older_core_left_under_one_id_is_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = paths(dir.path());
+        let journal = begin(&paths);
+        let staged = [(dir.path().join("staged"), PathBuf::from("pb/pb_data"))];
+        journal.exchange(&paths, &staged).unwrap();
+        // Discarded in the same second, by ids that were a time and nothing else.
+        let discarded = journal.discarded(&paths);
+        fs::create_dir_all(discarded.join("pb/pb_data")).unwrap();
+        fs::write(discarded.join("pb/pb_data/x"), "older").unwrap();
+        journal.take_back(&paths).unwrap();
+        is_as_before(&paths);
+        let kept = |name: &str| fs::read_to_string(discarded.join(name)).unwrap();
+        assert_eq!(
+            (kept("pb/pb_data/x"), kept("pb/pb_data-2/x")),
+            ("older".to_owned(), "new".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_note_that_cannot_be_understood_keeps_nothing_from_starting() {
+        for (damaged, exchanged) in [("", true), ("{\"schema_version\": 1", true), ("[]", false)] {
+            let dir = tempfile::tempdir().unwrap();
+            let paths = paths(dir.path());
+            let journal = begin(&paths);
+            if exchanged {
+                // Cut off before anything took the place of what was moved away.
+                journal.exchange(&paths, &[]).unwrap();
+            }
+            fs::write(file(&paths), damaged).unwrap();
+            assert_eq!(read(&paths).as_ref(), Some(&journal), "by its copy");
+            fs::write(paths.data().join(".restore.json.copy"), "").unwrap();
+            let mut told = String::new();
+            assert_eq!(Journal::read(&paths, |text| told = text).unwrap(), None);
+            assert!(told.contains("restore.json.damaged"), "{told}");
+            assert_eq!(
+                told.contains("was missing and is back"),
+                exchanged,
+                "{told}"
+            );
+            is_as_before(&paths);
+            assert_eq!(read(&paths), None);
         }
     }
 }

@@ -56,6 +56,9 @@ pub(crate) struct Database {
     pub superuser: Option<String>,
     /// Rows by table.
     pub rows: BTreeMap<String, u64>,
+    /// The bytes of PocketBase's backup when it is unpacked; an older Core did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpacked: Option<u64>,
     /// Whether uploaded files are at S3, and so not in the backup.
     pub files_elsewhere: bool,
 }
@@ -153,6 +156,7 @@ pub(crate) mod tests {
                 entry: "pocketbase.zip".to_owned(),
                 superuser: None,
                 rows: BTreeMap::new(),
+                unpacked: None,
                 files_elsewhere: false,
             },
             streams: Vec::new(),

@@ -14,6 +14,7 @@ mod restore;
 mod running;
 mod streams;
 mod take;
+mod unpack;
 
 use jiff::Timestamp;
 

@@ -75,10 +75,9 @@ pub fn restore(ctx: &Ctx, options: &Options, interrupt: &Interrupt) -> anyhow::R
     seconds.database = clock.lap();
     let configs = archive.manifest.streams.iter();
     let configs = configs.map(|stream| (stream.domain.clone(), stream.config.clone()));
-    let id = super::compact(Timestamp::now());
     let stores = running::stores(&running.facts);
     let configs: Vec<(String, Value)> = configs.collect();
-    let mut journal = Journal::begin(&ctx.paths, id, stores, configs)?;
+    let mut journal = Journal::begin(&ctx.paths, Timestamp::now(), stores, configs)?;
     let exchange = Exchange {
         ctx,
         running: &running,
@@ -255,7 +254,7 @@ fn finish(ctx: &Ctx, running: &Running<'_>, journal: &Journal) -> anyhow::Result
 /// Ends a restore that was cut off: takes it back, or goes on with it when it counts already.
 /// Under the operation lock. What needs running servers waits until there are some.
 pub(crate) fn settle(ctx: &Ctx, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let Some(journal) = Journal::read(&ctx.paths)? else {
+    let Some(journal) = Journal::read(&ctx.paths, |text| ctx.ui.line(text))? else {
         return Ok(());
     };
     match journal.phase {

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::{fs, io};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use kit::{Exit, Failure};
 use serde_json::Value;
 use service_nats::jetstream::{Backup, JetStream, StreamInfo, StreamState, restore};
@@ -31,6 +31,8 @@ const PRIVATE_SUBJECT: &str = "core.restoring";
 const ATTEMPTS: usize = 3;
 /// How long JetStream may take to answer after its servers were started: a hub elects first.
 const READY_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
+/// How long one look may take. An answer takes milliseconds; with many streams, a second.
+const LOOK_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
 /// How often it is asked.
 const READY_POLL: std::time::Duration = std::time::Duration::from_millis(50);
 /// Retention by which messages go when they are consumed.
@@ -53,8 +55,7 @@ pub(crate) async fn take(
 ) -> anyhow::Result<Taken> {
     let mut taken = Taken::default();
     for place in places.all() {
-        let js = places.connect(&place).await?;
-        let streams = all(&js, &place).await?;
+        let (js, streams) = led(places, &place).await?;
         for info in streams {
             let (domain, name) = (place.domain().to_owned(), info.name().to_owned());
             if info.config["storage"] == "memory" {
@@ -75,6 +76,34 @@ pub(crate) async fn take(
         }
     }
     Ok(taken)
+}
+
+/// A place and its streams, once somebody leads all of them: a hub that has just started, or lost a
+/// node, elects first, and until then nobody answers.
+async fn led(places: &Places<'_>, place: &Place) -> anyhow::Result<(JetStream, Vec<StreamInfo>)> {
+    let deadline = Instant::now() + READY_LIMIT;
+    loop {
+        let look = async {
+            let js = places.connect(place).await?;
+            let streams = all(&js, place).await?;
+            Ok((js, streams))
+        };
+        // A question that was asked too early is never answered: it is asked again.
+        let looked = tokio::time::timeout(LOOK_LIMIT, look).await;
+        let error: anyhow::Error = match looked {
+            Ok(Ok(found)) => return Ok(found),
+            Ok(Err(error)) => error,
+            Err(_) => anyhow!("JetStream does not answer"),
+        };
+        if Instant::now() >= deadline {
+            let seconds = READY_LIMIT.as_secs();
+            let message = format!("{} keeps no streams after {seconds} s", place.shown());
+            let failure = Failure::new(kit::failure::exit_of(&error).max(Exit::Unhealthy), message);
+            let hint = "wait for its nodes: cargo xtask status";
+            return Err(failure.source(error).hint(hint).into());
+        }
+        tokio::time::sleep(READY_POLL).await;
+    }
 }
 
 /// All streams of a place but that of events, which tells of one instance alone; an error when one
@@ -146,9 +175,9 @@ fn consumer(info: &Value) -> Consumer {
 pub(crate) async fn holds(places: &Places<'_>) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
     for place in places.all() {
-        names.extend(places.connect(&place).await?.stream_names().await?);
+        let (_, streams) = led(places, &place).await?;
+        names.extend(streams.iter().map(|stream| stream.name().to_owned()));
     }
-    names.retain(|name| name != events::STREAM);
     Ok(names)
 }
 
@@ -192,7 +221,9 @@ async fn connect(places: &Places<'_>, place: &Place) -> anyhow::Result<JetStream
             js.stream_names().await?;
             Ok(js)
         };
-        let ready: anyhow::Result<JetStream> = ready.await;
+        let ready = tokio::time::timeout(LOOK_LIMIT, ready).await;
+        let ready: anyhow::Result<JetStream> =
+            ready.unwrap_or_else(|_| Err(anyhow!("JetStream does not answer")));
         if ready.is_ok() || Instant::now() >= deadline {
             return ready;
         }

@@ -179,9 +179,13 @@ pub fn backup(ctx: &Ctx, options: &Options, interrupt: &Interrupt) -> anyhow::Re
 
 /// The path of the archive: a directory that is there, a file that is not.
 fn target(options: &Options, instance: &str, now: Timestamp) -> anyhow::Result<PathBuf> {
-    let name = || PathBuf::from(default_name(instance, now));
-    let target = options.file.clone().unwrap_or_else(name);
-    let target = std::path::absolute(target).context("cannot tell the current directory")?;
+    let absolute =
+        |path: PathBuf| std::path::absolute(path).context("cannot tell the current directory");
+    let target = match &options.file {
+        Some(file) => absolute(file.clone())?,
+        // Two of them within a second are two.
+        None => free_backup(&absolute(PathBuf::from("."))?, instance, now),
+    };
     let refuse = |message: String| Failure::new(Exit::Invalid, message);
     if target.is_dir() {
         let message = format!("`{}` is a directory", target.display());
@@ -201,8 +205,14 @@ fn target(options: &Options, instance: &str, now: Timestamp) -> anyhow::Result<P
     Ok(target)
 }
 
-fn default_name(instance: &str, now: Timestamp) -> String {
-    format!("core-{instance}-{}.core-backup.tar", super::compact(now))
+/// A name in `directory` that tells the time and that nothing has.
+fn free_backup(directory: &Path, instance: &str, now: Timestamp) -> PathBuf {
+    let time = super::compact(now);
+    let numbered = (2_u64..).map(|number| format!("{time}-{number}"));
+    let path = |id: String| directory.join(format!("core-{instance}-{id}.core-backup.tar"));
+    let mut paths = std::iter::once(time.clone()).chain(numbered).map(path);
+    let is_free = |path: &PathBuf| path.symlink_metadata().is_err();
+    paths.find(is_free).unwrap_or_else(|| directory.join(time))
 }
 
 fn directory(target: &Path) -> &Path {
@@ -313,8 +323,15 @@ mod tests {
     }
 
     #[test]
-    fn the_name_tells_the_time() {
-        let name = default_name("default", Timestamp::UNIX_EPOCH);
-        assert_eq!(name, "core-default-19700101T000000Z.core-backup.tar");
+    fn the_name_tells_the_time_and_is_given_once() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [
+            "core-default-19700101T000000Z.core-backup.tar",
+            "core-default-19700101T000000Z-2.core-backup.tar",
+        ] {
+            let path = free_backup(dir.path(), "default", Timestamp::UNIX_EPOCH);
+            assert_eq!(path, dir.path().join(name));
+            fs::write(path, "").unwrap();
+        }
     }
 }

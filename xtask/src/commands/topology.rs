@@ -34,6 +34,7 @@ pub(crate) fn run(instance: Option<&str>, command: &Topology) -> anyhow::Result<
         Topology::Set(args) => set(&ctx, args),
         Topology::Reset { wait } => {
             let mut records = Records::open(&ctx, START)?;
+            somebody_applies(&ctx, wait)?;
             let asked = records.change(|record| {
                 Ok(Edit {
                     origin: Some(Origin::Manifest),
@@ -76,6 +77,7 @@ fn document(facts: &Facts, record: Option<&Record>, running: bool) -> Value {
             "origin": record.origin,
             "generation": record.generation,
             "state": record.state(),
+            "message": record.message(),
             "status": record.status,
         })
     });
@@ -108,8 +110,8 @@ fn describe(facts: &Facts, record: Option<&Record>) -> String {
             record.generation,
             word(record.state())
         ));
-        if record.is_current() && !record.status.message.is_empty() {
-            lines.push(record.status.message.clone());
+        if !record.message().is_empty() {
+            lines.push(record.message().to_owned());
         }
     }
     lines.join("\n")
@@ -150,6 +152,7 @@ fn set(ctx: &Ctx, args: &TopologySet) -> anyhow::Result<ExitCode> {
     }
     let from_file = args.file.as_deref().map(read_file).transpose()?;
     let mut records = Records::open(ctx, START)?;
+    somebody_applies(ctx, &args.wait)?;
     let asked = records.change(|record| {
         let spec = match &from_file {
             Some(text) => checked(text)?,
@@ -163,6 +166,15 @@ fn set(ctx: &Ctx, args: &TopologySet) -> anyhow::Result<ExitCode> {
         })
     })?;
     finish(ctx, &mut records, &asked, &args.wait)
+}
+
+/// Refuses to wait for what nobody applies. What is only asked for is kept until somebody does.
+fn somebody_applies(ctx: &Ctx, wait: &WaitOptions) -> anyhow::Result<()> {
+    match Records::need_controller(ctx) {
+        Err(error) if wait.no_wait => ctx.ui.line(format!("{error:#}: it waits until then")),
+        result => return result,
+    }
+    Ok(())
 }
 
 fn read_file(path: &Path) -> anyhow::Result<String> {
@@ -295,6 +307,24 @@ mod tests {
         assert_eq!(less["hub_nodes"], 3);
         assert_eq!(after(&hub, "--no-leaf")["leaf_regions"], json!([]));
         assert_eq!(after(&hub, "--single-node"), alone);
+    }
+
+    #[test]
+    fn the_arguments_of_a_specification_ask_for_it() {
+        let other = json!({"topology": "hub-spoke", "hub_nodes": 9, "hub_region": "x",
+            "leaf_regions": ["y"], "leaf_nodes_per_region": 4});
+        for text in [
+            r#"{"topology": "single-node"}"#,
+            r#"{"topology": "hub-spoke", "hub_nodes": 3}"#,
+            r#"{"topology": "hub-spoke", "hub_nodes": 5, "hub_region": "iad",
+                "leaf_regions": ["lhr", "nrt"], "leaf_nodes_per_region": 2}"#,
+        ] {
+            let spec = spec::from_json(text, AT).unwrap();
+            for before in [&json!({"topology": "single-node"}), &other] {
+                let asked = after(before, &spec.arguments());
+                assert_eq!(spec::from_json(&asked.to_string(), AT).unwrap(), spec);
+            }
+        }
     }
 
     #[test]

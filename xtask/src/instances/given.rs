@@ -11,6 +11,7 @@ use crate::paths::Paths;
 use crate::recorded::Recorded;
 use crate::stack::{self, Service};
 use crate::supervisor::alive;
+use crate::topology;
 
 /// What an instance is given.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +36,7 @@ impl Given {
             last: register.last(&ctx.paths),
             living: others.living.keys().copied().collect(),
             resting: others.resting.clone(),
+            kept: topology::kept_ports(&ctx.paths)?,
         };
         let candidates = candidates(&ctx.env, &[RANGE_VARIABLE], &ctx.paths)?;
         let given = leases::assign(policy, &asks, &present, candidates, is_free)?;

@@ -72,6 +72,8 @@ pub(super) struct Present {
     pub(super) living: BTreeSet<u16>,
     /// Those that other instances had last.
     pub(super) resting: BTreeSet<u16>,
+    /// Those that the topology keeps for nodes of this checkout, whether they are there or not.
+    pub(super) kept: BTreeSet<u16>,
 }
 
 /// Gives each port a number. One that a stranger holds is given nevertheless when it is wished:
@@ -106,6 +108,7 @@ pub(super) fn assign(
     // No port gets the number that another one should have: it may want to go back to it.
     let mut used: BTreeSet<u16> = asks.iter().map(|ask| ask.wanted).collect();
     used.extend(given.values());
+    used.extend(&present.kept);
     let is_usable = |port: u16| !present.living.contains(&port) && is_free(port);
     if policy == Policy::Sticky {
         moving.retain(|ask| match present.last.get(&ask.key) {
@@ -234,6 +237,32 @@ mod tests {
         present.living.extend(10..=13);
         let error = assign(Policy::Sticky, &asks(), &present, 10..=14, |_| true).unwrap_err();
         assert_eq!(kit::failure::exit_of(&error), Exit::PortTaken);
+    }
+
+    #[test]
+    fn what_the_topology_keeps_for_nodes_is_given_to_no_service() {
+        // Nothing listens there while the nodes are away.
+        let mut present = Present {
+            living: [4222, 2015].into(),
+            kept: [10, 12].into(),
+            last: leases(&[("nats.client", 12)]),
+            ..Present::default()
+        };
+        for policy in [Policy::Sticky, Policy::Auto] {
+            let given = assigned(policy, &asks(), &present);
+            assert_eq!(given, leases(&[("caddy.http", 14), ("nats.client", 13)]));
+        }
+        // Also when nothing else is left that others had not.
+        present.resting = [10, 13, 14].into();
+        let given = assigned(Policy::Sticky, &asks(), &present);
+        assert_eq!(given, leases(&[("caddy.http", 14), ("nats.client", 13)]));
+        // What a service insists on is its own: the node moves.
+        present.living.clear();
+        present.kept = [4222].into();
+        assert_eq!(
+            assigned(Policy::Sticky, &asks(), &present)["nats.client"],
+            4222
+        );
     }
 
     #[test]

@@ -114,6 +114,9 @@ pub(crate) fn of_checkout(checkout: &Paths) -> Vec<Paths> {
 /// Those of all checkouts that the register knows, and those of this one.
 fn everywhere(ctx: &Ctx) -> anyhow::Result<Vec<Paths>> {
     let register = Register::read(&ctx.env)?;
+    if let Some(why) = register.damaged() {
+        ctx.ui.line(format!("other checkouts are not known: {why}"));
+    }
     let mut found: Vec<Paths> = register.existing().filter_map(Entry::paths).collect();
     found.extend(of_checkout(&ctx.paths));
     // The register has paths without links.

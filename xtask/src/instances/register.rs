@@ -5,14 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use kit::failure::exit_of;
 use kit::files::{self, FileLock};
-use kit::{Exit, Failure};
+use kit::{Exit, Failure, kept};
 use serde::{Deserialize, Serialize};
 
 use crate::SCHEMA_VERSION;
@@ -38,6 +38,9 @@ const LOCK_POLL: Duration = Duration::from_millis(1);
 pub struct Register {
     schema_version: u32,
     instances: Vec<Entry>,
+    /// Why nothing of it is known.
+    #[serde(skip)]
+    damaged: Option<String>,
 }
 
 /// An instance that was started.
@@ -99,6 +102,11 @@ impl Register {
         found.map_or_else(|| Ok(Self::default()), |file| load(&file))
     }
 
+    /// Why nothing of it is known, if its file cannot be understood.
+    pub fn damaged(&self) -> Option<&str> {
+        self.damaged.as_deref()
+    }
+
     /// All instances that still exist.
     pub fn existing(&self) -> impl Iterator<Item = &Entry> {
         self.instances.iter().filter(|entry| entry.exists())
@@ -153,8 +161,16 @@ impl Locked {
             }
             thread::sleep(LOCK_POLL);
         };
+        let mut register = load(&file)?;
+        if let Some(why) = &mut register.damaged {
+            let aside = kept::set_aside(&file)?;
+            let aside = aside.display();
+            *why = format!("{why}; it is in `{aside}` now, and a new register begins");
+        } else {
+            kept::mend::<Register>(&file, files::PRIVATE_FILE_MODE)?;
+        }
         Ok(Self {
-            register: load(&file)?,
+            register,
             file,
             _lock: lock,
         })
@@ -181,7 +197,7 @@ impl Locked {
             self.register.schema_version = SCHEMA_VERSION;
             let text = serde_json::to_vec_pretty(&self.register)
                 .context("cannot describe the instances")?;
-            files::write_atomically(&self.file, &text, files::PRIVATE_FILE_MODE)?;
+            kept::write(&self.file, &text, files::PRIVATE_FILE_MODE)?;
         }
         Ok(())
     }
@@ -199,21 +215,24 @@ fn resolved(root: &Path) -> PathBuf {
     PathBuf::from(path.to_string_lossy().into_owned())
 }
 
+/// What the file says, or its copy. What cannot be understood keeps nothing from starting: without
+/// it, ports that others have are found to be taken.
 fn load(file: &Path) -> anyhow::Result<Register> {
-    let shown = file.display();
-    let text = match fs::read(file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Register::default()),
-        Err(error) => return Err(error).with_context(|| format!("cannot read `{shown}`")),
+    let damaged = |why: String| Register {
+        damaged: Some(why),
+        ..Register::default()
     };
-    let register: Option<Register> = serde_json::from_slice(&text).ok();
-    register
-        .filter(|register| register.schema_version == SCHEMA_VERSION)
-        .ok_or_else(|| {
-            let message = format!("cannot understand the register of instances `{shown}`");
-            let hint = format!("stop what runs, then remove it: rm {shown}");
-            Failure::new(Exit::Invalid, message).hint(hint).into()
-        })
+    match kept::read::<Register>(file) {
+        Ok(None) => Ok(Register::default()),
+        Ok(Some(register)) if register.schema_version == SCHEMA_VERSION => Ok(register),
+        Ok(Some(register)) => Ok(damaged(format!(
+            "`{}` is of version {}, which this Core does not know",
+            file.display(),
+            register.schema_version
+        ))),
+        Err(error) if exit_of(&error) == Exit::Invalid => Ok(damaged(format!("{error:#}"))),
+        Err(error) => Err(error),
+    }
 }
 
 /// Where the register may be, the best place first. Only what the process itself was told counts:
@@ -341,15 +360,37 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_understood_is_named() {
+    fn a_file_that_cannot_be_understood_is_named_and_keeps_nothing_from_starting() {
+        for damaged in ["", "{}", "{\"schema_version\": 1, \"inst", "[1]", "\u{0}"] {
+            let bed = Bed::new();
+            let one = bed.instance("x", "");
+            bed.remember(&one, 1);
+            let file = bed.directory.path().join("register").join(FILE);
+            fs::write(&file, damaged).unwrap();
+            assert_eq!(bed.read().last(&one)["a.http"], 1, "by its copy");
+            fs::write(file.with_file_name(format!(".{FILE}.copy")), damaged).unwrap();
+            let told = bed.read().damaged().unwrap().to_owned();
+            assert!(told.contains(file.to_str().unwrap()), "{told}");
+            let locked = Locked::take(&bed.env).unwrap();
+            let told = locked.register().damaged().unwrap();
+            assert!(told.contains("instances.json.damaged"), "{told}");
+            locked
+                .remember(&one, &[("a.http".to_owned(), 2)].into())
+                .unwrap();
+            assert_eq!(bed.read().last(&one)["a.http"], 2);
+            assert_eq!(bed.read().damaged(), None);
+        }
+    }
+
+    #[test]
+    fn another_version_is_not_taken_for_ours() {
         let bed = Bed::new();
         let one = bed.instance("x", "");
         bed.remember(&one, 1);
         let file = bed.directory.path().join("register").join(FILE);
-        fs::write(&file, "{}").unwrap();
-        let error = Register::read(&bed.env).unwrap_err();
-        let told = kit::failure::describe(&error);
-        assert!(told.contains(file.to_str().unwrap()), "{told}");
+        fs::write(&file, r#"{"schema_version": 9, "instances": []}"#).unwrap();
+        let told = bed.read().damaged().unwrap_or_default().to_owned();
+        assert!(told.contains("version 9"), "{told}");
     }
 
     #[test]

@@ -214,6 +214,10 @@ impl Nodes<'_> {
         let (hub, ui) = (facts.staying().len(), &self.ctx.ui);
         ui.data(format!("JOINED: {hub} hub nodes, {leaves} leaf nodes"))?;
         ui.line(contexts::how_to_use(&self.ctx.paths));
+        // Once more, below all that the servers said until now.
+        for name in &self.stack.order {
+            ui.line(self.running[name].ready_line().unwrap_or_default());
+        }
         loop {
             if interrupt.signal().is_some() {
                 return Ok(None);

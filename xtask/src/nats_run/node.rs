@@ -6,8 +6,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -32,7 +31,7 @@ pub(super) struct Running {
     name: String,
     child: Child,
     pid: Pid,
-    ready: Arc<AtomicBool>,
+    ready: Arc<OnceLock<String>>,
     tail: Tail,
     readers: Vec<JoinHandle<()>>,
 }
@@ -76,7 +75,12 @@ impl Running {
 
     /// Whether its server has answered.
     pub(super) fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed)
+        self.ready.get().is_some()
+    }
+
+    /// The line that says so.
+    pub(super) fn ready_line(&self) -> Option<&str> {
+        self.ready.get().map(String::as_str)
     }
 
     /// How it ended, if it has.
@@ -141,12 +145,14 @@ fn show_output(running: &mut Running, ui: &Ui) {
     }
 }
 
-fn show(ui: &Ui, name: &str, line: &str, ready: &AtomicBool, tail: &Tail) {
+fn show(ui: &Ui, name: &str, line: &str, ready: &OnceLock<String>, tail: &Tail) {
     let address = line.strip_prefix(READY);
     if let Some((_, address)) = address.and_then(|rest| rest.split_once(' ')) {
+        let line = format!("{READY}{name} {address}");
         // Nobody may be left to read it, which does not matter to the servers.
-        let _ = ui.data(format!("{READY}{name} {address}"));
-        ready.store(true, Ordering::Relaxed);
+        let _ = ui.data(&line);
+        // A node says it once.
+        let _ = ready.set(line);
         return;
     }
     ui.line(format!("{name} | {line}"));

@@ -10,6 +10,7 @@ use kit::{Exit, Failure};
 use service_nats::topology::{Origin, SERVICE};
 use tokio::runtime::Runtime;
 
+use super::CONTROLLER;
 use super::record::{Client, Edit, Entry, Record, RecordError, State};
 use crate::applied::Applied;
 use crate::context::Ctx;
@@ -47,6 +48,23 @@ impl Records {
             client: client.ok_or_else(not_running)?,
             runtime: kit::runtime::current_thread()?,
         })
+    }
+
+    /// Says that nobody will apply what is asked for, when the controller does not run.
+    pub fn need_controller(ctx: &Ctx) -> anyhow::Result<()> {
+        let states = ctx.client()?.processes()?;
+        let (message, hint) = match states.get(CONTROLLER) {
+            Some(state) if state.has_ended() => (
+                format!("`{CONTROLLER}`, which applies topologies, is stopped"),
+                ctx.paths.command(&format!("start {CONTROLLER}")),
+            ),
+            Some(_) => return Ok(()),
+            None => (
+                format!("`{CONTROLLER}`, which applies topologies, is no part of what runs"),
+                ctx.paths.command(&format!("up {CONTROLLER}")),
+            ),
+        };
+        Err(Failure::new(Exit::Unhealthy, message).hint(hint).into())
     }
 
     /// The record of NATS.
@@ -141,7 +159,7 @@ fn outcome(asked: &Record, now: Record) -> Option<anyhow::Result<Record>> {
         State::Pending | State::Applying => None,
         State::Applied => Some(Ok(now)),
         State::Failed => {
-            let message = format!("the topology was not applied: {}", now.status.message);
+            let message = format!("the topology was not applied: {}", now.message());
             Some(Err(Failure::new(Exit::ReloadFailed, message).into()))
         }
     }

@@ -13,19 +13,23 @@ pub mod link;
 mod ports;
 pub mod record;
 pub mod replicate;
+mod retired;
 pub(crate) mod streams;
 pub mod wrapper;
 
 use std::collections::BTreeSet;
 
 use kit::files;
+use kit::kept;
 use service_nats::topology::{self, Facts, Origin, SERVICE, Spec};
 
 use crate::instances::{Given, range};
 use crate::paths::Paths;
 use crate::stack::{Service, Stack};
 use crate::supervisor::client::Client;
-use crate::supervisor::reload;
+use crate::supervisor::{alive, reload};
+use ports::Taken;
+pub(crate) use retired::remove_directories;
 
 /// The folder of a topology that runs by itself, beside the stack: `cargo xtask nats run --nodes`.
 pub const NATS_RUN: &str = "nats-run";
@@ -81,11 +85,21 @@ impl Topology {
             .flat_map(|process| process.ports.values().map(|port| port.port))
             .collect();
         taken.extend(given.others.living.keys());
+        let claimed = taken.clone();
         taken.extend(&given.others.resting);
         taken.extend(ports_beside(paths)?);
+        let mut running = BTreeSet::new();
+        if alive::is_held(&paths.alive_lock())? {
+            running.extend(before.nodes().into_iter().map(|node| node.process));
+        }
+        let others = Taken {
+            taken,
+            claimed,
+            running,
+        };
         let variables = [ports::RANGE_VARIABLE, range::RANGE_VARIABLE];
         let candidates = range::candidates(&given.env, &variables, paths)?;
-        ports::allocate(&mut now, &names, &taken, candidates)?;
+        ports::allocate(&mut now, &names, &others, candidates)?;
         Ok(Self {
             before,
             now,
@@ -120,9 +134,9 @@ impl Topology {
     /// needs no file.
     pub fn write(&self, paths: &Paths) -> anyhow::Result<()> {
         if self.changes() {
-            write(paths, &self.now)?;
+            return write(paths, &self.now);
         }
-        Ok(())
+        kept::mend::<Facts>(&paths.topology(), files::PRIVATE_FILE_MODE)
     }
 
     /// Notes that the first of the nodes that leave the hub has left it. Nothing leads back.
@@ -148,6 +162,15 @@ impl Topology {
         }
         Ok(facts)
     }
+}
+
+/// All ports that are kept for nodes of this checkout: those of this instance, and those that run
+/// beside the stack.
+pub(crate) fn kept_ports(paths: &Paths) -> anyhow::Result<BTreeSet<u16>> {
+    let mut ports = ports_beside(paths)?;
+    let facts = topology::read(&paths.topology())?;
+    ports.extend(facts.ports.values().flat_map(|ports| ports.values()));
+    Ok(ports)
 }
 
 /// The ports that the other topology of this checkout has, whether it runs or not.
@@ -180,7 +203,7 @@ fn write(paths: &Paths, facts: &Facts) -> anyhow::Result<()> {
     }
     let mut text = serde_json::to_vec_pretty(facts)?;
     text.push(b'\n');
-    files::write_if_changed(&path, &text, files::PRIVATE_FILE_MODE).map(drop)
+    kept::write(&path, &text, files::PRIVATE_FILE_MODE)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! in `services/pocketbase`. Must not decide anything: the controller and the commands do.
 
 mod client;
+mod read;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -38,6 +39,9 @@ pub struct Record {
     /// What became of it; written by the controller alone.
     #[serde(default, deserialize_with = "lenient")]
     pub status: Status,
+    /// What of it cannot be understood, if anything: fields that cannot are empty.
+    #[serde(skip)]
+    pub problem: Option<String>,
 }
 
 /// What of a record is to change; what is `None` stays.
@@ -126,13 +130,31 @@ impl Record {
         self.status.generation == self.generation
     }
 
-    /// How far the record is as a whole: a change that nobody has looked at yet is pending.
+    /// How far the record is as a whole: a change that nobody has looked at yet is pending. One that
+    /// cannot be understood has failed, even where PocketBase does not let the controller say so.
     pub fn state(&self) -> State {
-        if self.is_current() {
+        if self.unreadable().is_some() {
+            State::Failed
+        } else if self.is_current() {
             self.status.state
         } else {
             State::Pending
         }
+    }
+
+    /// Why it failed; empty otherwise.
+    pub fn message(&self) -> &str {
+        match self.unreadable() {
+            Some(problem) if self.status.state != State::Failed => problem,
+            _ if self.is_current() => &self.status.message,
+            _ => "",
+        }
+    }
+
+    /// What of a user's record cannot be understood. The manifest's is written anew.
+    fn unreadable(&self) -> Option<&str> {
+        let problem = self.problem.as_deref();
+        problem.filter(|_| self.origin == Origin::User)
     }
 }
 

@@ -372,6 +372,69 @@ fn a_restore_that_is_killed_is_taken_back() {
     same("notes", notes(&sandbox).as_array().unwrap().len(), 1);
 }
 
+/// Every name that a restore of the next minute could get by the clock alone is taken. The seconds
+/// of one minute, and not a second restore within the same one: that would be a race.
+#[test]
+fn no_restore_touches_what_another_one_kept() {
+    let (sandbox, file) = filled();
+    let now = jiff::Timestamp::now();
+    let taken = (0..60).flat_map(|seconds| {
+        let time = now + jiff::SignedDuration::from_secs(seconds);
+        let time = time.strftime("%Y%m%dT%H%M%SZ").to_string();
+        ["replaced", "discarded"].map(|what| format!(".data/{what}-{time}"))
+    });
+    let taken: Vec<String> = taken.collect();
+    for name in &taken {
+        let pocketbase = sandbox.path(name).join("pocketbase");
+        fs::create_dir_all(pocketbase.join("pb_data")).unwrap();
+        for file in ["pb_data/of_another", "superuser.json"] {
+            fs::write(pocketbase.join(file), "of another").unwrap();
+        }
+    }
+    let others_are_whole = || {
+        for name in &taken {
+            let pocketbase = sandbox.path(name).join("pocketbase");
+            for file in ["pb_data/of_another", "superuser.json"] {
+                let text = fs::read_to_string(pocketbase.join(file)).unwrap();
+                same(name, text.as_str(), "of another");
+            }
+            same(name, fs::read_dir(sandbox.path(name)).unwrap().count(), 1);
+            same(name, fs::read_dir(pocketbase).unwrap().count(), 2);
+        }
+    };
+    let line = format!("restore {file} --replace");
+    write_note(&sandbox, "second");
+    let exchanged = || {
+        let journal = fs::read(sandbox.path(JOURNAL)).ok()?;
+        let journal: Value = serde_json::from_slice(&journal).ok()?;
+        let kept = format!(".data/replaced-{}", journal["id"].as_str()?);
+        sandbox
+            .path(&format!("{kept}/pocketbase/pb_data"))
+            .exists()
+            .then_some(())
+    };
+    // Twice, as the second one has to come after what the first one left.
+    for _ in 0..2 {
+        let restore = sandbox.start(&line);
+        eventually("the exchange", SOON, exchanged);
+        restore.signal(Signal::KILL);
+        restore.wait().killed();
+        sandbox.up();
+        same("notes", notes(&sandbox).as_array().unwrap().len(), 2);
+        others_are_whole();
+    }
+    let done = sandbox.run(&format!("{line} --json")).succeeds().json();
+    same("notes", notes(&sandbox).as_array().unwrap().len(), 1);
+    let again = sandbox.run(&format!("{line} --json")).succeeds().json();
+    assert_ne!(done["replaced"], again["replaced"]);
+    for report in [done, again] {
+        let replaced = report["replaced"].as_str().unwrap();
+        let kept = std::path::Path::new(replaced).join("pocketbase/pb_data/data.db");
+        assert!(kept.exists(), "{replaced}");
+    }
+    others_are_whole();
+}
+
 #[test]
 fn what_was_acknowledged_before_a_backup_is_in_it() {
     let sandbox = Sandbox::core();

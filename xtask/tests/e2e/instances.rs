@@ -407,20 +407,29 @@ fn a_part_starts_with_what_it_depends_on() {
 }
 
 #[test]
-fn a_register_that_cannot_be_read_is_named() {
+fn a_register_that_cannot_be_understood_is_named_and_begins_anew() {
     let (sandbox, _) = checkout();
     fs::create_dir(sandbox.register()).unwrap();
     let file = sandbox.register().join("instances.json");
     fs::write(&file, "no").unwrap();
-    let run = sandbox.run("up").ends(10);
+    sandbox.run("plan").succeeds();
+    same(
+        "the file",
+        fs::read_to_string(&file).unwrap().as_str(),
+        "no",
+    );
+    let run = sandbox.run("up").succeeds();
+    let aside = file.with_file_name("instances.json.damaged");
     assert!(
-        run.stderr.contains(&format!("rm {}", file.display())),
+        run.stderr.contains(aside.to_str().unwrap()),
         "{}",
         run.stderr
     );
-    sandbox.nothing_was_started();
-    fs::remove_file(&file).unwrap();
-    sandbox.up();
+    same(
+        "what was there",
+        fs::read_to_string(&aside).unwrap().as_str(),
+        "no",
+    );
     let text = fs::read_to_string(&file).unwrap();
     assert!(text.contains("one.http"), "{text}");
 }
@@ -450,4 +459,48 @@ fn nodes_of_two_checkouts_have_ports_of_their_own() {
     );
     let held = TcpListener::bind(("127.0.0.1", first.port("node.0")));
     assert!(held.is_ok(), "nobody listens");
+}
+
+#[test]
+fn a_service_is_given_no_port_that_the_topology_keeps() {
+    let mut sandbox = Sandbox::core();
+    // Nodes and services take free ports from one range.
+    sandbox.ports_that_move(30);
+    let topology = "CORE_TOPOLOGY_NATS";
+    sandbox.dotenv(topology, r#"{"topology": "hub-spoke", "hub_nodes": 3}"#);
+    let kept = |document: &Value| {
+        let ports = ports(document).into_iter();
+        let of_nodes = ports.filter(|(name, _)| name.contains("hub"));
+        of_nodes.map(|(_, port)| port).collect::<BTreeSet<u64>>()
+    };
+    let nodes = kept(&up(&sandbox, "nats --instance w"));
+    same("ports of nodes", nodes.len(), 15);
+    sandbox.run("down --instance w").succeeds();
+    // Another instance has what the services of the first one would have.
+    sandbox.dotenv(topology, r#"{"topology": "single-node"}"#);
+    up(&sandbox, "nats");
+    let moved = ports(&up(&sandbox, "nats --instance w"));
+    let taken: Vec<_> = moved
+        .iter()
+        .filter(|(_, port)| nodes.contains(port))
+        .collect();
+    assert!(taken.is_empty(), "{taken:?}");
+    // And the hub comes back where it was.
+    sandbox.dotenv(topology, r#"{"topology": "hub-spoke", "hub_nodes": 3}"#);
+    let again = up(&sandbox, "nats --instance w");
+    same("ports of nodes", kept(&again), nodes.clone());
+    sandbox.run("down --instance w").succeeds();
+    sandbox.run("down").succeeds();
+
+    // A port that a service is ordered to have is not the node's any more.
+    let ordered = *nodes.first().unwrap();
+    sandbox.dotenv("CORE_PORT_NATS_CLIENT", &ordered.to_string());
+    let client = |document: &Value| ports(document)["nats.client"];
+    let last = up(&sandbox, "nats --instance w");
+    same("port", client(&last), ordered);
+    let now = kept(&last);
+    same("ports of nodes", now.len(), 15);
+    assert!(!now.contains(&ordered), "{now:?}");
+    same("moved", now.intersection(&nodes).count(), 14);
+    sandbox.run("down --instance w").succeeds();
 }

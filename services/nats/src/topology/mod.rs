@@ -7,12 +7,10 @@
 pub mod facts;
 pub mod spec;
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use anyhow::Context as _;
-use kit::{Exit, Failure};
+use kit::{Exit, Failure, kept};
 
 use crate::credentials::Login;
 pub use facts::{Facts, Node, Origin, Role};
@@ -27,22 +25,16 @@ pub const CONFIG_FILE: &str = "nats.conf";
 /// The outcome of the last reload of a server, in its state directory.
 pub const RELOAD_REPORT: &str = "reload.json";
 
-/// Reads the durable facts. Without a file there is one server alone.
+/// Reads the durable facts, which are kept twice. Without a file there is one server alone.
 pub fn read(path: &Path) -> anyhow::Result<Facts> {
-    match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
-            // The parser's own message could quote a password.
-            let message = format!(
-                "`{}` does not hold a topology (line {})",
-                path.display(),
-                error.line()
-            );
-            let hint = "restore it: it knows ports and passwords of the nodes";
-            Failure::new(Exit::Invalid, message).hint(hint).into()
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Facts::default()),
-        Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
-    }
+    let found = kept::read(path).map_err(|error| {
+        let message = format!("`{}` does not hold a topology", path.display());
+        let hint = "restore it: it knows ports and passwords of the nodes";
+        Failure::new(Exit::Invalid, message)
+            .source(error)
+            .hint(hint)
+    })?;
+    Ok(found.unwrap_or_default())
 }
 
 /// How a client of the account APP comes to a server, by the text of its configuration file as the

@@ -370,6 +370,24 @@ impl<'a> Found<'a> {
     }
 }
 
+impl Spec {
+    /// The arguments of `topology set` that ask for it.
+    pub fn arguments(&self) -> String {
+        let Self::HubSpoke(hub) = self else {
+            return "--single-node".to_owned();
+        };
+        let leaf = if hub.leaf_regions.is_empty() {
+            "--no-leaf".to_owned()
+        } else {
+            format!("--leaf {}", hub.leaf_regions.join(","))
+        };
+        format!(
+            "--hub-nodes {} --hub-region {} {leaf} --leaf-nodes {}",
+            hub.hub_nodes, hub.hub_region, hub.leaf_nodes_per_region
+        )
+    }
+}
+
 impl HubSpoke {
     /// The names of the leaf nodes: of the first in a region its name, of further ones that
     /// with their number.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use service_nats::topology::Origin;
 use tokio::time::Instant;
 
-use super::{COLLECTION, Edit, Entry, Record, Status};
+use super::{COLLECTION, Edit, Entry, Record, Status, read};
 use crate::applied::Applied;
 use crate::paths::Paths;
 
@@ -63,6 +63,19 @@ pub enum RecordError {
     Malformed(#[source] serde_json::Error),
 }
 
+impl RecordError {
+    /// Whether PocketBase is there and knows us, and what is in its database is the reason: another
+    /// connection or another try would change nothing.
+    pub fn is_of_the_data(&self) -> bool {
+        match self {
+            // Too many requests, and whatever PocketBase fails at by itself, pass.
+            Self::Refused { status, .. } => (400..500).contains(status) && *status != 429,
+            Self::Malformed(_) | Self::Gone | Self::Conflict => true,
+            Self::NoSecret { .. } | Self::Unauthorised(_) | Self::Http(_) => false,
+        }
+    }
+}
+
 /// A client of the record. Asks for a token when it needs one, and anew when half its time is over.
 #[derive(Debug)]
 pub struct Client {
@@ -92,11 +105,6 @@ struct SecretFile {
 struct TokenAnswer {
     token: String,
     expires_seconds: u64,
-}
-
-#[derive(Deserialize)]
-struct Page<T> {
-    items: Vec<T>,
 }
 
 /// What PocketBase says about a refusal.
@@ -174,8 +182,8 @@ impl Client {
     /// Every record.
     pub async fn list(&mut self) -> Result<Vec<Record>, RecordError> {
         let path = format!("{}?perPage={RECORDS_MAX}&skipTotal=1", records(COLLECTION));
-        let page: Page<Record> = self.ask("GET", &path, None).await?;
-        Ok(page.items)
+        let answer = self.request("GET", &path, None).await?;
+        read::records(&answer.body).map_err(RecordError::Malformed)
     }
 
     /// The record of a service.
@@ -199,7 +207,7 @@ impl Client {
             "generation": 1,
             "status": status,
         });
-        self.ask("POST", &records(COLLECTION), Some(&body)).await
+        self.write("POST", &records(COLLECTION), &body).await
     }
 
     /// Changes a record in one step, if it still is what `record` says; else nothing
@@ -208,14 +216,14 @@ impl Client {
         let mut body = json!(edit);
         body["if_generation"] = json!(record.generation);
         let path = format!("{}/{}", records(COLLECTION), record.id);
-        self.ask("PATCH", &path, Some(&body)).await
+        self.write("PATCH", &path, &body).await
     }
 
     /// Says what became of it. For the controller.
     pub async fn report(&mut self, id: &str, status: &Status) -> Result<Record, RecordError> {
         let path = format!("{}/{id}", records(COLLECTION));
         let body = json!({"status": status});
-        self.ask("PATCH", &path, Some(&body)).await
+        self.write("PATCH", &path, &body).await
     }
 
     /// The last `limit` lines of the history of a service, the newest first.
@@ -228,15 +236,14 @@ impl Client {
             "{}?perPage={limit}&skipTotal=1&sort=-%40rowid&filter=service%3D%22{service}%22",
             records(HISTORY)
         );
-        let page: Page<Entry> = self.ask("GET", &path, None).await?;
-        Ok(page.items)
+        let answer = self.request("GET", &path, None).await?;
+        read::entries(&answer.body).map_err(RecordError::Malformed)
     }
 
     /// Adds a line to the history.
     pub async fn append(&mut self, entry: &Entry) -> Result<(), RecordError> {
         let body = json!(entry);
-        let made: Result<Entry, _> = self.ask("POST", &records(HISTORY), Some(&body)).await;
-        made.map(drop)
+        self.tell("POST", &records(HISTORY), Some(&body)).await
     }
 
     /// Sends any request with the token, and reads the answer, which must be a success.
@@ -257,6 +264,17 @@ impl Client {
         body: Option<&Value>,
     ) -> Result<(), RecordError> {
         self.request(method, path, body).await.map(drop)
+    }
+
+    /// Writes a record; the answer is the record as it is now.
+    async fn write(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Result<Record, RecordError> {
+        let answer = self.request(method, path, Some(body)).await?;
+        read::one_record(&answer.body).map_err(RecordError::Malformed)
     }
 
     async fn request(

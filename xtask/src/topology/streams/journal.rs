@@ -3,12 +3,11 @@
 //! It is there from before the first stream is touched until nothing is left to do or to take
 //! back. It only says where to look; how far each stream has come, the stream itself says.
 
-use std::fs;
-use std::io;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
-use kit::files::{PRIVATE_FILE_MODE, write_atomically};
+use kit::failure::exit_of;
+use kit::files::PRIVATE_FILE_MODE;
+use kit::{Exit, kept};
 use serde::{Deserialize, Serialize};
 
 use super::places::Place;
@@ -25,18 +24,24 @@ struct Entry {
     to: String,
 }
 
-/// The moves that somebody began and did not end; empty without the file.
-pub(crate) fn read(paths: &Paths) -> anyhow::Result<Vec<Move>> {
+/// The moves that somebody began and did not end; empty without the file. One that cannot be
+/// understood, nor its copy, is moved out of the way: the streams themselves say that they are
+/// being moved, and `told` gets the sentence about it.
+pub(crate) fn read(paths: &Paths, told: impl FnOnce(String)) -> anyhow::Result<Vec<Move>> {
     let path = path(paths);
-    let text = match fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot read `{}`", path.display()));
+    let entries: Vec<Entry> = match kept::read(&path) {
+        Ok(entries) => entries.unwrap_or_default(),
+        Err(error) if exit_of(&error) == Exit::Invalid => {
+            let aside = kept::set_aside(&path)?;
+            told(format!(
+                "{error:#}; it is in `{}` now. A stream that was being moved when a command was \
+                 cut off has `core.moving` in its metadata",
+                aside.display()
+            ));
+            return Ok(Vec::new());
         }
+        Err(error) => return Err(error),
     };
-    let entries: Vec<Entry> = serde_json::from_slice(&text)
-        .with_context(|| format!("`{}` does not hold moves of streams", path.display()))?;
     let entries = entries.into_iter().map(|entry| Move {
         name: entry.stream,
         from: Place::named(&entry.from),
@@ -55,18 +60,12 @@ pub(crate) fn write(paths: &Paths, moves: &[Move]) -> anyhow::Result<()> {
     let entries: Vec<Entry> = moves.iter().map(entry).collect();
     let mut text = serde_json::to_vec_pretty(&entries)?;
     text.push(b'\n');
-    write_atomically(&path(paths), &text, PRIVATE_FILE_MODE)
+    kept::write(&path(paths), &text, PRIVATE_FILE_MODE)
 }
 
 /// Notes that nothing is left to do.
 pub(crate) fn clear(paths: &Paths) -> anyhow::Result<()> {
-    let path = path(paths);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove `{}`", path.display()))
-        }
-        _ => Ok(()),
-    }
+    kept::remove(&path(paths))
 }
 
 fn path(paths: &Paths) -> PathBuf {
@@ -75,7 +74,13 @@ fn path(paths: &Paths) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    fn read(paths: &Paths) -> anyhow::Result<Vec<Move>> {
+        super::read(paths, |_| {})
+    }
 
     #[test]
     fn moves_read_back_until_they_are_cleared() {
@@ -90,8 +95,17 @@ mod tests {
         }];
         write(&paths, &moves).unwrap();
         assert_eq!(read(&paths).unwrap(), moves);
+        // The copy is as good.
+        fs::write(super::path(&paths), "[{").unwrap();
+        assert_eq!(read(&paths).unwrap(), moves);
         clear(&paths).unwrap();
         clear(&paths).unwrap();
         assert_eq!(read(&paths).unwrap(), []);
+        // Without one, nothing waits for it.
+        fs::write(super::path(&paths), "[{").unwrap();
+        let mut told = String::new();
+        assert_eq!(super::read(&paths, |text| told = text).unwrap(), []);
+        assert!(told.contains("moving.json.damaged"), "{told}");
+        assert!(!super::path(&paths).exists());
     }
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use kit::{Exit, Failure};
 use service_nats::jetstream::JetStream;
-use service_nats::topology::Facts;
+use service_nats::topology::{Facts, Origin, SERVICE};
 
 use super::Topology;
 use crate::context::Ctx;
@@ -43,7 +43,7 @@ pub(crate) fn check(ctx: &Ctx, inputs: &Inputs, running: bool) -> anyhow::Result
     if plan.moves.is_empty() && plan.obstacles.is_empty() {
         return Ok(());
     }
-    Err(refusal(&plan, running))
+    Err(refusal(&plan, running, &with_moving(ctx, inputs)))
 }
 
 /// Moves every stream that would go and exists nowhere else, or leaves all of them as they are.
@@ -75,7 +75,7 @@ pub(crate) fn move_all(ctx: &Ctx, inputs: &Inputs, interrupt: &Interrupt) -> any
 /// Ends the moves that a command began which was killed, or takes them back. `facts` say where
 /// places are; what was at one that is gone by now needs nothing.
 pub(crate) fn settle(ctx: &Ctx, facts: &Facts) -> anyhow::Result<()> {
-    let moves = journal::read(&ctx.paths)?;
+    let moves = journal::read(&ctx.paths, |text| ctx.ui.line(text))?;
     if moves.is_empty() {
         return Ok(());
     }
@@ -286,8 +286,26 @@ fn on_disk(places: &Places<'_>, all: &BTreeSet<Place>) -> Survey {
     all.iter().map(holding).collect()
 }
 
+/// The command that makes this very change and moves streams: a `reload` cannot ask for what a user
+/// has asked for by the record, nor for the manifest's instead of that.
+fn with_moving(ctx: &Ctx, inputs: &Inputs) -> String {
+    let Topology { before, now, .. } = &inputs.topology;
+    let set = || {
+        let arguments = now.spec.arguments();
+        let set = format!("topology set {SERVICE} {arguments} {FLAG}");
+        ctx.paths.command(&set)
+    };
+    match (before.origin, now.origin) {
+        (_, Origin::User) => set(),
+        (Origin::User, Origin::Manifest) => {
+            format!("{}`, then `{}", set(), ctx.paths.command("topology reset"))
+        }
+        (Origin::Manifest, Origin::Manifest) => ctx.paths.command(&format!("reload {FLAG}")),
+    }
+}
+
 /// Says which places hold what, and what could be done about it.
-fn refusal(plan: &Plan, running: bool) -> anyhow::Error {
+fn refusal(plan: &Plan, running: bool, command: &str) -> anyhow::Error {
     let mut held: BTreeMap<&Place, BTreeSet<&str>> = BTreeMap::new();
     for step in &plan.moves {
         held.entry(&step.from).or_default().insert(&step.name);
@@ -307,9 +325,9 @@ fn refusal(plan: &Plan, running: bool) -> anyhow::Error {
     let hint = if running {
         let obstacles = plan.obstacles.iter();
         lines.extend(obstacles.map(|obstacle| format!("cannot be moved: {obstacle}")));
-        format!("nothing was changed; `cargo xtask reload {FLAG}` moves them, or delete them there")
+        format!("nothing was changed; `{command}` moves them, or delete them there")
     } else {
-        format!("nothing was changed; start the stack as it was, then `cargo xtask reload {FLAG}`")
+        format!("nothing was changed; start the stack as it was, then `{command}`")
     };
     let failure = Failure::new(Exit::Invalid, lines.join("\n"));
     failure.hint(hint).into()

@@ -35,7 +35,12 @@ impl Sandbox {
 
     /// A range of ports that no other test uses, for what moves.
     pub(crate) fn range_of_ports(&mut self) {
-        let ports: Vec<u16> = (0..RANGE).map(|_| self.block.take()).collect();
+        self.ports_that_move(RANGE);
+    }
+
+    /// The same, so many.
+    pub(crate) fn ports_that_move(&mut self, count: u16) {
+        let ports: Vec<u16> = (0..count).map(|_| self.block.take()).collect();
         if let [first, .., last] = ports.as_slice() {
             self.dotenv("CORE_PORTS_RANGE", &format!("{first}-{last}"));
         }
