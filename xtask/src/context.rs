@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::env::{self, Env};
-use crate::paths::{INSTANCE_VARIABLE, Paths};
+use crate::paths::{INSTANCE_VARIABLE, Paths, kept_instance};
 use crate::recorded::Recorded;
 use crate::stack::{PROFILE_VARIABLE, Process};
 use crate::supervisor::client::Client;
@@ -59,8 +59,9 @@ impl Ctx {
     }
 
     fn of(checkout: &Paths, mut env: Env, instance: Option<&str>) -> anyhow::Result<Self> {
-        let name = instance.or(env.get(INSTANCE_VARIABLE)).unwrap_or_default();
-        let paths = checkout.of_instance(name)?;
+        let named = instance.or(env.get(INSTANCE_VARIABLE)).map(str::to_owned);
+        let name = named.or_else(kept_instance).unwrap_or_default();
+        let paths = checkout.of_instance(&name)?;
         // What is named on the command line is told to manifests and records as by the variable.
         match (paths.is_default(), env.non_empty(INSTANCE_VARIABLE)) {
             (true, None) => {}

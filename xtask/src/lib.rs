@@ -21,6 +21,7 @@ pub mod init;
 pub mod inputs;
 pub mod instances;
 pub mod interrupt;
+pub mod kept;
 pub mod life;
 pub mod load;
 pub mod logs;

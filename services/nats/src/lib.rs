@@ -16,8 +16,3 @@ pub mod topology;
 
 pub use run::run;
 pub use settings::{Settings, check};
-
-/// The manifest that this build of the service belongs to, without its topology (see `build.rs`).
-pub fn spec() -> &'static str {
-    include_str!(concat!(env!("OUT_DIR"), "/service.json"))
-}

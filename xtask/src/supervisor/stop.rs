@@ -171,5 +171,6 @@ fn clear(paths: &Paths, client: &Client, claim: FileLock) {
     let _ = fs::remove_file(paths.recorded());
     let _ = fs::remove_file(paths.applied());
     stops::forget(paths);
+    crate::kept::forget(paths);
     drop(claim);
 }
