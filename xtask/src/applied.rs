@@ -61,8 +61,7 @@ impl Applied {
         let recorded = Recorded::load(paths).ok()?;
         let mut services = recorded.services().ok()?;
         let env = recorded.env();
-        let mut stack =
-            stack::build(&services, &env, &paths.places(), &Facts::default()).ok()?;
+        let mut stack = stack::build(&services, &env, &paths.places(), &Facts::default()).ok()?;
         if let Some(chosen) = recorded.chosen() {
             services.retain(|service| chosen.contains(&service.name));
             stack = stack::part(stack, chosen);
