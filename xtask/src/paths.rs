@@ -207,6 +207,11 @@ impl Paths {
         self.state().join("stopped.json")
     }
 
+    /// Of which `.env` it was said that others can read it.
+    pub fn dotenv_note(&self) -> PathBuf {
+        self.state().join("dotenv-mode")
+    }
+
     /// The program that started the stack: it works without cargo.
     pub fn kept(&self) -> PathBuf {
         self.state().join(kept::NAME)

@@ -11,6 +11,7 @@ use crate::backup;
 use crate::context::Ctx;
 use crate::converge::{Converge, Description, shrink};
 use crate::dep::{self, Installed};
+use crate::env::exposed;
 use crate::inputs::{Inputs, Selection};
 use crate::interrupt::Interrupt;
 use crate::preflight;
@@ -95,7 +96,12 @@ pub struct Prepared {
 /// Reads the inputs, gets the binaries, waits for other operations and checks the settings. It may
 /// be ended at any moment: nothing has to be taken back.
 pub fn prepare(ctx: &Ctx, options: &Options) -> anyhow::Result<Prepared> {
-    let requests = Inputs::load_for(ctx, &options.selection)?.requests()?;
+    let inputs = Inputs::load_for(ctx, &options.selection)?;
+    let exposed = exposed::warning(&ctx.paths, &inputs.services);
+    for warning in inputs.warnings(ctx).into_iter().chain(exposed) {
+        ctx.ui.line(format!("warning: {warning}"));
+    }
+    let requests = inputs.requests()?;
     let ensure =
         |requests: &[_]| dep::ensure(&ctx.paths, &ctx.env, &ctx.ui, requests, &options.dep);
     let mut installed = ensure(&requests)?;

@@ -16,6 +16,7 @@ pub mod socket;
 pub mod state;
 pub mod stop;
 pub mod stops;
+mod suspended;
 pub mod view;
 pub mod wait;
 
