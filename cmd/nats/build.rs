@@ -26,7 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn embedded(text: String) -> String {
-    let Ok(mut manifest) = serde_json::from_str::<Value>(&text) else {
+    let plain = text.trim_start_matches('\u{feff}');
+    let Ok(mut manifest) = serde_json::from_str::<Value>(plain) else {
         return text;
     };
     if let Some(Value::Object(config)) = manifest.get_mut("config") {

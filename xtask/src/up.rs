@@ -1,9 +1,12 @@
 //! `up`: from nothing, or from whatever runs, to the stack that the inputs describe, healthy.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use kit::files;
 use kit::{Exit, Failure};
 
 use crate::applied::Applied;
@@ -15,10 +18,14 @@ use crate::env::exposed;
 use crate::inputs::{Inputs, Selection};
 use crate::interrupt::Interrupt;
 use crate::preflight;
+use crate::scripts;
 use crate::supervisor::BINARY;
 use crate::supervisor::operation::{Operation, Wait as LockWait};
 use crate::supervisor::state::States;
 use crate::topology::{self, guard, streams};
+
+/// Bits of a mode by which others than the owner may do something.
+const OTHERS: u32 = 0o077;
 
 /// What is done when nothing runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +119,7 @@ pub fn prepare(ctx: &Ctx, options: &Options) -> anyhow::Result<Prepared> {
     // Nothing to end in order yet: a signal ends us as it is.
     let interrupt = Interrupt::default();
     let operation = Operation::begin(&ctx.paths, &ctx.ui, command, options.lock, &interrupt)?;
+    keep_private(ctx)?;
     // Anew: an operation that we waited for may have changed them.
     let mut inputs = Inputs::lease(ctx, &options.selection)?;
     let now = inputs.requests()?;
@@ -119,12 +127,29 @@ pub fn prepare(ctx: &Ctx, options: &Options) -> anyhow::Result<Prepared> {
         installed = ensure(&now)?;
     }
     inputs.topology.complete()?;
+    scripts::check(ctx.paths.root(), &inputs.stack)?;
     preflight::check_settings(ctx, &inputs.stack)?;
     Ok(Prepared {
         inputs,
         installed,
         operation,
     })
+}
+
+/// Makes the directory of the data its owner's alone, whoever made it otherwise.
+fn keep_private(ctx: &Ctx) -> anyhow::Result<()> {
+    let data = ctx.paths.data();
+    let Ok(meta) = fs::metadata(&data) else {
+        return Ok(());
+    };
+    if meta.permissions().mode() & OTHERS == 0 {
+        return Ok(());
+    }
+    files::create_private_dir(&data)?;
+    let shown = ctx.paths.shown(&data);
+    ctx.ui
+        .line(format!("`{shown}` was open to other users: made private"));
+    Ok(())
 }
 
 /// Brings the stack up. `seen` gets every state while waiting. When it is interrupted, or anything

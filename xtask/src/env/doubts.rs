@@ -194,7 +194,7 @@ mod tests {
             "NATS_URL=x",
             "NATS_HOST=::1",
             "OTHER=1",
-            "CORE_PORT_X_Y=1",
+            "CORE_PORT_NATS_CLIENT=1",
             "MINE=1\nMINE=1",
         ] {
             assert_eq!(told(line), [""; 0], "{line}");

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::suspended;
 use crate::interrupt::Interrupt;
+use crate::links;
 use crate::paths::Paths;
 use crate::topology::CONTROLLER;
 use crate::ui::Ui;
@@ -71,6 +72,10 @@ impl Operation {
         wait: Wait,
         interrupt: &Interrupt,
     ) -> anyhow::Result<Self> {
+        // What runs already can be stopped whatever is there.
+        if command != "down" {
+            links::refuse(paths)?;
+        }
         files::create_private_dir(&paths.state())?;
         let path = paths.operation_lock();
         let begun = Instant::now();

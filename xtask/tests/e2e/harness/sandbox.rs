@@ -5,7 +5,7 @@ mod start;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -275,7 +275,13 @@ impl Sandbox {
             .dotenv
             .iter()
             .map(|(name, value)| format!("{name}={value}\n"));
-        fs::write(self.path(".env"), lines.collect::<String>()).expect("`.env` can be written");
+        let path = self.path(".env");
+        let is_new = !path.exists();
+        fs::write(&path, lines.collect::<String>()).expect("`.env` can be written");
+        if is_new {
+            let private = fs::Permissions::from_mode(0o600);
+            fs::set_permissions(&path, private).expect("a mode can be set");
+        }
     }
 
     /// Adds a line to `.env` as it stands.
