@@ -8,12 +8,14 @@ use anyhow::Context as _;
 use kit::files;
 use kit::manifest::{Binary, Source};
 use serde::{Deserialize, Serialize};
+use service_nats::topology::Facts;
 
 use crate::SCHEMA_VERSION;
 use crate::context::Ctx;
 use crate::inputs::Inputs;
 use crate::paths::Paths;
-use crate::stack::{Process, Stack};
+use crate::recorded::Recorded;
+use crate::stack::{self, Process, Service, Stack};
 
 /// Versions of the fetched programs of a service, by name.
 pub type Versions = BTreeMap<String, String>;
@@ -35,8 +37,12 @@ pub struct Applied {
 impl Applied {
     /// What these inputs make.
     pub fn of(inputs: &Inputs) -> Self {
+        Self::from(inputs.chosen_services(), inputs.stack.clone())
+    }
+
+    fn from<'a>(services: impl Iterator<Item = &'a Service>, stack: Stack) -> Self {
         let version = |binary: &Binary| Some((binary.name.clone(), binary.version.clone()?));
-        let services = inputs.chosen_services().map(|service| {
+        let services = services.map(|service| {
             let binaries = service.document.manifest.binaries.iter();
             let fetched = binaries.filter(|binary| binary.source == Source::Fetch);
             (service.name.clone(), fetched.filter_map(version).collect())
@@ -44,9 +50,23 @@ impl Applied {
         Self {
             schema_version: SCHEMA_VERSION,
             services: services.collect(),
-            stack: inputs.stack.clone(),
-            declared: declared(&inputs.stack),
+            declared: declared(&stack),
+            stack,
         }
+    }
+
+    /// What the recorded inputs of a stack that was started make, without further nodes of NATS.
+    /// `None` when there are none.
+    pub fn recorded(paths: &Paths) -> Option<Self> {
+        let recorded = Recorded::load(paths).ok()?;
+        let mut services = recorded.services().ok()?;
+        let env = recorded.env();
+        let mut stack = stack::build(&services, &env, &paths.places(), &Facts::default()).ok()?;
+        if let Some(chosen) = recorded.chosen() {
+            services.retain(|service| chosen.contains(&service.name));
+            stack = stack::part(stack, chosen);
+        }
+        Some(Self::from(services.iter(), stack))
     }
 
     /// What runs, or `None` when nothing does. Reads the inputs only when it was not remembered.

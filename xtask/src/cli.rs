@@ -3,6 +3,7 @@
 mod backup;
 mod life;
 mod observe;
+mod refused;
 mod service;
 mod tools;
 
@@ -17,6 +18,7 @@ use xtask::instances::Policy;
 pub(crate) use backup::{Backup, Restore};
 pub(crate) use life::{Attach, Life, Logs, Restart, Signal, Start, Stop};
 pub(crate) use observe::Observe;
+pub(crate) use refused::refuse;
 pub(crate) use service::{
     NatsCli, NatsCommand, NatsOwnCommand, Replicate, ServiceCli, ServiceCommand,
 };

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::env::{self, Env};
-use crate::paths::{INSTANCE_VARIABLE, Paths};
+use crate::paths::{INSTANCE_VARIABLE, Paths, kept_instance};
 use crate::recorded::Recorded;
 use crate::stack::{PROFILE_VARIABLE, Process};
 use crate::supervisor::client::Client;
@@ -44,12 +44,25 @@ impl Ctx {
     pub fn without_dotenv(instance: Option<&str>) -> anyhow::Result<Self> {
         let paths = Paths::discover()?;
         let mut env = Env::of_process();
-        if env.get(INSTANCE_VARIABLE).is_none()
-            && let Some(name) = env::in_dotenv(&paths.dotenv(), INSTANCE_VARIABLE)
-        {
+        let is_named = instance.is_some() || env.get(INSTANCE_VARIABLE).is_some();
+        let name = if is_named {
+            Ok(None)
+        } else {
+            env::in_dotenv(&paths.dotenv(), INSTANCE_VARIABLE)
+        };
+        let unread = name.as_ref().err().map(ToString::to_string);
+        if let Ok(Some(name)) = name {
             env.set(INSTANCE_VARIABLE, &name);
         }
-        Self::of(&paths, env, instance)
+        let ctx = Self::of(&paths, env, instance)?;
+        if let Some(error) = unread {
+            // Better the usual instance than none.
+            let instance = ctx.paths.instance();
+            ctx.ui.line(format!(
+                "cannot read `.env`: {error}; working on the instance `{instance}`"
+            ));
+        }
+        Ok(ctx)
     }
 
     /// The same instance with all that `.env` holds.
@@ -59,8 +72,9 @@ impl Ctx {
     }
 
     fn of(checkout: &Paths, mut env: Env, instance: Option<&str>) -> anyhow::Result<Self> {
-        let name = instance.or(env.get(INSTANCE_VARIABLE)).unwrap_or_default();
-        let paths = checkout.of_instance(name)?;
+        let named = instance.or(env.get(INSTANCE_VARIABLE)).map(str::to_owned);
+        let name = named.or_else(kept_instance).unwrap_or_default();
+        let paths = checkout.of_instance(&name)?;
         // What is named on the command line is told to manifests and records as by the variable.
         match (paths.is_default(), env.non_empty(INSTANCE_VARIABLE)) {
             (true, None) => {}

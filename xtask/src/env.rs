@@ -3,18 +3,45 @@
 //! Owns reading `.env`. Must never change our own environment, and never show a value: an error
 //! names the file and the line.
 
+pub mod doubts;
+pub(crate) mod exposed;
+pub mod input;
+mod value;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::Duration;
 
 use kit::{Exit, Failure};
+
+use value::{Change, Names};
+
+/// How long what stands in for a file may take to be written: a password manager asks its user.
+const WRITER_WAIT: Duration = Duration::from_secs(30);
+
+/// The same where a command works without it.
+const SHORT_WRITER_WAIT: Duration = Duration::from_secs(2);
 
 /// Variables by name, with where each came from.
 #[derive(Debug, Clone, Default)]
 pub struct Env {
     vars: BTreeMap<String, (String, Origin)>,
+    /// What `.env` says, in its order.
+    dotenv: Vec<Entry>,
+}
+
+/// A line of `.env`, without its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    name: String,
+    /// Its first line.
+    line: usize,
+    /// What became of the value, if that is not what the line says.
+    change: Option<Change>,
+    /// The line that gives another value to the name, further down.
+    replaced_by: Option<usize>,
 }
 
 /// Where a variable came from.
@@ -33,11 +60,24 @@ impl Env {
     /// Variables of the process that are not UTF-8 are left out: no placeholder can name them.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         let mut env = Self::default();
-        for (name, value) in read_dotenv(path)? {
-            env.vars.insert(name, (value, Origin::DotEnv));
-        }
+        env.add_dotenv(read_dotenv(path)?);
         env.add_process();
         Ok(env)
+    }
+
+    fn add_dotenv(&mut self, lines: Vec<(Entry, String)>) {
+        for (entry, value) in lines {
+            let before = self.vars.get(&entry.name);
+            if before.is_some_and(|(before, _)| *before != value) {
+                let others = self.dotenv.iter_mut();
+                for other in others.filter(|other| other.name == entry.name) {
+                    other.replaced_by.get_or_insert(entry.line);
+                }
+            }
+            self.vars
+                .insert(entry.name.clone(), (value, Origin::DotEnv));
+            self.dotenv.push(entry);
+        }
     }
 
     /// The process environment alone.
@@ -61,6 +101,7 @@ impl Env {
             |(name, value): (&str, &str)| (name.to_owned(), (value.to_owned(), Origin::Process));
         Self {
             vars: pairs.into_iter().map(entry).collect(),
+            dotenv: Vec::new(),
         }
     }
 
@@ -105,19 +146,20 @@ impl Env {
 }
 
 /// The value of one variable in the `.env` file at `path`, as far as that can be read: for what
-/// must work whatever else it holds.
-pub fn in_dotenv(path: &Path, name: &str) -> Option<String> {
-    let text = std::fs::read_to_string(path).ok()?;
+/// must work whatever else it holds. An error only when nothing is known of it.
+pub fn in_dotenv(path: &Path, name: &str) -> io::Result<Option<String>> {
+    let text = match input::read_text(path, SHORT_WRITER_WAIT) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text?,
+    };
     let pairs = dotenvy::from_read_iter(text.trim_start_matches('\u{feff}').as_bytes());
     let values = pairs.flatten().filter(|(found, _)| found == name);
-    values.last().map(|(_, value)| value)
+    Ok(values.last().map(|(_, value)| value))
 }
 
-fn read_dotenv(path: &Path) -> anyhow::Result<Vec<(String, String)>> {
-    let mut text = String::new();
-    let read = File::open(path).and_then(|mut file| file.read_to_string(&mut text));
-    match read {
-        Ok(_) => parse_dotenv(&text),
+fn read_dotenv(path: &Path) -> anyhow::Result<Vec<(Entry, String)>> {
+    match input::read_text(path, WRITER_WAIT) {
+        Ok(text) => parse_dotenv(&text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(Failure::new(Exit::Invalid, "cannot read `.env`")
             .hint("make `.env` a readable UTF-8 file, or remove it")
@@ -128,25 +170,47 @@ fn read_dotenv(path: &Path) -> anyhow::Result<Vec<(String, String)>> {
 
 /// Parses the text of a `.env` file. dotenvy's own error shows the whole line and so the secret:
 /// only the number of the line is kept.
-fn parse_dotenv(text: &str) -> anyhow::Result<Vec<(String, String)>> {
+fn parse_dotenv(text: &str) -> anyhow::Result<Vec<(Entry, String)>> {
     // Text written on Windows may begin with a byte order mark, which dotenvy refuses.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let line = Cell::new(0);
-    let lines = Lines {
+    let number = Cell::new(0);
+    let mut pairs = dotenvy::from_read_iter(Lines {
         rest: text.as_bytes(),
-        number: &line,
-    };
-    dotenvy::from_read_iter(lines)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| {
-            let message = format!(
-                "cannot parse `.env`: line {} is not `NAME=value`",
-                line.get()
-            );
+        number: &number,
+    });
+    let lines: Vec<&str> = text.lines().collect();
+    let mut entries: Vec<(Entry, String)> = Vec::new();
+    loop {
+        let before = number.get();
+        let Some(pair) = pairs.next() else {
+            return Ok(entries);
+        };
+        let (name, value) = pair.map_err(|_| {
+            let line = number.get();
+            let message = format!("cannot parse `.env`: line {line} is not `NAME=value`");
             Failure::new(Exit::Invalid, message)
                 .hint("put values with spaces, `#` or `$` into single quotes: NAME='a value'")
-                .into()
-        })
+        })?;
+        // Empty lines and comments were passed over.
+        let passed = lines[before..]
+            .iter()
+            .take_while(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#'));
+        let first = before + passed.count();
+        let last = number.get().clamp(first, lines.len());
+        let raw = lines[first..last].join("\n");
+        let raw = raw.split_once('=').map_or("", |(_, raw)| raw);
+        let names = Names {
+            above: &|name| entries.iter().any(|(entry, _)| entry.name == name),
+            environment: &|name| std::env::var_os(name).is_some(),
+        };
+        let entry = Entry {
+            change: value::change(raw, &value, &names),
+            name,
+            line: first + 1,
+            replaced_by: None,
+        };
+        entries.push((entry, value));
+    }
 }
 
 /// Hands out one line a read, so that `number` is the line the parser has come to.
@@ -178,11 +242,19 @@ mod tests {
 
     #[test]
     fn pairs_are_read_in_order() {
-        let pairs = parse_dotenv("\u{feff}# c\nA=1\r\nexport B='x $y'\n").unwrap();
-        assert_eq!(
-            pairs,
-            [("A".into(), "1".into()), ("B".into(), "x $y".into())]
-        );
+        let text = "\u{feff}# c\nA=1\r\n\nexport B='x $y'\nC='two\nlines'\nD=$A";
+        let pairs = parse_dotenv(text).unwrap();
+        let pairs: Vec<(&str, usize, &str)> = pairs
+            .iter()
+            .map(|(entry, value)| (&*entry.name, entry.line, &**value))
+            .collect();
+        let expected = [
+            ("A", 2, "1"),
+            ("B", 4, "x $y"),
+            ("C", 5, "two\nlines"),
+            ("D", 7, "1"),
+        ];
+        assert_eq!(pairs, expected);
     }
 
     #[test]
@@ -207,10 +279,10 @@ mod tests {
     fn one_variable_is_found_whatever_stands_around_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(".env");
-        assert_eq!(in_dotenv(&path, "A"), None);
+        assert_eq!(in_dotenv(&path, "A").unwrap(), None);
         std::fs::write(&path, "not a line\nA=1\nB C=2\nA=2\nbad again\n").unwrap();
-        assert_eq!(in_dotenv(&path, "A").as_deref(), Some("2"));
-        assert_eq!(in_dotenv(&path, "C"), None);
+        assert_eq!(in_dotenv(&path, "A").unwrap().as_deref(), Some("2"));
+        assert_eq!(in_dotenv(&path, "C").unwrap(), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use service_nats::topology::{Facts, Origin, SERVICE, Spec};
 
 use crate::context::Ctx;
 use crate::dep::{self, Request};
-use crate::env::Env;
+use crate::env::{Env, doubts};
 use crate::instances::Given;
 use crate::instances::register::{Locked, Others, Register};
 use crate::manifests;
@@ -65,6 +65,7 @@ impl Inputs {
     /// The same for some services.
     pub fn load_for(ctx: &Ctx, selection: &Selection) -> anyhow::Result<Self> {
         let services = manifests::load(&ctx.paths)?;
+        doubts::refuse(&ctx.env, &services)?;
         let given = Given::choose(ctx, &services, &Register::read(&ctx.env)?)?;
         Self::build(ctx, services, given, None, selection)
     }
@@ -73,6 +74,7 @@ impl Inputs {
     /// caller holds the operation lock.
     pub fn lease(ctx: &Ctx, selection: &Selection) -> anyhow::Result<Self> {
         let services = manifests::load(&ctx.paths)?;
+        doubts::refuse(&ctx.env, &services)?;
         let locked = Self::lock_register(ctx)?;
         let given = Given::choose(ctx, &services, locked.register())?;
         let inputs = Self::build(ctx, services, given, None, selection)?;
@@ -164,6 +166,11 @@ impl Inputs {
         let places = ctx.paths.places();
         let stack = stack::build(&services, &ctx.env, &places, &Facts::default());
         stack.err().unwrap_or_default()
+    }
+
+    /// What is doubtful in `.env` and keeps nothing from running, one line each.
+    pub fn warnings(&self, ctx: &Ctx) -> Vec<String> {
+        doubts::warnings(&ctx.env, &self.services)
     }
 
     /// The binaries that the chosen services and the orchestration need.

@@ -10,19 +10,34 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use xtask::interrupt::Interrupted;
+use xtask::paths::Paths;
 use xtask::ui::Ui;
 
 use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return cli::refuse(&error, None),
+    };
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
-            Ui::new().line(kit::failure::describe(&error));
+            let ui = Ui::new();
+            ui.line(kit::failure::describe(&error));
+            if kit::failure::hint_of(&error).is_none()
+                && let Some(hint) = hint(&error)
+            {
+                ui.line(format!("hint: {hint}"));
+            }
             code_of(&error)
         }
     }
+}
+
+/// What to do when the system refused something.
+fn hint(error: &anyhow::Error) -> Option<String> {
+    xtask::blame::hint(error, &Paths::discover().ok()?)
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {

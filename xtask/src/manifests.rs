@@ -4,16 +4,21 @@
 
 use std::fs;
 use std::io;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use kit::manifest::{self, Problem};
 use kit::{Exit, Failure};
 
+use crate::env::input;
 use crate::paths::Paths;
 use crate::stack::{Finding, Service};
 
 /// The name of a manifest in its folder.
 pub const FILE: &str = "service.json";
+
+/// How long a manifest that is no file may take to be written.
+const PIPE_WAIT: Duration = Duration::from_secs(2);
 
 /// The path of a service's manifest from the root.
 pub fn file(service: &str) -> String {
@@ -37,7 +42,7 @@ pub fn read(paths: &Paths) -> anyhow::Result<Result<Vec<Service>, Vec<Finding>>>
     let mut findings = Vec::new();
     for name in folders(paths)? {
         let file = file(&name);
-        let text = match fs::read_to_string(paths.root().join(&file)) {
+        let text = match input::read_text(&paths.root().join(&file), PIPE_WAIT) {
             Ok(text) => text,
             Err(error) if is_absent(&error) => continue,
             Err(error) => {

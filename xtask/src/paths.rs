@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use kit::{Exit, Failure, names};
 
+use crate::kept;
 use crate::stack::{Places, RUN};
 
 /// What the instance without a name is called where each has one.
@@ -17,7 +18,7 @@ pub const DEFAULT_INSTANCE: &str = "default";
 pub const INSTANCE_VARIABLE: &str = "CORE_INSTANCE";
 
 /// Generated files of the default instance, from the root.
-const STATE: &str = ".core-stack";
+pub(crate) const STATE: &str = ".core-stack";
 
 /// User data of the default instance, from the root.
 const DATA: &str = ".data";
@@ -67,11 +68,14 @@ impl Paths {
         })
     }
 
-    /// The checkout that is worked on: `CORE_ROOT` if set, else the workspace that cargo runs us
-    /// from, else the one we were built in.
+    /// The checkout that is worked on: `CORE_ROOT` if set, else the one whose state we are kept
+    /// beside, else the workspace that cargo runs us from, else the one we were built in.
     pub fn discover() -> anyhow::Result<Self> {
         if let Some(root) = env::var_os("CORE_ROOT").filter(|root| !root.is_empty()) {
             return Ok(Self::new(std::path::absolute(root)?));
+        }
+        if let Some((root, _)) = kept_place() {
+            return Ok(Self::new(root));
         }
         let package = env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
@@ -218,6 +222,24 @@ impl Paths {
         self.state().join("start")
     }
 
+    /// Of which `.env` it was said that others can read it.
+    pub fn dotenv_note(&self) -> PathBuf {
+        self.state().join("dotenv-mode")
+    }
+
+    /// The program that started the stack: it works without cargo.
+    pub fn kept(&self) -> PathBuf {
+        self.state().join(kept::NAME)
+    }
+
+    /// The line that runs a command on this instance without cargo, from the root.
+    pub fn command_without_cargo(&self, command: &str) -> String {
+        let program = self.shown(&self.kept());
+        let instance = self.instance.as_ref();
+        let option = instance.map_or_else(String::new, |name| format!(" --instance {name}"));
+        format!("{program} {command}{option}")
+    }
+
     /// Log files, one a process.
     pub fn logs(&self) -> PathBuf {
         self.state().join("logs")
@@ -252,6 +274,16 @@ impl Paths {
     pub fn down_lock(&self) -> PathBuf {
         self.state().join("down.lock")
     }
+}
+
+/// The checkout and the instance whose state our own program is kept beside.
+fn kept_place() -> Option<(PathBuf, Option<String>)> {
+    kept::place_of(&env::current_exe().ok()?)
+}
+
+/// The instance whose state our own program is kept beside, unless that is the default one.
+pub(crate) fn kept_instance() -> Option<String> {
+    kept_place()?.1
 }
 
 #[cfg(test)]

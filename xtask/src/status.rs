@@ -29,6 +29,10 @@ pub struct Status {
     pub supervised: bool,
     /// Whether it runs and every process that should be healthy is.
     pub healthy: bool,
+    /// Why the services are not known: what runs is not remembered, or nothing does, and the inputs
+    /// cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
     /// Services by name.
     pub services: BTreeMap<String, ServiceStatus>,
 }
@@ -101,16 +105,29 @@ impl Seen {
     fn remembered(&self, ctx: &Ctx) -> Option<Applied> {
         Applied::load(&ctx.paths).filter(|_| self.running)
     }
+
+    /// What runs but was not healthy yet, by the inputs that it was started from.
+    fn recorded(&self, ctx: &Ctx) -> Option<Applied> {
+        Applied::recorded(&ctx.paths).filter(|_| self.running)
+    }
 }
 
 /// Asks for the status of everything. `ctx` needs no `.env` as long as something runs.
 pub fn status(ctx: &Ctx) -> anyhow::Result<Status> {
     let seen = Seen::now(ctx)?;
-    let applied = match seen.remembered(ctx) {
-        Some(applied) => applied,
-        None => Applied::of(&Inputs::load(&ctx.with_dotenv()?)?),
-    };
-    describe(ctx, &seen, &applied)
+    if let Some(applied) = seen.remembered(ctx) {
+        return describe(ctx, &seen, &applied);
+    }
+    let inputs = ctx.with_dotenv().and_then(|ctx| Inputs::load(&ctx));
+    match (inputs, seen.recorded(ctx)) {
+        (Ok(inputs), _) => describe(ctx, &seen, &Applied::of(&inputs)),
+        // What was broken meanwhile hides nothing of what runs.
+        (Err(_), Some(applied)) => describe(ctx, &seen, &applied),
+        (Err(error), None) => Ok(Status {
+            problem: Some(format!("{error:#}")),
+            ..Status::of(ctx, &seen)
+        }),
+    }
 }
 
 /// The status of what runs, as far as that is remembered; `None` when nothing runs. Needs no
@@ -133,6 +150,7 @@ impl Status {
             running: seen.running,
             supervised: seen.supervised,
             healthy: false,
+            problem: None,
             services: BTreeMap::new(),
         }
     }

@@ -96,6 +96,18 @@ pub(crate) fn run(
     cancel: &AtomicBool,
     on_line: &dyn Fn(&str),
 ) -> anyhow::Result<Finished> {
+    run_reading(command, deadline, cancel, on_line, None)
+}
+
+/// The same; `on_data`, if there is one, sees the lines of standard output, which then are no part
+/// of what is told about the end.
+pub(crate) fn run_reading(
+    command: &mut Command,
+    deadline: Duration,
+    cancel: &AtomicBool,
+    on_line: &dyn Fn(&str),
+    on_data: Option<&dyn Fn(&str)>,
+) -> anyhow::Result<Finished> {
     let text = describe(command);
     command
         .stdin(Stdio::null())
@@ -103,10 +115,11 @@ pub(crate) fn run(
         .stderr(Stdio::piped());
     let mut child = spawn(command).with_context(|| format!("cannot run {text}"))?;
     let lines = read_lines(&mut child);
+    let output = Output { on_line, on_data };
     let started = Instant::now();
     let mut tail = VecDeque::new();
     let end = loop {
-        let more = receive(&lines, POLL, &mut tail, on_line);
+        let more = receive(&lines, POLL, &mut tail, &output);
         if let Some(status) = child.try_wait()? {
             break End::Status(status);
         }
@@ -125,7 +138,7 @@ pub(crate) fn run(
         }
     };
     let last = Instant::now() + LAST_OUTPUT_WAIT;
-    while Instant::now() < last && receive(&lines, POLL, &mut tail, on_line) {}
+    while Instant::now() < last && receive(&lines, POLL, &mut tail, &output) {}
     Ok(Finished {
         end,
         tail: tail.into(),
@@ -150,44 +163,60 @@ fn spawn(command: &mut Command) -> io::Result<Child> {
     }
 }
 
+/// A line that a tool wrote, and whether to its standard output.
+struct Line {
+    line: String,
+    is_data: bool,
+}
+
+/// Who sees the lines.
+struct Output<'a> {
+    on_line: &'a dyn Fn(&str),
+    on_data: Option<&'a dyn Fn(&str)>,
+}
+
 /// Takes what came until now, waiting `wait` for a first line. False when no more can come.
 fn receive(
-    lines: &Receiver<String>,
+    lines: &Receiver<Line>,
     wait: Duration,
     tail: &mut VecDeque<String>,
-    on_line: &dyn Fn(&str),
+    output: &Output<'_>,
 ) -> bool {
     let mut next = lines.recv_timeout(wait);
-    while let Ok(line) = next {
-        on_line(&line);
+    while let Ok(Line { line, is_data }) = next {
+        next = lines.recv_timeout(Duration::ZERO);
+        if let Some(on_data) = output.on_data.filter(|_| is_data) {
+            on_data(&line);
+            continue;
+        }
+        (output.on_line)(&line);
         if tail.len() == TAIL_LINES {
             tail.pop_front();
         }
         tail.push_back(line);
-        next = lines.recv_timeout(Duration::ZERO);
     }
-    next != Err(RecvTimeoutError::Disconnected)
+    !matches!(next, Err(RecvTimeoutError::Disconnected))
 }
 
-fn read_lines(child: &mut Child) -> Receiver<String> {
+fn read_lines(child: &mut Child) -> Receiver<Line> {
     let (sender, receiver) = mpsc::channel();
     if let Some(out) = child.stdout.take() {
-        forward(out, sender.clone());
+        forward(out, true, sender.clone());
     }
     if let Some(err) = child.stderr.take() {
-        forward(err, sender);
+        forward(err, false, sender);
     }
     receiver
 }
 
 /// The thread ends with the pipe; nobody waits for it.
-fn forward(pipe: impl Read + Send + 'static, sender: Sender<String>) {
+fn forward(pipe: impl Read + Send + 'static, is_data: bool, sender: Sender<Line>) {
     thread::spawn(move || {
         let mut reader = BufReader::new(pipe);
         let mut bytes = Vec::new();
         while matches!(reader.read_until(b'\n', &mut bytes), Ok(count) if count > 0) {
             let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
-            if sender.send(line).is_err() {
+            if sender.send(Line { line, is_data }).is_err() {
                 return;
             }
             bytes.clear();
@@ -232,6 +261,16 @@ mod tests {
         let report = finished.report();
         assert!(report.contains("exit status: 3"), "{report}");
         assert!(report.contains("\n    err"), "{report}");
+    }
+
+    #[test]
+    fn data_is_no_part_of_the_report() {
+        let data = RefCell::new(Vec::new());
+        let see = |line: &str| data.borrow_mut().push(line.to_owned());
+        let mut command = sh("echo data; echo err >&2; exit 3");
+        let finished = run_reading(&mut command, LONG, &NEVER, &|_| {}, Some(&see)).unwrap();
+        assert_eq!(*data.borrow(), ["data"]);
+        assert_eq!(finished.tail, ["err"]);
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! `up`: from nothing, or from whatever runs, to the stack that the inputs describe, healthy.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use kit::files;
 use kit::{Exit, Failure};
 
 use crate::applied::Applied;
@@ -11,13 +14,18 @@ use crate::backup;
 use crate::context::Ctx;
 use crate::converge::{Converge, Description, shrink};
 use crate::dep::{self, Installed};
+use crate::env::exposed;
 use crate::inputs::{Inputs, Selection};
 use crate::interrupt::Interrupt;
 use crate::preflight;
+use crate::scripts;
 use crate::supervisor::BINARY;
 use crate::supervisor::operation::{Operation, Wait as LockWait};
 use crate::supervisor::state::{Changes, States};
 use crate::topology::{self, guard, streams};
+
+/// Bits of a mode by which others than the owner may do something.
+const OTHERS: u32 = 0o077;
 
 /// What is done when nothing runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +103,12 @@ pub struct Prepared {
 /// Reads the inputs, gets the binaries, waits for other operations and checks the settings. It may
 /// be ended at any moment: nothing has to be taken back.
 pub fn prepare(ctx: &Ctx, options: &Options) -> anyhow::Result<Prepared> {
-    let requests = Inputs::load_for(ctx, &options.selection)?.requests()?;
+    let inputs = Inputs::load_for(ctx, &options.selection)?;
+    let exposed = exposed::warning(&ctx.paths, &inputs.services);
+    for warning in inputs.warnings(ctx).into_iter().chain(exposed) {
+        ctx.ui.line(format!("warning: {warning}"));
+    }
+    let requests = inputs.requests()?;
     let ensure =
         |requests: &[_]| dep::ensure(&ctx.paths, &ctx.env, &ctx.ui, requests, &options.dep);
     let mut installed = ensure(&requests)?;
@@ -106,6 +119,7 @@ pub fn prepare(ctx: &Ctx, options: &Options) -> anyhow::Result<Prepared> {
     // Nothing to end in order yet: a signal ends us as it is.
     let interrupt = Interrupt::default();
     let operation = Operation::begin(&ctx.paths, &ctx.ui, command, options.lock, &interrupt)?;
+    keep_private(ctx)?;
     // Anew: an operation that we waited for may have changed them.
     let mut inputs = Inputs::lease(ctx, &options.selection)?;
     let now = inputs.requests()?;
@@ -113,12 +127,29 @@ pub fn prepare(ctx: &Ctx, options: &Options) -> anyhow::Result<Prepared> {
         installed = ensure(&now)?;
     }
     inputs.topology.complete()?;
+    scripts::check(ctx.paths.root(), &inputs.stack)?;
     preflight::check_settings(ctx, &inputs.stack)?;
     Ok(Prepared {
         inputs,
         installed,
         operation,
     })
+}
+
+/// Makes the directory of the data its owner's alone, whoever made it otherwise.
+fn keep_private(ctx: &Ctx) -> anyhow::Result<()> {
+    let data = ctx.paths.data();
+    let Ok(meta) = fs::metadata(&data) else {
+        return Ok(());
+    };
+    if meta.permissions().mode() & OTHERS == 0 {
+        return Ok(());
+    }
+    files::create_private_dir(&data)?;
+    let shown = ctx.paths.shown(&data);
+    ctx.ui
+        .line(format!("`{shown}` was open to other users: made private"));
+    Ok(())
 }
 
 /// Brings the stack up. `seen` gets every state while waiting. When it is interrupted, or anything

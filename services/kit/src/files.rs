@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 
 /// Mode of files that may hold secrets: readable and writable by their owner alone.
 pub const PRIVATE_FILE_MODE: u32 = 0o600;
@@ -61,16 +61,22 @@ pub fn write_if_changed(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<
     Ok(true)
 }
 
-/// Makes a directory and its parents; the directory itself is the owner's alone.
+/// Makes a directory and its parents; the directory itself is the owner's alone. One that is so
+/// already is left alone, so that it may lie on a file system that cannot be written to.
 pub fn create_private_dir(path: &Path) -> anyhow::Result<()> {
-    let create = || -> io::Result<()> {
+    let mode = || fs::metadata(path).map(|meta| meta.permissions().mode() & 0o7777);
+    if mode().is_err() {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(PRIVATE_DIR_MODE)
-            .create(path)?;
-        fs::set_permissions(path, Permissions::from_mode(PRIVATE_DIR_MODE))
-    };
-    create().with_context(|| format!("cannot create the directory `{}`", path.display()))
+            .create(path)
+            .with_context(|| format!("cannot create the directory `{}`", path.display()))?;
+    }
+    if path.is_dir() && mode().is_ok_and(|mode| mode == PRIVATE_DIR_MODE) {
+        return Ok(());
+    }
+    fs::set_permissions(path, Permissions::from_mode(PRIVATE_DIR_MODE))
+        .with_context(|| format!("cannot make the directory `{}` private", path.display()))
 }
 
 /// A name that nothing has: `wanted`, or the first of `wanted-2`, `wanted-3` and so on. Names by a
@@ -136,6 +142,8 @@ fn open_lock_file(path: &Path) -> anyhow::Result<File> {
         .create(true)
         .truncate(false)
         .mode(PRIVATE_FILE_MODE)
+        // A link in its place leads to a file of somebody else.
+        .custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default())
         .open(path)
         .with_context(|| format!("cannot open the lock file `{}`", path.display()))
 }
@@ -172,6 +180,33 @@ mod tests {
             assert_eq!(free, dir.path().join(expected));
             std::os::unix::fs::symlink("/nowhere", free).unwrap();
         }
+    }
+
+    #[test]
+    fn a_private_directory_is_made_and_corrected() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+        create_private_dir(&path).unwrap();
+        assert_eq!(mode(), PRIVATE_DIR_MODE);
+        for other in [0o777, 0o500, 0o1700] {
+            fs::set_permissions(&path, Permissions::from_mode(other)).unwrap();
+            create_private_dir(&path).unwrap();
+            assert_eq!(mode(), PRIVATE_DIR_MODE);
+        }
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = create_private_dir(&file.join("below")).unwrap_err();
+        assert!(error.to_string().starts_with("cannot create the directory"));
+    }
+
+    #[test]
+    fn no_lock_is_taken_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, lock) = (dir.path().join("target"), dir.path().join("lock"));
+        fs::write(&target, "text").unwrap();
+        std::os::unix::fs::symlink(&target, &lock).unwrap();
+        assert!(FileLock::try_exclusive(&lock).is_err());
     }
 
     #[test]

@@ -19,8 +19,3 @@ pub use settings::{Settings, check};
 
 /// The stream with the events of the stack: Core's own, and made anew when it is not there.
 pub const EVENTS_STREAM: &str = "CORE_EVENTS";
-
-/// The manifest that this build of the service belongs to, without its topology (see `build.rs`).
-pub fn spec() -> &'static str {
-    include_str!(concat!(env!("OUT_DIR"), "/service.json"))
-}

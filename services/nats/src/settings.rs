@@ -53,8 +53,9 @@ pub(crate) struct Node {
 }
 
 impl Settings {
-    /// Reads and validates the environment; reports all problems at once.
-    pub fn from_env(lookup: Lookup<'_>) -> anyhow::Result<Self> {
+    /// Reads and validates the environment, and what of the manifest concerns the server alone;
+    /// reports all problems at once.
+    pub fn from_env(manifest: &str, lookup: Lookup<'_>) -> anyhow::Result<Self> {
         let mut reader = Reader::new(lookup);
         let settings = Self {
             server: reader.path("NATS_SERVER_BIN"),
@@ -70,7 +71,7 @@ impl Settings {
             topology_file: reader.path("NATS_TOPOLOGY_FILE"),
             ws_allowed_origins: origins(&mut reader),
             login: login(&mut reader),
-            jetstream: jetstream(&mut reader),
+            jetstream: jetstream(manifest, &mut reader),
         };
         if !settings.host.is_loopback() && settings.login.is_none() {
             let host = settings.host;
@@ -194,8 +195,8 @@ fn login(reader: &mut Reader<'_>) -> Option<Login> {
 }
 
 /// `config.jetstream` of the manifest; on by default.
-fn jetstream(reader: &mut Reader<'_>) -> bool {
-    let manifest: serde_json::Value = serde_json::from_str(crate::spec()).unwrap_or_default();
+fn jetstream(manifest: &str, reader: &mut Reader<'_>) -> bool {
+    let manifest: serde_json::Value = serde_json::from_str(manifest).unwrap_or_default();
     match manifest.pointer("/config/jetstream") {
         None => true,
         Some(serde_json::Value::Bool(on)) => *on,
@@ -237,7 +238,7 @@ pub(crate) mod tests {
             let found = all.into_iter().find(|(key, _)| *key == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        Settings::from_env(&lookup)
+        Settings::from_env("{}", &lookup)
     }
 
     fn problem(changes: &[(&str, &str)]) -> String {

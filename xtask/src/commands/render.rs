@@ -21,6 +21,9 @@ pub(crate) fn run(instance: Option<&str>, args: &Render) -> anyhow::Result<ExitC
     };
     let text = compose::render(&inputs.stack, &inputs.places, secrets)?;
     if args.check {
+        for warning in inputs.warnings(&ctx) {
+            ctx.ui.line(format!("warning: {warning}"));
+        }
         ctx.ui
             .line(format!("{} services are valid", inputs.services.len()));
     } else if args.stdout {

@@ -12,7 +12,7 @@ use xtask::nats_run;
 use xtask::service::{self, Resolved};
 
 use super::print_json;
-use crate::cli::{Cli, InstanceOption, NatsCli, NatsCommand, ServiceCli, ServiceCommand};
+use crate::cli::{Cli, InstanceOption, NatsCli, NatsCommand, ServiceCli, ServiceCommand, refuse};
 
 pub(crate) fn run(instance: Option<&str>, words: &[OsString]) -> anyhow::Result<ExitCode> {
     let name = words
@@ -28,9 +28,10 @@ pub(crate) fn run(instance: Option<&str>, words: &[OsString]) -> anyhow::Result<
     let cli = Cli::command();
     let commands: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
     let resolved = service::find(&inputs, &name, &commands)?;
-    match parsed.unwrap_or_else(|error| error.exit()) {
-        (_, NatsCommand::Common(command)) => common(&ctx, &inputs, resolved, command),
-        (_, NatsCommand::Own(command)) => super::nats::run(&ctx, &command),
+    match parsed {
+        Err(error) => Ok(refuse(&error, Some(&name))),
+        Ok((_, NatsCommand::Common(command))) => common(&ctx, &inputs, resolved, command),
+        Ok((_, NatsCommand::Own(command))) => super::nats::run(&ctx, &command),
     }
 }
 

@@ -33,6 +33,9 @@ pub(crate) fn run(instance: Option<&str>, args: &Status) -> anyhow::Result<ExitC
     } else {
         ctx.ui.line(state_of_nothing(&ctx, &status));
     }
+    if let Some(problem) = &status.problem {
+        ctx.ui.line(problem);
+    }
     Ok(match (status.running, status.healthy) {
         (true, true) => ExitCode::SUCCESS,
         (true, false) => Exit::Unhealthy.into(),

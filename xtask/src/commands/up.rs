@@ -10,6 +10,7 @@ use xtask::follow::{Follow, LogSizes};
 use xtask::inputs::{Inputs, Selection};
 use xtask::instances::POLICY_VARIABLE;
 use xtask::interrupt::Interrupt;
+use xtask::kept;
 use xtask::load::{Load, Report as Noticed};
 use xtask::supervisor::state::{Phase, State, States};
 use xtask::supervisor::{stop, view};
@@ -94,6 +95,9 @@ fn converge(
         move_streams: args.move_streams,
     };
     let prepared = up::prepare(ctx, &options)?;
+    if let Err(error) = kept::keep(&ctx.paths) {
+        ctx.ui.line(format!("{error:#}"));
+    }
     // From here on there is something to end in order.
     let interrupt = Interrupt::watch()?;
     let load = if args.probe { probe::begin(ctx)? } else { None };
@@ -245,6 +249,10 @@ fn summary(ctx: &Ctx, report: &Report) {
     let down = ctx.paths.command("down");
     ctx.ui
         .line(format!("logs are in {logs}; stop it with `{down}`"));
+    if ctx.paths.kept().is_file() {
+        let down = ctx.paths.command_without_cargo("down");
+        ctx.ui.line(format!("works without cargo, too: `{down}`"));
+    }
 }
 
 /// Which ports have other numbers than they should have.
@@ -331,6 +339,7 @@ fn document(ctx: &Ctx, report: &Report, noticed: Option<&Noticed>) -> serde_json
     let mut document = json!({
         "schema_version": SCHEMA_VERSION,
         "instance": ctx.paths.instance(),
+        "without_cargo": ctx.paths.kept(),
         "outcome": outcome,
         "changes": changes,
         "ready_ms": ready_ms,

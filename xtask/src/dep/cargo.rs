@@ -1,19 +1,24 @@
 //! The wrappers, built by one call of cargo.
 //!
 //! One call, with xtask itself among the packages: cargo then unifies features as it did for
-//! xtask, and no shared crate is compiled twice. Must not decide whether a build is needed.
+//! xtask, and no shared crate is compiled twice. Where the programs are is what cargo reports of
+//! them. Must not decide whether a build is needed.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
 use kit::{Exit, Failure};
+use serde::Deserialize;
 
 use super::context::Context;
 use super::digest;
-use super::freshness::{Freshness, package_names};
+use super::freshness::{Built, Freshness, package_names};
+use super::place::{Layout, Place};
 use super::progress::Task;
 use super::record::{Record, Source};
 use super::store::{Facts, Guard};
@@ -68,30 +73,81 @@ pub(super) fn build(
     }
     task.stage("building", Source::CargoBuild.as_str());
     let started = SystemTime::now();
-    let binaries = run_cargo(context, &stale, &task)?;
+    let layout = layout(context, &task)?;
+    let programs = run_cargo(context, &layout, &stale, &task)?;
+    let place = recorded_place(context, &layout);
     // The toolchain is known for sure only after cargo ran.
     let freshness = context.freshness();
-    for ((wrapper, guard), binary) in stale.iter().zip(&binaries) {
-        let record = install(context, &freshness, *wrapper, guard, binary, started)?;
+    for ((wrapper, guard), program) in stale.iter().zip(&programs) {
+        let built = Built {
+            path: wrapper.path,
+            program,
+            place: &place,
+            started,
+        };
+        let record = install(&freshness, guard, built)?;
         records.insert(wrapper.name.to_owned(), record);
     }
     task.done(Source::CargoBuild.as_str());
     Ok(records)
 }
 
-/// Runs cargo and returns the names of the binaries, in the order of the wrappers.
+/// Where cargo builds: target and build directories can be moved by its configuration files, those
+/// of the user included, and by variables.
+fn layout(context: &Context<'_>, task: &Task<'_>) -> anyhow::Result<Layout> {
+    let mut command = cargo::command(program(context, task.label())?);
+    command.args(["metadata", "--no-deps", "--format-version=1"]);
+    let answer = RefCell::new(None);
+    let read = |line: &str| {
+        *answer.borrow_mut() = serde_json::from_str(line).ok();
+    };
+    call(context, &mut command, task, &read)?;
+    answer.into_inner().ok_or_else(|| {
+        let message = format!("cannot build {}: cargo does not say where", task.label());
+        Failure::new(Exit::Binary, message)
+            .hint("cargo metadata --no-deps --format-version=1")
+            .into()
+    })
+}
+
+/// The place that is remembered: as our own program tells it, so that it is found again without
+/// cargo, with the build directory that cargo named.
+fn recorded_place(context: &Context<'_>, layout: &Layout) -> Place {
+    let own = context.place.as_ref();
+    own.map_or_else(
+        || Place::usual(layout),
+        |own| Place {
+            build: destination(context, layout).build,
+            ..own.clone()
+        },
+    )
+}
+
+/// Where the programs are to be built: where we were.
+fn destination(context: &Context<'_>, layout: &Layout) -> Place {
+    let own = context.place.as_ref();
+    own.map_or_else(
+        || Place::usual(layout),
+        |own| own.corrected(&context.program, layout),
+    )
+}
+
+/// Runs cargo and returns the programs, in the order of the wrappers.
 fn run_cargo(
     context: &Context<'_>,
+    layout: &Layout,
     wrappers: &[(Wrapper<'_>, Guard)],
     task: &Task<'_>,
-) -> anyhow::Result<Vec<String>> {
+) -> anyhow::Result<Vec<PathBuf>> {
     let root = context.paths.root();
     let mut command = cargo::command(program(context, task.label())?);
-    let place = &context.place;
+    let place = destination(context, layout);
     command
         .args(["build", "--color", "never", "--profile", &place.profile])
-        .arg("--target-dir")
-        .arg(&place.target);
+        .arg("--message-format=json-render-diagnostics");
+    if !place.is_usual(layout) {
+        command.arg("--target-dir").arg(&place.target);
+    }
     if let Some(triple) = &place.triple {
         command.args(["--target", triple]);
     }
@@ -115,16 +171,59 @@ fn run_cargo(
         command.args(["-p", &package]);
         binaries.push(binary);
     }
-    command.current_dir(root).env("PATH", context.path());
+    let programs = RefCell::new(BTreeMap::new());
+    let read = |line: &str| programs.borrow_mut().extend(built_program(line));
+    call(context, &mut command, task, &read)?;
+    let programs = programs.into_inner();
+    let program = |binary: String| {
+        programs.get(&binary).cloned().ok_or_else(|| {
+            let message = format!("cargo built no program `{binary}`");
+            Failure::new(Exit::Binary, message)
+                .hint("`path` of a cargo-build binary is a package with one program")
+                .into()
+        })
+    };
+    binaries.into_iter().map(program).collect()
+}
+
+/// Runs cargo in the checkout, to a good end.
+fn call(
+    context: &Context<'_>,
+    command: &mut Command,
+    task: &Task<'_>,
+    read: &dyn Fn(&str),
+) -> anyhow::Result<()> {
+    command
+        .current_dir(context.paths.root())
+        .env("PATH", context.path());
+    let (limit, cancel) = (context.limits.tool, &context.cancel);
     let detail = |line: &str| task.detail(line);
-    let finished = tool::run(&mut command, context.limits.tool, &context.cancel, &detail)?;
+    let finished = tool::run_reading(command, limit, cancel, &detail, Some(read))?;
     if finished.success() {
-        return Ok(binaries);
+        return Ok(());
     }
     let message = format!("cannot build {}: {}", task.label(), finished.report());
     Err(Failure::new(Exit::Binary, message)
         .hint("correct what cargo says above, then run the command again")
         .into())
+}
+
+/// The name and the place of a program, if that is what a message of cargo is about:
+/// <https://doc.rust-lang.org/cargo/reference/external-tools.html#json-messages>.
+fn built_program(line: &str) -> Option<(String, PathBuf)> {
+    #[derive(Deserialize)]
+    struct Message {
+        target: Target,
+        executable: Option<PathBuf>,
+    }
+    #[derive(Deserialize)]
+    struct Target {
+        name: String,
+        kind: Vec<String>,
+    }
+    let Message { target, executable } = serde_json::from_str(line).ok()?;
+    let is_program = target.kind.iter().any(|kind| kind == "bin");
+    Some((target.name, executable.filter(|_| is_program)?))
 }
 
 /// The cargo that runs us, else the one on PATH.
@@ -141,22 +240,14 @@ fn program(context: &Context<'_>, what: &str) -> anyhow::Result<PathBuf> {
     })
 }
 
-fn install(
-    context: &Context<'_>,
-    freshness: &Freshness<'_>,
-    wrapper: Wrapper<'_>,
-    guard: &Guard,
-    binary: &str,
-    started: SystemTime,
-) -> anyhow::Result<Record> {
-    let built = context.place.binaries.join(binary);
+fn install(freshness: &Freshness<'_>, guard: &Guard, built: Built<'_>) -> anyhow::Result<Record> {
     let file = guard.work().join("binary");
-    copy(&built, &file)?;
+    copy(built.program, &file)?;
     let facts = Facts {
         version: None,
         source: Source::CargoBuild,
         origin: None,
-        build: Some(freshness.describe(wrapper.path, &context.place, binary, started)?),
+        build: Some(freshness.describe(built)?),
     };
     let sha256 = digest::of_file(&file)?;
     guard.install(&file, sha256, facts)

@@ -27,7 +27,10 @@ pub(super) struct Context<'a> {
     pub(super) options: &'a Options,
     pub(super) platform: String,
     pub(super) store: Store,
-    pub(super) place: Place,
+    /// Our own program.
+    pub(super) program: PathBuf,
+    /// Where it was built, if it lies in a target directory.
+    pub(super) place: Option<Place>,
     pub(super) limits: Limits,
     pub(super) net: Net,
     /// Set once something failed for good: all other work ends.
@@ -48,6 +51,7 @@ impl<'a> Context<'a> {
         options: &'a Options,
         limits: Limits,
     ) -> Self {
+        let program = std::env::current_exe().unwrap_or_default();
         Self {
             paths,
             env,
@@ -55,7 +59,8 @@ impl<'a> Context<'a> {
             options,
             platform: platform::current(),
             store: Store::new(paths.dep()),
-            place: Place::current(paths, env),
+            place: Place::of_program(&program),
+            program,
             net: Net::new(limits.clone(), env.non_empty(MIRROR_VAR)),
             limits,
             cancel: AtomicBool::new(false),

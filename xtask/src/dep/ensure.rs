@@ -220,10 +220,10 @@ fn collect(results: Vec<anyhow::Result<Done>>) -> anyhow::Result<BTreeMap<String
         .into())
 }
 
-impl<'a> Context<'a> {
+impl Context<'_> {
     /// Freshness of builds in this checkout.
-    pub(super) fn freshness(&self) -> Freshness<'a> {
-        Freshness::new(self.paths.root(), &self.place, self.env)
+    pub(super) fn freshness(&self) -> Freshness<'_> {
+        Freshness::new(self.paths.root(), self.place.as_ref(), self.env)
     }
 
     /// The record of a wrapper whose file is intact and whose sources are unchanged.

@@ -52,43 +52,78 @@ const VARIABLES_LEFT_OUT: [&str; 4] = [
 /// Digests builds; remembers the files it read.
 pub(super) struct Freshness<'a> {
     root: &'a Path,
-    /// Toolchain, profile and flags; `None` when the toolchain is unknown.
-    base: Option<String>,
+    /// Where we were built ourselves.
+    own: Option<&'a Place>,
+    /// The flags.
+    flags: String,
+    /// Toolchain, profile and flags, by place; `None` when the toolchain is unknown.
+    bases: RefCell<HashMap<PathBuf, Option<String>>>,
     files: RefCell<HashMap<String, Option<[u8; 32]>>>,
 }
 
+/// What cargo built of a package.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Built<'a> {
+    /// Folder of the package, relative to the root.
+    pub(super) path: &'a str,
+    /// The program.
+    pub(super) program: &'a Path,
+    /// Where it was built.
+    pub(super) place: &'a Place,
+    /// When cargo was started.
+    pub(super) started: SystemTime,
+}
+
 impl<'a> Freshness<'a> {
-    pub(super) fn new(root: &'a Path, place: &Place, env: &Env) -> Self {
-        let base = place.toolchain().map(|toolchain| {
-            let triple = place.triple.as_deref().unwrap_or_default();
-            let mut text = format!("{toolchain}\n{}\n{triple}\n", place.profile);
-            let of_process = env
-                .iter()
-                .filter(|(name, _)| counts(name) && env.origin(name) == Some(Origin::Process));
-            for (name, value) in of_process {
-                text.push_str(name);
-                text.push('=');
-                text.push_str(value);
-                text.push('\n');
-            }
-            text
-        });
+    pub(super) fn new(root: &'a Path, own: Option<&'a Place>, env: &Env) -> Self {
+        let of_process = env
+            .iter()
+            .filter(|(name, _)| counts(name) && env.origin(name) == Some(Origin::Process));
         Self {
             root,
-            base,
+            own,
+            flags: of_process
+                .map(|(name, value)| format!("{name}={value}\n"))
+                .collect(),
+            bases: RefCell::default(),
             files: RefCell::default(),
         }
     }
 
     /// Whether a build of the package at `path` is still what its inputs say.
     pub(super) fn is_fresh(&self, path: &str, build: &Build) -> bool {
-        build.path == path && build.digest.is_some() && build.digest == self.digest(&build.inputs)
+        let place = build.place.as_ref().map(|place| place.below(self.root));
+        build.path == path
+            && build.digest.is_some()
+            && build.digest == self.digest(&build.inputs, place.as_ref())
+    }
+
+    /// Toolchain, profile and flags of what was built in a place. Our own place says more of the
+    /// layout than one that was built in before, but not where the build directory is.
+    fn base(&self, built: Option<&Place>) -> Option<String> {
+        let place = match (self.own, built) {
+            (Some(own), Some(built)) if own.target == built.target => Place {
+                build: built.build.clone(),
+                ..own.clone()
+            },
+            (Some(own), _) => own.clone(),
+            (None, built) => built?.clone(),
+        };
+        let mut bases = self.bases.borrow_mut();
+        let base = || {
+            let triple = place.triple.as_deref().unwrap_or_default();
+            let toolchain = place.toolchain()?;
+            let (profile, flags) = (&place.profile, &self.flags);
+            Some(format!("{toolchain}\n{profile}\n{triple}\n{flags}"))
+        };
+        let known = bases.entry(place.build.clone());
+        known.or_insert_with(base).clone()
     }
 
     /// The digest over inputs; `None` when the toolchain is unknown.
-    fn digest(&self, inputs: &[String]) -> Option<String> {
+    fn digest(&self, inputs: &[String], place: Option<&Place>) -> Option<String> {
         let mut hasher = Sha256::new();
-        hasher.update(self.base.as_ref()?);
+        hasher.update(self.base(place)?);
         let mut files = self.files.borrow_mut();
         for input in inputs {
             if !files.contains_key(input) {
@@ -108,41 +143,46 @@ impl<'a> Freshness<'a> {
         Some(hex(&hasher.finalize()))
     }
 
-    /// What a binary was built from, after cargo built it; cargo was started at `started`.
-    pub(super) fn describe(
-        &self,
-        path: &str,
-        place: &Place,
-        binary: &str,
-        started: SystemTime,
-    ) -> anyhow::Result<Build> {
-        let file = place.binaries.join(format!("{binary}.d"));
+    /// What a binary was built from, after cargo built it.
+    pub(super) fn describe(&self, built: Built<'_>) -> anyhow::Result<Build> {
+        let Built {
+            path,
+            program,
+            place,
+            started,
+        } = built;
+        let file = program.with_extension("d");
         let text = fs::read_to_string(&file)
             .with_context(|| format!("cannot read `{}`", file.display()))?;
         let sources = parse_dep_info(&text)
             .ok_or_else(|| anyhow!("cannot understand `{}`", file.display()))?;
-        let inputs = self.inputs(path, &place.target, &sources);
+        let inputs = self.inputs(path, place, &sources);
         // A file that changed during the build may or may not have gone in.
         let changed = inputs.iter().any(|input| {
             let modified = fs::metadata(self.root.join(input)).and_then(|meta| meta.modified());
             modified.is_ok_and(|modified| modified >= started)
         });
-        let digest = if changed { None } else { self.digest(&inputs) };
+        let digest = if changed {
+            None
+        } else {
+            self.digest(&inputs, Some(place))
+        };
         Ok(Build {
             path: path.to_owned(),
             inputs,
             digest,
+            place: Some(place.relative_to(self.root)),
         })
     }
 
     /// The files of the workspace that count, relative to the root, sorted. Those that are absent
     /// count too: their coming is a change.
-    fn inputs(&self, path: &str, target: &Path, sources: &[PathBuf]) -> Vec<String> {
+    fn inputs(&self, path: &str, place: &Place, sources: &[PathBuf]) -> Vec<String> {
         let mut inputs: BTreeSet<String> = WORKSPACE_FILES.map(str::to_owned).into();
         let mut packages = BTreeSet::from([PathBuf::from(path)]);
         for source in sources {
             // Files that a build script generated follow from the others.
-            if source.starts_with(target) {
+            if source.starts_with(&place.target) || source.starts_with(&place.build) {
                 continue;
             }
             let source = self.root.join(source);

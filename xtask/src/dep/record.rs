@@ -10,6 +10,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::place::Place;
+
 /// Mode of a record.
 const RECORD_FILE_MODE: u32 = 0o644;
 
@@ -70,6 +72,9 @@ pub(super) struct Build {
     /// Digest over those files, the toolchain and the flags; `None` when a file changed while it
     /// was being built.
     pub(super) digest: Option<String>,
+    /// The place it was built in, below the root where it lies there; records of before have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) place: Option<Place>,
 }
 
 /// A file as the file system sees it: it is not digested again while this stays the same.

@@ -6,10 +6,12 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use super::check::{Check, Id};
 use super::scene::Scene;
 use crate::context::Ctx;
+use crate::env::{doubts, input};
 use crate::preflight;
 use crate::stack::{Process, Service, Stack};
 
@@ -25,6 +27,9 @@ const SECRET_WORDS: [&str; 6] = [
 
 /// The variable of the superuser's address.
 const EMAIL: &str = "CORE_POCKETBASE_ADMIN_EMAIL";
+
+/// How long an `.env` that is no file may take to be written.
+const PIPE_WAIT: Duration = Duration::from_secs(2);
 
 /// Bits of a file's mode by which others than the owner may touch it.
 const OTHERS: u32 = 0o077;
@@ -47,13 +52,24 @@ fn syntax(scene: &Scene<'_>) -> Check {
     let id = Id::DotenvSyntax;
     match &scene.env {
         Err(error) => Check::failed(id, error),
-        Ok(_) if scene.paths().dotenv().exists() => Check::ok(id, "`.env` can be read"),
+        Ok(env) if scene.paths().dotenv().exists() => {
+            let services = scene.services.as_deref().unwrap_or_default();
+            judge_doubts(&doubts::warnings(env, services))
+        }
         Ok(_) => Check::ok(id, "there is no `.env`"),
     }
 }
 
+pub(super) fn judge_doubts(warnings: &[String]) -> Check {
+    let id = Id::DotenvSyntax;
+    if warnings.is_empty() {
+        return Check::ok(id, "`.env` can be read");
+    }
+    Check::warning(id, warnings.join("\n")).fix("correct these lines of `.env`")
+}
+
 /// `.env` as it lies there.
-pub(super) struct Dotenv {
+pub(crate) struct Dotenv {
     /// Its permissions.
     pub(super) mode: u32,
     /// The names of its variables, as far as lines can be told apart.
@@ -62,12 +78,12 @@ pub(super) struct Dotenv {
 
 impl Dotenv {
     /// `None` when there is none.
-    pub(super) fn look(path: &Path) -> io::Result<Option<Self>> {
+    pub(crate) fn look(path: &Path) -> io::Result<Option<Self>> {
         let meta = match fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             meta => meta?,
         };
-        let text = String::from_utf8_lossy(&fs::read(path)?).into_owned();
+        let text = String::from_utf8_lossy(&input::read(path, PIPE_WAIT)?).into_owned();
         Ok(Some(Self {
             mode: meta.permissions().mode() & 0o7777,
             names: names(&text),
@@ -75,7 +91,7 @@ impl Dotenv {
     }
 
     /// The variables that hold secrets, when others may read them.
-    pub(super) fn exposed(&self, secrets: &BTreeSet<String>) -> Vec<&str> {
+    pub(crate) fn exposed(&self, secrets: &BTreeSet<String>) -> Vec<&str> {
         let is_secret = |name: &&String| {
             let name = name.to_ascii_uppercase();
             secrets.contains(&name) || SECRET_WORDS.iter().any(|word| name.contains(word))
@@ -98,7 +114,7 @@ fn names(text: &str) -> Vec<String> {
 }
 
 /// The variables that manifests put into a secret of a process.
-pub(super) fn secret_variables(services: &[Service]) -> BTreeSet<String> {
+pub(crate) fn secret_variables(services: &[Service]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for service in services {
         let process = &service.document.manifest.process;

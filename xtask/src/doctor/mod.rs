@@ -30,6 +30,7 @@ use crate::SCHEMA_VERSION;
 use crate::context::Ctx;
 
 pub use check::{Check, Id, Severity};
+pub(crate) use inputs::{Dotenv, secret_variables};
 use scene::Scene;
 
 /// What is wanted.

@@ -288,10 +288,7 @@ impl Plan {
         let mut next = Vec::new();
         if self.cargo.is_some() {
             files.push("Cargo.toml".to_owned());
-            next.push(format!(
-                "`Cargo.lock` follows with the next build; name `services/{name}` and \
-                 `cmd/{name}` in the code map of docs/ARCHITECTURE.md"
-            ));
+            next.push("`Cargo.lock` follows with the next build".to_owned());
         } else if which::which_in("python3", ctx.env.get("PATH"), ctx.paths.root()).is_err() {
             next.push(format!(
                 "there is no `python3` here: put your own program into services/{name}/service.json"

@@ -34,7 +34,9 @@ impl Policy {
             Some(_) => {
                 let names = Self::NAMES.join("`, `");
                 let message = format!("`{POLICY_VARIABLE}` must be one of `{names}`");
-                Err(Failure::new(Exit::Invalid, message).into())
+                Err(Failure::new(Exit::Invalid, message)
+                    .hint(format!("leave it out, or {POLICY_VARIABLE}=sticky"))
+                    .into())
             }
         }
     }

@@ -37,7 +37,9 @@ pub(crate) fn candidates(
         return Ok(Box::new(range));
     }
     let message = format!("`{variable}` must be two ports, such as 30000-30099");
-    Err(Failure::new(Exit::Invalid, message).into())
+    Err(Failure::new(Exit::Invalid, message)
+        .hint(format!("leave it out, or {variable}=30000-30099"))
+        .into())
 }
 
 fn own_range(paths: &Paths) -> impl Iterator<Item = u16> + use<> {

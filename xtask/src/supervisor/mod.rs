@@ -24,6 +24,7 @@ pub(crate) mod starts;
 pub mod state;
 pub mod stop;
 pub mod stops;
+mod suspended;
 pub mod view;
 pub mod wait;
 

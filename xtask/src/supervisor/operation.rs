@@ -11,13 +11,21 @@ use kit::files::{self, FileLock};
 use kit::{Exit, Failure};
 use serde::{Deserialize, Serialize};
 
+use super::suspended;
 use crate::interrupt::Interrupt;
+use crate::links;
 use crate::paths::Paths;
 use crate::topology::CONTROLLER;
 use crate::ui::Ui;
 
 /// How often the lock is looked at while waiting for it.
 const POLL: Duration = Duration::from_millis(10);
+
+/// How often it is looked whether the holder was suspended.
+const SUSPENDED_POLL: Duration = Duration::from_millis(250);
+
+/// How long a suspended holder is waited for: its user may just be about to continue it.
+const SUSPENDED_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long those who only look at the lock may keep it from us: each has it for microseconds,
 /// unless the machine is busy.
@@ -64,10 +72,15 @@ impl Operation {
         wait: Wait,
         interrupt: &Interrupt,
     ) -> anyhow::Result<Self> {
+        // What runs already can be stopped whatever is there.
+        if command != "down" {
+            links::refuse(paths)?;
+        }
         files::create_private_dir(&paths.state())?;
         let path = paths.operation_lock();
         let begun = Instant::now();
         let mut told = false;
+        let mut suspension = Suspension::default();
         loop {
             if let Some(lock) = FileLock::try_exclusive(&path)? {
                 write_holder(&lock, command)?;
@@ -78,7 +91,9 @@ impl Operation {
                 continue;
             }
             let holder = describe_holder(&path);
+            suspension.look(ui, &path, &holder);
             match wait {
+                _ if suspension.is_over(wait) => return Err(suspension.failure(command, &holder)),
                 Wait::For(limit) if begun.elapsed() < limit => {}
                 Wait::For(limit) => {
                     let message = format!("waited {limit:?} for {holder} to end");
@@ -107,12 +122,61 @@ impl Operation {
     }
 }
 
+/// What is known of a holder that was suspended: it never ends by itself.
+#[derive(Default)]
+struct Suspension {
+    looked: Option<Instant>,
+    /// Its process id, and since when it is known to be suspended.
+    since: Option<(u32, Instant)>,
+}
+
+impl Suspension {
+    /// Looks at the holder now and then, and says when it was found suspended.
+    fn look(&mut self, ui: &Ui, path: &Path, holder: &str) {
+        if self
+            .looked
+            .is_some_and(|looked| looked.elapsed() < SUSPENDED_POLL)
+        {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        let pid = read_holder(path).map(|holder| holder.pid);
+        let Some(pid) = pid.filter(|pid| suspended::is_suspended(*pid)) else {
+            self.since = None;
+            return;
+        };
+        if self.since.is_none_or(|(before, _)| before != pid) {
+            self.since = Some((pid, Instant::now()));
+            ui.line(format!(
+                "{holder} was suspended, by Ctrl-Z maybe; `fg` or `kill -CONT {pid}` continues it"
+            ));
+        }
+    }
+
+    /// Whether it was waited for long enough.
+    fn is_over(&self, wait: Wait) -> bool {
+        let since = self.since.map(|(_, since)| since.elapsed());
+        since.is_some_and(|since| wait == Wait::No || since >= SUSPENDED_LIMIT)
+    }
+
+    fn failure(&self, command: &str, holder: &str) -> anyhow::Error {
+        let pid = self.since.map(|(pid, _)| pid).unwrap_or_default();
+        let message = format!("cannot begin `{command}`: {holder} is at work here and suspended");
+        let hint = format!(
+            "continue it with `kill -CONT {pid}`, or end it with `kill {pid}; kill -CONT {pid}`; \
+             then run the command again"
+        );
+        Failure::new(Exit::Locked, message).hint(hint).into()
+    }
+}
+
+fn read_holder(path: &Path) -> Option<Holder> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
 /// Who holds the lock at `path`, as far as the file tells.
 fn describe_holder(path: &Path) -> String {
-    let holder = fs::read(path)
-        .ok()
-        .and_then(|text| serde_json::from_slice(&text).ok());
-    holder.map_or_else(
+    read_holder(path).map_or_else(
         || "another command".to_owned(),
         |Holder { command, pid }| match &*command {
             CONTROLLER => format!("the controller (pid {pid})"),

@@ -257,6 +257,7 @@ fn clear(paths: &Paths, client: &Client, claim: FileLock) -> anyhow::Result<()> 
     let _ = fs::remove_file(paths.recorded());
     let _ = fs::remove_file(paths.applied());
     stops::forget(paths);
+    crate::kept::forget(paths);
     let noted = ours::note_proof(paths);
     drop(claim);
     noted

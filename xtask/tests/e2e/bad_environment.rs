@@ -1,10 +1,20 @@
 //! Bad `.env` files and variables, and ports that others hold: the whole text, nothing started.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::harness::{Sandbox, expected, fake_program, same, stranger};
+
+/// What a command may take that has nothing to wait for but a deadline of two seconds.
+const QUICK: Duration = Duration::from_secs(15);
 
 /// Runs `up`, which must refuse its input with this text, without having started anything.
 #[track_caller]
@@ -212,4 +222,130 @@ fn a_declared_port_is_named_with_its_manifest() {
         &told.collect::<Vec<_>>().join("\n"),
     );
     sandbox.nothing_was_started();
+}
+
+#[test]
+fn a_value_that_is_not_what_its_line_says_is_refused_where_it_is_read() {
+    let mut sandbox = Sandbox::empty();
+    let reads = json!({"process": {
+        "command": "sleep 1000", "env": {"A": "${env.MINE:-}", "B": "${env.NATS_HOST:-}"},
+    }});
+    sandbox.service("one", &reads);
+    sandbox.dotenv_line("# a comment");
+    for line in [
+        r#"MINE={"hunter2":"b"}"#,
+        "MINE=#hunter2",
+        "MINE=hunter2 #word",
+        "MINE=hunter2$word99",
+        "MINE=\"hunter2$word99 b\"",
+        "MINE=hunter2'b'",
+    ] {
+        let before = sandbox.read(".env");
+        sandbox.dotenv_line(line);
+        let number = sandbox.read(".env").lines().count();
+        for command in ["up", "plan", "render --check"] {
+            let run = sandbox.run(command).ends(10);
+            let told = format!("`.env`:{number}: the value of `MINE`");
+            assert!(run.stderr.contains(&told), "{line}: {}", run.stderr);
+            assert!(run.stderr.contains("\nhint: "), "{line}: {}", run.stderr);
+            assert!(!run.stderr.contains("hunter2"), "{}", run.stderr);
+        }
+        sandbox.run("down").succeeds();
+        std::fs::write(sandbox.path(".env"), before).unwrap();
+    }
+    sandbox.nothing_was_started();
+    // What nothing reads is told, and keeps nothing from running.
+    sandbox.dotenv_line("OTHER={\"hunter2\":1}");
+    sandbox.dotenv_line("NATS_HOTS=127.0.0.1");
+    sandbox.dotenv_line("MINE='{\"a\": \"b # $c\"}'");
+    let last = sandbox.read(".env").lines().count();
+    let run = sandbox.run("up").succeeds();
+    let unread = format!("`.env`:{}: nothing reads `NATS_HOTS`", last - 1);
+    for told in [
+        &format!("`.env`:{}: the value of `OTHER`", last - 2),
+        &unread,
+    ] {
+        assert!(run.stderr.contains(told.as_str()), "{}", run.stderr);
+    }
+    assert!(
+        run.stderr.contains("did you mean `NATS_HOST`?"),
+        "{}",
+        run.stderr
+    );
+    assert!(!run.stderr.contains("hunter2"), "{}", run.stderr);
+}
+
+#[test]
+fn a_pipe_without_a_writer_holds_nobody_up() {
+    let mut sandbox = Sandbox::empty();
+    sandbox.service("one", &json!({"process": {"command": "sleep 1000"}}));
+    let text = sandbox.read(".env");
+    sandbox.up();
+    let pipe = sandbox.path(".env");
+    std::fs::remove_file(&pipe).unwrap();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    for command in ["status", "ps", "logs"] {
+        let run = sandbox.run(command).succeeds();
+        assert!(run.took < QUICK, "{command}: {:?}", run.took);
+    }
+    let named = sandbox.run("status --instance default").succeeds();
+    assert!(
+        !named.stderr.contains(".env"),
+        "it is not needed: {}",
+        named.stderr
+    );
+    // One that is written whenever it is read, as password managers do it.
+    let (to, done) = (pipe.clone(), Arc::new(AtomicBool::new(false)));
+    let over = Arc::clone(&done);
+    let writer = thread::spawn(move || {
+        while !over.load(Ordering::Relaxed) {
+            // Without a reader it cannot be opened so.
+            let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().try_into().unwrap();
+            let open = OpenOptions::new()
+                .write(true)
+                .custom_flags(nonblocking)
+                .open(&to);
+            if let Ok(mut file) = open {
+                let _ = file.write_all(format!("{text}A=1\n").as_bytes());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let run = sandbox.run("up");
+    done.store(true, Ordering::Relaxed);
+    writer.join().unwrap();
+    run.succeeds();
+    let run = sandbox.run("down").succeeds();
+    assert!(run.took < QUICK, "{:?}", run.took);
+    assert!(
+        run.stderr.contains("nothing was written into it"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn an_open_file_with_a_password_is_told_once() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut sandbox = Sandbox::empty();
+    sandbox.service("one", &json!({"process": {"command": "sleep 1000"}}));
+    sandbox.dotenv_line("MY_PASSWORD=hunter2");
+    let open = |mode: u32| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(sandbox.path(".env"), mode).unwrap();
+    };
+    let tells = || {
+        let run = sandbox.run("up").succeeds();
+        assert!(!run.stderr.contains("hunter2"), "{}", run.stderr);
+        run.stderr.contains("MY_PASSWORD in `.env`")
+    };
+    open(0o644);
+    same("told", [tells(), tells()], [true, false]);
+    sandbox.down();
+    sandbox.dotenv_line("# changed");
+    open(0o640);
+    same("after a change", [tells(), tells()], [true, false]);
+    open(0o600);
+    same("private", tells(), false);
 }

@@ -223,3 +223,49 @@ fn no_service_at_all() {
     let sandbox = Sandbox::empty();
     refused(&sandbox, "bad-manifest/no-service");
 }
+
+#[test]
+fn what_editors_on_windows_leave() {
+    let mut sandbox = Sandbox::empty();
+    let text = "\u{feff}{\r\n  \"process\": {\"command\": \"services/one/run.sh a\"}\r\n}\r\n";
+    sandbox.service_text("one", text);
+    sandbox.run("render --check").succeeds();
+    // A script is not: the kernel takes the carriage return for a part of the interpreter's name.
+    let script = sandbox.path("services/one/run.sh");
+    let write = |text: &str| {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::write(&script, text).unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    write("#!/bin/sh\r\nexec sleep 1000\r\n");
+    for command in ["services/one/run.sh a", "sh services/one/run.sh"] {
+        sandbox.service("one", &serde_json::json!({"process": {"command": command}}));
+        let run = sandbox.run("up").ends(10);
+        assert!(
+            run.stderr
+                .contains("`services/one/run.sh`, which `one` runs"),
+            "{}",
+            run.stderr
+        );
+        assert!(run.stderr.contains("\nhint: sed "), "{}", run.stderr);
+    }
+    write("#!/bin/sh\nexec sleep 1000\n");
+    sandbox.up();
+}
+
+#[test]
+fn a_manifest_that_is_a_pipe_holds_nobody_up() {
+    let mut sandbox = Sandbox::empty();
+    let folder = sandbox.own_service("one");
+    let pipe = folder.join("service.json");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let run = sandbox.run("render --check").ends(10);
+    assert!(
+        run.stderr.contains("services/one/service.json:1:"),
+        "{}",
+        run.stderr
+    );
+    sandbox.service("two", &serde_json::json!({"process": {"command": "true"}}));
+    sandbox.run("status").ends(3);
+}

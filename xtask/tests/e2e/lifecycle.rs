@@ -37,7 +37,8 @@ fn up_and_down_say_what_they_did() {
           pocketbase  http://127.0.0.1:{pocketbase.http}    healthy after N ms
           caddy       http://127.0.0.1:{caddy.http}    healthy after N ms
           controller                            healthy after N ms
-        logs are in .core-stack/logs; stop it with `cargo xtask down`"]]
+        logs are in .core-stack/logs; stop it with `cargo xtask down`
+        works without cargo, too: `.core-stack/xtask down`"]]
     .assert_eq(&summary(&sandbox, &run.stderr));
     let answer = http::get(sandbox.port("caddy.http"), "/healthz");
     let answer = (answer.status, answer.body.as_str());
@@ -51,7 +52,8 @@ fn up_and_down_say_what_they_did() {
           pocketbase  http://127.0.0.1:{pocketbase.http}    healthy after N ms
           caddy       http://127.0.0.1:{caddy.http}    healthy after N ms
           controller                            healthy after N ms
-        logs are in .core-stack/logs; stop it with `cargo xtask down`"]]
+        logs are in .core-stack/logs; stop it with `cargo xtask down`
+        works without cargo, too: `.core-stack/xtask down`"]]
     .assert_eq(&summary(&sandbox, &again.stderr));
 
     let down = sandbox.down();
@@ -234,4 +236,68 @@ fn state_and_data_are_the_owners_alone() {
         sandbox.path(".data/pocketbase/pb_data/data.db").exists(),
         "data stays"
     );
+}
+
+#[test]
+fn nothing_is_written_through_a_link_and_data_are_made_private() {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let mut sandbox = Sandbox::empty();
+    sandbox.service(
+        "one",
+        &serde_json::json!({"process": {"command": "sleep 1000"}}),
+    );
+    let outside = sandbox.root().with_file_name("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("file"), "text").unwrap();
+    let state = sandbox.path(".core-stack");
+    symlink(&outside, &state).unwrap();
+    let run = sandbox.run("up").ends(10);
+    assert!(
+        run.stderr.contains("`.core-stack` is a link"),
+        "{}",
+        run.stderr
+    );
+    assert!(
+        run.stderr.contains("\nhint: rm") || run.stderr.contains("rm '"),
+        "{}",
+        run.stderr
+    );
+    fs::remove_file(&state).unwrap();
+    for link in [
+        "operation.lock",
+        "alive.lock",
+        "logs/one.log",
+        "applied.json",
+        "logs",
+    ] {
+        let path = state.join(link);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let _ = fs::remove_file(&path);
+        let _ = fs::remove_dir(&path);
+        let target = if link == "logs" {
+            outside.clone()
+        } else {
+            outside.join("file")
+        };
+        symlink(target, &path).unwrap();
+        let run = sandbox.run("up").ends(10);
+        let told = format!("`.core-stack/{link}` is a link");
+        assert!(run.stderr.contains(&told), "{}", run.stderr);
+        fs::remove_file(&path).unwrap();
+    }
+    same(
+        "outside",
+        fs::read_to_string(outside.join("file")).unwrap().as_str(),
+        "text",
+    );
+    same("files outside", fs::read_dir(&outside).unwrap().count(), 1);
+
+    let data = sandbox.path(".data");
+    let mode = || fs::metadata(&data).unwrap().permissions().mode() & 0o777;
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o777)).unwrap();
+    let run = sandbox.run("up").succeeds();
+    assert!(run.stderr.contains("made private"), "{}", run.stderr);
+    same("mode", mode(), 0o700);
 }

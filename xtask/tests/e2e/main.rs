@@ -23,6 +23,7 @@ mod doctor;
 mod exit_codes;
 mod failing;
 mod foreground;
+mod grown;
 mod in_place;
 mod init;
 mod instances;

@@ -294,3 +294,24 @@ fn services_that_end_at_once_do_not_hold_up_down() {
     // Each has 10 s, which the supervisor waits out when it misses an end.
     assert!(run.took < Duration::from_secs(5), "{:?}", run.took);
 }
+
+#[test]
+fn a_suspended_command_is_named_and_not_waited_for_without_end() {
+    let sandbox = never();
+    let up = waiting_up(&sandbox);
+    up.signal(Signal::STOP);
+    let pid = up.pid();
+    let run = sandbox.run("down --no-wait").ends(15);
+    let told = format!("kill -CONT {pid}");
+    assert!(run.stderr.contains(&told), "{}", run.stderr);
+    let run = sandbox.run("down").ends(15);
+    assert!(run.stderr.contains("was suspended"), "{}", run.stderr);
+    assert!(run.took < SOON, "{:?}", run.took);
+    // Continued, it makes way as ever.
+    let mut down = sandbox.start("down");
+    down.wait_for_stderr("was suspended");
+    up.signal(Signal::CONT);
+    down.wait().succeeds();
+    up.wait();
+    sandbox.nothing_is_left_within(GONE_LIMIT);
+}

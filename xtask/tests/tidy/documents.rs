@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::{Findings, TextFile, read, root, text_files};
+use crate::{Findings, TextFile, own, read, root, text_files};
 
 #[test]
 fn every_relative_link_resolves() {
@@ -73,6 +73,9 @@ fn anchors(document: &Path) -> BTreeSet<String> {
 
 #[test]
 fn the_changelog_has_this_version() {
+    if !own::is_cores("CHANGELOG.md") {
+        return;
+    }
     let heading = format!("\n## [{}]", env!("CARGO_PKG_VERSION"));
     let text = read("CHANGELOG.md").text;
     assert!(
@@ -96,6 +99,9 @@ fn readme_test_command() -> String {
 
 #[test]
 fn ci_runs_the_test_command_of_the_readme() {
+    if !own::is_cores("README.md") {
+        return;
+    }
     let command = readme_test_command();
     let script = read(".ci/run");
     let mut lines = script

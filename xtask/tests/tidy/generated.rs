@@ -8,11 +8,11 @@ use kit::Exit;
 use serde_json::Value;
 use xtask::doctor::Id;
 
-use crate::{Findings, read, root, text_files};
+use crate::{Findings, own, read, root, text_files};
 
 /// Runs the xtask under test in this checkout.
 fn xtask(arguments: &[&str]) -> std::process::Output {
-    Command::new(env!("CARGO_BIN_EXE_xtask"))
+    Command::new(own::xtask_program())
         .args(arguments)
         .env("CORE_ROOT", root())
         .output()
@@ -61,11 +61,7 @@ fn every_command_is_documented_and_every_documented_one_exists() {
             );
         }
     }
-    let services = std::fs::read_dir(root().join("services")).expect("there are services");
-    let services = services.map(|entry| entry.expect("entries can be read").file_name());
-    let mut known: BTreeSet<String> = services
-        .map(|name| name.to_string_lossy().into_owned())
-        .collect();
+    let mut known: BTreeSet<String> = own::SERVICES.iter().map(ToString::to_string).collect();
     known.extend(commands);
     // The example of README.md and docs/manifest.md.
     known.insert("hello".to_owned());

@@ -1,10 +1,12 @@
 //! Licences of everything that is compiled in.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
 
-use crate::{Findings, root};
+use crate::{Findings, own, root};
 
 /// Licences that a user of `MIT OR Apache-2.0` code expects no surprise from.
 const ALLOWED: [&str; 9] = [
@@ -55,10 +57,42 @@ fn packages() -> Vec<Value> {
         ],
     );
     let metadata: Value = serde_json::from_str(&metadata).expect("the metadata is JSON");
-    metadata["packages"]
-        .as_array()
-        .expect("the metadata lists packages")
-        .clone()
+    let packages = metadata["packages"].as_array();
+    let needed = needed(&metadata);
+    let packages = packages.expect("the metadata lists packages").iter();
+    packages
+        .filter(|package| needed.contains(&text(package, "id")))
+        .cloned()
+        .collect()
+}
+
+/// Ids of all that Core's own packages stand on. What a user's packages need besides is the
+/// user's to judge.
+fn needed(metadata: &Value) -> BTreeSet<String> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let nodes: BTreeMap<String, Value> = list(&metadata["resolve"]["nodes"])
+        .into_iter()
+        .map(|node| (text(&node, "id"), node))
+        .collect();
+    let places = own::places();
+    let is_own = |package: &Value| {
+        let manifest = text(package, "manifest_path");
+        let folder = Path::new(&manifest).parent().map(Path::to_path_buf);
+        let folder = folder.and_then(|folder| Some(folder.strip_prefix(root()).ok()?.to_owned()));
+        folder.is_some_and(|folder| places.iter().any(|place| folder.starts_with(place)))
+    };
+    let packages = list(&metadata["packages"]);
+    let own = packages.iter().filter(|package| is_own(package));
+    let mut open: Vec<String> = own.map(|package| text(package, "id")).collect();
+    let mut needed = BTreeSet::new();
+    while let Some(id) = open.pop() {
+        if needed.insert(id.clone()) {
+            let dependencies = nodes.get(&id).map(|node| list(&node["dependencies"]));
+            let dependencies = dependencies.into_iter().flatten();
+            open.extend(dependencies.filter_map(|id| id.as_str().map(str::to_owned)));
+        }
+    }
+    needed
 }
 
 fn run(program: &str, arguments: &[&str]) -> String {

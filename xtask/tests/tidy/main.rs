@@ -6,13 +6,22 @@
 mod documents;
 mod generated;
 mod licences;
+mod own;
 mod sources;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Directories that hold nothing of the repository.
-const SKIPPED_DIRECTORIES: [&str; 5] = [".git", "target", ".dep", ".core-stack", ".data"];
+const SKIPPED_DIRECTORIES: [&str; 7] = [
+    ".git",
+    "target",
+    ".dep",
+    ".core-stack",
+    ".data",
+    "node_modules",
+    "dist",
+];
 
 /// Files that others write, in a form of their own.
 const FOREIGN_FILES: [&str; 3] = ["Cargo.lock", "LICENSE-APACHE", ".env"];
@@ -62,7 +71,9 @@ impl Findings {
 
 /// The root of the repository.
 pub(crate) fn root() -> PathBuf {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // What cargo says now, as a checkout may have been moved since it was built.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     package.parent().expect("xtask lies below the root").into()
 }
 
@@ -75,10 +86,17 @@ pub(crate) fn read(path: &str) -> TextFile {
     }
 }
 
-/// Every text file of the repository but those that others write.
+/// Every text file of Core but those that others write. What else a repository holds is its
+/// user's.
 pub(crate) fn text_files() -> Vec<TextFile> {
     let mut files = Vec::new();
-    collect(&root(), "", &mut files);
+    for path in own::places() {
+        if root().join(&path).is_dir() {
+            collect(&root().join(&path), &format!("{path}/"), &mut files);
+        } else if root().join(&path).is_file() {
+            files.push(read(&path));
+        }
+    }
     assert!(
         files.len() > 50,
         "only {} files: is this the root?",
@@ -100,6 +118,7 @@ fn collect(directory: &Path, prefix: &str, files: &mut Vec<TextFile>) {
             collect(&entry.path(), &format!("{path}/"), files);
         } else if kind.is_file()
             && !FOREIGN_FILES.contains(&name.as_str())
+            && own::is_cores(&path)
             // What is no text is an image or the like.
             && let Ok(text) = fs::read_to_string(entry.path())
         {

@@ -76,6 +76,8 @@ impl Lines {
 
 /// Parses and checks the text of a manifest. All problems are returned at once, in line order.
 pub fn parse(text: &str) -> Result<Document, Vec<Problem>> {
+    // Editors on Windows begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let whole = |line, message: String| {
         vec![Problem {
             line,

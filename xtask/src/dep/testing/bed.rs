@@ -12,6 +12,7 @@ use crate::dep::context::Context;
 use crate::dep::ensure::ensure_in;
 use crate::dep::limits::Limits;
 use crate::dep::lock::{Artefact, Artefacts, Lock, Program};
+use crate::dep::place::Place;
 use crate::dep::update::{Update, update_in};
 use crate::dep::upstreams::Upstreams;
 use crate::dep::{Installed, Kind, Options, Request};
@@ -50,6 +51,8 @@ pub(crate) struct Bed {
     pub(crate) paths: Paths,
     pub(crate) limits: Limits,
     pub(crate) options: Options,
+    /// What stands for our own program; one in `target/debug/` when it is `None`.
+    pub(crate) program: Option<PathBuf>,
     vars: BTreeMap<String, String>,
     ui: Ui,
 }
@@ -77,6 +80,7 @@ impl Bed {
             paths,
             limits,
             options: Options::default(),
+            program: None,
             vars: BTreeMap::from([("PATH".to_owned(), path)]),
             ui: Ui::new(),
         }
@@ -134,7 +138,13 @@ impl Bed {
         let context = Context::with_limits(&self.paths, &env, &self.ui, &self.options, limits);
         let mut context = context.with_upstreams(serde_json::from_str::<Upstreams>(TABLE).unwrap());
         PLATFORM.clone_into(&mut context.platform);
-        context.place.move_to(self.paths.root().join("target"));
+        context.place = match &self.program {
+            Some(program) => Place::of_program(program),
+            None => Some(Place::dev(self.paths.root().join("target"))),
+        };
+        if let Some(program) = &self.program {
+            context.program.clone_from(program);
+        }
         work(&context)
     }
 

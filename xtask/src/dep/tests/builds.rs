@@ -12,7 +12,7 @@ use crate::dep::testing::Bed;
 use crate::dep::{Kind, Request};
 
 /// A workspace of one package with two source files, and the cargo that runs the tests.
-fn workspace() -> Bed {
+pub(super) fn workspace() -> Bed {
     let mut bed = Bed::new();
     bed.var("CARGO", &cargo());
     // cargo needs rustc and a linker.
@@ -35,11 +35,11 @@ fn workspace() -> Bed {
     bed
 }
 
-fn cargo() -> String {
+pub(super) fn cargo() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".into())
 }
 
-fn requests() -> [Request; 1] {
+pub(super) fn requests() -> [Request; 1] {
     [Request {
         name: "wrapper".into(),
         kind: Kind::CargoBuild {
@@ -48,7 +48,7 @@ fn requests() -> [Request; 1] {
     }]
 }
 
-fn is_fresh(bed: &Bed) -> bool {
+pub(super) fn is_fresh(bed: &Bed) -> bool {
     let wrapper = Wrapper {
         name: "wrapper",
         path: "cmd/one",
@@ -59,7 +59,7 @@ fn is_fresh(bed: &Bed) -> bool {
     })
 }
 
-fn run(path: &Path) -> String {
+pub(super) fn run(path: &Path) -> String {
     let mut command = std::process::Command::new(path);
     let limit = std::time::Duration::from_secs(20);
     let finished = crate::tool::run(&mut command, limit, &AtomicBool::new(false), &|_| {});

@@ -2,6 +2,7 @@
 
 mod archives;
 mod builds;
+mod layouts;
 mod reach;
 mod reports;
 mod sources;

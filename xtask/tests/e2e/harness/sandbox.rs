@@ -1,10 +1,11 @@
 //! A checkout of a test's own: the real one's files by link, state, data and ports of its own.
 
+mod clone;
 mod start;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -30,6 +31,9 @@ const INSTANCES: &str = ".core-stack/instances";
 
 /// State of a checkout that a sandbox has of its own.
 const OWN: [&str; 6] = [".git", ".env", ".core-stack", ".data", "services", "target"];
+
+/// The services of Core; a repository that grew from it may have others.
+const OWN_SERVICES: [&str; 4] = ["caddy", "controller", "nats", "pocketbase"];
 
 /// The name of a manifest in its folder.
 pub(super) const MANIFEST: &str = "service.json";
@@ -62,11 +66,11 @@ pub(crate) struct Sandbox {
 }
 
 impl Sandbox {
-    /// With the services of the checkout.
+    /// With the services of Core.
     pub(crate) fn core() -> Self {
         let mut sandbox = Self::empty();
         for (name, folder) in folders() {
-            if folder.join(MANIFEST).exists() {
+            if OWN_SERVICES.contains(&name.as_str()) {
                 link(&folder, &sandbox.root.join("services").join(&name));
                 sandbox.declare_ports(&name);
             }
@@ -98,8 +102,15 @@ impl Sandbox {
         }
         // What is no service is shared source, which the binaries are built from.
         for (name, folder) in folders() {
+            let place = root.join("services").join(&name);
             if !folder.join(MANIFEST).exists() {
-                link(&folder, &root.join("services").join(&name));
+                link(&folder, &place);
+            } else if !OWN_SERVICES.contains(&name.as_str()) {
+                // A user's: its packages belong to the workspace, and that is all.
+                fs::create_dir(&place).expect("the sandbox can be written to");
+                for file in list(&folder).iter().filter(|file| *file != MANIFEST) {
+                    link(&folder.join(file), &place.join(file));
+                }
             }
         }
         Self {
@@ -264,7 +275,13 @@ impl Sandbox {
             .dotenv
             .iter()
             .map(|(name, value)| format!("{name}={value}\n"));
-        fs::write(self.path(".env"), lines.collect::<String>()).expect("`.env` can be written");
+        let path = self.path(".env");
+        let is_new = !path.exists();
+        fs::write(&path, lines.collect::<String>()).expect("`.env` can be written");
+        if is_new {
+            let private = fs::Permissions::from_mode(0o600);
+            fs::set_permissions(&path, private).expect("a mode can be set");
+        }
     }
 
     /// Adds a line to `.env` as it stands.

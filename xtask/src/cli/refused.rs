@@ -1,0 +1,57 @@
+//! A command line that cannot be understood: what the parser says, and where to read on.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::CommandFactory as _;
+use kit::Exit;
+use xtask::ui::Ui;
+
+use super::Cli;
+
+/// Prints what the parser has to say: help and versions, which are no mistake, or a mistake with
+/// its hint. `service` is the service whose command it is.
+pub(crate) fn refuse(error: &clap::Error, service: Option<&str>) -> ExitCode {
+    // A reader that went away is none to complain to.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let command = service.map_or_else(|| named(&words), |name| format!(" {name}"));
+    Ui::new().line(format!("hint: cargo xtask{command} --help"));
+    Exit::Usage.into()
+}
+
+/// The command that the words name, as far as there is one: ` dep fetch`.
+fn named(words: &[OsString]) -> String {
+    let mut command = Cli::command();
+    let mut named = String::new();
+    for word in words.iter().filter_map(|word| word.to_str()) {
+        if let Some(next) = command.find_subcommand(word).cloned() {
+            named.push(' ');
+            named.push_str(word);
+            command = next;
+        }
+    }
+    named
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_is_named() {
+        for (line, expected) in [
+            ("", ""),
+            ("up --jsno", " up"),
+            ("--instance b down --timeout 0", " down"),
+            ("dep fetch --frobnicate", " dep fetch"),
+            ("--frobnicate", ""),
+        ] {
+            let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+            assert_eq!(named(&words), expected, "{line}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Reading a file of a user's, which may be none: a pipe that a password manager writes into, a
+//! device, something without end.
+//!
+//! Owns the deadline and the limit. Must not know what is in a file.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+
+/// More than any file that is written by hand has.
+const BYTES_MAX: u64 = 16 << 20;
+
+/// How much is read at once.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// Reads a file to its end. From what is no regular file, its end has to come within `limit`.
+pub fn read(path: &Path, limit: Duration) -> io::Result<Vec<u8>> {
+    let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let mut file = OpenOptions::new()
+        .read(true)
+        // Opening a pipe would wait for its writer.
+        .custom_flags(nonblocking)
+        .open(path)?;
+    let meta = file.metadata()?;
+    if meta.is_file() {
+        let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or_default());
+        file.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+        return bounded(bytes);
+    }
+    read_stream(&mut file, limit)
+}
+
+/// The same, as text.
+pub fn read_text(path: &Path, limit: Duration) -> io::Result<String> {
+    let text = String::from_utf8(read(path, limit)?);
+    text.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+}
+
+fn read_stream(file: &mut File, limit: Duration) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + limit;
+    let mut bytes = Vec::new();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if !wait(file, left)? {
+            let message = match bytes.len() {
+                0 => format!("nothing was written into it within {limit:?}"),
+                _ => format!("its writer did not end within {limit:?}"),
+            };
+            return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+        }
+        match file.read(&mut chunk) {
+            Ok(0) => return Ok(bytes),
+            Ok(count) => bytes.extend_from_slice(&chunk[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        bytes = bounded(bytes)?;
+    }
+}
+
+/// Waits until something can be read, or the end has come. False when the time is over.
+fn wait(file: &File, limit: Duration) -> io::Result<bool> {
+    if limit.is_zero() {
+        return Ok(false);
+    }
+    let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
+    let mut polled = [PollFd::new(file, PollFlags::IN)];
+    match poll(&mut polled, Some(&limit)) {
+        Ok(count) => Ok(count > 0),
+        Err(rustix::io::Errno::INTR) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn bounded(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+    if u64::try_from(bytes.len()).is_ok_and(|count| count <= BYTES_MAX) {
+        return Ok(bytes);
+    }
+    let message = format!("it has more than {} MiB", BYTES_MAX >> 20);
+    Err(io::Error::new(io::ErrorKind::FileTooLarge, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::io::Write as _;
+    use std::thread;
+
+    use rustix::fs::{CWD, FileType, Mode};
+
+    const SHORT: Duration = Duration::from_millis(50);
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn pipe(dir: &Path) -> std::path::PathBuf {
+        let path = dir.join("pipe");
+        rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_pipe_without_a_writer_ends_at_the_deadline() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = pipe(dir.path());
+        let error = read(&path, SHORT).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        // One that writes and keeps it open.
+        let mut writer = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap();
+        writer.write_all(b"A=").unwrap();
+        let error = read(&path, SHORT).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn what_is_written_into_a_pipe_is_read_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = pipe(dir.path());
+        let text = "A=1\n".repeat(100_000);
+        let written = text.clone();
+        let to = path.clone();
+        let writer = thread::spawn(move || fs::write(to, written).unwrap());
+        assert!(read_text(&path, LONG).unwrap() == text);
+        writer.join().unwrap();
+    }
+
+    #[test]
+    fn what_has_no_end_is_refused() {
+        let error = read(Path::new("/dev/zero"), LONG).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        assert!(read(Path::new("/"), LONG).is_err());
+    }
+}
