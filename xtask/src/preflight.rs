@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::panic;
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use kit::{Exit, Failure};
 
+use crate::addresses;
 use crate::applied::Applied;
 use crate::context::Ctx;
 use crate::instances::register::Others;
@@ -28,6 +29,7 @@ const REASONS_MAX: usize = 10;
 
 /// Lets every service check its settings, side by side. All refusals are told at once.
 pub fn check_settings(ctx: &Ctx, stack: &Stack) -> anyhow::Result<()> {
+    addresses::check(stack)?;
     let cancel = AtomicBool::new(false);
     let results: Vec<_> = thread::scope(|scope| {
         let mut running = Vec::new();
@@ -134,7 +136,9 @@ fn check_ports_beside(
             }
             let instance = others.living.get(&port.port);
             // An instance that is about to start has its port already, even if nobody listens yet.
-            let holder = instance.cloned().or_else(|| holder(port.port, running));
+            let holder = instance
+                .cloned()
+                .or_else(|| holder((port.listen, port.port).into(), running));
             if let Some(holder) = holder {
                 strangers |= instance.is_none();
                 taken.push(describe(name, port, &holder));
@@ -169,11 +173,11 @@ fn describe(service: &str, port: &Port, holder: &str) -> String {
     )
 }
 
-/// Who keeps a port from being listened on, on this machine's loopback address; `None` when nobody
-/// does, or a process of the `running` stack: a change that was killed may have brought a server to
+/// Who keeps an address from being listened on; `None` when nobody does, or a process of the `running` stack: a change that was killed may have brought a server to
 /// its new port already.
-fn holder(port: u16, running: Option<&Running>) -> Option<String> {
-    let error = TcpListener::bind(("127.0.0.1", port)).err()?;
+fn holder(address: SocketAddr, running: Option<&Running>) -> Option<String> {
+    let port = address.port();
+    let error = TcpListener::bind(address).err()?;
     if error.kind() != io::ErrorKind::AddrInUse {
         return Some(error.to_string());
     }

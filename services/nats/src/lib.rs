@@ -7,6 +7,7 @@ pub mod client;
 pub mod cluster;
 mod config;
 pub mod credentials;
+pub mod events;
 pub mod jetstream;
 mod reload;
 mod run;

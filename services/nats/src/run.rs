@@ -59,7 +59,10 @@ pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8>
     }
     let launch = nats.launch();
     let mut nats = nats;
-    server::run(&lifecycle, &claim, &launch, &mut nats).await
+    let ended = server::run(&lifecycle, &claim, &launch, &mut nats).await;
+    // It holds passwords, and the next start writes it anew.
+    let _ = std::fs::remove_file(&nats.config_file);
+    ended
 }
 
 /// Whether the facts have a hub and this server is no longer in it.

@@ -23,6 +23,11 @@ pub struct Manifest {
     pub binaries: Vec<Binary>,
     /// What is run.
     pub process: Process,
+    /// The address the service listens on, an IP address: `${env.HELLO_HOST:-127.0.0.1}`. May hold
+    /// `${env.VAR}` only. `${listen}` reads it, and `${host.SERVICE}` where others reach it. Default
+    /// 127.0.0.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
     /// Ports by name; `${port.NAME}` reads one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<String, Port>,
@@ -183,7 +188,7 @@ pub struct HttpGet {
     /// The whole address, `http` only: `http://127.0.0.1:${port.http}/healthz`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// Default 127.0.0.1.
+    /// Default: where the service is reached, by its `listen`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// Only `http`.
@@ -204,7 +209,7 @@ pub struct HttpGet {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TcpProbe {
-    /// Default 127.0.0.1.
+    /// Default: where the service is reached, by its `listen`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// The port, as text so that it can be `${port.NAME}`.
@@ -310,4 +315,7 @@ pub struct Port {
     /// What is spoken there: `http`, `nats`, `ws` ...
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
+    /// The address this port is listened on, when not that of the service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
 }

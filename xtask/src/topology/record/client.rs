@@ -121,7 +121,7 @@ impl Client {
     /// A client of the PocketBase of a running stack; `None` when the stack has none.
     pub fn of_running(applied: &Applied, paths: &Paths) -> Option<Self> {
         let process = applied.stack.processes.get(DATABASE)?;
-        let endpoint = Endpoint::tcp("127.0.0.1", process.ports.get(DATABASE_PORT)?.port);
+        let endpoint = process.ports.get(DATABASE_PORT)?.endpoint();
         Some(Self::new(endpoint, paths.controller_secret()))
     }
 
