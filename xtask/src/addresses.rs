@@ -12,7 +12,7 @@ use crate::stack::Stack;
 
 /// Refuses a stack with an address that no server could bind: each would only fail once it is
 /// started, and be started again until the time is over.
-pub fn check(stack: &Stack) -> anyhow::Result<()> {
+pub(crate) fn check(stack: &Stack) -> anyhow::Result<()> {
     let mut refused = BTreeSet::new();
     for process in stack.processes.values().filter(|it| !it.disabled) {
         for (name, port) in &process.ports {

@@ -41,6 +41,7 @@ mod settings;
 pub mod stack;
 pub mod status;
 pub mod supervisor;
+mod threads;
 pub mod timing;
 mod tool;
 pub mod topology;

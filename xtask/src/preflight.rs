@@ -3,11 +3,9 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::panic;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -19,6 +17,7 @@ use crate::context::Ctx;
 use crate::instances::register::Others;
 use crate::stack::{self, Port, Stack};
 use crate::supervisor::alive;
+use crate::threads::{Task, side_by_side};
 use crate::tool::{self, End};
 
 /// How long a check of settings may take; it starts nothing, so milliseconds are usual.
@@ -31,22 +30,15 @@ const REASONS_MAX: usize = 10;
 pub fn check_settings(ctx: &Ctx, stack: &Stack) -> anyhow::Result<()> {
     addresses::check(stack)?;
     let cancel = AtomicBool::new(false);
-    let results: Vec<_> = thread::scope(|scope| {
-        let mut running = Vec::new();
-        for (name, process) in &stack.processes {
-            if let (Some(check), false) = (&process.check, process.disabled) {
-                let mut command = ctx.command(process, check);
-                let cancel = &cancel;
-                running.push(scope.spawn(move || run_check(name, &mut command, cancel)));
-            }
+    let mut checks: Vec<Task<'_, _>> = Vec::new();
+    for (name, process) in &stack.processes {
+        if let (Some(check), false) = (&process.check, process.disabled) {
+            let mut command = ctx.command(process, check);
+            let cancel = &cancel;
+            checks.push(Box::new(move || run_check(name, &mut command, cancel)));
         }
-        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-            thread
-                .join()
-                .unwrap_or_else(|cause| panic::resume_unwind(cause))
-        };
-        running.into_iter().map(join).collect()
-    });
+    }
+    let results = side_by_side(checks);
     let refusals: Vec<Option<String>> = results.into_iter().collect::<anyhow::Result<_>>()?;
     let refusals: Vec<String> = refusals.into_iter().flatten().collect();
     if refusals.is_empty() {

@@ -102,7 +102,15 @@ pub(crate) fn run(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = spawn(command).with_context(|| format!("cannot run {text}"))?;
-    let lines = read_lines(&mut child);
+    let lines = match read_lines(&mut child) {
+        Ok(lines) => lines,
+        Err(error) => {
+            child.kill()?;
+            child.wait()?;
+            return Err(error)
+                .with_context(|| format!("cannot start a thread that reads the output of {text}"));
+        }
+    };
     let started = Instant::now();
     let mut tail = VecDeque::new();
     let end = loop {
@@ -169,20 +177,20 @@ fn receive(
     next != Err(RecvTimeoutError::Disconnected)
 }
 
-fn read_lines(child: &mut Child) -> Receiver<String> {
+fn read_lines(child: &mut Child) -> io::Result<Receiver<String>> {
     let (sender, receiver) = mpsc::channel();
     if let Some(out) = child.stdout.take() {
-        forward(out, sender.clone());
+        forward(out, sender.clone())?;
     }
     if let Some(err) = child.stderr.take() {
-        forward(err, sender);
+        forward(err, sender)?;
     }
-    receiver
+    Ok(receiver)
 }
 
 /// The thread ends with the pipe; nobody waits for it.
-fn forward(pipe: impl Read + Send + 'static, sender: Sender<String>) {
-    thread::spawn(move || {
+fn forward(pipe: impl Read + Send + 'static, sender: Sender<String>) -> io::Result<()> {
+    let forwarding = thread::Builder::new().spawn(move || {
         let mut reader = BufReader::new(pipe);
         let mut bytes = Vec::new();
         while matches!(reader.read_until(b'\n', &mut bytes), Ok(count) if count > 0) {
@@ -193,6 +201,7 @@ fn forward(pipe: impl Read + Send + 'static, sender: Sender<String>) {
             bytes.clear();
         }
     });
+    forwarding.map(drop)
 }
 
 /// The command line and directory of a command, for people.

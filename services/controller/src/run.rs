@@ -7,7 +7,7 @@ use kit::Lifecycle;
 use kit::claim::Claim;
 use kit::output::Output;
 use tokio::time::{sleep, timeout};
-use xtask::topology::record::Client;
+use xtask::topology::record::{Client, RecordError};
 
 use crate::observe::{Observer, Outbox};
 use crate::ready::Ready;
@@ -44,7 +44,7 @@ async fn run_on(
         return Ok(0);
     };
     let secret = settings.paths.controller_secret();
-    let output = Output::start(lifecycle.is_supervised());
+    let output = Output::start(lifecycle.is_supervised())?;
     let outbox = Arc::new(Outbox::default());
     let observer = Observer::start(&settings.paths, outbox.clone(), &output);
     let mut controller = Controller {
@@ -98,6 +98,13 @@ impl Controller {
             match self.connection(&mut pause).await {
                 Ok(Hint::Stop) => return Ok(()),
                 Ok(_) => {}
+                Err(error) if is_by_rules_of_the_user(&error) => {
+                    // Nothing is wrong with PocketBase or us, and asking more often would only use
+                    // up what the user's limit leaves to the user.
+                    self.ready.give().await?;
+                    self.complain(&error);
+                    pause = RESYNC;
+                }
                 Err(error) => {
                     self.ready.take_back();
                     self.complain(&error);
@@ -195,6 +202,14 @@ impl Controller {
             self.output.note("a change was not given up in time");
         }
     }
+}
+
+fn is_by_rules_of_the_user(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain();
+    causes.any(|cause| {
+        let cause = cause.downcast_ref::<RecordError>();
+        cause.is_some_and(RecordError::is_by_rules_of_the_user)
+    })
 }
 
 async fn done(work: Option<&mut Work>, stack: &dyn Stack) -> Outcome {

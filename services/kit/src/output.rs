@@ -10,6 +10,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -54,17 +55,17 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(mut stream: impl io::Write + Send + 'static) -> Self {
+    fn start(mut stream: impl io::Write + Send + 'static) -> io::Result<Self> {
         let (queue, mut lines) = mpsc::channel::<Vec<u8>>(QUEUE_LINES);
         let (done, written) = oneshot::channel();
-        std::thread::spawn(move || {
+        let writing = std::thread::Builder::new().spawn(move || {
             while let Some(line) = lines.blocking_recv() {
                 // Whether anybody reads does not matter: the server matters more than its log.
                 let _ = stream.write_all(&line).and_then(|()| stream.flush());
             }
             let _ = done.send(());
         });
-        Self { queue, written }
+        writing.map(|_| Self { queue, written })
     }
 
     async fn finish(self) {
@@ -115,16 +116,17 @@ impl Output {
     /// Starts the writing threads. Alone, stdout is data and our only datum is the `READY` line,
     /// which a server must not be able to fake: its lines go to stderr. A supervisor puts both
     /// streams into one log and calls all that comes by stderr an error: there they go to stdout.
-    pub fn start(supervised: bool) -> Self {
-        let (stdout, stderr) = (Writer::start(io::stdout()), Writer::start(io::stderr()));
+    pub fn start(supervised: bool) -> anyhow::Result<Self> {
+        let start = || io::Result::Ok((Writer::start(io::stdout())?, Writer::start(io::stderr())?));
+        let (stdout, stderr) = start().context("cannot start the threads that write the output")?;
         let talk = if supervised { &stdout } else { &stderr };
-        Self {
+        Ok(Self {
             talk: talk.queue.clone(),
             stdout,
             stderr,
             tail: Tail::default(),
             readers: JoinSet::new(),
-        }
+        })
     }
 
     /// Passes on everything that comes out of `pipe`, line by line.

@@ -144,7 +144,7 @@ impl Walk<'_> {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         for (name, value) in passed {
-            let from = self.variable(&name).into_iter().collect();
+            let from = vec![self.variable(&name).unwrap_or(Provenance::Default)];
             self.push(&format!("environment.{name}"), value, from);
         }
     }
@@ -301,6 +301,9 @@ impl Walk<'_> {
         }
         if let Some(open) = process.open.as_ref().or(process.url().as_ref()) {
             self.add("open", open, manifest.open.as_deref());
+        }
+        if let Some(login) = &process.login {
+            self.add("login", login, manifest.login.as_deref());
         }
     }
 

@@ -64,6 +64,9 @@ pub struct Process {
     /// The page of it that is shown to people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<String>,
+    /// Who that page is for, and how they come in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
 }
 
 impl Process {

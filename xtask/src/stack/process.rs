@@ -104,6 +104,10 @@ impl<'a> Resolver<'a> {
                 .open
                 .as_ref()
                 .map(|text| self.public_text(text, "open")),
+            login: manifest
+                .login
+                .as_ref()
+                .map(|text| self.public_text(text, "login")),
         }
     }
 

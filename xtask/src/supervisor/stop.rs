@@ -10,7 +10,7 @@ use kit::{Exit, Failure};
 
 use super::alive::{self, Holder};
 use super::client::Client;
-use super::{socket, stops};
+use super::{secrets, socket, stops};
 use crate::paths::Paths;
 use crate::ui::Ui;
 
@@ -171,5 +171,6 @@ fn clear(paths: &Paths, client: &Client, claim: FileLock) {
     let _ = fs::remove_file(paths.recorded());
     let _ = fs::remove_file(paths.applied());
     stops::forget(paths);
+    secrets::forget(&paths.state());
     drop(claim);
 }

@@ -10,6 +10,7 @@ use kit::{Exit, Failure};
 
 use super::answers;
 use super::client::Client;
+use super::listening;
 use super::operation::StopRequest;
 use super::state::{Phase, State, States};
 use crate::interrupt::Interrupt;
@@ -123,7 +124,7 @@ impl Wait<'_> {
                 return Err(Failure::new(Exit::ServiceFailed, message).into());
             }
             if Instant::now() >= self.deadline {
-                return Err(self.timed_out(&waiting).into());
+                return Err(self.timed_out(&waiting, &states).into());
             }
             thread::sleep(POLL);
         }
@@ -184,14 +185,14 @@ impl Wait<'_> {
         .about(name)
     }
 
-    fn timed_out(&self, waiting: &[&str]) -> Failure {
+    fn timed_out(&self, waiting: &[&str], states: &States) -> Failure {
         let first = waiting.first().copied().unwrap_or_default();
-        let probe = self
-            .stack
-            .processes
-            .get(first)
-            .and_then(|p| p.readiness.as_ref());
-        let probe = probe.map_or_else(String::new, |probe| format!(" by {}", probe.check));
+        let process = self.stack.processes.get(first);
+        let probe = process.and_then(|p| p.readiness.as_ref());
+        let mut probe = probe.map_or_else(String::new, |probe| format!(" by {}", probe.check));
+        if let (Some(process), Some(state)) = (process, states.get(first)) {
+            probe.push_str(&listening::describe(process, state.pid));
+        }
         let rest = match waiting.len() {
             0 | 1 => String::new(),
             more => format!(", and {} that wait for it", more - 1),

@@ -38,6 +38,10 @@ pub struct Manifest {
     /// The page that `cargo xtask open` shows. Default: the URL of the service, if it is HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<String>,
+    /// Who the page that `open` names is for, and how they come in, as `cargo xtask up` says it. May
+    /// hold placeholders and no secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
     /// Free settings of the service, interpreted by its wrapper.
     #[serde(default, skip_serializing_if = "Config::is_empty")]
     pub config: Config,
@@ -86,7 +90,8 @@ pub struct Process {
     /// Further arguments, each passed as it stands.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
-    /// Its environment, besides `PATH`, `HOME`, `TMPDIR`, `LANG`, `LC_ALL` and `USER`.
+    /// Its environment, besides `PATH`, `HOME`, `TMPDIR`, `LANG`, `LC_ALL` and `USER`, and
+    /// `PYTHONUNBUFFERED`, which is 1 unless it is set.
     #[serde(default, skip_serializing_if = "EnvMap::is_empty")]
     pub env: EnvMap,
     /// Names of `env` entries whose values are secret: masked wherever they would be shown.

@@ -63,6 +63,22 @@ pub enum RecordError {
     Malformed(#[source] serde_json::Error),
 }
 
+impl RecordError {
+    /// Whether a limit or a middleware of the user's refused the request. Core's own routes never
+    /// answer so, and the controller's account may do all that it asks for: PocketBase knows us.
+    pub fn is_by_rules_of_the_user(&self) -> bool {
+        matches!(
+            self,
+            Self::Unauthorised(403)
+                | Self::Refused { status: 429, .. }
+                | Self::Http(HttpError::Status {
+                    status: 403 | 429,
+                    ..
+                })
+        )
+    }
+}
+
 /// A client of the record. Asks for a token when it needs one, and anew when half its time is over.
 #[derive(Debug)]
 pub struct Client {
