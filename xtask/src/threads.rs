@@ -16,8 +16,10 @@ pub(crate) fn side_by_side<R: Send>(tasks: Vec<Task<'_, R>>) -> Vec<R> {
 
 fn with_threads<R: Send>(tasks: Vec<Task<'_, R>>, threads_max: usize) -> Vec<R> {
     let count = tasks.len();
-    let tasks: Vec<Mutex<Option<Task<'_, R>>>> =
-        tasks.into_iter().map(|task| Mutex::new(Some(task))).collect();
+    let tasks: Vec<Mutex<Option<Task<'_, R>>>> = tasks
+        .into_iter()
+        .map(|task| Mutex::new(Some(task)))
+        .collect();
     let results = Mutex::new(Vec::with_capacity(count));
     let next = AtomicUsize::new(0);
     let work = || {

@@ -88,7 +88,10 @@ pub(crate) mod tests {
         ("CADDY_PORT", "2015"),
         ("CADDY_POCKETBASE", "127.0.0.1:8090"),
         ("CADDY_NATS_WS", "127.0.0.1:8443"),
-        ("CADDY_NATS_WS_PAGES", "http://127.0.0.1:2015,http://localhost:2015"),
+        (
+            "CADDY_NATS_WS_PAGES",
+            "http://127.0.0.1:2015,http://localhost:2015",
+        ),
         ("CADDY_NATS_WS_CREDENTIALS", ""),
     ];
 

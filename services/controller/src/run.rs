@@ -51,7 +51,8 @@ async fn run_on(
         ready: Ready::new(&settings.state_dir),
         output,
         sync: Sync {
-            client: Client::new(settings.pocketbase, secret),
+            client: Client::new(settings.pocketbase, secret)
+                .with_data(settings.paths.data().join("pocketbase")),
             stack,
             work: None,
             outcome: None,

@@ -22,7 +22,10 @@ const OWN_FILES: [(&str, &str); 7] = [
         "pb_hooks/core_backup.pb.js",
         include_str!("../hooks/core_backup.pb.js"),
     ),
-    ("pb_hooks/core_login.js", include_str!("../hooks/core_login.js")),
+    (
+        "pb_hooks/core_login.js",
+        include_str!("../hooks/core_login.js"),
+    ),
     (
         "pb_hooks/core_login.pb.js",
         include_str!("../hooks/core_login.pb.js"),

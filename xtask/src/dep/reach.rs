@@ -49,8 +49,7 @@ pub(super) fn reach_in(net: &Net, lock: &Lock, platform: &str) -> Vec<Reached> {
         let archive = program.artefacts(platform).archive?;
         Some((name.clone(), archive.location))
     });
-    let ask =
-        |(name, url): (String, String)| Box::new(move || ask(net, name, &url)) as Task<'_, _>;
+    let ask = |(name, url): (String, String)| Box::new(move || ask(net, name, &url)) as Task<'_, _>;
     side_by_side(archives.map(ask).collect())
 }
 

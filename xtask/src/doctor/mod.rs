@@ -20,7 +20,6 @@ mod sources;
 mod tests;
 mod toolchain;
 
-
 use kit::Exit;
 use serde::Serialize;
 

@@ -228,7 +228,10 @@ pub(super) fn judge(wanted: &Wanted, seen: &Seen) -> Option<Check> {
     let check = if blocked {
         Check::error(Id::Ports, format!("{place} is taken by {by}"))
     } else {
-        let found = format!("{place} is free on {}, but `localhost` may lead to {by}", port.listen);
+        let found = format!(
+            "{place} is free on {}, but `localhost` may lead to {by}",
+            port.listen
+        );
         Check::warning(Id::Ports, found)
     };
     Some(check.fix(match variable {

@@ -250,10 +250,7 @@ fn loopback() -> IpAddr {
     super::hosts::LOOPBACK
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde gives a reference"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_loopback(host: &IpAddr) -> bool {
     *host == loopback()
 }

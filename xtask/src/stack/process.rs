@@ -394,12 +394,18 @@ impl Scope for ServiceScope<'_> {
     }
 
     fn listen(&self) -> Result<IpAddr, String> {
-        Ok(self.hosts.get(&self.service.name).copied().unwrap_or(LOOPBACK))
+        Ok(self
+            .hosts
+            .get(&self.service.name)
+            .copied()
+            .unwrap_or(LOOPBACK))
     }
 
     fn host(&self, service: &str, port: Option<&str>) -> Result<IpAddr, String> {
         let Some(host) = self.hosts.get(service) else {
-            return Err(format!("needs the host of `{service}`, which is no service"));
+            return Err(format!(
+                "needs the host of `{service}`, which is no service"
+            ));
         };
         let Some(name) = port else {
             return Ok(dialled(*host));

@@ -82,7 +82,11 @@ fn tell(addresses: &BTreeSet<SocketAddr>) -> String {
     if addresses.is_empty() {
         return "none of its processes listens on a TCP port".to_owned();
     }
-    let told: Vec<String> = addresses.iter().take(TOLD_MAX).map(ToString::to_string).collect();
+    let told: Vec<String> = addresses
+        .iter()
+        .take(TOLD_MAX)
+        .map(ToString::to_string)
+        .collect();
     let more = match addresses.len() - told.len() {
         0 => String::new(),
         more => format!(" and {more} more"),
@@ -94,7 +98,8 @@ fn tell(addresses: &BTreeSet<SocketAddr>) -> String {
 fn addresses(pid: i32) -> BTreeSet<SocketAddr> {
     let mut parents = BTreeMap::new();
     let all = listeners::get_all().unwrap_or_default().into_iter();
-    let listening = all.filter(|it| it.protocol == Protocol::TCP && it.state == SocketState::Listen);
+    let listening =
+        all.filter(|it| it.protocol == Protocol::TCP && it.state == SocketState::Listen);
     let of_ours = listening.filter(|it| is_below(it.process.pid, pid, &mut parents));
     of_ours
         .map(|it| SocketAddr::new(it.socket.ip().to_canonical(), it.socket.port()))

@@ -154,7 +154,7 @@ fn hosts() {
 #[test]
 fn the_environment_comes_before_the_file() {
     let mut sandbox = Sandbox::core();
-    sandbox.dotenv("CADDY_HOST", "example.com");
+    sandbox.dotenv("CADDY_HOST", "127.0.0.3");
     let run = sandbox
         .run_with("caddy command --env", &[("CADDY_HOST", "127.0.0.2")])
         .succeeds();
@@ -165,7 +165,7 @@ fn the_environment_comes_before_the_file() {
     );
     let run = sandbox.run("caddy command --env").succeeds();
     assert!(
-        run.stdout.contains("CADDY_HOST=example.com"),
+        run.stdout.contains("CADDY_HOST=127.0.0.3"),
         "{}",
         run.stdout
     );

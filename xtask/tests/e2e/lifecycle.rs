@@ -226,6 +226,14 @@ fn state_and_data_are_the_owners_alone() {
         !sandbox.path(".core-stack/process-compose.yaml").exists(),
         "it holds secrets"
     );
+    for secret in [
+        "nats/nats.conf",
+        "pocketbase/controller.json",
+        "caddy/settings.json",
+    ] {
+        let file = sandbox.path(".core-stack").join(secret);
+        assert!(!file.exists(), "`{secret}` is left");
+    }
     assert!(
         sandbox.path(".core-stack/logs/nats.log").exists(),
         "logs stay"

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kit::disk;
 use kit::http::{self, Endpoint, HttpError, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -84,6 +85,8 @@ impl RecordError {
 pub struct Client {
     endpoint: Endpoint,
     secret_file: PathBuf,
+    /// Where PocketBase keeps its data, if that is known: when it cannot write, it does not say so.
+    data: Option<PathBuf>,
     token: Option<Token>,
 }
 
@@ -130,7 +133,17 @@ impl Client {
         Self {
             endpoint,
             secret_file,
+            data: None,
             token: None,
+        }
+    }
+
+    /// The same, which tells a full disk at `data` beside a refusal.
+    #[must_use]
+    pub fn with_data(self, data: PathBuf) -> Self {
+        Self {
+            data: Some(data),
+            ..self
         }
     }
 
@@ -138,7 +151,8 @@ impl Client {
     pub fn of_running(applied: &Applied, paths: &Paths) -> Option<Self> {
         let process = applied.stack.processes.get(DATABASE)?;
         let endpoint = process.ports.get(DATABASE_PORT)?.endpoint();
-        Some(Self::new(endpoint, paths.controller_secret()))
+        let data = paths.data().join(DATABASE);
+        Some(Self::new(endpoint, paths.controller_secret()).with_data(data))
     }
 
     /// Where PocketBase is.
@@ -307,10 +321,13 @@ impl Client {
             }
             404 => Err(RecordError::Gone),
             409 => Err(RecordError::Conflict),
-            status => Err(RecordError::Refused {
-                status,
-                message: refusal(&answer.body),
-            }),
+            status => {
+                let mut message = refusal(&answer.body);
+                if let Some(full) = self.data.as_deref().and_then(disk::shortage) {
+                    message = format!("{message} {full}").trim_start().to_owned();
+                }
+                Err(RecordError::Refused { status, message })
+            }
         }
     }
 }
