@@ -44,7 +44,7 @@ async fn run_on(
         return Ok(0);
     };
     let secret = settings.paths.controller_secret();
-    let output = Output::start(lifecycle.is_supervised())?;
+    let output = Output::start(lifecycle.is_supervised());
     let outbox = Arc::new(Outbox::default());
     let observer = Observer::start(&settings.paths, outbox.clone(), &output);
     let mut controller = Controller {

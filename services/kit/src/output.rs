@@ -10,7 +10,6 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -55,23 +54,50 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(mut stream: impl io::Write + Send + 'static) -> io::Result<Self> {
-        let (queue, mut lines) = mpsc::channel::<Vec<u8>>(QUEUE_LINES);
+    fn start<W: io::Write + Send + 'static>(open: fn() -> W) -> Self {
+        let (queue, lines) = mpsc::channel::<Vec<u8>>(QUEUE_LINES);
         let (done, written) = oneshot::channel();
-        let writing = std::thread::Builder::new().spawn(move || {
-            while let Some(line) = lines.blocking_recv() {
-                // Whether anybody reads does not matter: the server matters more than its log.
-                let _ = stream.write_all(&line).and_then(|()| stream.flush());
+        let work = Arc::new(Mutex::new(Some((lines, done))));
+        let take = |work: &Mutex<Option<_>>| {
+            let mut work = work.lock().unwrap_or_else(PoisonError::into_inner);
+            work.take()
+        };
+        let of_thread = work.clone();
+        let thread = std::thread::Builder::new().spawn(move || {
+            if let Some((mut lines, done)) = take(&of_thread) {
+                let mut stream = open();
+                while let Some(line) = lines.blocking_recv() {
+                    write(&mut stream, &line);
+                }
+                let _ = done.send(());
             }
-            let _ = done.send(());
         });
-        writing.map(|_| Self { queue, written })
+        if thread.is_err()
+            && let Some((mut lines, done)) = take(&work)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            // No thread can be had: a reader that stalls does stall the wrapper, which is better
+            // than none.
+            runtime.spawn(async move {
+                let mut stream = open();
+                while let Some(line) = lines.recv().await {
+                    write(&mut stream, &line);
+                }
+                let _ = done.send(());
+            });
+        }
+        Self { queue, written }
     }
 
     async fn finish(self) {
         drop(self.queue);
         let _ = tokio::time::timeout(FINISH_LIMIT, self.written).await;
     }
+}
+
+/// Whether anybody reads does not matter: the server matters more than its log.
+fn write(stream: &mut impl io::Write, line: &[u8]) {
+    let _ = stream.write_all(line).and_then(|()| stream.flush());
 }
 
 /// Adds a line, unless nobody reads what came before.
@@ -116,17 +142,16 @@ impl Output {
     /// Starts the writing threads. Alone, stdout is data and our only datum is the `READY` line,
     /// which a server must not be able to fake: its lines go to stderr. A supervisor puts both
     /// streams into one log and calls all that comes by stderr an error: there they go to stdout.
-    pub fn start(supervised: bool) -> anyhow::Result<Self> {
-        let start = || io::Result::Ok((Writer::start(io::stdout())?, Writer::start(io::stderr())?));
-        let (stdout, stderr) = start().context("cannot start the threads that write the output")?;
+    pub fn start(supervised: bool) -> Self {
+        let (stdout, stderr) = (Writer::start(io::stdout), Writer::start(io::stderr));
         let talk = if supervised { &stdout } else { &stderr };
-        Ok(Self {
+        Self {
             talk: talk.queue.clone(),
             stdout,
             stderr,
             tail: Tail::default(),
             readers: JoinSet::new(),
-        })
+        }
     }
 
     /// Passes on everything that comes out of `pipe`, line by line.

@@ -35,7 +35,7 @@ pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8>
     };
     if has_retired(&settings)? {
         // Ended, a supervisor would start it again. Its store is not opened.
-        let output = Output::start(lifecycle.is_supervised())?;
+        let output = Output::start(lifecycle.is_supervised());
         output.note(&format!("`{}` has left the hub", settings.node.name));
         lifecycle.cancelled().await;
         output.finish().await;

@@ -5,16 +5,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kit::http::{self, Endpoint, HttpError};
 use listeners::{Protocol, SocketState};
 use tokio::task::JoinSet;
 
+use super::state::States;
 use crate::stack::{Process, ReadinessCheck, Stack};
 
 /// How long a server may take to accept a connection or to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often, and after how long at first, the servers are asked that are waited for: a start that
+/// goes well is over by then.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How far below the process that the supervisor knows a server may be.
 const MAX_GENERATIONS: usize = 16;
@@ -34,13 +39,56 @@ pub(super) fn describe(process: &Process, pid: i32) -> String {
     let (refused, mut text) = match runtime.block_on(ask(&readiness.check)) {
         Answer::Nothing => return String::new(),
         Answer::Refused => (true, ", where nothing listens".to_owned()),
-        Answer::Other(text) => (false, format!(", {text}")),
+        Answer::Other(text) => (false, format!(", which {text}")),
     };
     if refused && pid > 0 {
         text.push_str("; ");
         text.push_str(&tell(&addresses(pid)));
     }
     text
+}
+
+/// What the servers of processes that are not healthy yet answered last. The supervisor restarts a
+/// process whose probe fails, and only knows that it did.
+#[derive(Debug)]
+pub(super) struct Answers {
+    next: Instant,
+    last: BTreeMap<String, String>,
+}
+
+impl Answers {
+    pub(super) fn new() -> Self {
+        Self {
+            next: Instant::now() + LOOK_INTERVAL,
+            last: BTreeMap::new(),
+        }
+    }
+
+    /// Asks those of `waiting` that run, once in a while.
+    pub(super) fn look(&mut self, stack: &Stack, states: &States, waiting: &[&str]) {
+        if Instant::now() < self.next {
+            return;
+        }
+        let Ok(runtime) = kit::runtime::current_thread() else {
+            return;
+        };
+        let runs = |name: &&&str| states.get(**name).is_some_and(|state| state.is_running);
+        for name in waiting.iter().filter(runs) {
+            let process = stack.processes.get(*name);
+            if let Some(readiness) = process.and_then(|process| process.readiness.as_ref())
+                && let Answer::Other(text) = runtime.block_on(ask(&readiness.check))
+            {
+                let text = format!("; {} {text}", readiness.check);
+                self.last.insert((*name).to_owned(), text);
+            }
+        }
+        self.next = Instant::now() + LOOK_INTERVAL;
+    }
+
+    /// What that of a process was, as the end of a sentence.
+    pub(super) fn of(&self, name: &str) -> &str {
+        self.last.get(name).map_or("", String::as_str)
+    }
 }
 
 /// What a probe gets.
@@ -69,12 +117,12 @@ async fn ask(check: &ReadinessCheck) -> Answer {
     };
     match result {
         Ok(None) => Answer::Nothing,
-        Ok(Some(status)) => Answer::Other(format!("which answered with status {status}")),
+        Ok(Some(status)) => Answer::Other(format!("answered with status {status}")),
         Err(HttpError::Refused(_)) => Answer::Refused,
         Err(HttpError::Silent(_) | HttpError::ConnectTimeout(_)) => {
-            Answer::Other("which accepted the connection and did not answer".to_owned())
+            Answer::Other("accepted the connection and did not answer".to_owned())
         }
-        Err(error) => Answer::Other(format!("which failed: {:#}", anyhow::Error::from(error))),
+        Err(error) => Answer::Other(format!("failed: {:#}", anyhow::Error::from(error))),
     }
 }
 

@@ -98,6 +98,7 @@ impl Wait<'_> {
         mut child: Option<&mut Child>,
         mut seen: impl FnMut(&States),
     ) -> anyhow::Result<States> {
+        let mut answers = listening::Answers::new();
         loop {
             let states = match self.client.processes() {
                 Ok(states) => states,
@@ -109,12 +110,13 @@ impl Wait<'_> {
             };
             seen(&states);
             if let Some(failed) = self.first_failed(&states) {
-                return Err(self.failed(failed).into());
+                return Err(self.failed(failed, answers.of(&failed.name)).into());
             }
             let waiting = self.waiting(&states)?;
             if waiting.is_empty() {
                 return Ok(states);
             }
+            answers.look(self.stack, &states, &waiting);
             self.supervisor_lives(child.as_deref_mut())?;
             if let Some(interrupted) = self.interrupt.signal() {
                 return Err(interrupted.into());
@@ -167,13 +169,13 @@ impl Wait<'_> {
             .or_else(|| states.clone().find(failed))
     }
 
-    fn failed(&self, state: &State) -> Failure {
+    fn failed(&self, state: &State, answer: &str) -> Failure {
         let name = &state.name;
         let how = match state.status.as_str() {
             "Skipped" => "was not started: what it depends on failed".to_owned(),
             "Error" => "cannot be started".to_owned(),
             _ => format!(
-                "ended while it was starting, with exit code {}",
+                "ended while it was starting, with exit code {}{answer}",
                 state.exit_code
             ),
         };

@@ -179,7 +179,7 @@ fn a_time_out_says_where_the_processes_listen() {
 
 #[test]
 fn a_time_out_says_what_the_probe_gets() {
-    for status in [503, 429] {
+    for status in [503, 500] {
         let mut sandbox = Sandbox::empty();
         let manifest = json!({
             "process": {
@@ -197,6 +197,27 @@ fn a_time_out_says_what_the_probe_gets() {
         let expected = format!(", which answered with status {status}");
         assert!(run.stderr.contains(&expected), "{}", run.stderr);
     }
+}
+
+#[test]
+fn a_process_that_its_probe_has_restarted_is_told_with_the_answer() {
+    let mut sandbox = Sandbox::empty();
+    let manifest = json!({
+        "process": {
+            "command": fake_program(),
+            "args": ["--listen", "${port.http}", "--status", "429"],
+            "compose": {"readiness_probe": {
+                "http_get": {"port": "${port.http}", "path": "/ready"},
+                "period_seconds": 2,
+            }},
+        },
+        "ports": {"http": {"port": 1, "protocol": "http"}},
+    });
+    sandbox.service("web", &manifest);
+    let run = sandbox.run("up").ends(13);
+    let port = sandbox.port("web.http");
+    let expected = format!("; GET http://127.0.0.1:{port}/ready answered with status 429");
+    assert!(run.stderr.contains(&expected), "{}", run.stderr);
 }
 
 #[test]

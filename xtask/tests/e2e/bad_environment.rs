@@ -131,6 +131,7 @@ fn superuser() {
 
 #[test]
 fn hosts() {
+    let email = "CORE_POCKETBASE_ADMIN_EMAIL";
     refused_with(
         &[("CADDY_HOST", "example.com")],
         "bad-environment/host-name",
@@ -146,7 +147,7 @@ fn hosts() {
     );
     // Every service that refuses says so.
     refused_with(
-        &[("CADDY_HOST", "x"), ("POCKETBASE_HOST", "y")],
+        &[("NATS_USER", "me"), (email, "a@b.c")],
         "bad-environment/two-services",
     );
 }

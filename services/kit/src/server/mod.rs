@@ -112,7 +112,7 @@ pub async fn run(
     launch: &Launch,
     upstream: &mut impl Upstream,
 ) -> anyhow::Result<u8> {
-    let mut output = Output::start(lifecycle.is_supervised())?;
+    let mut output = Output::start(lifecycle.is_supervised());
     let result = lives(lifecycle, claim, launch, upstream, &mut output).await;
     output.finish().await;
     result
