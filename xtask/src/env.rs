@@ -24,6 +24,10 @@ const WRITER_WAIT: Duration = Duration::from_secs(30);
 /// The same where a command works without it.
 const SHORT_WRITER_WAIT: Duration = Duration::from_secs(2);
 
+/// Python keeps what it prints to a pipe until there are 8 KiB of it, so that a log would be empty
+/// while its service runs. Set to 1 unless the user has set it.
+const UNBUFFERED: &str = "PYTHONUNBUFFERED";
+
 /// Variables by name, with where each came from.
 #[derive(Debug, Clone, Default)]
 pub struct Env {
@@ -134,7 +138,9 @@ impl Env {
     /// What every process of a stack gets besides its own variables.
     pub fn passed_on(&self) -> impl Iterator<Item = (&str, &str)> {
         let names = kit::spawn::PASSED_VARIABLES.into_iter();
-        names.filter_map(|name| Some((name, self.get(name)?)))
+        let passed = names.filter_map(|name| Some((name, self.get(name)?)));
+        let unbuffered = self.get(UNBUFFERED).unwrap_or("1");
+        passed.chain([(UNBUFFERED, unbuffered)])
     }
 
     /// All names and values.

@@ -11,18 +11,14 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use service_nats::client::Client;
+pub use service_nats::events::STREAM;
+use service_nats::events::{PROCESS, TOPOLOGY};
 use service_nats::jetstream::JetStream;
 use service_nats::topology::{CONFIG_FILE, SERVICE, entrance};
 
 use crate::SCHEMA_VERSION;
 use crate::paths::Paths;
 
-/// The stream.
-pub const STREAM: &str = service_nats::EVENTS_STREAM;
-/// What subjects of processes begin with: `core.process.NAME.EVENT`.
-const PROCESS: &str = "core.process";
-/// What subjects of topologies begin with: `core.topology.SERVICE.EVENT`.
-const TOPOLOGY: &str = "core.topology";
 /// How long an event is kept.
 const AGE_SECONDS: u64 = 7 * 24 * 60 * 60;
 /// How much is kept, in bytes: about 40 000 events.

@@ -3,6 +3,7 @@
 //! Knows no command line: that is the binary's. `stack` and `render` are pure; everything else
 //! touches files, processes or the network.
 
+mod addresses;
 pub mod applied;
 pub mod backup;
 pub mod bench;
@@ -45,6 +46,7 @@ mod settings;
 pub mod stack;
 pub mod status;
 pub mod supervisor;
+mod threads;
 pub mod timing;
 mod tool;
 pub mod topology;

@@ -1,6 +1,7 @@
 //! The ports of a stack: their numbers, where they come from, and who listens on them.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, TcpListener};
 
 use serde::Serialize;
 
@@ -8,7 +9,6 @@ use crate::SCHEMA_VERSION;
 use crate::applied::Applied;
 use crate::context::Ctx;
 use crate::inputs::Inputs;
-use crate::instances::range::is_free;
 use crate::stack::Stack;
 use crate::supervisor::ours;
 
@@ -36,6 +36,9 @@ pub struct PortReport {
     pub port: u16,
     /// What is spoken there.
     pub protocol: String,
+    /// The address it is listened on.
+    #[serde(skip)]
+    pub listen: IpAddr,
     /// Where the number comes from: a place in a manifest, or a variable.
     pub declared: String,
     /// Whether somebody listens.
@@ -78,7 +81,7 @@ pub fn ports(ctx: &Ctx) -> anyhow::Result<Ports> {
         None => Inputs::load(&ctx.with_dotenv()?)?.stack,
     };
     let mut ports = declared(&stack);
-    let taken = |port: &&mut PortReport| !is_free(port.port);
+    let taken = |port: &&mut PortReport| TcpListener::bind((port.listen, port.port)).is_err();
     let taken: Vec<&mut PortReport> = ports.iter_mut().filter(taken).collect();
     if !taken.is_empty() {
         let listeners = listeners();
@@ -116,6 +119,7 @@ fn declared(stack: &Stack) -> Vec<PortReport> {
                 name: name.clone(),
                 port: port.port,
                 protocol: port.protocol.clone().unwrap_or_else(|| "tcp".to_owned()),
+                listen: port.listen,
                 declared: port.declared.replace('`', ""),
                 state: PortState::Free,
                 holder: None,

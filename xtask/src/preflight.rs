@@ -2,22 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::TcpListener;
-use std::panic;
+use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use kit::{Exit, Failure};
 
+use crate::addresses;
 use crate::applied::Applied;
 use crate::context::Ctx;
 use crate::instances::register::Others;
 use crate::paths::Paths;
 use crate::stack::{self, Port, Stack};
 use crate::supervisor::ours;
+use crate::threads::{Task, side_by_side};
 use crate::tool::{self, End};
 
 /// How long a check of settings may take; it starts nothing, so milliseconds are usual.
@@ -28,23 +28,17 @@ const REASONS_MAX: usize = 10;
 
 /// Lets every service check its settings, side by side. All refusals are told at once.
 pub fn check_settings(ctx: &Ctx, stack: &Stack) -> anyhow::Result<()> {
+    addresses::check(stack)?;
     let cancel = AtomicBool::new(false);
-    let results: Vec<_> = thread::scope(|scope| {
-        let mut running = Vec::new();
-        for (name, process) in &stack.processes {
-            if let (Some(check), false) = (&process.check, process.disabled) {
-                let mut command = ctx.command(process, check);
-                let cancel = &cancel;
-                running.push(scope.spawn(move || run_check(name, &mut command, cancel)));
-            }
+    let mut checks: Vec<Task<'_, _>> = Vec::new();
+    for (name, process) in &stack.processes {
+        if let (Some(check), false) = (&process.check, process.disabled) {
+            let mut command = ctx.command(process, check);
+            let cancel = &cancel;
+            checks.push(Box::new(move || run_check(name, &mut command, cancel)));
         }
-        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-            thread
-                .join()
-                .unwrap_or_else(|cause| panic::resume_unwind(cause))
-        };
-        running.into_iter().map(join).collect()
-    });
+    }
+    let results = side_by_side(checks);
     let refusals: Vec<Option<String>> = results.into_iter().collect::<anyhow::Result<_>>()?;
     let refusals: Vec<String> = refusals.into_iter().flatten().collect();
     if refusals.is_empty() {
@@ -134,7 +128,9 @@ fn check_ports_beside(
             }
             let instance = others.living.get(&port.port);
             // An instance that is about to start has its port already, even if nobody listens yet.
-            let holder = instance.cloned().or_else(|| holder(port.port, running));
+            let holder = instance
+                .cloned()
+                .or_else(|| holder((port.listen, port.port).into(), running));
             if let Some(holder) = holder {
                 strangers |= instance.is_none();
                 taken.push(describe(name, port, &holder));
@@ -169,11 +165,11 @@ fn describe(service: &str, port: &Port, holder: &str) -> String {
     )
 }
 
-/// Who keeps a port from being listened on, on this machine's loopback address; `None` when nobody
-/// does, or a process of the `running` stack: a change that was killed may have brought a server to
-/// its new port already.
-fn holder(port: u16, running: Option<&Running<'_>>) -> Option<String> {
-    let error = TcpListener::bind(("127.0.0.1", port)).err()?;
+/// Who keeps an address from being listened on; `None` when nobody does, or a process of the
+/// `running` stack: a change that was killed may have brought a server to its new port already.
+fn holder(address: SocketAddr, running: Option<&Running<'_>>) -> Option<String> {
+    let port = address.port();
+    let error = TcpListener::bind(address).err()?;
     if error.kind() != io::ErrorKind::AddrInUse {
         return Some(error.to_string());
     }

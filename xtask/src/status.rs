@@ -11,7 +11,7 @@ use crate::context::Ctx;
 use crate::inputs::Inputs;
 use crate::stack::{Port, Process, Stack};
 use crate::supervisor::state::{Phase, State, States};
-use crate::supervisor::{alive, answers, stops};
+use crate::supervisor::{alive, answers, listening, stops};
 
 /// What a process is that does not run because nobody wants it to.
 const STOPPED: &str = "Stopped";
@@ -72,6 +72,9 @@ pub struct ProcessStatus {
     /// Seconds since it was started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uptime_seconds: Option<f64>,
+    /// Names of its ports at which nothing listens, although it runs: told where no probe asks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub silent_ports: Vec<String>,
     /// Whether it is left out of `up`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub disabled: bool,
@@ -162,6 +165,8 @@ fn describe(ctx: &Ctx, seen: &Seen, applied: &Applied) -> anyhow::Result<Status>
     } else {
         BTreeMap::new()
     };
+    let runs = |name: &str| seen.states.get(name).is_some_and(|it| it.is_running);
+    let mut silent = listening::silent(&applied.stack, runs)?;
     let stopped = stops::load(&ctx.paths);
     let mut services: BTreeMap<String, ServiceStatus> = applied
         .services
@@ -173,6 +178,7 @@ fn describe(ctx: &Ctx, seen: &Seen, applied: &Applied) -> anyhow::Result<Status>
         .collect();
     let all = services.values_mut();
     for (name, process) in all.flat_map(|service| &mut service.processes) {
+        process.silent_ports = silent.remove(name).unwrap_or_default();
         if process.pid.is_none() && stopped.contains(name) {
             // Not for the supervisor: an end with code 0 is work done to it.
             STOPPED.clone_into(&mut process.status);
@@ -240,6 +246,7 @@ fn process_status(
             restarts: 0,
             exit_code: 0,
             uptime_seconds: None,
+            silent_ports: Vec::new(),
             disabled: process.disabled,
             url,
             ports,
@@ -254,6 +261,7 @@ fn process_status(
         restarts: state.restarts,
         exit_code: state.exit_code,
         uptime_seconds: Some(uptime).filter(|_| state.is_running),
+        silent_ports: Vec::new(),
         disabled: state.phase() == Phase::Disabled,
         url,
         ports,

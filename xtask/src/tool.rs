@@ -114,7 +114,15 @@ pub(crate) fn run_reading(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = spawn(command).with_context(|| format!("cannot run {text}"))?;
-    let lines = read_lines(&mut child);
+    let lines = match read_lines(&mut child) {
+        Ok(lines) => lines,
+        Err(error) => {
+            child.kill()?;
+            child.wait()?;
+            return Err(error)
+                .with_context(|| format!("cannot start a thread that reads the output of {text}"));
+        }
+    };
     let output = Output { on_line, on_data };
     let started = Instant::now();
     let mut tail = VecDeque::new();
@@ -198,20 +206,24 @@ fn receive(
     !matches!(next, Err(RecvTimeoutError::Disconnected))
 }
 
-fn read_lines(child: &mut Child) -> Receiver<Line> {
+fn read_lines(child: &mut Child) -> io::Result<Receiver<Line>> {
     let (sender, receiver) = mpsc::channel();
     if let Some(out) = child.stdout.take() {
-        forward(out, true, sender.clone());
+        forward(out, true, sender.clone())?;
     }
     if let Some(err) = child.stderr.take() {
-        forward(err, false, sender);
+        forward(err, false, sender)?;
     }
-    receiver
+    Ok(receiver)
 }
 
 /// The thread ends with the pipe; nobody waits for it.
-fn forward(pipe: impl Read + Send + 'static, is_data: bool, sender: Sender<Line>) {
-    thread::spawn(move || {
+fn forward(
+    pipe: impl Read + Send + 'static,
+    is_data: bool,
+    sender: Sender<Line>,
+) -> io::Result<()> {
+    let forwarding = thread::Builder::new().spawn(move || {
         let mut reader = BufReader::new(pipe);
         let mut bytes = Vec::new();
         while matches!(reader.read_until(b'\n', &mut bytes), Ok(count) if count > 0) {
@@ -222,6 +234,7 @@ fn forward(pipe: impl Read + Send + 'static, is_data: bool, sender: Sender<Line>
             bytes.clear();
         }
     });
+    forwarding.map(drop)
 }
 
 /// The command line and directory of a command, for people.

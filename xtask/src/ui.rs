@@ -3,10 +3,11 @@
 //! The only module that prints. Must not decide anything.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use indicatif::{MultiProgress, ProgressDrawTarget};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// How the user is talked to.
@@ -14,6 +15,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 pub struct Ui {
     bars: MultiProgress,
     interactive: bool,
+}
+
+/// Lets a bar turn by itself. Its library starts a thread for that and panics where none can be
+/// had, so it is tried first: without one the bar stands still.
+pub fn spin(bar: &ProgressBar, period: Duration) {
+    if thread::Builder::new().spawn(|| {}).is_ok() {
+        bar.enable_steady_tick(period);
+    }
 }
 
 impl Ui {

@@ -117,7 +117,7 @@ fn secrets_are_masked_wherever_a_stack_is_shown() {
 fn ports_follow_their_variables_everywhere() {
     let stack = stack(&own_services(), &[("CORE_PORT_CADDY_HTTP", "3000")]);
     assert_eq!(stack.processes["caddy"].ports["http"].port, 3000);
-    let origins = &stack.processes["nats"].env["NATS_WS_ALLOWED_ORIGINS"].text;
+    let origins = &stack.processes["nats"].env["NATS_WS_PAGES"].text;
     assert_eq!(origins, "http://127.0.0.1:3000,http://localhost:3000");
 }
 

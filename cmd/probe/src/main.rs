@@ -121,9 +121,15 @@ fn judge(target: &Target, status: u16) -> Answer {
         } => status == *wanted,
         _ => (200..300).contains(&status),
     };
+    let got = || match target {
+        Target::Http { endpoint, path, .. } => {
+            format!("`http://{endpoint}{path}` answered with status {status}")
+        }
+        _ => format!("status {status}"),
+    };
     match status {
         _ if wanted => Answer::Ready,
-        500..600 => Answer::NotYet(format!("status {status}")),
-        _ => Answer::Wrong(format!("status {status}")),
+        500..600 => Answer::NotYet(got()),
+        _ => Answer::Wrong(got()),
     }
 }

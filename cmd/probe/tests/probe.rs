@@ -95,7 +95,9 @@ fn other_answers_are_wrong_at_once() {
         let address = server(statuses);
         let (code, text) = probe(&format!("http http://{address}/ --limit 10"));
         assert_eq!(code, Some(1));
-        assert_eq!(text, format!("error: status {}\n", statuses[0]));
+        let status = statuses[0];
+        let expected = format!("error: `http://{address}/` answered with status {status}\n");
+        assert_eq!(text, expected);
     }
 }
 

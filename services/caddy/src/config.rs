@@ -49,7 +49,8 @@ pub(crate) fn render(settings: &Settings) -> String {
 
 fn logs(settings: &Settings) -> Value {
     json!({
-        "default": {"level": "INFO", "exclude": ["http.log.access"]},
+        // An error of a request is written there, with the request.
+        "default": {"level": "INFO", "exclude": ["http.log.access"], "encoder": encoder()},
         "access": {
             "include": ["http.log.access.access"],
             "writer": {
@@ -58,14 +59,29 @@ fn logs(settings: &Settings) -> Value {
                 "roll_size_mb": 50,
                 "roll_keep": 5,
             },
-            // Caddy hides Authorization by itself, but not what stands in a query.
-            "encoder": {"format": "filter", "wrap": {"format": "json"}, "fields": {
-                "request>uri": {"filter": "query", "actions": [
-                    {"type": "replace", "parameter": "token", "value": "REDACTED"},
-                ]},
-            }},
+            "encoder": encoder(),
         },
     })
+}
+
+/// JSON in which no query has values. Caddy hides Authorization and cookies by itself, but not what
+/// stands in a query: tokens of files, codes and states of logins, whatever their names are. A
+/// query is also in the address of the page that a request comes from, and of one it is sent to.
+fn encoder() -> Value {
+    let filter = json!({
+        "filter": "regexp",
+        "regexp": r"([?&#;])([^=&#;\s]{1,64}=)?[^&#;\s]*",
+        "value": "${1}${2}REDACTED",
+    });
+    let mut fields = serde_json::Map::new();
+    for field in [
+        "request>uri",
+        "request>headers>Referer",
+        "resp_headers>Location",
+    ] {
+        fields.insert(field.to_owned(), filter.clone());
+    }
+    json!({"format": "filter", "wrap": {"format": "json"}, "fields": fields})
 }
 
 /// A file name in which Caddy finds no placeholders: a path may hold braces.
@@ -80,7 +96,17 @@ fn routes(settings: &Settings) -> Vec<Value> {
         "handle": [{"handler": "static_response", "status_code": 200, "body": "ok"}],
         "terminal": true,
     })];
+    // What Core asks PocketBase itself is nobody's business, and has no limits.
+    routes.push(json!({
+        "@id": "core",
+        "match": [{"path": ["/core/*"]}],
+        "handle": [{"handler": "static_response", "status_code": 404}],
+        "terminal": true,
+    }));
     if settings.forwards_nats() {
+        if !settings.nats_ws_pages.is_empty() {
+            routes.push(nats_route_of_pages(settings));
+        }
         routes.push(nats_route());
     }
     routes.push(pocketbase_route());
@@ -108,6 +134,17 @@ fn nats_route() -> Value {
         ],
         "terminal": true,
     })
+}
+
+/// The same for our own pages. Which they are we know: NATS takes a connection without an origin,
+/// and so needs no restart when our port is another one.
+fn nats_route_of_pages(settings: &Settings) -> Value {
+    let mut route = nats_route();
+    route["@id"] = json!("nats_ws_of_pages");
+    route["match"][0]["header"] = json!({"Origin": settings.nats_ws_pages});
+    route["handle"][1]["headers"] =
+        json!({"request": {"delete": ["Origin", "Sec-Websocket-Origin"]}});
+    route
 }
 
 fn pocketbase_route() -> Value {
@@ -179,13 +216,20 @@ mod tests {
 
     #[test]
     fn nats_is_left_out_beyond_loopback() {
-        assert_eq!(ids(&config(&[])), ["healthz", "nats_ws", "pocketbase"]);
+        let all = [
+            "healthz",
+            "core",
+            "nats_ws_of_pages",
+            "nats_ws",
+            "pocketbase",
+        ];
+        assert_eq!(ids(&config(&[])), all);
         let open = ("CADDY_HOST", "0.0.0.0");
-        assert_eq!(ids(&config(&[open])), ["healthz", "pocketbase"]);
+        assert_eq!(ids(&config(&[open])), ["healthz", "core", "pocketbase"]);
         let user = ("CADDY_NATS_WS_CREDENTIALS", "u");
-        assert_eq!(
-            ids(&config(&[open, user])),
-            ["healthz", "nats_ws", "pocketbase"]
-        );
+        assert_eq!(ids(&config(&[open, user])), all);
+        let none = ("CADDY_NATS_WS_PAGES", "");
+        let without = ["healthz", "core", "nats_ws", "pocketbase"];
+        assert_eq!(ids(&config(&[none])), without);
     }
 }

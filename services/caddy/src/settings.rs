@@ -18,6 +18,8 @@ pub struct Settings {
     pub(crate) pocketbase: Endpoint,
     /// Where NATS listens for websockets.
     pub(crate) nats_ws: Endpoint,
+    /// Origins of our own pages, which may connect to NATS whatever it knows of them.
+    pub(crate) nats_ws_pages: Vec<String>,
     /// Whether NATS asks its clients for credentials.
     pub(crate) nats_has_credentials: bool,
 }
@@ -34,6 +36,7 @@ impl Settings {
             port: reader.port("CADDY_PORT"),
             pocketbase: reader.endpoint("CADDY_POCKETBASE"),
             nats_ws: reader.endpoint("CADDY_NATS_WS"),
+            nats_ws_pages: pages(&mut reader),
             nats_has_credentials: reader.optional("CADDY_NATS_WS_CREDENTIALS").is_some(),
         };
         reader.finish("caddy", settings)
@@ -44,6 +47,7 @@ impl Settings {
         Self {
             pocketbase: told.pocketbase,
             nats_ws: told.nats_ws,
+            nats_ws_pages: told.nats_ws_pages,
             nats_has_credentials: told.nats_has_credentials,
             ..self.clone()
         }
@@ -53,6 +57,16 @@ impl Settings {
     pub(crate) fn forwards_nats(&self) -> bool {
         self.host.is_loopback() || self.nats_has_credentials
     }
+}
+
+/// Origins, separated by commas. Caddy would read some texts as patterns: NATS refuses those.
+fn pages(reader: &mut Reader<'_>) -> Vec<String> {
+    let text = reader.optional("CADDY_NATS_WS_PAGES").unwrap_or_default();
+    let origins = text.split(',').map(str::trim);
+    origins
+        .filter(|origin| !origin.is_empty() && !origin.contains(['*', '{']))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Checks what the settings point at.
@@ -74,6 +88,10 @@ pub(crate) mod tests {
         ("CADDY_PORT", "2015"),
         ("CADDY_POCKETBASE", "127.0.0.1:8090"),
         ("CADDY_NATS_WS", "127.0.0.1:8443"),
+        (
+            "CADDY_NATS_WS_PAGES",
+            "http://127.0.0.1:2015,http://localhost:2015",
+        ),
         ("CADDY_NATS_WS_CREDENTIALS", ""),
     ];
 

@@ -8,7 +8,7 @@ use kit::Lifecycle;
 use kit::claim::Claim;
 use kit::output::Output;
 use tokio::time::{sleep, timeout};
-use xtask::topology::record::Client;
+use xtask::topology::record::{Client, RecordError};
 
 use crate::observe::{Observer, Outbox};
 use crate::ready::Ready;
@@ -54,7 +54,8 @@ async fn run_on(
         ready: Ready::new(&settings.state_dir),
         output,
         sync: Sync {
-            client: Client::new(settings.pocketbase, secret),
+            client: Client::new(settings.pocketbase, secret)
+                .with_data(settings.paths.data().join("pocketbase")),
             stack,
             work: None,
             outcome: None,
@@ -102,6 +103,13 @@ impl Controller {
             match self.connection(&mut pause).await {
                 Ok(Hint::Stop) => return Ok(()),
                 Ok(_) => {}
+                Err(error) if is_by_rules_of_the_user(&error) => {
+                    // Nothing is wrong with PocketBase or us, and asking more often would only use
+                    // up what the user's limit leaves to the user.
+                    self.ready.give().await?;
+                    self.complain(&error);
+                    pause = RESYNC;
+                }
                 Err(error) => {
                     self.ready.take_back();
                     self.complain(&error);
@@ -206,6 +214,14 @@ impl Controller {
             self.output.note("a change was not given up in time");
         }
     }
+}
+
+fn is_by_rules_of_the_user(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain();
+    causes.any(|cause| {
+        let cause = cause.downcast_ref::<RecordError>();
+        cause.is_some_and(RecordError::is_by_rules_of_the_user)
+    })
 }
 
 async fn done(work: Option<&mut Work>, stack: &dyn Stack) -> Outcome {

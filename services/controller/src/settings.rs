@@ -27,7 +27,13 @@ impl Settings {
         let mut reader = Reader::new(lookup);
         let settings = Self {
             state_dir: reader.path("CONTROLLER_STATE_DIR"),
-            pocketbase: Endpoint::tcp("127.0.0.1", reader.port("CONTROLLER_POCKETBASE_PORT")),
+            pocketbase: Endpoint::tcp(
+                // A stack that an older version started does not say it.
+                reader
+                    .optional("CONTROLLER_POCKETBASE_HOST")
+                    .unwrap_or_else(|| "127.0.0.1".to_owned()),
+                reader.port("CONTROLLER_POCKETBASE_PORT"),
+            ),
             paths,
         };
         reader.finish("controller", settings)
@@ -63,11 +69,12 @@ mod tests {
         let manifest = kit::manifest::parse(crate::spec()).unwrap().manifest;
         let lookup = |name: &str| {
             let given = manifest.process.env.get(name)?;
+            let given = given.replace("${host.pocketbase}", "::1");
             let given = given.replace("${port.pocketbase.http}", "8090");
             Some(given.replace("${env.CORE_INSTANCE:-}", "b"))
         };
         let settings = Settings::from_env(&lookup).unwrap();
-        assert_eq!(settings.pocketbase, Endpoint::tcp("127.0.0.1", 8090));
+        assert_eq!(settings.pocketbase, Endpoint::tcp("::1", 8090));
         assert_eq!(settings.paths.instance(), "b");
     }
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -41,6 +41,7 @@ pub struct Port {
 #[derive(Debug)]
 pub struct Claim {
     lock: FileLock,
+    directory: PathBuf,
     deadline: Instant,
 }
 
@@ -57,6 +58,7 @@ impl Claim {
                 keep_open_on_exec(lock.file()).context("cannot hand on the data lock")?;
                 let claim = Self {
                     lock,
+                    directory: directory.to_owned(),
                     deadline: started + limit,
                 };
                 claim.record(&[own_pid()]);
@@ -70,6 +72,11 @@ impl Claim {
                 return Ok(None);
             }
         }
+    }
+
+    /// The data directory.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Notes the server's pid, so that whoever waits for the lock can be told.

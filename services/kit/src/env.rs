@@ -78,7 +78,8 @@ impl<'a> Reader<'a> {
         if value.is_empty() || value == "localhost" {
             return loopback;
         }
-        value.parse().unwrap_or_else(|_| {
+        let ip: Result<IpAddr, _> = value.parse();
+        ip.map(|ip| ip.to_canonical()).unwrap_or_else(|_| {
             self.problem(format!(
                 "{name}: `{value}` is not an IP address (127.0.0.1, 0.0.0.0 ...)"
             ));

@@ -5,6 +5,7 @@
 //! never installs a signal handler: the binaries in `cmd/` do that.
 
 pub mod claim;
+pub mod disk;
 pub mod env;
 pub mod failure;
 pub mod files;

@@ -54,16 +54,38 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(mut stream: impl io::Write + Send + 'static) -> Self {
-        let (queue, mut lines) = mpsc::channel::<Vec<u8>>(QUEUE_LINES);
+    fn start<W: io::Write + Send + 'static>(open: fn() -> W) -> Self {
+        let (queue, lines) = mpsc::channel::<Vec<u8>>(QUEUE_LINES);
         let (done, written) = oneshot::channel();
-        std::thread::spawn(move || {
-            while let Some(line) = lines.blocking_recv() {
-                // Whether anybody reads does not matter: the server matters more than its log.
-                let _ = stream.write_all(&line).and_then(|()| stream.flush());
+        let work = Arc::new(Mutex::new(Some((lines, done))));
+        let take = |work: &Mutex<Option<_>>| {
+            let mut work = work.lock().unwrap_or_else(PoisonError::into_inner);
+            work.take()
+        };
+        let of_thread = work.clone();
+        let thread = std::thread::Builder::new().spawn(move || {
+            if let Some((mut lines, done)) = take(&of_thread) {
+                let mut stream = open();
+                while let Some(line) = lines.blocking_recv() {
+                    write(&mut stream, &line);
+                }
+                let _ = done.send(());
             }
-            let _ = done.send(());
         });
+        if thread.is_err()
+            && let Some((mut lines, done)) = take(&work)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            // No thread can be had: a reader that stalls does stall the wrapper, which is better
+            // than none.
+            runtime.spawn(async move {
+                let mut stream = open();
+                while let Some(line) = lines.recv().await {
+                    write(&mut stream, &line);
+                }
+                let _ = done.send(());
+            });
+        }
         Self { queue, written }
     }
 
@@ -71,6 +93,11 @@ impl Writer {
         drop(self.queue);
         let _ = tokio::time::timeout(FINISH_LIMIT, self.written).await;
     }
+}
+
+/// Whether anybody reads does not matter: the server matters more than its log.
+fn write(stream: &mut impl io::Write, line: &[u8]) {
+    let _ = stream.write_all(line).and_then(|()| stream.flush());
 }
 
 /// Adds a line, unless nobody reads what came before.
@@ -116,7 +143,7 @@ impl Output {
     /// which a server must not be able to fake: its lines go to stderr. A supervisor puts both
     /// streams into one log and calls all that comes by stderr an error: there they go to stdout.
     pub fn start(supervised: bool) -> Self {
-        let (stdout, stderr) = (Writer::start(io::stdout()), Writer::start(io::stderr()));
+        let (stdout, stderr) = (Writer::start(io::stdout), Writer::start(io::stderr));
         let talk = if supervised { &stdout } else { &stderr };
         Self {
             talk: talk.queue.clone(),

@@ -7,9 +7,13 @@
 use serde_json::{Value, json};
 
 use crate::credentials::{Credentials, Login};
+use crate::events::denied_subjects;
 use crate::settings::Settings;
 use crate::topology::facts::{LEAF_USER, ROUTE_USER};
 use crate::topology::{Facts, Role};
+
+/// Who clients without credentials are. It has no password: it is anybody on this machine.
+const ANYBODY: &str = "local";
 
 /// The name of the hub's cluster.
 const CLUSTER_NAME: &str = "hub";
@@ -46,7 +50,15 @@ pub(crate) fn render(settings: &Settings, credentials: &Credentials, facts: &Fac
         config["accounts"]["APP"]["jetstream"] = json!("enabled");
     }
     if settings.login.is_none() {
-        config["no_auth_user"] = json!(credentials.app.user);
+        // Not the first user, which Core itself is: see `entrance`.
+        let anybody = json!({
+            "user": ANYBODY,
+            "permissions": {"publish": {"deny": denied_subjects()}},
+        });
+        if let Value::Array(users) = &mut config["accounts"]["APP"]["users"] {
+            users.push(anybody);
+        }
+        config["no_auth_user"] = json!(ANYBODY);
     }
     if let Some(region) = &node.region {
         config["server_tags"] = json!([format!("region:{region}")]);
@@ -124,6 +136,16 @@ mod tests {
         {
           "password": "capp",
           "user": "app"
+        },
+        {
+          "permissions": {
+            "publish": {
+              "deny": [
+DENIED
+              ]
+            }
+          },
+          "user": "local"
         }
       ]
     },
@@ -149,7 +171,7 @@ mod tests {
     "remotes": []
   },
   "listen": "127.0.0.1:4222",
-  "no_auth_user": "app",
+  "no_auth_user": "local",
   "server_name": "nats",
   "system_account": "SYS",
   "websocket": {
@@ -162,6 +184,11 @@ mod tests {
   }
 }
 "#;
+        let denied = denied_subjects().into_iter();
+        let denied: Vec<String> = denied
+            .map(|subject| format!("                \"{subject}\""))
+            .collect();
+        let expected = expected.replace("DENIED", &denied.join(",\n"));
         let text = render(&settings(&[]).unwrap(), &credentials(), &Facts::default());
         assert_eq!(text, expected);
     }
@@ -219,7 +246,7 @@ mod tests {
         assert_eq!(cluster["authorization"]["password"], "croute");
         assert_eq!(routes_in(&text), hub_of_three().route_urls());
         assert_eq!(config["jetstream"]["domain"], "hub");
-        let leaf = &config["accounts"]["APP"]["users"][1];
+        let leaf = &config["accounts"]["APP"]["users"][2];
         assert_eq!(leaf["user"], "leaf");
         assert_eq!(leaf["allowed_connection_types"][0], "LEAFNODE");
         assert_eq!(remotes_in(&text), [""; 0]);

@@ -7,6 +7,7 @@ pub mod client;
 pub mod cluster;
 mod config;
 pub mod credentials;
+pub mod events;
 pub mod jetstream;
 mod reload;
 mod run;
@@ -16,6 +17,3 @@ pub mod topology;
 
 pub use run::run;
 pub use settings::{Settings, check};
-
-/// The stream with the events of the stack: Core's own, and made anew when it is not there.
-pub const EVENTS_STREAM: &str = "CORE_EVENTS";

@@ -14,9 +14,9 @@ use kit::server::{self, Launch, Retirement, ServerHandle, Upstream, reachable};
 use kit::settings::Environment;
 use serde::Deserialize;
 
-use crate::EVENTS_STREAM;
 use crate::config;
 use crate::credentials;
+use crate::events::STREAM as EVENTS_STREAM;
 use crate::reload;
 use crate::settings::Settings;
 use crate::store::{self, Mode};
@@ -65,7 +65,10 @@ pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8>
     }
     let launch = nats.launch();
     let mut nats = nats;
-    server::run(&lifecycle, &claim, &launch, &mut nats).await
+    let ended = server::run(&lifecycle, &claim, &launch, &mut nats).await;
+    // It holds passwords, and the next start writes it anew.
+    let _ = std::fs::remove_file(&nats.config_file);
+    ended
 }
 
 /// Whether the facts have a hub and this server is no longer in it.

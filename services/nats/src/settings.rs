@@ -133,9 +133,15 @@ fn node(reader: &mut Reader<'_>) -> Node {
     }
 }
 
+/// The origins that a user lists, or those of the pages of Caddy. The latter are those of the start:
+/// the server takes no others while it runs, and Caddy lets its pages in by itself.
 fn origins(reader: &mut Reader<'_>) -> Vec<String> {
     const NAME: &str = "NATS_WS_ALLOWED_ORIGINS";
-    let text = reader.required(NAME);
+    let pages = reader.optional("NATS_WS_PAGES");
+    let text = match reader.optional(NAME).or(pages) {
+        Some(text) => text,
+        None => reader.required(NAME),
+    };
     let origins: Vec<String> = text
         .split(',')
         .map(|origin| origin.trim().to_owned())
@@ -224,8 +230,9 @@ pub(crate) mod tests {
         ("NATS_WS_PORT", "8443"),
         ("NATS_CLUSTER_PORT", "6222"),
         ("NATS_TOPOLOGY_FILE", "/data/nats/topology.json"),
+        ("NATS_WS_ALLOWED_ORIGINS", ""),
         (
-            "NATS_WS_ALLOWED_ORIGINS",
+            "NATS_WS_PAGES",
             "http://127.0.0.1:2015,http://localhost:2015",
         ),
         ("NATS_USER", ""),
@@ -319,7 +326,7 @@ pub(crate) mod tests {
         ] {
             problem(&[("NATS_WS_ALLOWED_ORIGINS", bad)]);
         }
-        problem(&[("NATS_WS_ALLOWED_ORIGINS", "")]);
+        problem(&[("NATS_WS_PAGES", "")]);
         let good = [(
             "NATS_WS_ALLOWED_ORIGINS",
             "https://a.example , http://[::1]:1",

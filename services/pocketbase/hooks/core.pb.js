@@ -1,5 +1,8 @@
 /// Core's own hook: the superuser and the readiness route. Written by the wrapper; not to edit.
 /// Handlers run isolated from each other, so each reads the environment by itself.
+///
+/// Routes of Core's are answered by a middleware that comes before all others, and never by their
+/// handler: no rate limit, no middleware and no hook of the user may make a server look ill.
 
 // After e.next() the system tables exist; the user's migrations may not have run yet.
 onBootstrap((e) => {
@@ -27,6 +30,28 @@ onBootstrap((e) => {
     save(record);
   };
 
+  // The account that was made up ends once another one is named; one whose password was changed is
+  // somebody's, and stays.
+  const retire = () => {
+    const made_up = $os.getenv("CORE_POCKETBASE_MADE_UP_EMAIL");
+    const first_password = $os.getenv("CORE_POCKETBASE_MADE_UP_PASSWORD");
+    if (!made_up || made_up === email) {
+      return "";
+    }
+    let record = null;
+    try {
+      record = $app.findAuthRecordByEmail("_superusers", made_up);
+    } catch (_) {
+      return "";
+    }
+    if (!record.validatePassword(first_password)) {
+      return "kept";
+    }
+    $app.delete(record);
+    return "ended";
+  };
+
+  let made_up = "";
   if (enforce) {
     // A comparison first: setting a password, even the same one, ends every session.
     const record = find();
@@ -35,6 +60,7 @@ onBootstrap((e) => {
     } else if (!record.validatePassword(password)) {
       save(record);
     }
+    made_up = retire();
   } else {
     // The account that PocketBase's own installer uses is no superuser of anybody's.
     const others = $dbx.not($dbx.hashExp({ email: "__pbinstaller@example.com" }));
@@ -44,19 +70,23 @@ onBootstrap((e) => {
   }
   $app.store().set("core.superuser", true);
   $app.store().set("core.superuser.ours", find() !== null);
+  $app.store().set("core.superuser.made_up", made_up);
 });
 
 // Answers 200 once the superuser is there; not written to the request log.
 routerAdd(
   "GET",
   "/core/ready",
-  (e) => {
+  () => {
+    throw new NotFoundError();
+  },
+  new Middleware((e) => {
     const superuser = $app.store().get("core.superuser") === true;
     return e.json(superuser ? 200 : 503, {
       superuser: superuser,
       ours: $app.store().get("core.superuser.ours") === true,
+      made_up: $app.store().get("core.superuser.made_up") || "",
       instance: $os.getenv("CORE_POCKETBASE_INSTANCE"),
     });
-  },
-  $apis.skipSuccessActivityLog(),
+  }, Number.MIN_SAFE_INTEGER),
 );

@@ -6,7 +6,10 @@
 routerAdd(
   "POST",
   "/core/backup",
-  (e) => {
+  () => {
+    throw new NotFoundError();
+  },
+  new Middleware((e) => {
     const secret = $os.getenv("CORE_POCKETBASE_CONTROLLER_SECRET");
     const given = e.request.header.get("X-Core-Secret");
     if (!secret || !$security.equal(given, secret)) {
@@ -22,15 +25,17 @@ routerAdd(
     }
     $app.createBackup(new Context(), name);
     return e.json(200, { files_elsewhere: settings.s3.enabled });
-  },
-  $apis.skipSuccessActivityLog(),
+  }, Number.MIN_SAFE_INTEGER),
 );
 
 // How many records there are that somebody made: what a restore would replace.
 routerAdd(
   "GET",
   "/core/backup/holds",
-  (e) => {
+  () => {
+    throw new NotFoundError();
+  },
+  new Middleware((e) => {
     const secret = $os.getenv("CORE_POCKETBASE_CONTROLLER_SECRET");
     const given = e.request.header.get("X-Core-Secret");
     if (!secret || !$security.equal(given, secret)) {
@@ -44,8 +49,7 @@ routerAdd(
       }
     }
     return e.json(200, { collections: holds });
-  },
-  $apis.skipSuccessActivityLog(),
+  }, Number.MIN_SAFE_INTEGER),
 );
 
 // Looks at the database of a backup, unpacked beside this one: whether it is whole, and how much
@@ -53,7 +57,10 @@ routerAdd(
 routerAdd(
   "POST",
   "/core/backup/check",
-  (e) => {
+  () => {
+    throw new NotFoundError();
+  },
+  new Middleware((e) => {
     const secret = $os.getenv("CORE_POCKETBASE_CONTROLLER_SECRET");
     const given = e.request.header.get("X-Core-Secret");
     if (!secret || !$security.equal(given, secret)) {
@@ -86,6 +93,5 @@ routerAdd(
       db.newQuery("DETACH DATABASE core_staged").execute();
     }
     return e.json(200, { rows: rows, problems: problems });
-  },
-  $apis.skipSuccessActivityLog(),
+  }, Number.MIN_SAFE_INTEGER),
 );

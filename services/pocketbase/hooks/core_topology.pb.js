@@ -6,7 +6,10 @@
 routerAdd(
   "POST",
   "/core/token",
-  (e) => {
+  () => {
+    throw new NotFoundError();
+  },
+  new Middleware((e) => {
     const secret = $os.getenv("CORE_POCKETBASE_CONTROLLER_SECRET");
     const given = e.request.header.get("X-Core-Secret");
     if (!secret || !$security.equal(given, secret)) {
@@ -28,8 +31,7 @@ routerAdd(
       token: record.newAuthToken(),
       expires_seconds: collection.authToken.duration,
     });
-  },
-  $apis.skipSuccessActivityLog(),
+  }, Number.MIN_SAFE_INTEGER),
 );
 
 // Whoever may not see the records is told so: an empty list would say that there are none.

@@ -16,11 +16,19 @@ use kit::{Exit, Failure};
 const DEPTH_MAX: usize = 16;
 
 /// Core's own files.
-const OWN_FILES: [(&str, &str); 7] = [
+const OWN_FILES: [(&str, &str); 9] = [
     ("pb_hooks/core.pb.js", include_str!("../hooks/core.pb.js")),
     (
         "pb_hooks/core_backup.pb.js",
         include_str!("../hooks/core_backup.pb.js"),
+    ),
+    (
+        "pb_hooks/core_login.js",
+        include_str!("../hooks/core_login.js"),
+    ),
+    (
+        "pb_hooks/core_login.pb.js",
+        include_str!("../hooks/core_login.pb.js"),
     ),
     (
         "pb_hooks/core_topology.pb.js",
@@ -175,9 +183,11 @@ mod tests {
         fs::write(path, text).unwrap();
     }
 
-    const OWN: [&str; 7] = [
+    const OWN: [&str; 9] = [
         "pb_hooks/core.pb.js",
         "pb_hooks/core_backup.pb.js",
+        "pb_hooks/core_login.js",
+        "pb_hooks/core_login.pb.js",
         "pb_hooks/core_topology.pb.js",
         "pb_hooks/core_topology_spec.js",
         "pb_migrations/1700000001_core_settings.js",
@@ -202,7 +212,7 @@ mod tests {
         put(user.path(), "pb_public/index.html", "4");
         write(&plan(user.path()).unwrap(), state.path()).unwrap();
         let (one, deep) = ("pb_hooks/a.pb.js", "pb_hooks/lib/deep/b.js");
-        let (hooks, migrations) = OWN.split_at(4);
+        let (hooks, migrations) = OWN.split_at(6);
         let all = [&[one], hooks, &[deep], migrations].concat();
         assert_eq!(files(state.path()), all);
 
@@ -231,7 +241,7 @@ mod tests {
         fs::remove_dir_all(user.path().join("pb_hooks/x")).unwrap();
         put(user.path(), "pb_hooks/x", "2");
         write(&plan(user.path()).unwrap(), state.path()).unwrap();
-        let (hooks, migrations) = OWN.split_at(4);
+        let (hooks, migrations) = OWN.split_at(6);
         let all = [hooks, &["pb_hooks/x"], migrations].concat();
         assert_eq!(files(state.path()), all);
     }

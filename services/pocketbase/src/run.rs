@@ -45,6 +45,7 @@ pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8>
             .superuser
             .is_none()
             .then(|| superuser::file(&settings.data_dir)),
+        retired: Retired::No,
     };
     let secrets = Secrets {
         instance: pocketbase.instance.clone(),
@@ -113,7 +114,18 @@ fn environment(
         Some(superuser) => (superuser.clone(), "1"),
         None => (superuser::load_or_create(&settings.data_dir)?, "0"),
     };
+    let made_up = superuser::load(&settings.data_dir).filter(|_| settings.superuser.is_some());
+    let (made_up_email, made_up_password) = made_up.map(|it| (it.email, it.password)).unzip();
     Ok(vec![
+        (
+            "CORE_POCKETBASE_MADE_UP_EMAIL",
+            made_up_email.unwrap_or_default(),
+        ),
+        (
+            "CORE_POCKETBASE_MADE_UP_PASSWORD",
+            made_up_password.unwrap_or_default(),
+        ),
+        ("CORE_POCKETBASE_HOST", settings.host.to_string()),
         ("CORE_POCKETBASE_ADMIN_EMAIL", superuser.email),
         ("CORE_POCKETBASE_ADMIN_PASSWORD", superuser.password),
         ("CORE_POCKETBASE_ADMIN_ENFORCE", enforce.to_owned()),
@@ -132,6 +144,22 @@ struct PocketBase {
     /// Where the superuser is kept whose password was made up, unless it turns out that the
     /// database has others instead.
     made_up: Option<PathBuf>,
+    /// What became of the made-up superuser when another one was named.
+    retired: Retired,
+}
+
+/// What became of the superuser that was made up, as the hook says it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Retired {
+    /// There is none, or no other one was named.
+    #[default]
+    #[serde(rename = "")]
+    No,
+    /// It exists no more.
+    Ended,
+    /// Its password was changed, so it is somebody's.
+    Kept,
 }
 
 /// The answer of `/core/ready`.
@@ -141,6 +169,9 @@ struct Ready {
     superuser: bool,
     /// It is the one whose e-mail we gave.
     ours: bool,
+    /// What became of the made-up one.
+    #[serde(default)]
+    made_up: Retired,
     /// The token we gave.
     instance: String,
 }
@@ -152,6 +183,23 @@ impl Upstream for PocketBase {
 
     /// Where the made-up password is, never what it is.
     fn note(&self) -> Option<String> {
+        match self.retired {
+            Retired::No => {}
+            Retired::Ended => {
+                return Some(
+                    "superuser: the generated account was removed, as another one is configured"
+                        .to_owned(),
+                );
+            }
+            Retired::Kept => {
+                return Some(
+                    "warning: the generated superuser still exists beside the configured one, as \
+                     its password was changed by hand; remove it in the admin interface if \
+                     nobody uses it"
+                        .to_owned(),
+                );
+            }
+        }
         let file = self.made_up.as_ref()?;
         let place = file.display();
         Some(format!(
@@ -176,6 +224,7 @@ impl Upstream for PocketBase {
         if !ready.ours {
             self.made_up = None;
         }
+        self.retired = ready.made_up;
         Ok(response.status == 200 && ready.superuser)
     }
 

@@ -28,6 +28,13 @@ pub(crate) fn file(data_dir: &Path) -> PathBuf {
     data_dir.join(FILE)
 }
 
+/// Reads the made-up account, if one was ever made up. A damaged file is none: it keeps nobody who
+/// has named an account of their own from starting.
+pub(crate) fn load(data_dir: &Path) -> Option<Superuser> {
+    let text = std::fs::read(file(data_dir)).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
 /// Reads the made-up account, or makes it up.
 pub(crate) fn load_or_create(data_dir: &Path) -> anyhow::Result<Superuser> {
     kit::secret::load_or_create(&file(data_dir), || {

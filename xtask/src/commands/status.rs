@@ -146,7 +146,22 @@ fn table(status: &Document) -> String {
             .map(|(cell, width)| format!("{cell:width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    let lines = rows.iter().map(line).chain(silent(status));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// What a process without a probe cannot be seen to lack.
+fn silent(status: &Document) -> impl Iterator<Item = String> {
+    let services = status.services.values();
+    let processes = services.flat_map(|service| &service.processes);
+    processes.flat_map(|(name, process)| {
+        process.silent_ports.iter().filter_map(move |port| {
+            let number = process.ports.get(port)?.port;
+            Some(format!(
+                "nothing listens on port {number} (`{port}`) of `{name}`"
+            ))
+        })
+    })
 }
 
 fn state(process: &ProcessStatus) -> &str {

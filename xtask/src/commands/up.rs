@@ -15,6 +15,7 @@ use xtask::load::{Load, Report as Noticed};
 use xtask::supervisor::state::{Phase, State, States};
 use xtask::supervisor::{stop, view};
 use xtask::timing::{self, Step};
+use xtask::ui;
 use xtask::up::{self, Mode, Options, Outcome, Report};
 use xtask::{Ctx, SCHEMA_VERSION};
 
@@ -192,7 +193,7 @@ impl<'a> View<'a> {
                 .bars()
                 .add(ProgressBar::new_spinner().with_style(style));
             bar.set_prefix(name.to_owned());
-            bar.enable_steady_tick(Duration::from_millis(100));
+            ui::spin(&bar, Duration::from_millis(100));
             bar
         })
     }
@@ -241,6 +242,13 @@ fn summary(ctx: &Ctx, report: &Report) {
         };
         ctx.ui
             .line(format!("  {name:width$}  {url:<24}  {took}").trim_end());
+    }
+    for name in &stack.order {
+        let process = &stack.processes[name];
+        let page = process.open.clone().or_else(|| process.url());
+        if let (Some(login), Some(page), false) = (&process.login, page, process.disabled) {
+            ctx.ui.line(format!("{page} is for {login}"));
+        }
     }
     if !report.inputs.leased.is_empty() {
         ctx.ui.line(moved(report));
@@ -327,6 +335,8 @@ fn document(ctx: &Ctx, report: &Report, noticed: Option<&Noticed>) -> serde_json
             json!({
                 "url": process.url(),
                 "ports": process.ports,
+                "open": process.open,
+                "login": process.login,
                 "pid": state.map(|state| state.pid),
                 "depends_on": waited_for,
                 "started_ms": timing.as_ref().map(|timing| timing.started_ms),

@@ -1,9 +1,7 @@
 //! `ensure`: look first, then get everything that is missing, all at once.
 
 use std::collections::BTreeMap;
-use std::panic;
 use std::sync::atomic::Ordering;
-use std::thread;
 
 use kit::{Exit, Failure};
 
@@ -16,6 +14,7 @@ use super::record::Record;
 use super::{Installed, Kind, Options, Request, is_cancelled, update_hint};
 use crate::env::Env;
 use crate::paths::Paths;
+use crate::threads::{Task, side_by_side};
 use crate::ui::Ui;
 
 /// Makes sure that every requested binary is in `.dep/`, verified. What is there and unchanged
@@ -142,28 +141,22 @@ fn pinned<'a>(lock: &'a Lock, name: &'a str, version: &'a str) -> anyhow::Result
 /// Gets everything that is missing, in parallel. The first failure that must stop everything
 /// cancels the rest.
 fn get(context: &Context<'_>, missing: &Missing<'_>) -> anyhow::Result<BTreeMap<String, Record>> {
-    let results: Vec<anyhow::Result<Done>> = thread::scope(|scope| {
-        let mut threads = Vec::new();
-        for wanted in &missing.fetches {
-            threads.push(scope.spawn(|| cancelling(context, fetch_one(context, *wanted))));
-        }
-        if !missing.wrappers.is_empty() {
-            threads.push(scope.spawn(|| {
-                let built = cargo::build(context, &missing.wrappers);
-                cancelling(context, built).map(|records| Done {
-                    records,
-                    ..Done::default()
-                })
-            }));
-        }
-        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-            thread
-                .join()
-                .unwrap_or_else(|cause| panic::resume_unwind(cause))
-        };
-        threads.into_iter().map(join).collect()
-    });
-    collect(results)
+    let mut tasks: Vec<Task<'_, anyhow::Result<Done>>> = Vec::new();
+    for wanted in &missing.fetches {
+        tasks.push(Box::new(|| {
+            cancelling(context, fetch_one(context, *wanted))
+        }));
+    }
+    if !missing.wrappers.is_empty() {
+        tasks.push(Box::new(|| {
+            let built = cargo::build(context, &missing.wrappers);
+            cancelling(context, built).map(|records| Done {
+                records,
+                ..Done::default()
+            })
+        }));
+    }
+    collect(side_by_side(tasks))
 }
 
 fn fetch_one(context: &Context<'_>, wanted: Wanted<'_>) -> anyhow::Result<Done> {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::ui::Ui;
+use crate::ui::{self, Ui};
 
 /// How often a spinner turns.
 const TICK: Duration = Duration::from_millis(100);
@@ -45,7 +45,7 @@ impl<'a> Task<'a> {
         self.bar
             .set_style(style("{spinner} {prefix} {wide_msg:.dim}"));
         self.bar.set_prefix(text);
-        self.bar.enable_steady_tick(TICK);
+        ui::spin(&self.bar, TICK);
     }
 
     /// The newest line of a tool's output.

@@ -1,8 +1,6 @@
 //! Whether the addresses that `dep.lock` names answer, and what time it is there. Downloads
 //! nothing.
 
-use std::panic;
-use std::thread;
 use std::time::{Duration, SystemTime};
 
 use jiff::fmt::rfc2822::DateTimeParser;
@@ -15,6 +13,7 @@ use super::net::{Net, Problem};
 use super::{Options, platform};
 use crate::env::Env;
 use crate::paths::Paths;
+use crate::threads::{Task, side_by_side};
 use crate::ui::Ui;
 
 /// How long an address may take to be connected to, and then to answer. Short: nothing waits for
@@ -50,16 +49,8 @@ pub(super) fn reach_in(net: &Net, lock: &Lock, platform: &str) -> Vec<Reached> {
         let archive = program.artefacts(platform).archive?;
         Some((name.clone(), archive.location))
     });
-    thread::scope(|scope| {
-        let ask = |(name, url): (String, String)| scope.spawn(move || ask(net, name, &url));
-        let asked: Vec<_> = archives.map(ask).collect();
-        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-            thread
-                .join()
-                .unwrap_or_else(|cause| panic::resume_unwind(cause))
-        };
-        asked.into_iter().map(join).collect()
-    })
+    let ask = |(name, url): (String, String)| Box::new(move || ask(net, name, &url)) as Task<'_, _>;
+    side_by_side(archives.map(ask).collect())
 }
 
 fn ask(net: &Net, name: String, url: &str) -> Reached {

@@ -4,9 +4,7 @@
 //! Must not install anything.
 
 use std::collections::BTreeMap;
-use std::panic;
 use std::sync::atomic::Ordering;
-use std::thread;
 
 use kit::{Exit, Failure};
 use serde::Serialize;
@@ -18,6 +16,7 @@ use super::{Kind, Options, Request, is_cancelled, manifests};
 use crate::SCHEMA_VERSION;
 use crate::env::Env;
 use crate::paths::Paths;
+use crate::threads::{Task, side_by_side};
 use crate::ui::Ui;
 
 /// The name under which two updates exclude each other; no binary can have it.
@@ -171,27 +170,19 @@ fn resolve_all(
     lock: &Lock,
     work: &std::path::Path,
 ) -> anyhow::Result<Vec<Resolved>> {
-    let results: Vec<_> = thread::scope(|scope| {
-        let start = |target: &'_ Target| {
-            let name = target.name.clone();
-            let version = target.version.clone();
-            scope.spawn(move || {
-                let known = lock.programs.get(&name);
-                let result = resolve::program(context, &name, &version, known, &work.join(&name));
-                if result.is_err() {
-                    context.cancel.store(true, Ordering::Relaxed);
-                }
-                result
-            })
-        };
-        let threads: Vec<_> = targets.iter().map(start).collect();
-        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-            thread
-                .join()
-                .unwrap_or_else(|cause| panic::resume_unwind(cause))
-        };
-        threads.into_iter().map(join).collect()
-    });
+    let task = |target: &Target| {
+        let name = target.name.clone();
+        let version = target.version.clone();
+        Box::new(move || {
+            let known = lock.programs.get(&name);
+            let result = resolve::program(context, &name, &version, known, &work.join(&name));
+            if result.is_err() {
+                context.cancel.store(true, Ordering::Relaxed);
+            }
+            result
+        }) as Task<'_, _>
+    };
+    let results = side_by_side(targets.iter().map(task).collect());
     let (good, bad): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
     let mut errors: Vec<_> = bad.into_iter().filter_map(Result::err).collect();
     errors.sort_by_key(is_cancelled);

@@ -59,11 +59,12 @@ pub(super) fn check(scene: &Scene<'_>) -> Vec<Check> {
 fn localhost() -> Option<Vec<IpAddr>> {
     let (sender, receiver) = mpsc::channel();
     // A look-up that hangs cannot be ended: its thread ends with us.
-    thread::spawn(move || {
+    let looking = thread::Builder::new().spawn(move || {
         let found = ("localhost", 0).to_socket_addrs();
         let found = found.map(|found| found.map(|address| address.ip()).collect());
         let _ = sender.send(found.unwrap_or_default());
     });
+    looking.ok()?;
     receiver.recv_timeout(LOOKUP_TIMEOUT).ok()
 }
 

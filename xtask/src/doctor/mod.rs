@@ -20,14 +20,12 @@ mod sources;
 mod tests;
 mod toolchain;
 
-use std::panic;
-use std::thread;
-
 use kit::Exit;
 use serde::Serialize;
 
 use crate::SCHEMA_VERSION;
 use crate::context::Ctx;
+use crate::threads::{Task, side_by_side};
 
 pub use check::{Check, Id, Severity};
 pub(crate) use inputs::{Dotenv, secret_variables};
@@ -118,15 +116,8 @@ const GROUPS: [Group; 8] = [
 ];
 
 fn check_all(scene: &Scene<'_>) -> Vec<Check> {
-    let mut checks = thread::scope(|scope| {
-        let running = GROUPS.map(|group| scope.spawn(move || group(scene)));
-        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-            thread
-                .join()
-                .unwrap_or_else(|cause| panic::resume_unwind(cause))
-        };
-        running.map(join).concat()
-    });
+    let groups = GROUPS.map(|group| Box::new(move || group(scene)) as Task<'_, Vec<Check>>);
+    let mut checks = side_by_side(groups.into()).concat();
     checks.sort_by_key(|check| check.id);
     checks
 }

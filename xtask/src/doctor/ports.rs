@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use listeners::{Protocol, SocketState};
@@ -33,7 +33,7 @@ pub(super) struct Holder {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) holders: Vec<Holder>,
-    /// Why nobody could listen on 127.0.0.1.
+    /// Why nobody could listen where the port is wanted: on 127.0.0.1, or as the service says.
     pub(super) v4_refused: Option<String>,
     /// Whether somebody listens on `::1`.
     pub(super) v6_taken: bool,
@@ -85,8 +85,10 @@ fn wanted(stack: &Stack) -> Vec<Wanted> {
 /// counted before and after, and a port is refused that is so before and after.
 fn look(paths: &Paths, wanted: &[Wanted]) -> Vec<Seen> {
     let refusals = || -> Vec<Refusals> {
-        let ports = wanted.iter().map(|wanted| wanted.port.port);
-        ports.map(Refusals::of).collect()
+        let ports = wanted.iter().map(|wanted| &wanted.port);
+        ports
+            .map(|port| Refusals::of(port.listen, port.port))
+            .collect()
     };
     let before = refusals();
     let mut ours = ours::all(paths);
@@ -155,18 +157,19 @@ fn users(wanted: &[Wanted]) -> Vec<User> {
     found
 }
 
-/// Which loopback addresses nobody could listen on now.
+/// Which addresses nobody could listen on now.
 struct Refusals {
+    /// The one that is wanted.
     v4: Option<io::Error>,
     /// A machine without IPv6 refuses otherwise.
     v6_taken: bool,
 }
 
 impl Refusals {
-    fn of(port: u16) -> Self {
+    fn of(listen: IpAddr, port: u16) -> Self {
         let v6 = refusal((Ipv6Addr::LOCALHOST, port).into());
         Self {
-            v4: refusal((Ipv4Addr::LOCALHOST, port).into()),
+            v4: refusal((listen, port).into()),
             v6_taken: v6.is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse),
         }
     }
@@ -198,11 +201,13 @@ pub(super) fn judge(wanted: &Wanted, seen: &Seen) -> Option<Check> {
     } = wanted;
     let strangers: Vec<&Holder> = seen.holders.iter().filter(|holder| !holder.ours).collect();
     let ours = strangers.len() < seen.holders.len();
-    let v4 = |holder: &&Holder| {
-        holder.address.is_ipv4()
-            && (holder.address.is_loopback() || holder.address.is_unspecified())
+    let in_the_way = |holder: &&Holder| {
+        holder.address.is_ipv4() == port.listen.is_ipv4()
+            && (holder.address == port.listen
+                || holder.address.is_unspecified()
+                || port.listen.is_unspecified())
     };
-    let blocked = strangers.iter().any(v4) || seen.v4_refused.is_some() && !ours;
+    let blocked = strangers.iter().any(in_the_way) || seen.v4_refused.is_some() && !ours;
     let elsewhere = !strangers.is_empty() || seen.v6_taken && !ours;
     if !blocked && !elsewhere {
         return None;
@@ -220,7 +225,10 @@ pub(super) fn judge(wanted: &Wanted, seen: &Seen) -> Option<Check> {
     let check = if blocked {
         Check::error(Id::Ports, format!("{place} is taken by {by}"))
     } else {
-        let found = format!("{place} is free on 127.0.0.1, but `localhost` may lead to {by}");
+        let found = format!(
+            "{place} is free on {}, but `localhost` may lead to {by}",
+            port.listen
+        );
         Check::warning(Id::Ports, found)
     };
     Some(check.fix(match variable {
@@ -258,9 +266,10 @@ mod tests {
     fn looking_at_a_port_sees_a_listener_and_is_in_nobodys_way() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        assert!(Refusals::of(address.port()).v4.is_some());
+        let refused = || Refusals::of(address.ip(), address.port()).v4;
+        assert!(refused().is_some());
         drop(listener);
-        assert!(Refusals::of(address.port()).v4.is_none());
+        assert!(refused().is_none());
         let _looking = bind(address).unwrap();
         TcpListener::bind(address).expect("a server may listen meanwhile");
     }

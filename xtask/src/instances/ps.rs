@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::panic;
-use std::thread;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -13,6 +11,7 @@ use crate::SCHEMA_VERSION;
 use crate::context::Ctx;
 use crate::paths::Paths;
 use crate::status::{self, ProcessStatus, Status};
+use crate::threads::{Task, side_by_side};
 
 /// The answer of `ps`.
 #[derive(Debug, Serialize)]
@@ -74,18 +73,11 @@ pub fn list(ctx: &Ctx, all: bool) -> anyhow::Result<Instances> {
     } else {
         of_checkout(&ctx.paths)
     };
-    let instances = thread::scope(|scope| {
-        let looking: Vec<_> = found
-            .iter()
-            .map(|paths| scope.spawn(|| look(ctx, paths)))
-            .collect();
-        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-            thread
-                .join()
-                .unwrap_or_else(|cause| panic::resume_unwind(cause))
-        };
-        looking.into_iter().map(join).collect::<anyhow::Result<_>>()
-    })?;
+    let looks = found
+        .iter()
+        .map(|paths| Box::new(move || look(ctx, paths)) as Task<'_, _>);
+    let seen = side_by_side(looks.collect()).into_iter();
+    let instances = seen.collect::<anyhow::Result<_>>()?;
     Ok(Instances {
         schema_version: SCHEMA_VERSION,
         instances,

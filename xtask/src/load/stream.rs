@@ -32,7 +32,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 impl Nats {
     async fn connect(&self) -> Result<Connection, ClientError> {
-        Connection::connect(self.port, self.login.as_ref(), "core-load").await
+        Connection::connect_to(self.address, self.login.as_ref(), "core-load").await
     }
 }
 

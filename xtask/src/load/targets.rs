@@ -1,12 +1,14 @@
 //! What of a running stack can be put under load, and where it is.
 
+use std::net::SocketAddr;
+
 use kit::http::Endpoint;
 use service_nats::credentials::Login;
 
 use crate::applied::Applied;
 use crate::paths::Paths;
 use crate::recorded::Recorded;
-use crate::stack::Stack;
+use crate::stack::{Port, Stack};
 
 /// Who is put under load. What does not run is left out.
 #[derive(Debug)]
@@ -20,7 +22,7 @@ pub struct Targets {
 /// The first server of NATS.
 #[derive(Debug, Clone)]
 pub(super) struct Nats {
-    pub(super) port: u16,
+    pub(super) address: SocketAddr,
     pub(super) login: Option<Login>,
 }
 
@@ -34,12 +36,14 @@ impl Targets {
             user: user.to_owned(),
             password: env.get("NATS_PASSWORD").unwrap_or_default().to_owned(),
         });
-        let here = |port| Endpoint::tcp("127.0.0.1", port);
+        let address = |found: Port| found.address();
         Ok(Self {
             paths: paths.clone(),
-            nats: port("nats", "client").map(|port| Nats { port, login }),
-            caddy: port("caddy", "http").map(here),
-            pocketbase: port("pocketbase", "http").map(here),
+            nats: port("nats", "client")
+                .map(address)
+                .map(|address| Nats { address, login }),
+            caddy: port("caddy", "http").map(|port| port.endpoint()),
+            pocketbase: port("pocketbase", "http").map(|port| port.endpoint()),
         })
     }
 
@@ -49,8 +53,8 @@ impl Targets {
     }
 }
 
-fn port_of(stack: &Stack, process: &str, port: &str) -> Option<u16> {
+fn port_of(stack: &Stack, process: &str, port: &str) -> Option<Port> {
     let process = stack.processes.get(process)?;
     let port = process.ports.get(port).filter(|_| !process.disabled)?;
-    Some(port.port)
+    Some(port.clone())
 }

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use kit::files::{self, FileLock};
 use kit::manifest::Condition;
 use kit::{Exit, Failure};
@@ -269,10 +270,11 @@ impl Nodes<'_> {
         let either = interrupt.or_flag(over.clone());
         let (paths, stack, facts) = (&self.ctx.paths, self.stack, &self.topology.now);
         let joined = thread::scope(|scope| {
-            let waiting = scope.spawn(|| {
+            let waiting = thread::Builder::new().spawn_scoped(scope, || {
                 let link = Link::new(paths, stack, facts);
                 link.wait_until_joined(&either)
             });
+            let waiting = waiting.context("cannot start a thread that waits for the hub")?;
             while !waiting.is_finished() {
                 if matches!(self.ended(), Ok(Some(_)) | Err(_)) {
                     over.store(true, Ordering::Relaxed);

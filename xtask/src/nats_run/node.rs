@@ -3,7 +3,7 @@
 //! It is signalled only while it has not been waited for, so its pid cannot mean anybody else.
 
 use std::collections::VecDeque;
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -69,7 +69,12 @@ impl Running {
             readers: Vec::new(),
             child,
         };
-        show_output(&mut running, &ctx.ui);
+        if let Err(error) = show_output(&mut running, &ctx.ui) {
+            // Nobody could read what it says: it ends with its pipes, and is waited for here.
+            let _ = running.child.kill();
+            let _ = running.child.wait();
+            return Err(error).context("cannot start a thread that reads the output of a node");
+        }
         Ok(running)
     }
 
@@ -128,21 +133,23 @@ impl Running {
 }
 
 /// Shows both streams of a child, line by line, each with the node's name in front.
-fn show_output(running: &mut Running, ui: &Ui) {
+fn show_output(running: &mut Running, ui: &Ui) -> io::Result<()> {
     let stdout = running.child.stdout.take().map(|pipe| Box::new(pipe) as _);
     let stderr = running.child.stderr.take().map(|pipe| Box::new(pipe) as _);
     let pipes: [Option<Box<dyn Read + Send>>; 2] = [stdout, stderr];
     for pipe in pipes.into_iter().flatten() {
         let (name, ui) = (running.name.clone(), ui.clone());
         let (ready, tail) = (running.ready.clone(), running.tail.clone());
-        running.readers.push(thread::spawn(move || {
+        let reader = thread::Builder::new().spawn(move || {
             for line in BufReader::new(pipe).split(b'\n') {
                 let Ok(line) = line else { return };
                 let line = String::from_utf8_lossy(&line);
                 show(&ui, &name, line.trim_end(), &ready, &tail);
             }
-        }));
+        });
+        running.readers.push(reader?);
     }
+    Ok(())
 }
 
 fn show(ui: &Ui, name: &str, line: &str, ready: &OnceLock<String>, tail: &Tail) {

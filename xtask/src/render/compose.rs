@@ -267,7 +267,7 @@ fn command(name: &str, process: &Process, places: &Places) -> Vec<String> {
         words.push("--main-only".to_owned());
     }
     for port in process.ports.values() {
-        words.extend(["--port".to_owned(), format!("127.0.0.1:{}", port.port)]);
+        words.extend(["--port".to_owned(), port.bound().to_string()]);
     }
     words.push("--".to_owned());
     words.extend(process.command.iter().cloned());

@@ -6,6 +6,7 @@ use kit::manifest::{Binary, Condition, Source};
 use kit::names;
 use service_nats::topology::{Facts, SERVICE};
 
+use super::hosts::{self, Hosts};
 use super::nodes::{self, Expansion};
 use super::ports::{self, Ports};
 use super::process::{Resolver, secret_variables};
@@ -25,13 +26,15 @@ pub fn build(
     let mut findings = nodes::topology(services, env).err().unwrap_or_default();
     check_names(services, facts, &mut findings);
     check_binaries(services, &mut findings);
-    let ports = ports::resolve(services, env, facts, &mut findings);
-    let mut processes = resolve(services, env, places, &ports, &mut findings);
+    let hosts = hosts::resolve(services, env, &mut findings);
+    let ports = ports::resolve(services, env, &hosts, facts, &mut findings);
+    let mut processes = resolve(services, env, places, &hosts, &ports, &mut findings);
     if let Some(service) = services.iter().find(|service| service.name == SERVICE) {
         let expansion = Expansion {
             service,
             env,
             places,
+            hosts: &hosts,
             ports: &ports,
             facts,
         };
@@ -52,12 +55,13 @@ fn resolve(
     services: &[Service],
     env: &Env,
     places: &Places,
+    hosts: &Hosts,
     ports: &Ports,
     findings: &mut Vec<Finding>,
 ) -> BTreeMap<String, Process> {
     let mut processes = BTreeMap::new();
     for service in services {
-        let mut resolver = Resolver::new(service, env, places, ports);
+        let mut resolver = Resolver::new(service, env, places, hosts, ports);
         let process = resolver.process();
         let file = &service.file;
         let located = |problem| Finding {

@@ -144,7 +144,7 @@ impl Walk<'_> {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         for (name, value) in passed {
-            let from = self.variable(&name).into_iter().collect();
+            let from = vec![self.variable(&name).unwrap_or(Provenance::Default)];
             self.push(&format!("environment.{name}"), value, from);
         }
     }
@@ -302,6 +302,9 @@ impl Walk<'_> {
         if let Some(open) = process.open.as_ref().or(process.url().as_ref()) {
             self.add("open", open, manifest.open.as_deref());
         }
+        if let Some(login) = &process.login {
+            self.add("login", login, manifest.login.as_deref());
+        }
     }
 
     fn binaries(&mut self) {
@@ -317,20 +320,48 @@ impl Walk<'_> {
     /// The place of a key, then what the placeholders of its text read.
     fn origins(&self, key: &str, text: &str) -> Vec<Provenance> {
         let mut from = vec![line(self.service, key)];
-        let sources = Template::parse(text).map_or_else(
-            |_| Vec::new(),
-            |template| template.sources(&|name| self.env.get(name).map(str::to_owned)),
-        );
-        for source in sources {
+        for source in self.sources(text) {
             let found = match source {
-                Source::Variable(name) => self.variable(&name),
-                Source::Unset(name) => Some(Provenance::Unset { name }),
+                Source::Variable(name) => self.variable(&name).into_iter().collect(),
+                Source::Unset(name) => vec![Provenance::Unset { name }],
                 Source::Port { service, name } => {
                     let owner = service.as_deref().unwrap_or(&self.service.name);
-                    Some(self.port_origin(owner, &name))
+                    vec![self.port_origin(owner, &name)]
+                }
+                Source::Host(service) => {
+                    self.host_origins(service.as_deref().unwrap_or(&self.service.name))
                 }
             };
-            from.extend(found.filter(|found| !from.contains(found)));
+            for found in found {
+                if !from.contains(&found) {
+                    from.push(found);
+                }
+            }
+        }
+        from
+    }
+
+    fn sources(&self, text: &str) -> Vec<Source> {
+        let env = |name: &str| self.env.get(name).map(str::to_owned);
+        Template::parse(text).map_or_else(|_| Vec::new(), |template| template.sources(&env))
+    }
+
+    /// Where the address of a service comes from.
+    fn host_origins(&self, owner: &str) -> Vec<Provenance> {
+        let owner = self.services.iter().find(|service| service.name == owner);
+        let Some((owner, text)) =
+            owner.and_then(|owner| Some((owner, owner.document.manifest.listen.as_ref()?)))
+        else {
+            return vec![Provenance::Default];
+        };
+        let mut from = vec![line(owner, "listen")];
+        for source in self.sources(text) {
+            match source {
+                Source::Variable(name) => from.extend(self.variable(&name)),
+                Source::Unset(name) => from.push(Provenance::Unset { name }),
+                // It holds nothing else.
+                Source::Port { .. } | Source::Host(_) => {}
+            }
         }
         from
     }

@@ -8,6 +8,7 @@ mod choice;
 mod defaults;
 mod explain;
 mod graph;
+mod hosts;
 mod model;
 mod nodes;
 mod ports;

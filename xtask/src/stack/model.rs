@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use kit::http::Endpoint;
 use kit::manifest::Condition;
+use kit::server::reachable;
 use serde::{Deserialize, Serialize};
 
 /// What is shown instead of a secret.
@@ -64,6 +67,9 @@ pub struct Process {
     /// The page of it that is shown to people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<String>,
+    /// Who that page is for, and how they come in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
 }
 
 impl Process {
@@ -226,6 +232,9 @@ pub struct Port {
     /// What is spoken there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
+    /// The address it is listened on; left out where it is 127.0.0.1.
+    #[serde(default = "loopback", skip_serializing_if = "is_loopback")]
+    pub listen: IpAddr,
     /// Where it is declared: `services/nats/service.json:41`, or the variable that overrides it.
     #[serde(skip)]
     pub declared: String,
@@ -235,8 +244,33 @@ impl Port {
     /// The address on this machine, as a URL.
     pub fn url(&self) -> String {
         let scheme = self.protocol.as_deref().unwrap_or("tcp");
-        format!("{scheme}://127.0.0.1:{}", self.port)
+        format!("{scheme}://{}", self.address())
     }
+
+    /// Where it is bound.
+    pub fn bound(&self) -> SocketAddr {
+        SocketAddr::new(self.listen, self.port)
+    }
+
+    /// Where it is reached from this machine.
+    pub fn address(&self) -> SocketAddr {
+        reachable(self.listen, self.port)
+    }
+
+    /// The same, for the client.
+    pub fn endpoint(&self) -> Endpoint {
+        let address = self.address();
+        Endpoint::tcp(address.ip().to_string(), address.port())
+    }
+}
+
+fn loopback() -> IpAddr {
+    super::hosts::LOOPBACK
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_loopback(host: &IpAddr) -> bool {
+    *host == loopback()
 }
 
 impl fmt::Display for ReadinessCheck {

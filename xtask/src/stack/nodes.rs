@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use kit::manifest::Condition;
 use service_nats::topology::{Facts, Node, Profile, Role, SERVICE, Spec, spec};
 
+use super::hosts::{Hosts, LOOPBACK};
 use super::ports::Ports;
 use super::process::Resolver;
 use super::{Finding, Places, Port, Process, ReadinessCheck, Service, Value};
@@ -74,7 +75,10 @@ pub fn topology(services: &[Service], env: &Env) -> Result<Spec, Vec<Finding>> {
 }
 
 /// The ports of all nodes, in the form of those of services.
-pub(super) fn ports(services: &[Service], facts: &Facts) -> Ports {
+pub(super) fn ports(services: &[Service], facts: &Facts, of_services: &Ports) -> Ports {
+    // Where a port of the first server listens, those of the nodes do.
+    let first = of_services.get(SERVICE);
+    let listen = |name: &str| first.and_then(|ports| Some(ports.get(name)?.listen));
     let nats = services.iter().find(|service| service.name == SERVICE);
     let nodes = facts.nodes().into_iter();
     let of_node = |node: Node| {
@@ -83,6 +87,7 @@ pub(super) fn ports(services: &[Service], facts: &Facts) -> Ports {
             let port = Port {
                 port: facts.port(&node.process, name)?,
                 protocol: port.protocol.clone(),
+                listen: listen(name).unwrap_or(LOOPBACK),
                 declared: KEPT.to_owned(),
             };
             Some((name.clone(), port))
@@ -105,6 +110,7 @@ pub(super) struct Expansion<'a> {
     pub(super) service: &'a Service,
     pub(super) env: &'a Env,
     pub(super) places: &'a Places,
+    pub(super) hosts: &'a Hosts,
     pub(super) ports: &'a Ports,
     pub(super) facts: &'a Facts,
 }
@@ -123,7 +129,7 @@ impl Expansion<'_> {
         let mut ports = self.ports.clone();
         let own = ports.get(&node.process).cloned().unwrap_or_default();
         ports.insert(SERVICE.to_owned(), own);
-        let mut resolver = Resolver::new(self.service, self.env, self.places, &ports);
+        let mut resolver = Resolver::new(self.service, self.env, self.places, self.hosts, &ports);
         let mut process = resolver.process();
         let data = resolver.path(&format!("{}/{}", self.places.data, node.directory));
         let state = resolver.path(&format!("{}/{}", self.places.state, node.process));

@@ -6,6 +6,7 @@ use kit::manifest::Problem;
 use kit::names::nearest;
 use service_nats::topology::Facts;
 
+use super::hosts::{self, Hosts};
 use super::{Finding, Port, Service, nodes};
 use crate::env::{Env, Origin};
 
@@ -25,6 +26,7 @@ pub(super) type Ports = BTreeMap<String, BTreeMap<String, Port>>;
 pub(super) fn resolve(
     services: &[Service],
     env: &Env,
+    hosts: &Hosts,
     facts: &Facts,
     findings: &mut Vec<Finding>,
 ) -> Ports {
@@ -38,6 +40,7 @@ pub(super) fn resolve(
             let mut port = Port {
                 port: port.port,
                 protocol: port.protocol.clone(),
+                listen: hosts::of_port(service, name, hosts, env, findings),
                 declared: format!("`ports.{name}.port` in {}:{line}", service.file),
             };
             if let Some(value) = env.non_empty(&variable) {
@@ -56,7 +59,7 @@ pub(super) fn resolve(
         }
     }
     find_unknown(&known, env, findings);
-    let of_nodes = nodes::ports(services, facts);
+    let of_nodes = nodes::ports(services, facts, &ports);
     find_twins(services, &ports, &of_nodes, findings);
     ports.extend(of_nodes);
     ports

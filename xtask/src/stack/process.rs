@@ -1,6 +1,7 @@
 //! From the manifest of one service to its process, every placeholder resolved.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 
 use kit::manifest::{
@@ -8,6 +9,7 @@ use kit::manifest::{
     Shutdown as ShutdownManifest, Source, megabytes, seconds,
 };
 
+use super::hosts::{Hosts, LOOPBACK, dialled};
 use super::ports::Ports;
 use super::template::{Scope, Template};
 use super::{
@@ -30,6 +32,7 @@ impl<'a> Resolver<'a> {
         service: &'a Service,
         env: &'a Env,
         places: &'a Places,
+        hosts: &'a Hosts,
         ports: &'a Ports,
     ) -> Self {
         let manifest = &service.document.manifest;
@@ -38,6 +41,7 @@ impl<'a> Resolver<'a> {
             service,
             env,
             places,
+            hosts,
             ports,
             absolute,
         };
@@ -102,6 +106,10 @@ impl<'a> Resolver<'a> {
                 .open
                 .as_ref()
                 .map(|text| self.public_text(text, "open")),
+            login: manifest
+                .login
+                .as_ref()
+                .map(|text| self.public_text(text, "login")),
         }
     }
 
@@ -148,10 +156,8 @@ impl<'a> Resolver<'a> {
             let path = self.public_text(lock, &format!("{AT}.lock"));
             ReadinessCheck::Lock { path }
         } else if let Some(tcp) = &probe.tcp {
-            let host = self.public_text(
-                tcp.host.as_deref().unwrap_or(LOOPBACK),
-                &format!("{AT}.tcp.host"),
-            );
+            let host = tcp.host.as_deref();
+            let host = self.probed_host(host, &tcp.port, &format!("{AT}.tcp.host"));
             let port = self.port(&tcp.port, &format!("{AT}.tcp.port"));
             ReadinessCheck::Tcp {
                 address: format!("{host}:{port}"),
@@ -182,14 +188,34 @@ impl<'a> Resolver<'a> {
         if let Some(url) = &http.url {
             return self.public_text(url, &format!("{at}.http_get.url"));
         }
-        let host = http.host.as_deref().unwrap_or(LOOPBACK);
-        let host = self.public_text(host, &format!("{at}.http_get.host"));
+        let host = http.host.as_deref();
+        let port = http.port.as_deref().unwrap_or_default();
+        let host = self.probed_host(host, port, &format!("{at}.http_get.host"));
         let port = http.port.as_deref().unwrap_or_default();
         let port = self.port(port, &format!("{at}.http_get.port"));
         let path = http.path.as_deref().unwrap_or("/");
         let path = self.public_text(path, &format!("{at}.http_get.path"));
         let slash = if path.starts_with('/') { "" } else { "/" };
         format!("http://{host}:{port}{slash}{path}")
+    }
+
+    /// Where a probe asks: what the manifest says, else where the service, or the very port, is
+    /// reached.
+    fn probed_host(&mut self, text: Option<&str>, port: &str, path: &str) -> String {
+        let ip = match text {
+            Some(text) => {
+                let text = self.public_text(text, path);
+                match text.parse::<IpAddr>() {
+                    Ok(ip) => ip,
+                    Err(_) => return text,
+                }
+            }
+            None => self.scope.own_host(port),
+        };
+        match ip {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        }
     }
 
     fn port(&mut self, text: &str, path: &str) -> u16 {
@@ -256,8 +282,6 @@ impl<'a> Resolver<'a> {
         }
     }
 }
-
-const LOOPBACK: &str = "127.0.0.1";
 
 /// The variables that the secret entries of a manifest are made from.
 pub(super) fn secret_variables(manifest: &Manifest) -> Vec<String> {
@@ -328,12 +352,23 @@ struct ServiceScope<'a> {
     service: &'a Service,
     env: &'a Env,
     places: &'a Places,
+    hosts: &'a Hosts,
     ports: &'a Ports,
     /// Whether paths are absolute: the process does not run in the root.
     absolute: bool,
 }
 
 impl ServiceScope<'_> {
+    /// Where the own service is reached, at the port that a placeholder names.
+    fn own_host(&self, port: &str) -> IpAddr {
+        let name = port.strip_prefix("${port.");
+        let name = name.and_then(|rest| rest.strip_suffix('}'));
+        let port = name.and_then(|name| self.ports.get(&self.service.name)?.get(name));
+        let own = || self.hosts.get(&self.service.name).copied();
+        let listen = port.map(|port| port.listen).or_else(own);
+        dialled(listen.unwrap_or(LOOPBACK))
+    }
+
     fn path(&self, relative: impl AsRef<Path>) -> String {
         let relative = relative.as_ref();
         let path = if self.absolute {
@@ -359,16 +394,40 @@ impl Scope for ServiceScope<'_> {
         }
     }
 
-    fn data(&self) -> String {
-        self.path(&self.places.data)
+    fn data(&self) -> Result<String, String> {
+        Ok(self.path(&self.places.data))
     }
 
-    fn state(&self) -> String {
-        self.path(&self.places.state)
+    fn state(&self) -> Result<String, String> {
+        Ok(self.path(&self.places.state))
     }
 
     fn env(&self, name: &str) -> Option<String> {
         self.env.get(name).map(str::to_owned)
+    }
+
+    fn listen(&self) -> Result<IpAddr, String> {
+        Ok(self
+            .hosts
+            .get(&self.service.name)
+            .copied()
+            .unwrap_or(LOOPBACK))
+    }
+
+    fn host(&self, service: &str, port: Option<&str>) -> Result<IpAddr, String> {
+        let Some(host) = self.hosts.get(service) else {
+            return Err(format!(
+                "needs the host of `{service}`, which is no service"
+            ));
+        };
+        let Some(name) = port else {
+            return Ok(dialled(*host));
+        };
+        let port = self.ports.get(service).and_then(|ports| ports.get(name));
+        let port = port.ok_or_else(|| {
+            format!("needs the port `{name}` of `{service}`, which does not declare it")
+        })?;
+        Ok(dialled(port.listen))
     }
 
     fn port(&self, service: Option<&str>, name: &str) -> Result<u16, String> {

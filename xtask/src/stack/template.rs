@@ -1,8 +1,10 @@
 //! Placeholders: `${dep.NAME}`, `${data}`, `${state}`, `${env.VAR}`, `${env.VAR:-default}`,
-//! `${port.NAME}`, `${port.SERVICE.NAME}`.
+//! `${port.NAME}`, `${port.SERVICE.NAME}`, `${listen}`, `${host.SERVICE}`, `${host.SERVICE.PORT}`.
 //!
 //! Only `${` begins one; `$${` stands for a literal `${`, every other `$` for itself. What a
 //! variable holds is never read as a placeholder.
+
+use std::net::IpAddr;
 
 /// A parsed text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +24,11 @@ enum Segment {
         service: Option<String>,
         name: String,
     },
+    Listen,
+    Host {
+        service: String,
+        port: Option<String>,
+    },
 }
 
 /// Where a part of a resolved text comes from.
@@ -36,6 +43,8 @@ pub(super) enum Source {
         service: Option<String>,
         name: String,
     },
+    /// The address of a service, of the own one when it is `None`.
+    Host(Option<String>),
 }
 
 /// Where placeholders get their values. Errors say what is wrong, as a fragment.
@@ -43,13 +52,17 @@ pub(super) trait Scope {
     /// The path of a binary.
     fn dep(&self, name: &str) -> Result<String, String>;
     /// The data directory of the instance.
-    fn data(&self) -> String;
+    fn data(&self) -> Result<String, String>;
     /// The state directory of the instance.
-    fn state(&self) -> String;
+    fn state(&self) -> Result<String, String>;
     /// A variable, if it is set.
     fn env(&self, name: &str) -> Option<String>;
     /// The number of a port, of the own service when `service` is `None`.
     fn port(&self, service: Option<&str>, name: &str) -> Result<u16, String>;
+    /// The address that the own service listens on.
+    fn listen(&self) -> Result<IpAddr, String>;
+    /// The address at which a service is reached, or one port of it.
+    fn host(&self, service: &str, port: Option<&str>) -> Result<IpAddr, String>;
 }
 
 impl Template {
@@ -64,8 +77,21 @@ impl Template {
     pub(super) fn resolve(&self, scope: &dyn Scope) -> Result<String, Vec<String>> {
         let mut text = String::new();
         let mut problems = Vec::new();
-        for segment in &self.0 {
+        for (index, segment) in self.0.iter().enumerate() {
             match segment.resolve(scope) {
+                // Its colons would be read as those of a port.
+                Ok(part) if segment.is_address() && part.contains(':') => {
+                    let is_in_url = ["//", "@"].iter().any(|end| text.ends_with(end));
+                    let has_port = match self.0.get(index + 1) {
+                        Some(Segment::Text(text)) => text.starts_with(':'),
+                        _ => false,
+                    };
+                    text.push_str(&if is_in_url || has_port {
+                        format!("[{part}]")
+                    } else {
+                        part
+                    });
+                }
                 Ok(part) => text.push_str(&part),
                 Err(found) => problems.extend(found),
             }
@@ -86,6 +112,10 @@ impl Template {
                     service: service.clone(),
                     name: name.clone(),
                 }),
+                Segment::Listen => sources.push(Source::Host(None)),
+                Segment::Host { service, .. } => {
+                    sources.push(Source::Host(Some(service.clone())));
+                }
                 Segment::Env { name, default } => match (env(name), default) {
                     (Some(value), _) if default.is_none() || !value.is_empty() => {
                         sources.push(Source::Variable(name.clone()));
@@ -116,16 +146,25 @@ impl Template {
 }
 
 impl Segment {
+    fn is_address(&self) -> bool {
+        matches!(self, Self::Listen | Self::Host { .. })
+    }
+
     fn resolve(&self, scope: &dyn Scope) -> Result<String, Vec<String>> {
         let one = |problem| vec![problem];
         match self {
             Self::Text(text) => Ok(text.clone()),
             Self::Dep(name) => scope.dep(name).map_err(one),
-            Self::Data => Ok(scope.data()),
-            Self::State => Ok(scope.state()),
+            Self::Data => scope.data().map_err(one),
+            Self::State => scope.state().map_err(one),
             Self::Port { service, name } => scope
                 .port(service.as_deref(), name)
                 .map(|port| port.to_string())
+                .map_err(one),
+            Self::Listen => scope.listen().map(|ip| ip.to_string()).map_err(one),
+            Self::Host { service, port } => scope
+                .host(service, port.as_deref())
+                .map(|ip| ip.to_string())
                 .map_err(one),
             Self::Env { name, default } => match (scope.env(name), default) {
                 (Some(value), None) => Ok(value),
@@ -204,6 +243,7 @@ fn simple(name: &str) -> Result<Segment, String> {
     let segment = match name.split_once('.') {
         None if name == "data" => Segment::Data,
         None if name == "state" => Segment::State,
+        None if name == "listen" => Segment::Listen,
         Some(("dep", binary)) if !binary.is_empty() => Segment::Dep(binary.to_owned()),
         Some(("env", variable)) => Segment::Env {
             name: variable_name(variable)?,
@@ -219,11 +259,22 @@ fn simple(name: &str) -> Result<Segment, String> {
                 name: port.to_owned(),
             },
         },
+        Some(("host", host)) if !host.is_empty() => {
+            let (service, port) = match host.split_once('.') {
+                Some((service, port)) => (service, Some(port.to_owned())),
+                None => (host, None),
+            };
+            Segment::Host {
+                service: service.to_owned(),
+                port,
+            }
+        }
         _ => {
             return Err(format!(
                 "has the unknown placeholder `${{{name}}}`; there are `${{dep.NAME}}`, \
                  `${{data}}`, `${{state}}`, `${{env.VAR}}`, `${{env.VAR:-default}}`, \
-                 `${{port.NAME}}` and `${{port.SERVICE.NAME}}` (write `$${{` for a literal `${{`)"
+                 `${{port.NAME}}`, `${{port.SERVICE.NAME}}`, `${{listen}}`, `${{host.SERVICE}}` and \
+                 `${{host.SERVICE.PORT}}` (write `$${{` for a literal `${{`)"
             ));
         }
     };
@@ -257,11 +308,11 @@ mod tests {
                 Err(format!("no `{name}`"))
             }
         }
-        fn data(&self) -> String {
-            ".data".into()
+        fn data(&self) -> Result<String, String> {
+            Ok(".data".into())
         }
-        fn state(&self) -> String {
-            ".core-stack".into()
+        fn state(&self) -> Result<String, String> {
+            Ok(".core-stack".into())
         }
         fn env(&self, name: &str) -> Option<String> {
             match name {
@@ -275,6 +326,16 @@ mod tests {
                 (None, "http") => Ok(80),
                 (Some("db"), "http") => Ok(81),
                 _ => Err(format!("no port `{name}`")),
+            }
+        }
+        fn listen(&self) -> Result<IpAddr, String> {
+            Ok(std::net::Ipv6Addr::UNSPECIFIED.into())
+        }
+        fn host(&self, service: &str, port: Option<&str>) -> Result<IpAddr, String> {
+            match (service, port) {
+                ("db", None) => Ok(std::net::Ipv6Addr::LOCALHOST.into()),
+                ("db", Some("http")) => Ok([127, 0, 0, 2].into()),
+                _ => Err(format!("no host of `{service}`")),
             }
         }
     }
@@ -301,6 +362,12 @@ mod tests {
                 "${env.UNSET:-http://h:${port.http}/${env.SET}}!",
                 "http://h:80/a${data}$$b!",
             ),
+            ("${host.db} ${host.db.http} ${listen}", "::1 127.0.0.2 ::"),
+            (
+                "http://${host.db}:${port.db.http} ${listen}:1 u@${host.db} x//${host.db.http}:1",
+                "http://[::1]:81 [::]:1 u@[::1] x//127.0.0.2:1",
+            ),
+            ("${env.UNSET:-${host.db}:1,${host.db}}", "[::1]:1,::1"),
             ("$${data} $HOME $$ $ {} }", "${data} $HOME $$ $ {} }"),
         ] {
             assert_eq!(resolve(text).as_deref(), Ok(expected), "{text}");
@@ -322,6 +389,10 @@ mod tests {
             ("${env.UNSET}", "needs the variable `UNSET`"),
             ("${dep.nope}", "no `nope`"),
             ("${port.nope}", "no port `nope`"),
+            ("${host.}", "unknown placeholder `${host.}`"),
+            ("${host}", "unknown placeholder `${host}`"),
+            ("${listen.x}", "unknown placeholder `${listen.x}`"),
+            ("${host.nope}", "no host of `nope`"),
         ] {
             let problems = resolve(text).unwrap_err();
             assert!(problems[0].contains(expected), "{text}: {problems:?}");

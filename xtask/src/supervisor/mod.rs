@@ -12,6 +12,7 @@ pub(crate) mod control;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod launch;
+pub mod listening;
 pub(crate) mod lost;
 pub mod operation;
 pub mod ours;
@@ -19,6 +20,7 @@ pub mod programs;
 pub(crate) mod proof;
 pub mod reload;
 pub mod runs;
+mod secrets;
 pub mod socket;
 pub(crate) mod starts;
 pub mod state;

@@ -4,6 +4,8 @@
 //! is none, what is left is looked for and ended here. A port that is held by what is not provably
 //! ours is named, and its holder never signalled.
 
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use kit::process::rest::{self, Ask, Signalled};
@@ -14,7 +16,6 @@ use rustix::process::Signal;
 
 use super::state::State;
 use super::{ours, socket};
-use crate::instances::range;
 use crate::paths::Paths;
 use crate::poll;
 use crate::stack;
@@ -50,7 +51,7 @@ pub(crate) fn of_process(
     let ports = process
         .into_iter()
         .flat_map(|process| process.ports.values());
-    let ports: Vec<u16> = ports.map(|port| port.port).collect();
+    let ports: Vec<SocketAddr> = ports.map(stack::Port::bound).collect();
     of_ports(paths, ui, name, &ports)
 }
 
@@ -88,14 +89,20 @@ fn forget_runs(paths: &Paths) {
 
 /// Proves that nobody listens on the ports of `name`, which was stopped. Who took one while it
 /// ran is named.
-pub(super) fn of_ports(paths: &Paths, ui: &Ui, name: &str, ports: &[u16]) -> anyhow::Result<()> {
+pub(super) fn of_ports(
+    paths: &Paths,
+    ui: &Ui,
+    name: &str,
+    ports: &[SocketAddr],
+) -> anyhow::Result<()> {
     let mut held = Vec::new();
-    for port in ports {
+    for address in ports {
         let deadline = Instant::now() + PORT_GRACE;
-        if range::is_free(*port) {
+        if is_free(*address) {
             continue;
         }
-        let holder = process::listener(*port);
+        let port = address.port();
+        let holder = process::listener(port);
         if let Some(ours) = holder.as_ref().filter(|one| ours::is_ours(paths, one.pid)) {
             let left = || {
                 Some(ours.clone())
@@ -105,7 +112,7 @@ pub(super) fn of_ports(paths: &Paths, ui: &Ui, name: &str, ports: &[u16]) -> any
             };
             end(ui, Ask::All, GRACE, left)?;
         }
-        if !poll::holds_by(deadline, PORT_POLL, || range::is_free(*port)) {
+        if !poll::holds_by(deadline, PORT_POLL, || is_free(*address)) {
             let unseen = || "a program that cannot be seen from here".to_owned();
             let holder = holder.map_or_else(unseen, |holder| holder.to_string());
             held.push(format!("port {port} of `{name}` is held by {holder}"));
@@ -118,6 +125,12 @@ pub(super) fn of_ports(paths: &Paths, ui: &Ui, name: &str, ports: &[u16]) -> any
     Err(Failure::new(Exit::Survivors, message)
         .hint("it took the port while the service ran: end it by hand")
         .into())
+}
+
+/// Whether a server could listen there, as far as others matter.
+fn is_free(address: SocketAddr) -> bool {
+    let refused = TcpListener::bind(address).err().map(|error| error.kind());
+    refused != Some(io::ErrorKind::AddrInUse)
 }
 
 /// Ends what `find` finds and tells of each. Returns those that got a signal.

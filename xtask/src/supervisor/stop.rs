@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,10 +14,11 @@ use rustix::process::Signal;
 
 use super::client::Client;
 use super::state::State;
-use super::{BINARY, alive, ours, proof, socket, stops};
+use super::{BINARY, alive, ours, proof, secrets, socket, stops};
 use crate::applied::Applied;
 use crate::paths::Paths;
 use crate::poll;
+use crate::stack::Port;
 use crate::ui::Ui;
 
 /// How long wrappers and runners whose supervisor is gone may take to stop by themselves.
@@ -52,7 +54,7 @@ struct Before {
     /// The processes that it knew: wrappers, runners, or programs by themselves.
     pids: BTreeSet<i32>,
     /// Ports of the processes that ran, by process.
-    ports: BTreeMap<String, Vec<u16>>,
+    ports: BTreeMap<String, Vec<SocketAddr>>,
     /// Whether a process was started again: what was below the earlier one may have been missed.
     has_restarts: bool,
     /// Everything below a supervisor that carries no mark, which an earlier version started: what
@@ -82,7 +84,7 @@ impl Before {
             pids: states.values().map(State::supervised_pid).collect(),
             ports: ran
                 .map(|(name, process)| {
-                    let ports = process.ports.values().map(|port| port.port);
+                    let ports = process.ports.values().map(Port::bound);
                     (name, ports.collect())
                 })
                 .collect(),
@@ -257,6 +259,7 @@ fn clear(paths: &Paths, client: &Client, claim: FileLock) -> anyhow::Result<()> 
     let _ = fs::remove_file(paths.recorded());
     let _ = fs::remove_file(paths.applied());
     stops::forget(paths);
+    secrets::forget(&paths.state());
     crate::kept::forget(paths);
     let noted = ours::note_proof(paths);
     drop(claim);

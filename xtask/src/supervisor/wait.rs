@@ -10,6 +10,7 @@ use kit::{Exit, Failure};
 use super::answers;
 use super::client::Client;
 use super::control::Control;
+use super::listening;
 use super::operation::StopRequest;
 use super::starts::Starts;
 use super::state::{Phase, State, States, Status};
@@ -110,7 +111,8 @@ impl Wait<'_> {
         mut seen: impl FnMut(&States),
     ) -> anyhow::Result<States> {
         let control = Control::new(self.paths, self.client, self.interrupt);
-        let mut late = Vec::new();
+        let mut late = (Vec::new(), States::new());
+        let mut answers = listening::Answers::new();
         let ready = || -> anyhow::Result<Option<States>> {
             let states = match self.client.processes() {
                 Ok(states) => states,
@@ -122,25 +124,26 @@ impl Wait<'_> {
             };
             seen(&states);
             if let Some(failed) = self.first_failed(&states, starts) {
-                return Err(self.failed(failed).into());
+                return Err(self.failed(failed, answers.of(&failed.name)).into());
             }
             starts.start_due(&control, self.stack, &states)?;
             let waiting = self.waiting(&states, starts)?;
             if waiting.is_empty() {
                 return Ok(Some(states));
             }
+            answers.look(self.stack, &states, &waiting);
             self.supervisor_lives(child.as_deref_mut())?;
             if StopRequest::is_pending(self.paths) {
                 let message = "gave up waiting: `cargo xtask down` was called";
                 return Err(Failure::new(Exit::ServiceFailed, message).into());
             }
-            late = waiting;
+            late = (waiting, states);
             Ok(None)
         };
         match wait_until(self.deadline, POLL, self.interrupt, ready)? {
             Waited::Done(states) => Ok(states),
             Waited::Interrupted(interrupted) => Err(interrupted.into()),
-            Waited::Deadline => Err(self.timed_out(&late).into()),
+            Waited::Deadline => Err(self.timed_out(&late.0, &late.1).into()),
         }
     }
 
@@ -183,13 +186,13 @@ impl Wait<'_> {
             .or_else(|| states.clone().find(failed))
     }
 
-    fn failed(&self, state: &State) -> Failure {
+    fn failed(&self, state: &State, answer: &str) -> Failure {
         let name = &state.name;
         let how = match &state.status {
             Status::Skipped => "was not started: what it depends on failed".to_owned(),
             Status::Error => "cannot be started".to_owned(),
             _ => format!(
-                "ended while it was starting, with exit code {}",
+                "ended while it was starting, with exit code {}{answer}",
                 state.exit_code
             ),
         };
@@ -201,14 +204,14 @@ impl Wait<'_> {
         .about(name)
     }
 
-    fn timed_out(&self, waiting: &[String]) -> Failure {
+    fn timed_out(&self, waiting: &[String], states: &States) -> Failure {
         let first = waiting.first().map(String::as_str).unwrap_or_default();
-        let probe = self
-            .stack
-            .processes
-            .get(first)
-            .and_then(|p| p.readiness.as_ref());
-        let probe = probe.map_or_else(String::new, |probe| format!(" by {}", probe.check));
+        let process = self.stack.processes.get(first);
+        let probe = process.and_then(|p| p.readiness.as_ref());
+        let mut probe = probe.map_or_else(String::new, |probe| format!(" by {}", probe.check));
+        if let (Some(process), Some(state)) = (process, states.get(first)) {
+            probe.push_str(&listening::describe(process, state.supervised_pid()));
+        }
         let rest = match waiting.len() {
             0 | 1 => String::new(),
             more => format!(", and {} that wait for it", more - 1),

@@ -1,8 +1,8 @@
 //! Caddy: the front of the stack.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::harness::{Sandbox, http, same};
+use crate::harness::{SOON, Sandbox, eventually, http, same};
 
 /// Caddy's configuration as the wrapper wrote it.
 #[track_caller]
@@ -68,14 +68,113 @@ fn pages_of_ours_reach_nats_and_others_do_not() {
         nats_from(&sandbox, &other_port),
         403,
     );
+    let all = [
+        "healthz",
+        "core",
+        "nats_ws_of_pages",
+        "nats_ws",
+        "pocketbase",
+    ];
+    same("routes", routes(&sandbox), all.map(str::to_owned).to_vec());
+}
+
+#[test]
+fn cores_own_routes_are_nobodys_business() {
+    let sandbox = Sandbox::core();
+    sandbox.up();
+    let caddy = sandbox.port("caddy.http");
+    for path in [
+        "/core/ready",
+        "/core/token",
+        "/core/",
+        "/core/backup/holds?x=1",
+        "/CORE/ready",
+        "//core/ready",
+        "/%63ore/ready",
+        "/core%2Fready",
+        "/x/../core/ready",
+        "/./core/ready",
+    ] {
+        for method in ["GET", "POST"] {
+            let answer = http::request(caddy, method, path, &[], "").unwrap();
+            same(&format!("{method} {path}"), answer.status, 404);
+            assert!(!answer.body.contains("superuser"), "{path}: {answer:?}");
+        }
+    }
+    let direct = http::get(sandbox.port("pocketbase.http"), "/core/ready");
+    same("without Caddy", direct.status, 200);
+    same("other paths", http::get(caddy, "/api/health").status, 200);
+}
+
+#[test]
+fn no_log_has_what_stands_in_a_query() {
+    let sandbox = Sandbox::core();
+    sandbox.up();
+    let caddy = sandbox.port("caddy.http");
+    let secret = "hush-81c2";
+    for name in ["token", "code", "state", "%74oken", "Access_Token", "x-y.z"] {
+        for path in ["/api/health", "/nothing", "/_/", "/nats"] {
+            let path = format!("{path}?page=7&{name}={secret}&{secret}");
+            let referer = format!("http://127.0.0.1:{caddy}{path}#{name}={secret}");
+            let headers = [("Referer", referer.as_str()), ("Cookie", secret)];
+            http::request(caddy, "GET", &path, &headers, "").unwrap();
+        }
+    }
+    // An error is written with its request, too.
+    sandbox.run("stop nats").succeeds();
+    let failed = http::get(caddy, &format!("/nats?token={secret}"));
+    same("without NATS", failed.status, 502);
+    eventually("the error is logged", SOON, || {
+        let log = sandbox.read(".core-stack/logs/caddy.log");
+        log.contains("http.log.error").then_some(())
+    });
+    let log = eventually("the requests are logged", SOON, || {
+        let log = sandbox.read(".data/caddy/access.log");
+        log.contains("/nats?page=REDACTED").then_some(log)
+    });
+    assert!(log.contains("token=REDACTED"), "{log}");
+    for file in [".data/caddy/access.log", ".core-stack/logs/caddy.log"] {
+        let text = sandbox.read(file);
+        assert!(!text.contains(secret), "{file}: {text}");
+    }
+}
+
+#[test]
+fn another_port_of_caddy_restarts_nothing_else() {
+    let mut sandbox = Sandbox::core();
+    sandbox.up();
+    let (nats, pocketbase) = (sandbox.pid("nats"), sandbox.pid("pocketbase"));
+    let port = sandbox.spare_port("other");
+    sandbox.dotenv("CORE_PORT_CADDY_HTTP", &port.to_string());
+    let changed = sandbox.up();
+    same("outcome", &changed["outcome"], &json!("changed"));
+    same("NATS", sandbox.pid("nats"), nats);
+    same("PocketBase", sandbox.pid("pocketbase"), pocketbase);
+    // Its pages reach NATS at their new address, and only those.
+    let page = |origin: &str| http::websocket(port, "/nats", origin).unwrap();
+    same("our page", page(&format!("http://127.0.0.1:{port}")), 101);
     same(
-        "routes",
-        routes(&sandbox),
-        vec!["healthz", "nats_ws", "pocketbase"]
-            .into_iter()
-            .map(str::to_owned)
-            .collect(),
+        "our page by name",
+        page(&format!("http://localhost:{port}")),
+        101,
     );
+    same("a foreign page", page("http://example.com"), 403);
+    same("a page of another port", page("http://127.0.0.1:1"), 403);
+}
+
+#[test]
+fn origins_that_a_user_lists_are_the_only_ones() {
+    let mut sandbox = Sandbox::core();
+    sandbox.dotenv("NATS_WS_ALLOWED_ORIGINS", "https://app.example");
+    sandbox.up();
+    let caddy = sandbox.port("caddy.http");
+    same("listed", nats_from(&sandbox, "https://app.example"), 101);
+    let own = format!("http://127.0.0.1:{caddy}");
+    same("not listed", nats_from(&sandbox, &own), 403);
+    let ws = sandbox.port("nats.ws");
+    let direct = |origin: &str| http::websocket(ws, "/", origin).unwrap();
+    same("listed, without Caddy", direct("https://app.example"), 101);
+    same("not listed, without Caddy", direct(&own), 403);
 }
 
 #[test]
@@ -83,7 +182,9 @@ fn nats_is_not_forwarded_to_the_network_without_credentials() {
     let mut sandbox = Sandbox::core();
     sandbox.dotenv("CADDY_HOST", "0.0.0.0");
     sandbox.up();
-    let expected: Vec<String> = ["healthz", "pocketbase"].map(str::to_owned).to_vec();
+    let expected: Vec<String> = ["healthz", "core", "pocketbase"]
+        .map(str::to_owned)
+        .to_vec();
     same("routes", routes(&sandbox), expected);
     let caddy = sandbox.port("caddy.http");
     let answer = nats_from(&sandbox, &format!("http://127.0.0.1:{caddy}"));

@@ -31,14 +31,15 @@ fn up_and_down_say_what_they_did() {
     let sandbox = Sandbox::core();
     let run = sandbox.run("up").succeeds();
     same("stdout", run.stdout.as_str(), "");
-    expect![[r"
+    expect![[r#"
         started in N s
           nats        nats://127.0.0.1:{nats.client}    healthy after N ms
           pocketbase  http://127.0.0.1:{pocketbase.http}    healthy after N ms
           caddy       http://127.0.0.1:{caddy.http}    healthy after N ms
           controller                            healthy after N ms
+        http://127.0.0.1:{pocketbase.http}/_/ is for the superuser whose e-mail and first password are in .data/pocketbase/superuser.json
         logs are in .core-stack/logs; stop it with `cargo xtask down`
-        works without cargo, too: `.core-stack/xtask down`"]]
+        works without cargo, too: `.core-stack/xtask down`"#]]
     .assert_eq(&summary(&sandbox, &run.stderr));
     let answer = http::get(sandbox.port("caddy.http"), "/healthz");
     let answer = (answer.status, answer.body.as_str());
@@ -46,14 +47,15 @@ fn up_and_down_say_what_they_did() {
 
     let again = sandbox.run("up --detach").succeeds();
     same("stdout", again.stdout.as_str(), "");
-    expect![[r"
+    expect![[r#"
         already running
           nats        nats://127.0.0.1:{nats.client}    healthy after N ms
           pocketbase  http://127.0.0.1:{pocketbase.http}    healthy after N ms
           caddy       http://127.0.0.1:{caddy.http}    healthy after N ms
           controller                            healthy after N ms
+        http://127.0.0.1:{pocketbase.http}/_/ is for the superuser whose e-mail and first password are in .data/pocketbase/superuser.json
         logs are in .core-stack/logs; stop it with `cargo xtask down`
-        works without cargo, too: `.core-stack/xtask down`"]]
+        works without cargo, too: `.core-stack/xtask down`"#]]
     .assert_eq(&summary(&sandbox, &again.stderr));
 
     let down = sandbox.down();
@@ -228,6 +230,14 @@ fn state_and_data_are_the_owners_alone() {
         !sandbox.path(".core-stack/process-compose.yaml").exists(),
         "it holds secrets"
     );
+    for secret in [
+        "nats/nats.conf",
+        "pocketbase/controller.json",
+        "caddy/settings.json",
+    ] {
+        let file = sandbox.path(".core-stack").join(secret);
+        assert!(!file.exists(), "`{secret}` is left");
+    }
     assert!(
         sandbox.path(".core-stack/logs/nats.log").exists(),
         "logs stay"

@@ -8,6 +8,7 @@
 #![expect(clippy::print_stderr, reason = "the logs of a failed test")]
 mod harness;
 
+mod addresses;
 mod backup;
 mod bad_environment;
 mod bad_manifest;

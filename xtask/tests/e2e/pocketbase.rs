@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::harness::http::{self, Answer};
-use crate::harness::{Sandbox, same};
+use crate::harness::{SOON, Sandbox, eventually, same};
 
 const EMAIL: &str = "boss@example.com";
 const PASSWORD: &str = "a long $ecret {{x}}";
@@ -185,4 +186,222 @@ fn hooks_and_pages_of_the_user_are_served() {
         (page.status, page.body.as_str()),
         (200, "<p>a page</p>"),
     );
+}
+
+/// Changes PocketBase's settings as its admin interface would.
+#[track_caller]
+fn change_settings(sandbox: &Sandbox, token: &str, settings: &Value) {
+    let headers = [
+        ("Authorization", token),
+        ("Content-Type", "application/json"),
+    ];
+    let port = sandbox.port("pocketbase.http");
+    let body = settings.to_string();
+    let changed = http::request(port, "PATCH", "/api/settings", &headers, &body).unwrap();
+    same("the settings", changed.status, 200);
+}
+
+/// A rate limit for everything.
+fn limit(max: u32, seconds: u32) -> Value {
+    let rule = json!({"label": "/", "maxRequests": max, "duration": seconds, "audience": ""});
+    json!({"rateLimits": {"enabled": true, "rules": [rule]}})
+}
+
+#[test]
+fn limits_of_the_user_leave_cores_own_routes_alone() {
+    let mut sandbox = Sandbox::core();
+    sandbox.superuser(EMAIL, PASSWORD);
+    sandbox.up();
+    let (pid, controller) = (sandbox.pid("pocketbase"), sandbox.pid("controller"));
+    let token = token(&sandbox, EMAIL, PASSWORD);
+    change_settings(&sandbox, &token, &limit(2, 3600));
+    let direct = sandbox.port("pocketbase.http");
+    eventually("the limit is in effect", SOON, || {
+        (http::get(direct, "/api/health").status == 429).then_some(())
+    });
+    for _ in 0..50 {
+        same("ready", http::get(direct, "/core/ready").status, 200);
+    }
+    // Three probes in a row that fail would restart it: they come every 2 s.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(9) {
+        same("status", sandbox.run("status").code, 0);
+    }
+    same("PocketBase", sandbox.pid("pocketbase"), pid);
+    same("the controller", sandbox.pid("controller"), controller);
+
+    // A new start is possible, too, although not one question of the controller's may be.
+    sandbox.down();
+    sandbox.up();
+    same("status", sandbox.run("status").code, 0);
+}
+
+#[test]
+fn middlewares_and_hooks_of_the_user_leave_cores_own_routes_alone() {
+    let sandbox = Sandbox::core();
+    let hooks = sandbox.own_service("pocketbase").join("pb_hooks");
+    if hooks.is_symlink() {
+        fs::remove_file(&hooks).unwrap();
+    }
+    fs::create_dir_all(&hooks).unwrap();
+    let text = "\
+        routerUse((e) => { throw new ForbiddenError('not today'); });\n\
+        routerUse(new Middleware((e) => { throw new ForbiddenError('early'); }, -100000));\n";
+    // Before and after Core's own, by name.
+    fs::write(hooks.join("a.pb.js"), text).unwrap();
+    fs::write(hooks.join("z.pb.js"), text).unwrap();
+    sandbox.up();
+    let direct = sandbox.port("pocketbase.http");
+    same(
+        "the user's rule",
+        http::get(direct, "/api/health").status,
+        403,
+    );
+    let ready = http::get(direct, "/core/ready");
+    same("ready", ready.status, 200);
+    let taken = http::request(direct, "POST", "/core/token", &[], "").unwrap();
+    same("without the secret", taken.status, 401);
+    same("status", sandbox.run("status").code, 0);
+}
+
+#[test]
+fn guesses_of_a_superusers_password_are_limited_and_logins_are_not() {
+    let mut sandbox = Sandbox::core();
+    sandbox.superuser(EMAIL, PASSWORD);
+    sandbox.up();
+    for _ in 0..20 {
+        same("a login", log_in(&sandbox, EMAIL, PASSWORD).status, 200);
+    }
+    // Some failures, and a success between them, keep nobody out.
+    let guess = |email: &str| log_in(&sandbox, email, "not the password").status;
+    for email in [EMAIL, "nobody@example.com"].into_iter().cycle().take(9) {
+        same("a guess", guess(email), 400);
+    }
+    let kept = token(&sandbox, EMAIL, PASSWORD);
+    same("the last guess", guess(EMAIL), 400);
+    for _ in 0..10 {
+        same("too many", guess(EMAIL), 429);
+    }
+    same(
+        "the right one",
+        log_in(&sandbox, EMAIL, PASSWORD).status,
+        429,
+    );
+    // Whoever is logged in stays so, and nothing else is limited.
+    for _ in 0..100 {
+        let settings = ask(&sandbox, "/api/settings", &kept);
+        same("settings", settings.status, 200);
+    }
+    let settings = ask(&sandbox, "/api/settings", &kept).json();
+    same(
+        "PocketBase's own limiter",
+        &settings["rateLimits"]["enabled"],
+        &json!(false),
+    );
+
+    // Whom Caddy speaks for is told apart; a client cannot say so itself.
+    let direct = sandbox.port("pocketbase.http");
+    let path = "/api/collections/_superusers/auth-with-password";
+    let body = json!({"identity": EMAIL, "password": PASSWORD}).to_string();
+    let as_client = |port: u16, address: &str| {
+        let headers = [
+            ("X-Real-Ip", address),
+            ("X-Forwarded-For", address),
+            ("Content-Type", "application/json"),
+        ];
+        let answer = http::request(port, "POST", path, &headers, &body);
+        answer.unwrap().status
+    };
+    same("another client", as_client(direct, "192.0.2.7"), 200);
+    same(
+        "said through Caddy",
+        as_client(sandbox.port("caddy.http"), "192.0.2.8"),
+        429,
+    );
+}
+
+#[test]
+fn guesses_at_the_same_time_are_limited_too() {
+    let mut sandbox = Sandbox::core();
+    sandbox.superuser(EMAIL, PASSWORD);
+    sandbox.up();
+    let compared = std::thread::scope(|scope| {
+        let guesses: Vec<_> = (0..120)
+            .map(|_| scope.spawn(|| log_in(&sandbox, EMAIL, "not the password").status))
+            .collect();
+        let statuses = guesses.into_iter().map(|guess| guess.join().unwrap());
+        statuses.filter(|status| *status == 400).count()
+    });
+    // Fifty at the same time, and nine before them.
+    assert!(compared < 60, "{compared} of 120 were compared");
+}
+
+#[test]
+fn the_made_up_superuser_ends_when_another_one_is_named() {
+    let mut sandbox = Sandbox::core();
+    sandbox.up();
+    let text = sandbox.read(".data/pocketbase/superuser.json");
+    let account: Value = serde_json::from_str(&text).unwrap();
+    let (email, password) = (
+        account["email"].as_str().unwrap().to_owned(),
+        account["password"].as_str().unwrap().to_owned(),
+    );
+    let before = token(&sandbox, &email, &password);
+    let run = sandbox.run("up").succeeds();
+    assert!(
+        run.stderr.contains("/_/ is for the superuser whose"),
+        "{}",
+        run.stderr
+    );
+    assert!(
+        run.stderr.contains(".data/pocketbase/superuser.json"),
+        "{}",
+        run.stderr
+    );
+    assert!(!run.stderr.contains(&password), "{}", run.stderr);
+
+    sandbox.superuser(EMAIL, PASSWORD);
+    let run = sandbox.run("up").succeeds();
+    let told = format!("/_/ is for the superuser {EMAIL}");
+    assert!(run.stderr.contains(&told), "{}", run.stderr);
+    same("made up", log_in(&sandbox, &email, &password).status, 400);
+    same(
+        "its session",
+        ask(&sandbox, "/api/settings", &before).status,
+        401,
+    );
+    token(&sandbox, EMAIL, PASSWORD);
+    let log = sandbox.read(".core-stack/logs/pocketbase.log");
+    assert!(log.contains("the generated account was removed"), "{log}");
+}
+
+#[test]
+fn a_made_up_superuser_with_another_password_is_kept_and_told() {
+    let mut sandbox = Sandbox::core();
+    sandbox.up();
+    let text = sandbox.read(".data/pocketbase/superuser.json");
+    let account: Value = serde_json::from_str(&text).unwrap();
+    let (email, password) = (
+        account["email"].as_str().unwrap().to_owned(),
+        account["password"].as_str().unwrap().to_owned(),
+    );
+    let before = token(&sandbox, &email, &password);
+    let me = ask(&sandbox, "/api/collections/_superusers/records", &before).json();
+    let id = me["items"][0]["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/collections/_superusers/records/{id}");
+    let body = json!({"password": "mine, by hand", "passwordConfirm": "mine, by hand"});
+    let headers = [
+        ("Authorization", before.as_str()),
+        ("Content-Type", "application/json"),
+    ];
+    let port = sandbox.port("pocketbase.http");
+    let changed = http::request(port, "PATCH", &path, &headers, &body.to_string()).unwrap();
+    same("status", changed.status, 200);
+
+    sandbox.superuser(EMAIL, PASSWORD);
+    sandbox.up();
+    token(&sandbox, &email, "mine, by hand");
+    token(&sandbox, EMAIL, PASSWORD);
+    let log = sandbox.read(".core-stack/logs/pocketbase.log");
+    assert!(log.contains("its password was changed by hand"), "{log}");
 }

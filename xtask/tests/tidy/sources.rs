@@ -63,6 +63,30 @@ fn rust_files_open_with_their_purpose_and_stay_small() {
     findings.finish();
 }
 
+/// Ways to start a thread that panic where none can be had. Split, so that this file does not hold
+/// them.
+const PANICKING_THREADS: [&str; 2] = [concat!("thread::", "spawn("), concat!("scope.", "spawn(")];
+
+#[test]
+fn no_thread_is_started_that_may_panic() {
+    let mut findings = Findings::default();
+    let is_product =
+        |path: &str| path.contains("src/") && !path.contains("test") && path.ends_with(".rs");
+    for file in text_files().iter().filter(|file| is_product(&file.path)) {
+        let mut lines = file.lines();
+        let product = lines
+            .by_ref()
+            .take_while(|(_, line)| !line.contains("cfg(test)"));
+        for (number, line) in product {
+            if PANICKING_THREADS.iter().any(|word| line.contains(word)) {
+                let what = "panics where a thread is refused: use `thread::Builder`";
+                findings.add(format!("{}:{number}", file.path), what);
+            }
+        }
+    }
+    findings.finish();
+}
+
 #[test]
 fn no_text_file_has_blanks_at_line_ends_or_tabs() {
     let mut findings = Findings::default();

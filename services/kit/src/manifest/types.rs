@@ -23,6 +23,11 @@ pub struct Manifest {
     pub binaries: Vec<Binary>,
     /// What is run.
     pub process: Process,
+    /// The address the service listens on, an IP address: `${env.HELLO_HOST:-127.0.0.1}`. May hold
+    /// `${env.VAR}` only. `${listen}` reads it, and `${host.SERVICE}` where others reach it. Default
+    /// 127.0.0.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
     /// Ports by name; `${port.NAME}` reads one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<String, Port>,
@@ -33,6 +38,10 @@ pub struct Manifest {
     /// The page that `cargo xtask open` shows. Default: the URL of the service, if it is HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<String>,
+    /// Who the page that `open` names is for, and how they come in, as `cargo xtask up` says it. May
+    /// hold placeholders and no secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
     /// Free settings of the service, interpreted by its wrapper.
     #[serde(default, skip_serializing_if = "Config::is_empty")]
     pub config: Config,
@@ -81,7 +90,8 @@ pub struct Process {
     /// Further arguments, each passed as it stands.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
-    /// Its environment, besides `PATH`, `HOME`, `TMPDIR`, `LANG`, `LC_ALL` and `USER`.
+    /// Its environment, besides `PATH`, `HOME`, `TMPDIR`, `LANG`, `LC_ALL` and `USER`, and
+    /// `PYTHONUNBUFFERED`, which is 1 unless it is set.
     #[serde(default, skip_serializing_if = "EnvMap::is_empty")]
     pub env: EnvMap,
     /// Names of `env` entries whose values are secret: masked wherever they would be shown.
@@ -183,7 +193,7 @@ pub struct HttpGet {
     /// The whole address, `http` only: `http://127.0.0.1:${port.http}/healthz`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// Default 127.0.0.1.
+    /// Default: where the service is reached, by its `listen`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// Only `http`.
@@ -204,7 +214,7 @@ pub struct HttpGet {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TcpProbe {
-    /// Default 127.0.0.1.
+    /// Default: where the service is reached, by its `listen`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// The port, as text so that it can be `${port.NAME}`.
@@ -311,4 +321,7 @@ pub struct Port {
     /// What is spoken there: `http`, `nats`, `ws` ...
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
+    /// The address this port is listened on, when not that of the service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
 }

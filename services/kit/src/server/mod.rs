@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::claim::Claim;
+use crate::disk;
 use crate::output::Output;
 use crate::settings::Environment;
 use crate::{Exit, Failure, Lifecycle};
@@ -154,7 +155,10 @@ async fn lives(
             } else {
                 " before it was ready"
             };
-            output.note(&format!("error: {what} by itself{when}"));
+            // A server that cannot write ends, and many do not say why.
+            let full = disk::shortage(claim.directory());
+            let full = full.map_or_else(String::new, |full| format!(": {full}"));
+            output.note(&format!("error: {what} by itself{when}{full}"));
             return Ok(unasked_code(status));
         }
         respawns.push(Instant::now());

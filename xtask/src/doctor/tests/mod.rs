@@ -89,6 +89,7 @@ fn wanted() -> Wanted {
         port: Port {
             port: 2015,
             protocol: None,
+            listen: std::net::Ipv4Addr::LOCALHOST.into(),
             declared: "`ports.http.port` in x:1".to_owned(),
         },
         variable: Some(text("CORE_PORT_CADDY_HTTP")),

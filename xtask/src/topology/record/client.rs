@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kit::disk;
 use kit::http::{self, Endpoint, HttpError, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,20 @@ impl RecordError {
             Self::NoSecret { .. } | Self::Unauthorised(_) | Self::Http(_) => false,
         }
     }
+
+    /// Whether a limit or a middleware of the user's refused the request. Core's own routes never
+    /// answer so, and the controller's account may do all that it asks for: PocketBase knows us.
+    pub fn is_by_rules_of_the_user(&self) -> bool {
+        matches!(
+            self,
+            Self::Unauthorised(403)
+                | Self::Refused { status: 429, .. }
+                | Self::Http(HttpError::Status {
+                    status: 403 | 429,
+                    ..
+                })
+        )
+    }
 }
 
 /// A client of the record. Asks for a token when it needs one, and anew when half its time is over.
@@ -81,6 +96,8 @@ impl RecordError {
 pub struct Client {
     endpoint: Endpoint,
     secret_file: PathBuf,
+    /// Where PocketBase keeps its data, if that is known: when it cannot write, it does not say so.
+    data: Option<PathBuf>,
     token: Option<Token>,
 }
 
@@ -122,15 +139,26 @@ impl Client {
         Self {
             endpoint,
             secret_file,
+            data: None,
             token: None,
+        }
+    }
+
+    /// The same, which tells a full disk at `data` beside a refusal.
+    #[must_use]
+    pub fn with_data(self, data: PathBuf) -> Self {
+        Self {
+            data: Some(data),
+            ..self
         }
     }
 
     /// A client of the PocketBase of a running stack; `None` when the stack has none.
     pub fn of_running(applied: &Applied, paths: &Paths) -> Option<Self> {
         let process = applied.stack.processes.get(DATABASE)?;
-        let endpoint = Endpoint::tcp("127.0.0.1", process.ports.get(DATABASE_PORT)?.port);
-        Some(Self::new(endpoint, paths.controller_secret()))
+        let endpoint = process.ports.get(DATABASE_PORT)?.endpoint();
+        let data = paths.data().join(DATABASE);
+        Some(Self::new(endpoint, paths.controller_secret()).with_data(data))
     }
 
     /// Where PocketBase is.
@@ -309,10 +337,13 @@ impl Client {
             }
             404 => Err(RecordError::Gone),
             409 => Err(RecordError::Conflict),
-            status => Err(RecordError::Refused {
-                status,
-                message: refusal(&answer.body),
-            }),
+            status => {
+                let mut message = refusal(&answer.body);
+                if let Some(full) = self.data.as_deref().and_then(disk::shortage) {
+                    message = format!("{message} {full}").trim_start().to_owned();
+                }
+                Err(RecordError::Refused { status, message })
+            }
         }
     }
 }

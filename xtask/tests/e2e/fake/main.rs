@@ -3,6 +3,7 @@
 //!
 //! `xtask-fake [ORDER...] [-- WHATEVER]`, orders in any sequence:
 //! `--listen PORT`        answer GET requests with `--status` (default 200)
+//! `--bind ADDRESS`       listen there, not on 127.0.0.1
 //! `--status N`           the status of the answers
 //! `--dump FILE`          write arguments and environment, each ended by NUL, in one step
 //! `--say TEXT`           print a line on stdout
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
 fn play() -> io::Result<ExitCode> {
     let mut arguments = env::args().skip(1).take_while(|argument| argument != "--");
     let (mut listen, mut status, mut exit) = (None, 200, None::<u8>);
+    let mut bind = "127.0.0.1".to_owned();
     let (mut journal, mut slow_end) = (None, Duration::ZERO);
     while let Some(order) = arguments.next() {
         let mut value = || {
@@ -52,6 +54,7 @@ fn play() -> io::Result<ExitCode> {
         };
         match order.as_str() {
             "--listen" => listen = Some(number(&value()?)?),
+            "--bind" => bind = value()?,
             "--status" => status = number(&value()?)?,
             "--exit" => exit = Some(number(&value()?)?),
             "--dump" => dump(&value()?)?,
@@ -80,7 +83,7 @@ fn play() -> io::Result<ExitCode> {
         keep_journal(file, name, slow_end)?;
     }
     match listen {
-        Some(port) => serve(port, status),
+        Some(port) => serve(&bind, port, status),
         None => loop {
             thread::park();
         },
@@ -135,8 +138,8 @@ fn keep_journal(file: String, name: String, slow_end: Duration) -> io::Result<()
     Ok(())
 }
 
-fn serve(port: u16, status: u16) -> io::Result<ExitCode> {
-    let listener = TcpListener::bind(("127.0.0.1", port))?;
+fn serve(bind: &str, port: u16, status: u16) -> io::Result<ExitCode> {
+    let listener = TcpListener::bind((bind, port))?;
     println!("listening on {port}");
     for stream in listener.incoming() {
         // A client that went away is none of our business.

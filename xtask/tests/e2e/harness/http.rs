@@ -1,7 +1,7 @@
 //! A small HTTP client. Speaks 1.0, so that an answer ends with the connection.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -32,12 +32,23 @@ pub(crate) fn request(
     headers: &[(&str, &str)],
     body: &str,
 ) -> io::Result<Answer> {
-    let mut stream = connect(port)?;
+    request_at(here(port), method, path, headers, body)
+}
+
+/// The same to any address.
+pub(crate) fn request_at(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> io::Result<Answer> {
+    let mut stream = connect(address)?;
     let lines = headers
         .iter()
         .map(|(name, value)| format!("{name}: {value}\r\n"));
     let text = format!(
-        "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n{}Content-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.0\r\nHost: {address}\r\n{}Content-Length: {}\r\n\r\n{body}",
         lines.collect::<String>(),
         body.len()
     );
@@ -72,9 +83,14 @@ pub(crate) fn post(port: u16, path: &str, token: Option<&str>, body: &Value) -> 
 
 /// Asks for a websocket as a page of `origin` would. Returns the status: 101 when it is there.
 pub(crate) fn websocket(port: u16, path: &str, origin: &str) -> io::Result<u16> {
-    let mut stream = connect(port)?;
+    websocket_at(here(port), path, origin)
+}
+
+/// The same at any address.
+pub(crate) fn websocket_at(address: SocketAddr, path: &str, origin: &str) -> io::Result<u16> {
+    let mut stream = connect(address)?;
     let text = format!(
-        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: {origin}\r\n\
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nOrigin: {origin}\r\n\
          Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
@@ -82,8 +98,12 @@ pub(crate) fn websocket(port: u16, path: &str, origin: &str) -> io::Result<u16> 
     status_line(&mut BufReader::new(stream))
 }
 
-fn connect(port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(("127.0.0.1", port))?;
+fn here(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(ANSWER_LIMIT))?;
     stream.set_write_timeout(Some(ANSWER_LIMIT))?;
     Ok(stream)

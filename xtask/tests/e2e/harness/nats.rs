@@ -1,13 +1,17 @@
 //! A small NATS client: the protocol by hand, as far as the tests need it.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 /// How long one answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+
+fn here(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
 
 /// A connection.
 #[derive(Debug)]
@@ -20,18 +24,24 @@ impl Nats {
     /// Connects to a port of this machine, without credentials.
     #[track_caller]
     pub(crate) fn connect(port: u16) -> Self {
-        Self::with_options(port, &json!({}))
+        Self::with_options(here(port), &json!({}))
+    }
+
+    /// The same to any address.
+    #[track_caller]
+    pub(crate) fn connect_at(address: SocketAddr) -> Self {
+        Self::with_options(address, &json!({}))
     }
 
     /// Connects as a user.
     #[track_caller]
     pub(crate) fn log_in(port: u16, user: &str, password: &str) -> Self {
-        Self::with_options(port, &json!({"user": user, "pass": password}))
+        Self::with_options(here(port), &json!({"user": user, "pass": password}))
     }
 
     #[track_caller]
-    fn with_options(port: u16, more: &Value) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("NATS accepts connections");
+    fn with_options(address: SocketAddr, more: &Value) -> Self {
+        let stream = TcpStream::connect(address).expect("NATS accepts connections");
         stream
             .set_read_timeout(Some(ANSWER_LIMIT))
             .expect("a limit can be set");
@@ -59,6 +69,18 @@ impl Nats {
         self.send(&format!("SUB {inbox} {id}\r\nUNSUB {id} 1\r\n"));
         self.send(&format!("PUB {subject} {inbox} {length}\r\n{payload}\r\n"));
         self.message()
+    }
+
+    /// Publishes what the server must refuse; what it says.
+    #[track_caller]
+    pub(crate) fn refused(&mut self, subject: &str, payload: &str) -> String {
+        let length = payload.len();
+        self.send(&format!("PUB {subject} {length}\r\n{payload}\r\nPING\r\n"));
+        let refusal = self.line();
+        if refusal != "PONG" {
+            assert_eq!(self.line(), "PONG");
+        }
+        refusal
     }
 
     /// A request of the JetStream API, which must succeed.
