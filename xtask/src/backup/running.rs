@@ -1,6 +1,9 @@
 //! The stack that runs: what is asked for a backup, and stopping and starting its servers for a
 //! restore. Starts nothing itself: the supervisor does.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

@@ -33,7 +33,7 @@ use crate::supervisor::{alive, stop, stops};
 use crate::topology::link::Link;
 use crate::up::{Options, Outcome};
 pub(crate) use description::Description;
-use hand_over::{HandOver, lost_track};
+use hand_over::lost_track;
 
 /// How long a supervisor that holds the alive lock and does not answer is given: it may be
 /// starting or stopping. Wrappers without one need up to 5 s to stop by themselves.
@@ -271,11 +271,7 @@ impl Converge<'_> {
             self.roll_back(previous)?;
             previous.write_settings(self.ctx)?;
             let never = Interrupt::default();
-            let hand_over = HandOver {
-                interrupt: &never,
-                ..self.hand_over()
-            };
-            let changes = hand_over.run(previous)?;
+            let changes = self.hand_back(&never).run(previous)?;
             let stopped = under_way::load(&self.ctx.paths);
             self.start_again(self.starts(stopped, changes.keys())?)?;
             under_way::forget(&self.ctx.paths);

@@ -11,6 +11,7 @@
 //!   the whole shutdown timeout. So no answer to a stop is waited for;
 //! - it accepts a start before it carries it out, and shows the old end until then.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use kit::{Exit, Failure};
@@ -20,6 +21,9 @@ use super::state::{Changes, State, States, changes};
 use crate::interrupt::Interrupt;
 use crate::poll::{Waited, wait_until};
 
+#[cfg(test)]
+mod tests;
+
 /// How often states are asked for.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -27,6 +31,10 @@ const POLL: Duration = Duration::from_millis(5);
 /// it takes microseconds, a server may take seconds to end.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a process that has ended may be on the list before it is left for later: one that was
+/// never started, as it waits for another, stays there as long as it has to wait.
+const WAITING: Duration = Duration::from_millis(50);
 
 /// How long an order to stop may be without effect before it is given again: the supervisor sets the
 /// state before it signals, so only one that gets no time to run takes so long.
@@ -71,53 +79,89 @@ impl<'a> Control<'a> {
     /// Stops a process and waits until the supervisor has let go of it, so that a successor can be
     /// registered. Says whether it ran.
     pub(crate) fn stop(&self, name: &str, limit: Limit) -> anyhow::Result<bool> {
-        let Some(before) = self.state(name)? else {
-            return Ok(false);
-        };
-        let ran = !before.has_ended();
+        Ok(!self.stop_all(&[name], limit)?.is_empty())
+    }
+
+    /// Stops processes one after the other, and waits until the supervisor has let go of all.
+    /// Returns those that ran.
+    pub(crate) fn stop_all<'n>(
+        &self,
+        names: &[&'n str],
+        limit: Limit,
+    ) -> anyhow::Result<BTreeSet<&'n str>> {
+        let (before, mut ran) = (self.client.processes()?, BTreeSet::new());
+        let mut waiting = Vec::new();
+        for name in names {
+            let Some(state) = before.get(*name) else {
+                continue;
+            };
+            if !state.has_ended() {
+                ran.insert(*name);
+            }
+            if !self.let_go(name, limit, Some(WAITING))? {
+                waiting.push(*name);
+            }
+        }
+        // What waited for another process is let go of when that has ended or is healthy.
+        for name in waiting {
+            self.let_go(name, limit, None)?;
+        }
+        for name in &ran {
+            self.prove_stopped(name, &before[*name])?;
+        }
+        Ok(ran)
+    }
+
+    /// Orders the end of a process until the supervisor has let go of it, and says that it has. One
+    /// that has ended, or never ran, is not waited for longer than `patience`.
+    fn let_go(&self, name: &str, limit: Limit, patience: Option<Duration>) -> anyhow::Result<bool> {
         let mut pause = FIRST_PAUSE;
+        let mut ended: Option<Instant> = None;
         loop {
             let silent = match self.client.stop(name) {
                 Err(error) => match error.kind {
-                    Kind::NotRunning | Kind::UnknownProcess => break,
+                    Kind::NotRunning | Kind::UnknownProcess => return Ok(true),
                     // The order was given; what comes of it is seen.
                     Kind::Silent(_) | Kind::MissedEnd | Kind::Cut(_) => true,
                     _ => return Err(error.into()),
                 },
                 Ok(()) => false,
             };
-            self.wait_for_effect(name, silent, pause, limit)?;
+            let has_ended = self.wait_for_effect(name, silent, pause, limit)?;
+            let since = ended.get_or_insert_with(Instant::now).elapsed();
+            if !has_ended {
+                ended = None;
+            } else if patience.is_some_and(|patience| since >= patience) {
+                return Ok(false);
+            }
             pause = LONGEST_PAUSE.min(pause * 2);
         }
-        if ran {
-            self.prove_stopped(name, &before)?;
-        }
-        Ok(ran)
     }
 
     /// Waits until it makes sense to order the end of a process once more: it has ended, `pause` is
-    /// over, or the order had no effect.
+    /// over, or the order had no effect. Says whether it has ended.
     fn wait_for_effect(
         &self,
         name: &str,
         silent: bool,
         pause: Duration,
         limit: Limit,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<bool> {
         let ordered = Instant::now();
         let due = || {
             let state = self.state(name)?;
-            let pause = match state.as_ref() {
+            let has_ended = state.as_ref().is_none_or(State::has_ended);
+            let pause = match state {
+                _ if has_ended => pause,
                 Some(state) if state.is_running && silent => STOP_EFFECT,
-                Some(state) if !state.has_ended() => LONGEST_PAUSE,
-                _ => pause,
+                _ => LONGEST_PAUSE,
             };
-            Ok::<_, ApiError>((ordered.elapsed() >= pause).then_some(()))
+            Ok::<_, ApiError>((ordered.elapsed() >= pause).then_some(has_ended))
         };
         match wait_until(limit.deadline, POLL.min(pause), self.interrupt, due)? {
-            Waited::Done(()) if Instant::now() < limit.deadline => Ok(()),
+            Waited::Done(has_ended) if Instant::now() < limit.deadline => Ok(has_ended),
             Waited::Interrupted(interrupted) => Err(interrupted.into()),
-            Waited::Done(()) | Waited::Deadline => {
+            Waited::Done(_) | Waited::Deadline => {
                 let seconds = limit.allowed.as_secs();
                 let message = format!("`{name}` did not stop within {seconds} s");
                 let failure = Failure::new(Exit::Timeout, message).about(name);

@@ -7,19 +7,21 @@
 pub(crate) mod bed;
 mod model;
 mod server;
+mod tests;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kit::files::FileLock;
 use rustix::process::{Pid, Signal, kill_process};
 
 use self::model::World;
 pub(crate) use self::model::{Fault, Script};
+use crate::poll::holds_by;
 
 /// A fake that listens.
 pub(crate) struct Fake {
@@ -70,6 +72,15 @@ impl Fake {
         Self { shared, thread }
     }
 
+    /// Starts without a program, and holds the lock itself.
+    fn boot(&self, alive: &Path) {
+        let claim = FileLock::try_exclusive(alive).unwrap();
+        *self.shared.alive.lock().unwrap() = claim;
+        fs::write(&self.shared.holder, "").unwrap();
+        let listens = || self.shared.world().listens && self.shared.socket.exists();
+        assert!(holds_by(Instant::now() + LIMIT, TICK, listens));
+    }
+
     /// Scripts a process.
     pub(crate) fn script(&self, name: &str, script: Script) {
         self.shared.world().script(name, script);
@@ -108,11 +119,20 @@ impl Fake {
     pub(crate) fn crash(&self) {
         self.shared.world().crash();
         self.shared.die();
+        self.wait_until_gone();
     }
 
     /// Stops to listen, while something still holds the lock.
     pub(crate) fn fall_silent(&self) {
         self.shared.world().crash();
+        self.shared.world().silent = true;
+        self.wait_until_gone();
+    }
+
+    /// Waits until nobody listens any more.
+    fn wait_until_gone(&self) {
+        let gone = || !self.shared.socket.exists();
+        assert!(holds_by(Instant::now() + LIMIT, TICK, gone));
     }
 
     /// The process id of a process, and whether it is on the list.
@@ -131,6 +151,10 @@ impl Drop for Fake {
         let _ = fs::remove_file(&self.shared.socket);
     }
 }
+
+/// How often a test looks, and how long it may have to.
+const TICK: Duration = Duration::from_millis(1);
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// As short as a wait can be and still be one.
 pub(crate) const A_MOMENT: Duration = Duration::from_millis(20);

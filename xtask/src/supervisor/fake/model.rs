@@ -30,6 +30,10 @@ pub(crate) struct Script {
     pub(crate) accepted_for: Duration,
     /// It is said to be terminating after it has ended.
     pub(crate) ends_as_terminating: bool,
+    /// It does so only with an entry that `Bed::change` has changed.
+    pub(crate) once_changed: bool,
+    /// It ends with this code when it is signalled.
+    pub(crate) signal_ends_it: Option<i32>,
 }
 
 /// How a request goes wrong.
@@ -118,8 +122,8 @@ pub(super) struct World {
     pub(super) lost: BTreeSet<String>,
     pub(super) listens: bool,
     pub(super) quit: bool,
-    /// Whether it was ended and does not come back by itself.
-    pub(super) ended: bool,
+    /// Whether it does not listen, though it lives.
+    pub(super) silent: bool,
 }
 
 /// What becomes of an order to stop.
@@ -140,7 +144,10 @@ impl World {
     }
 
     pub(super) fn take_fault(&mut self, request: &str) -> Option<Fault> {
-        let found = self.faults.iter().position(|(of, _)| request.starts_with(of.as_str()))?;
+        let found = self
+            .faults
+            .iter()
+            .position(|(of, _)| request.starts_with(of.as_str()))?;
         Some(self.faults.remove(found).1)
     }
 
@@ -168,12 +175,12 @@ impl World {
     }
 
     pub(super) fn crash(&mut self) {
-        (self.listens, self.ended) = (false, true);
+        self.listens = false;
     }
 
     /// Starts on a file.
     pub(super) fn boot(&mut self, file: &str) {
-        (self.listens, self.ended) = (true, false);
+        self.listens = true;
         self.processes.clear();
         self.entries = entries(file);
         for (name, entry) in self.entries.clone() {
@@ -198,29 +205,34 @@ impl World {
         let (new, mut answer) = (entries(file), serde_json::Map::new());
         let old = std::mem::replace(&mut self.entries, new.clone());
         for name in old.keys().filter(|name| !new.contains_key(*name)) {
-            if self.processes.remove(name).is_some_and(|process| process.listed) {
+            if self
+                .processes
+                .remove(name)
+                .is_some_and(|process| process.listed)
+            {
                 self.lost.insert(name.clone());
             }
             answer.insert(name.clone(), json!("removed"));
         }
-        for (name, entry) in &new {
+        // In some order: a successor that comes first finds the end of what it depends on.
+        for (name, entry) in new.iter().rev() {
             let word = match old.get(name) {
                 None => "added",
                 Some(old) if old == entry => continue,
                 Some(_) => "updated",
             };
-            let was_listed = self.processes.get(name).is_some_and(|process| process.listed);
+            let was_listed = self
+                .processes
+                .get(name)
+                .is_some_and(|process| process.listed);
             self.add(name, entry);
             if was_listed {
                 self.lost.insert(name.clone());
                 let process = self.processes.get_mut(name).unwrap();
                 (process.listed, process.waits) = (false, false);
             }
-            answer.insert(name.clone(), json!(word));
-        }
-        // In the order of the map: a successor finds the end of one that comes after it.
-        for name in answer.keys().rev() {
             self.advance_one(name, now);
+            answer.insert(name.clone(), json!(word));
         }
         Value::Object(answer)
     }
@@ -293,7 +305,12 @@ impl World {
 
     pub(super) fn signal(&mut self, name: &str) -> (u16, Value) {
         match self.processes.get(name) {
-            Some(process) if process.runs() => (200, json!({"name": name})),
+            Some(process) if process.runs() => {
+                if let Some(code) = self.script_of(name).signal_ends_it {
+                    self.happen(name, Next::End(code), Instant::now());
+                }
+                (200, json!({"name": name}))
+            }
             _ => refused(format!("process {name} is not running")),
         }
     }
@@ -359,7 +376,9 @@ impl World {
             Next::End(code) => {
                 process.exit_code = code;
                 process.ready = false;
-                let again = script.restarts.filter(|(_, often)| process.restarts < *often);
+                let again = script
+                    .restarts
+                    .filter(|(_, often)| process.restarts < *often);
                 if let Some((pause, _)) = again.filter(|_| process.stopping.is_none()) {
                     process.status = "Restarting";
                     process.restarts += 1;
@@ -416,9 +435,7 @@ impl World {
                 "process_healthy" if is_over => Some(false),
                 "process_healthy" => process.ready.then_some(true),
                 "process_completed" => process.done.then_some(true),
-                "process_completed_successfully" => {
-                    process.done.then_some(process.exit_code == 0)
-                }
+                "process_completed_successfully" => process.done.then_some(process.exit_code == 0),
                 _ => (process.started.is_some() || is_over).then_some(true),
             };
             // What is not meant to run is nobody's reason to wait.
@@ -430,16 +447,30 @@ impl World {
     }
 
     fn has_probe(&self, name: &str) -> bool {
-        self.entries.get(name).is_some_and(|entry| !entry["readiness_probe"].is_null())
+        self.entries
+            .get(name)
+            .is_some_and(|entry| !entry["readiness_probe"].is_null())
     }
 
     fn script_of(&self, name: &str) -> Script {
-        self.scripts.get(name).cloned().unwrap_or_default()
+        let environment = self
+            .entries
+            .get(name)
+            .map(|entry| entry["environment"].to_string());
+        let is_changed = environment.is_some_and(|environment| environment.contains("CHANGED"));
+        let script = self.scripts.get(name).cloned().unwrap_or_default();
+        if script.once_changed && !is_changed {
+            return Script::default();
+        }
+        script
     }
 
     /// What is said of all processes.
     pub(super) fn states(&self) -> Vec<Value> {
-        self.processes.iter().map(|(name, process)| self.state(name, process)).collect()
+        self.processes
+            .iter()
+            .map(|(name, process)| self.state(name, process))
+            .collect()
     }
 
     fn state(&self, name: &str, process: &Process) -> Value {
@@ -449,7 +480,9 @@ impl World {
             (true, false) if process.runs() => "Not Ready",
             _ => "-",
         };
-        let age = process.started.map_or(0, |started| started.elapsed().as_nanos());
+        let age = process
+            .started
+            .map_or(0, |started| started.elapsed().as_nanos());
         json!({
             "name": name, "status": process.status, "is_ready": is_ready,
             "has_ready_probe": has_probe, "restarts": process.restarts,
@@ -468,7 +501,9 @@ fn refused(text: String) -> (u16, Value) {
 fn entries(file: &str) -> BTreeMap<String, Value> {
     let file: Value = serde_yaml::from_str(file).unwrap();
     let processes = file["processes"].as_object().into_iter().flatten();
-    processes.map(|(name, entry)| (name.clone(), entry.clone())).collect()
+    processes
+        .map(|(name, entry)| (name.clone(), entry.clone()))
+        .collect()
 }
 
 fn time() -> String {

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::model::{Fault, Stop};
 use super::Shared;
+use super::model::{Fault, Stop};
+use crate::supervisor::state::PUSHES;
 
 /// How often anything is looked at.
 const TICK: Duration = Duration::from_millis(1);
@@ -28,7 +29,7 @@ pub(super) fn spawn(shared: &Arc<Shared>) -> JoinHandle<()> {
                 let _ = fs::remove_file(&shared.socket);
             }
             // A program that plays the supervisor was started, after the socket was removed.
-            if shared.holder.exists() && !shared.socket.exists() {
+            if !shared.world().silent && shared.holder.exists() && !shared.socket.exists() {
                 listener = Some(bind(&shared));
             }
             match listener.as_ref().map(UnixListener::accept) {
@@ -73,12 +74,16 @@ fn serve(shared: &Shared, stream: UnixStream) {
     };
     match fault {
         None => {
-            let (status, body) = answer(shared, method, path, &stream);
-            respond(&stream, status, &body.to_string());
+            if path == PUSHES {
+                push(shared, &stream);
+            } else {
+                let (status, body) = answer(shared, method, path);
+                respond(&stream, status, &body.to_string());
+            }
         }
         Some(Fault::Cut) => cut(&stream),
         Some(Fault::CutAfter) => {
-            answer(shared, method, path, &stream);
+            answer(shared, method, path);
             cut(&stream);
         }
         Some(Fault::Silent) => {
@@ -99,7 +104,8 @@ fn serve(shared: &Shared, stream: UnixStream) {
 
 fn respond(mut stream: &UnixStream, status: u16, body: &str) {
     let size = body.len();
-    let head = format!("HTTP/1.1 {status} x\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n");
+    let head =
+        format!("HTTP/1.1 {status} x\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n");
     let _ = stream.write_all(format!("{head}{body}").as_bytes());
 }
 
@@ -107,17 +113,12 @@ fn cut(mut stream: &UnixStream) {
     let _ = stream.write_all(b"HTTP/1.1 200 x\r\nContent-Length: 100\r\n\r\n{");
 }
 
-fn answer(shared: &Shared, method: &str, path: &str, stream: &UnixStream) -> (u16, Value) {
+fn answer(shared: &Shared, method: &str, path: &str) -> (u16, Value) {
     let words: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let mut world = shared.world();
     match (method, words.as_slice()) {
         ("GET", ["live"]) => (200, json!({"status": "alive"})),
         ("GET", ["processes"]) => (200, json!({"data": world.states()})),
-        ("GET", ["process", "states", "ws"]) => {
-            drop(world);
-            push(shared, stream);
-            (500, Value::Null)
-        }
         ("POST", ["project", "configuration"]) => {
             world.note("reload".to_owned());
             let file = fs::read_to_string(&shared.file).unwrap();
