@@ -135,18 +135,16 @@ impl Converge<'_> {
             return self.start_anew(wanted, &lost, seen);
         }
         let previous = running.filter(|running| !running.runs_as(wanted) || changes_topology);
-        Err(match previous {
-            Some(previous) => self.restore(wanted, &previous, error),
-            None => {
-                // The file is the same: what was stopped for another program is there again.
-                let again = self.starts(under_way::load(&self.ctx.paths), [].into_iter());
-                match again.and_then(|again| self.start_again(again)) {
-                    Ok(()) => under_way::forget(&self.ctx.paths),
-                    Err(again) => self.ctx.ui.line(format!("{again:#}")),
-                }
-                error
-            }
-        })
+        if let Some(previous) = previous {
+            return Err(self.restore(wanted, &previous, error));
+        }
+        // The file is the same: what was stopped for another program is to be there again.
+        let again = self.starts(under_way::load(&self.ctx.paths), [].into_iter());
+        match again.and_then(|again| self.start_again(again)) {
+            Ok(()) => under_way::forget(&self.ctx.paths),
+            Err(again) => self.ctx.ui.line(format!("{again:#}")),
+        }
+        Err(error)
     }
 
     /// Stops and starts everything, as the supervisor does not know any more what it runs.

@@ -3,14 +3,15 @@
 
 use std::fs::{self, DirEntry};
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use kit::files::FileLock;
 
 use super::check::{Check, Id, or_ok};
 use super::scene::Scene;
+use crate::interrupt::Interrupt;
 use crate::paths::Paths;
+use crate::poll::wait_until;
 use crate::supervisor::BINARY;
 use crate::supervisor::alive::{self, Holder};
 use crate::supervisor::operation;
@@ -51,10 +52,15 @@ impl Living {
         let mut living = Self::glance(scene)?;
         // From here on: the first glance may itself take long on a busy machine.
         let deadline = Instant::now() + GLANCE;
-        while living.is_orphaned() && living.at_work.is_none() && Instant::now() < deadline {
-            thread::sleep(POLL);
-            living = Self::glance(scene)?;
-        }
+        let is_clear = || {
+            let clear = !living.is_orphaned() || living.at_work.is_some();
+            if !clear {
+                living = Self::glance(scene)?;
+            }
+            Ok::<_, anyhow::Error>(clear.then_some(()))
+        };
+        // What it was at the last glance is what it is.
+        let _ = wait_until(deadline, POLL, &Interrupt::default(), is_clear)?;
         Ok(living)
     }
 

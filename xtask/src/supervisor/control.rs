@@ -183,13 +183,17 @@ impl<'a> Control<'a> {
     /// Starts processes that do not run, in this order, and waits until all of these orders are
     /// carried out, as far as that can be seen: one that waits for another may be told as ended.
     pub(crate) fn start(&self, names: &[&str]) -> anyhow::Result<()> {
+        let before = self.client.processes()?;
         for name in names {
             self.order_start(name)?;
         }
         let carried_out = || {
             let states = self.client.processes()?;
-            let ended = |name: &&str| states.get(*name).is_some_and(State::has_ended);
-            Ok::<_, ApiError>((!names.iter().any(ended)).then_some(()))
+            let is_old = |name: &&str| match (before.get(*name), states.get(*name)) {
+                (Some(old), Some(new)) => new.has_ended() && new.is_same_run(old),
+                _ => false,
+            };
+            Ok::<_, ApiError>((!names.iter().any(is_old)).then_some(()))
         };
         let deadline = Instant::now() + START_TIMEOUT;
         match wait_until(deadline, POLL, self.interrupt, carried_out)? {

@@ -48,12 +48,13 @@ impl Shared {
 
     /// Lets go of the alive lock, as a supervisor does that has ended.
     fn die(&self) {
-        drop(self.alive.lock().unwrap().take());
         let pid = fs::read_to_string(&self.holder).unwrap_or_default();
+        // Before the lock is free: the next holder writes its own.
+        let _ = fs::remove_file(&self.holder);
         if let Some(pid) = pid.trim().parse().ok().and_then(Pid::from_raw) {
             let _ = kill_process(pid, Signal::KILL);
         }
-        let _ = fs::remove_file(&self.holder);
+        drop(self.alive.lock().unwrap().take());
     }
 }
 

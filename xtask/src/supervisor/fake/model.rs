@@ -240,10 +240,10 @@ impl World {
     pub(super) fn start(&mut self, name: &str) -> (u16, Value) {
         let accepted_for = self.script_of(name).accepted_for;
         let Some(process) = self.processes.get_mut(name) else {
-            return refused(format!("no such process: {name}"));
+            return refused(&format!("no such process: {name}"));
         };
         if process.listed {
-            return refused(format!("process {name} is already running"));
+            return refused(&format!("process {name} is already running"));
         }
         process.listed = true;
         process.stopping = None;
@@ -255,11 +255,11 @@ impl World {
     pub(super) fn order_stop(&mut self, name: &str) -> Stop {
         let (script, now) = (self.script_of(name), Instant::now());
         let Some(process) = self.processes.get_mut(name) else {
-            let (status, answer) = refused(format!("process {name} does not exist"));
+            let (status, answer) = refused(&format!("process {name} does not exist"));
             return Stop::Answer(status, answer);
         };
         if !process.listed {
-            let (status, answer) = refused(format!("process {name} is not running"));
+            let (status, answer) = refused(&format!("process {name} is not running"));
             return Stop::Answer(status, answer);
         }
         self.changes += 1;
@@ -294,12 +294,11 @@ impl World {
         };
         match self.script_of(name).missed_for {
             Some(limit) if begun.elapsed() >= limit => {
-                let (status, answer) = refused("no such process".to_owned());
+                let (status, answer) = refused("no such process");
                 Stop::Answer(status, answer)
             }
-            Some(_) => Stop::Wait,
             None if process.done && !matches!(process.next, Some((_, Next::End(_)))) => done,
-            None => Stop::Wait,
+            _ => Stop::Wait,
         }
     }
 
@@ -311,7 +310,7 @@ impl World {
                 }
                 (200, json!({"name": name}))
             }
-            _ => refused(format!("process {name} is not running")),
+            _ => refused(&format!("process {name} is not running")),
         }
     }
 
@@ -494,7 +493,7 @@ impl World {
     }
 }
 
-fn refused(text: String) -> (u16, Value) {
+fn refused(text: &str) -> (u16, Value) {
     (400, json!({"error": text}))
 }
 

@@ -35,7 +35,7 @@ pub(super) fn spawn(shared: &Arc<Shared>) -> JoinHandle<()> {
             match listener.as_ref().map(UnixListener::accept) {
                 Some(Ok((stream, _))) => {
                     let shared = Arc::clone(&shared);
-                    thread::spawn(move || serve(&shared, stream));
+                    thread::spawn(move || serve(&shared, &stream));
                 }
                 _ => thread::sleep(TICK),
             }
@@ -52,9 +52,9 @@ fn bind(shared: &Shared) -> UnixListener {
 }
 
 /// Answers one request. Who goes away in the middle of it is nobody's concern.
-fn serve(shared: &Shared, stream: UnixStream) {
+fn serve(shared: &Shared, stream: &UnixStream) {
     stream.set_nonblocking(false).unwrap();
-    let mut reader = BufReader::new(&stream);
+    let mut reader = BufReader::new(stream);
     let mut line = String::new();
     if reader.read_line(&mut line).is_err() {
         return;
@@ -75,26 +75,26 @@ fn serve(shared: &Shared, stream: UnixStream) {
     match fault {
         None => {
             if path == PUSHES {
-                push(shared, &stream);
+                push(shared, stream);
             } else {
                 let (status, body) = answer(shared, method, path);
-                respond(&stream, status, &body.to_string());
+                respond(stream, status, &body.to_string());
             }
         }
-        Some(Fault::Cut) => cut(&stream),
+        Some(Fault::Cut) => cut(stream),
         Some(Fault::CutAfter) => {
             answer(shared, method, path);
-            cut(&stream);
+            cut(stream);
         }
         Some(Fault::Silent) => {
             stream.set_read_timeout(Some(SILENCE)).unwrap();
-            let _ = (&stream).read(&mut [0]);
+            let _ = { stream }.read(&mut [0]);
         }
         Some(Fault::Refuse(status, text)) => {
             shared.world().note("refused".to_owned());
-            respond(&stream, status, &json!({"error": text}).to_string());
+            respond(stream, status, &json!({"error": text}).to_string());
         }
-        Some(Fault::Garbage) => respond(&stream, 200, "[1, 2"),
+        Some(Fault::Garbage) => respond(stream, 200, "[1, 2"),
         Some(Fault::Crash) => {
             shared.world().crash();
             shared.die();
