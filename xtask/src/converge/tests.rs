@@ -1,6 +1,7 @@
 //! Starts and changes, against a supervisor, and processes, that misbehave.
 
 mod change;
+mod hub;
 mod start;
 
 use std::collections::BTreeMap;

@@ -77,8 +77,10 @@ impl Bed {
     }
 
     /// Brings the stack up without a program, whatever the ports of the services are.
-    pub(crate) fn boot(&self) {
-        let inputs = Inputs::load(&self.ctx).unwrap();
+    pub(crate) fn boot(&self) -> Inputs {
+        let mut inputs = Inputs::load(&self.ctx).unwrap();
+        inputs.topology.complete().unwrap();
+        inputs.topology.write(&self.ctx.paths).unwrap();
         files::create_private_dir(&self.ctx.paths.state()).unwrap();
         Description::of(&inputs).unwrap().write(&self.ctx).unwrap();
         Applied::of(&inputs).save(&self.ctx.paths).unwrap();
@@ -94,6 +96,7 @@ impl Bed {
             Duration::from_millis(1),
             is_up
         ));
+        inputs
     }
 
     /// A checkout with a service for each of `services`: its name, and what it needs healthy.
