@@ -1,7 +1,8 @@
 //! Giving a running supervisor another file, so that nothing which that concerns runs meanwhile.
 //!
-//! Owns the order: what is to be updated or removed is stopped first, what depends on others before
-//! these, then the file is written, then the supervisor reads it. Why, says `supervisor/control.rs`.
+//! Owns the order: what is to be updated or removed is stopped first, dependents before what they
+//! depend on, then the file is written, then the supervisor reads it. `supervisor/control.rs` says
+//! why.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -27,11 +28,11 @@ use crate::supervisor::state::{Change, Changes, State, Status};
 /// one after the other; and besides the waiting for health.
 pub(super) const RELOAD_MARGIN: Duration = Duration::from_secs(30);
 
-/// How long what was stopped may take until what depends on it can be started, when a change is
-/// taken back: what was healthy before is so within a second or two, and the rest is not waited for.
+/// How long what was stopped may take until its dependents can be started, when a change is rolled
+/// back: what was healthy before is so within a second or two, and the rest is not waited for.
 const RESTORE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often it is looked meanwhile.
+/// How often states are asked for meanwhile.
 const RESTORE_POLL: Duration = Duration::from_millis(5);
 
 /// A running supervisor that is given another file.
@@ -46,8 +47,8 @@ pub(super) struct HandOver<'a> {
 }
 
 impl HandOver<'_> {
-    /// Does it. Returns what was added, updated or removed. What ran and was stopped for it is noted
-    /// as being under way until the caller has started it.
+    /// Does it. Returns what was added, updated or removed. What ran and was stopped for it is
+    /// recorded as under way until the caller has started it.
     pub(super) fn run(&self, next: &Description) -> anyhow::Result<Changes> {
         let before = self.client.processes()?;
         let (mut ends, mut updated) = (under_way::load(&self.ctx.paths), BTreeSet::new());
@@ -88,8 +89,8 @@ impl HandOver<'_> {
         }
     }
 
-    /// Stops processes that are to be started again: the supervisor's own restart would wait for the
-    /// backoff of at least a second.
+    /// Stops processes that are to be started again: the supervisor's own restart would wait for
+    /// the backoff of at least a second.
     pub(super) fn stop_to_start(&self, names: &BTreeSet<String>) -> anyhow::Result<()> {
         self.stop(names, names)
     }

@@ -3,12 +3,12 @@
 //! The only module that gives them, whatever the command. It knows what the supervisor (1.120.0)
 //! gets wrong:
 //!
-//! - it takes a process that has ended off its list *by name*, some time after it has announced the
-//!   end. A successor that was registered in between is taken off instead: it runs on, unlisted, and
-//!   nothing can stop it any more. So a process counts as stopped only when an order to stop it is
-//!   refused because it "is not running": then it is off the list, and nothing of it comes later;
-//! - it can miss the end of a process that ends the moment it is told to, and then answers only after
-//!   the whole shutdown timeout. So no answer to a stop is waited for;
+//! - it removes a process that has ended from its list *by name*, some time after it has announced
+//!   the end. A successor that was registered in between is removed instead: it runs on, unlisted,
+//!   and nothing can stop it any more. So a process counts as stopped only when an order to stop it
+//!   is refused because it "is not running": then it is off the list, and nothing of it comes later;
+//! - it can miss the end of a process that ends at the very moment of the signal, and then answers
+//!   only after the whole shutdown timeout. So no answer to a stop is waited for;
 //! - it accepts a start before it carries it out, and shows the old end until then.
 
 use std::collections::BTreeSet;
@@ -36,8 +36,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// never started, as it waits for another, stays there as long as it has to wait.
 const WAITING: Duration = Duration::from_millis(50);
 
-/// How long an order to stop may be without effect before it is given again: the supervisor sets the
-/// state before it signals, so only one that gets no time to run takes so long.
+/// How long an order to stop may be without effect before it is given again: the supervisor sets
+/// the state before it signals, so only one that gets no CPU takes so long.
 const STOP_EFFECT: Duration = Duration::from_secs(1);
 
 /// How long a process that is started again may still be told as ended, or as running by the
