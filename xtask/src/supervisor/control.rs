@@ -6,7 +6,7 @@
 //! - it removes a process that has ended from its list *by name*, some time after it has announced
 //!   the end. A successor that was registered in between is removed instead: it runs on, unlisted,
 //!   and nothing can stop it any more. So a process counts as stopped only when an order to stop it
-//!   is refused because it "is not running": then it is off the list, and nothing of it comes later;
+//!   is refused because it "is not running": it is off the list then, nothing of it comes later;
 //! - it can miss the end of a process that ends at the very moment of the signal, and then answers
 //!   only after the whole shutdown timeout. So no answer to a stop is waited for;
 //! - it accepts a start before it carries it out, and shows the old end until then.
