@@ -5,6 +5,8 @@
 //! depends on it starts.
 
 mod needs;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

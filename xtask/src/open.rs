@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use kit::names;
@@ -12,6 +11,8 @@ use crate::applied::Applied;
 use crate::context::Ctx;
 use crate::env::Env;
 use crate::exports;
+use crate::interrupt::Interrupt;
+use crate::poll::{Waited, wait_until};
 use crate::stack::Stack;
 
 /// The variable whose exporter is the front of the stack.
@@ -86,13 +87,11 @@ pub fn open(opener: &Path, address: &str) -> bool {
         return false;
     };
     let deadline = Instant::now() + OPENER_TIMEOUT;
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return status.success(),
-            Ok(None) if Instant::now() < deadline => thread::sleep(OPENER_POLL),
-            Ok(None) => return true,
-            Err(_) => return false,
-        }
+    let ended = || child.try_wait();
+    match wait_until(deadline, OPENER_POLL, &Interrupt::default(), ended) {
+        Ok(Waited::Done(status)) => status.success(),
+        Ok(Waited::Deadline | Waited::Interrupted(_)) => true,
+        Err(_) => false,
     }
 }
 

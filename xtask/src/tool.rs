@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use crate::interrupt::Interrupt;
+use crate::poll::wait_until;
+
 /// Lines of output that are kept for the text of a failure.
 const TAIL_LINES: usize = 30;
 /// How often the end of the tool, its deadline and a cancellation are looked at.
@@ -157,18 +160,18 @@ pub(crate) fn run_reading(
 /// Starts a command. A file that was written a moment ago counts as busy while a child that another
 /// thread is just starting still holds the descriptor: it is tried again.
 fn spawn(command: &mut Command) -> io::Result<Child> {
-    let deadline = Instant::now() + BUSY_WAIT;
-    loop {
-        match command.spawn() {
-            Err(error)
-                if error.kind() == io::ErrorKind::ExecutableFileBusy
-                    && Instant::now() < deadline =>
-            {
-                thread::sleep(POLL);
-            }
-            spawned => return spawned,
+    let mut busy = None;
+    let spawned = || match command.spawn() {
+        Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+            busy = Some(error);
+            Ok(None)
         }
-    }
+        spawned => spawned.map(Some),
+    };
+    let deadline = Instant::now() + BUSY_WAIT;
+    let spawned = wait_until(deadline, POLL, &Interrupt::default(), spawned)?;
+    let busy = || busy.unwrap_or_else(|| io::ErrorKind::ExecutableFileBusy.into());
+    spawned.done().ok_or_else(busy)
 }
 
 /// A line that a tool wrote, and whether to its standard output.

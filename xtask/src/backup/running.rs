@@ -1,6 +1,9 @@
 //! The stack that runs: what is asked for a backup, and stopping and starting its servers for a
 //! restore. Starts nothing itself: the supervisor does.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -146,14 +149,12 @@ pub(crate) fn claim(ctx: &Ctx, facts: &Facts) -> anyhow::Result<Stopped> {
         }
         let deadline = Instant::now() + STOP_LIMIT;
         let free = || FileLock::try_exclusive(&path);
-        match wait_until(deadline, POLL, &Interrupt::default(), free)?.done() {
-            Some(lock) => locks.push(lock),
-            None => {
-                let message = format!("`{process}` still uses its data");
-                let failure = Failure::new(Exit::Survivors, message);
-                return Err(failure.hint("cargo xtask down").into());
-            }
-        }
+        let lock = wait_until(deadline, POLL, &Interrupt::default(), free)?;
+        let lock = lock.done().ok_or_else(|| {
+            let message = format!("`{process}` still uses its data");
+            Failure::new(Exit::Survivors, message).hint("cargo xtask down")
+        })?;
+        locks.push(lock);
     }
     Ok(Stopped { _locks: locks })
 }

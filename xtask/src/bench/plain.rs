@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -15,6 +14,8 @@ use super::sandbox::Sandbox;
 use super::servers::{self, Server};
 use super::timing::{median, millis, run};
 use crate::context::Ctx;
+use crate::interrupt::Interrupt;
+use crate::poll::{holds_by, wait_until};
 use crate::stack::words;
 use crate::supervisor::BINARY;
 use crate::supervisor::client::Client;
@@ -108,24 +109,18 @@ pub(super) fn until_ready(ctx: &Ctx, compose: &Value) -> anyhow::Result<f64> {
     let count = compose["processes"]
         .as_object()
         .map_or(0, serde_json::Map::len);
-    let result = loop {
-        let states = if socket.exists() {
-            client.processes().ok()
-        } else {
-            None
-        };
-        let ready = states.is_some_and(|states| {
+    let is_ready = || {
+        let states = socket.exists().then(|| client.processes().ok()).flatten();
+        states.is_some_and(|states| {
             states.len() == count && states.values().all(|state| state.phase() == Phase::Ready)
-        });
-        if ready {
-            break Ok(millis(begun));
-        }
-        if begun.elapsed() > TIMEOUT {
-            break Err(anyhow::anyhow!(
-                "plain process-compose was not ready in time"
-            ));
-        }
-        thread::sleep(POLL);
+        })
+    };
+    let result = if holds_by(begun + TIMEOUT, POLL, is_ready) {
+        Ok(millis(begun))
+    } else {
+        Err(anyhow::anyhow!(
+            "plain process-compose was not ready in time"
+        ))
     };
     let _ = client.stop_project();
     supervisor.wait()?;
@@ -139,16 +134,14 @@ struct Supervisor {
 impl Supervisor {
     fn wait(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + TIMEOUT;
-        while self
-            .child
-            .try_wait()
-            .context("cannot wait for process-compose")?
-            .is_none()
-        {
-            if Instant::now() > deadline {
-                self.child.kill().context("cannot end process-compose")?;
-            }
-            thread::sleep(POLL);
+        let ended = wait_until(deadline, POLL, &Interrupt::default(), || {
+            self.child.try_wait()
+        });
+        let ended = ended.context("cannot wait for process-compose")?;
+        if ended.done().is_none() {
+            self.child.kill().context("cannot end process-compose")?;
+            let ended = self.child.wait();
+            ended.context("cannot wait for process-compose")?;
         }
         Ok(())
     }

@@ -1,10 +1,11 @@
 //! Giving a running supervisor another file, so that nothing which that concerns runs meanwhile.
 //!
-//! Owns the order: what is to be updated or removed is stopped first, what depends on others before
-//! these, then the file is written, then the supervisor reads it. Why, says `supervisor/control.rs`.
+//! Owns the order: what is to be updated or removed is stopped first, dependents before what they
+//! depend on, then the file is written, then the supervisor reads it. `supervisor/control.rs` says
+//! why.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kit::{Exit, Failure};
 
@@ -25,13 +26,13 @@ use crate::supervisor::state::{Change, Changes, State, Status};
 
 /// How long stopping processes, or a reload, may take besides their own timeouts, which may pass
 /// one after the other; and besides the waiting for health.
-const RELOAD_MARGIN: Duration = Duration::from_secs(30);
+pub(super) const RELOAD_MARGIN: Duration = Duration::from_secs(30);
 
-/// How long what was stopped may take until what depends on it can be started, when a change is
-/// taken back: what was healthy before is so within a second or two, and the rest is not waited for.
+/// How long what was stopped may take until its dependents can be started, when a change is rolled
+/// back: what was healthy before is so within a second or two, and the rest is not waited for.
 const RESTORE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often it is looked meanwhile.
+/// How often states are asked for meanwhile.
 const RESTORE_POLL: Duration = Duration::from_millis(5);
 
 /// A running supervisor that is given another file.
@@ -41,11 +42,13 @@ pub(super) struct HandOver<'a> {
     pub(super) interrupt: &'a Interrupt,
     /// What is to run.
     pub(super) stack: &'a Stack,
+    /// How long it may take besides the timeouts of processes that are stopped.
+    pub(super) margin: Duration,
 }
 
 impl HandOver<'_> {
-    /// Does it. Returns what was added, updated or removed. What ran and was stopped for it is noted
-    /// as being under way until the caller has started it.
+    /// Does it. Returns what was added, updated or removed. What ran and was stopped for it is
+    /// recorded as under way until the caller has started it.
     pub(super) fn run(&self, next: &Description) -> anyhow::Result<Changes> {
         let before = self.client.processes()?;
         let (mut ends, mut updated) = (under_way::load(&self.ctx.paths), BTreeSet::new());
@@ -72,8 +75,10 @@ impl HandOver<'_> {
         }
         self.stop(&ends, &again)?;
         next.write_file(self.ctx)?;
-        let timeout = reload_timeout(self.stack);
-        let mut changes = self.control().reload(&before, timeout).map_err(refused)?;
+        let mut changes = self
+            .control()
+            .reload(&before, self.timeout())
+            .map_err(refused)?;
         for name in updated {
             // To the supervisor, not every difference is one; it was started again all the same.
             changes.entry(name).or_insert(Change::Updated);
@@ -84,8 +89,8 @@ impl HandOver<'_> {
         }
     }
 
-    /// Stops processes that are to be started again: the supervisor's own restart would wait for the
-    /// backoff of at least a second.
+    /// Stops processes that are to be started again: the supervisor's own restart would wait for
+    /// the backoff of at least a second.
     pub(super) fn stop_to_start(&self, names: &BTreeSet<String>) -> anyhow::Result<()> {
         self.stop(names, names)
     }
@@ -93,11 +98,10 @@ impl HandOver<'_> {
     /// Stops `names`, what depends on others first, and notes those of `again` as under way.
     fn stop(&self, names: &BTreeSet<String>, again: &BTreeSet<String>) -> anyhow::Result<()> {
         under_way::add(&self.ctx.paths, again)?;
-        let limit = Limit::of(reload_timeout(self.stack));
-        for name in self.last_first(names) {
-            self.control().stop(&name, limit)?;
-        }
-        Ok(())
+        let limit = Limit::of(self.timeout());
+        let order = self.last_first(names);
+        let order: Vec<&str> = order.iter().map(String::as_str).collect();
+        self.control().stop_all(&order, limit).map(drop)
     }
 
     /// Processes so that each comes before those it depends on. What is not to run any more comes
@@ -119,6 +123,13 @@ impl HandOver<'_> {
     fn control(&self) -> Control<'_> {
         Control::new(&self.ctx.paths, self.client, self.interrupt)
     }
+
+    /// How long stopping everything, or reading the file, may take.
+    fn timeout(&self) -> Duration {
+        let stopping = self.stack.processes.values();
+        let stopping = stopping.map(|process| u64::from(process.stop_limit_seconds()));
+        self.margin + Duration::from_secs(stopping.sum())
+    }
 }
 
 impl Converge<'_> {
@@ -129,6 +140,16 @@ impl Converge<'_> {
             client: self.client,
             interrupt: self.interrupt,
             stack: &self.inputs.stack,
+            margin: RELOAD_MARGIN,
+        }
+    }
+
+    /// The same for the way back, which nobody interrupts.
+    pub(super) fn hand_back<'b>(&'b self, never: &'b Interrupt) -> HandOver<'b> {
+        HandOver {
+            interrupt: never,
+            margin: RESTORE_TIMEOUT,
+            ..self.hand_over()
         }
     }
 
@@ -170,7 +191,7 @@ impl Converge<'_> {
         let never = Interrupt::default();
         let control = Control::new(&self.ctx.paths, self.client, &never);
         let stack = &self.inputs.stack;
-        let deadline = std::time::Instant::now() + RESTORE_TIMEOUT;
+        let deadline = Instant::now() + RESTORE_TIMEOUT;
         let done = || -> anyhow::Result<Option<()>> {
             let states = self.client.processes()?;
             starts.start_due(&control, stack, &states)?;
@@ -185,13 +206,6 @@ impl Converge<'_> {
         }
         Ok(())
     }
-}
-
-/// How long the supervisor may take to read its file.
-pub(super) fn reload_timeout(stack: &Stack) -> Duration {
-    let stopping = stack.processes.values();
-    let stopping = stopping.map(|process| u64::from(process.stop_limit_seconds()));
-    RELOAD_MARGIN + Duration::from_secs(stopping.sum())
 }
 
 fn refused(error: impl Into<anyhow::Error>) -> anyhow::Error {

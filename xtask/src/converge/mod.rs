@@ -33,7 +33,7 @@ use crate::supervisor::{alive, stop, stops};
 use crate::topology::link::Link;
 use crate::up::{Options, Outcome};
 pub(crate) use description::Description;
-use hand_over::{HandOver, lost_track};
+use hand_over::lost_track;
 
 /// How long a supervisor that holds the alive lock and does not answer is given: it may be
 /// starting or stopping. Wrappers without one need up to 5 s to stop by themselves.
@@ -138,18 +138,16 @@ impl Converge<'_> {
             return self.start_anew(wanted, &lost, seen);
         }
         let previous = running.filter(|running| !running.runs_as(wanted) || changes_topology);
-        Err(match previous {
-            Some(previous) => self.restore(wanted, &previous, error),
-            None => {
-                // The file is the same: what was stopped for another program is there again.
-                let again = self.starts(under_way::load(&self.ctx.paths), [].into_iter());
-                match again.and_then(|again| self.start_again(again)) {
-                    Ok(()) => under_way::forget(&self.ctx.paths),
-                    Err(again) => self.ctx.ui.line(format!("{again:#}")),
-                }
-                error
-            }
-        })
+        if let Some(previous) = previous {
+            return Err(self.restore(wanted, &previous, error));
+        }
+        // The file is the same: what was stopped for another program is to be there again.
+        let again = self.starts(under_way::load(&self.ctx.paths), [].into_iter());
+        match again.and_then(|again| self.start_again(again)) {
+            Ok(()) => under_way::forget(&self.ctx.paths),
+            Err(again) => self.ctx.ui.line(format!("{again:#}")),
+        }
+        Err(error)
     }
 
     /// Stops and starts everything, as the supervisor does not know any more what it runs.
@@ -276,11 +274,7 @@ impl Converge<'_> {
             self.roll_back(previous)?;
             previous.write_settings(self.ctx)?;
             let never = Interrupt::default();
-            let hand_over = HandOver {
-                interrupt: &never,
-                ..self.hand_over()
-            };
-            let changes = hand_over.run(previous)?;
+            let changes = self.hand_back(&never).run(previous)?;
             let stopped = under_way::load(&self.ctx.paths);
             self.start_again(self.starts(stopped, changes.keys())?)?;
             under_way::forget(&self.ctx.paths);

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::hand_over::HandOver;
 use super::{Converge, Description, under_way};
 use crate::interrupt::Interrupt;
 use crate::render::difference::Difference;
@@ -166,16 +165,12 @@ impl Converge<'_> {
         let hub = Hub::new(&self.inputs.topology.now)?;
         let lost = hub.look().leaderless();
         let never = Interrupt::default();
-        let hand_over = HandOver {
-            interrupt: &never,
-            ..self.hand_over()
-        };
         for name in rolling.order(&self.hub_nodes(), &hub.look()) {
             if rolling.kept.len() == 1 {
                 break;
             }
             rolling.kept.remove(&name);
-            hand_over.run(&rolling.file()?)?;
+            self.hand_back(&never).run(&rolling.file()?)?;
             let stopped = under_way::load(&self.ctx.paths);
             self.start_again(self.starts(stopped, [&name].into_iter())?)?;
             under_way::forget(&self.ctx.paths);

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use kit::{Exit, Failure};
 use service_nats::topology::{Role, routes_in};
 
-use super::hand_over::HandOver;
+use super::hand_over::{HandOver, RELOAD_MARGIN};
 use super::{Converge, Description};
 use crate::context::Ctx;
 use crate::inputs::Inputs;
@@ -86,6 +86,7 @@ fn leave(
         client,
         interrupt,
         stack: &inputs.stack,
+        margin: RELOAD_MARGIN,
     };
     hand_over.run(&next).map(drop)
 }

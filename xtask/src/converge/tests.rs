@@ -1,36 +1,40 @@
-//! Changes of a running stack, against a supervisor that misbehaves.
+//! Starts and changes, against a supervisor, and processes, that misbehave.
+
+mod change;
+mod hub;
+mod start;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use kit::Exit;
-use kit::failure::exit_of;
+use crate::interrupt::Interrupt;
+use crate::supervisor::fake::bed::{Bed, options};
+use crate::up::{Options, Outcome, Report};
 
-use crate::supervisor::fake::bed::Bed;
-use crate::supervisor::state::Change;
-use crate::up::Outcome;
+/// More than anything takes.
+const LONG: Duration = Duration::from_secs(10);
+/// Enough for what works.
+const SHORT: Duration = Duration::from_millis(400);
 
-fn changed(outcome: &Outcome) -> BTreeMap<&str, &str> {
-    match outcome {
+/// Not as long as usual.
+fn shortly() -> Options {
+    Options {
+        timeout: SHORT,
+        ..options()
+    }
+}
+
+fn briefly(bed: &Bed) -> anyhow::Result<Report> {
+    bed.converge(&shortly(), &Interrupt::default())
+}
+
+/// What a report says of each process.
+fn changed(report: &Report) -> BTreeMap<&str, &str> {
+    match &report.outcome {
         Outcome::Changed(changes) => changes
             .iter()
             .map(|(name, change)| (name.as_str(), change.as_str()))
             .collect(),
-        _ => BTreeMap::new(),
+        outcome => panic!("{outcome:?}"),
     }
-}
-
-#[test]
-fn what_changes_is_stopped_before_the_file_is_read() {
-    let bed = Bed::running(&[("a", &[]), ("b", &["a"]), ("c", &["b"]), ("d", &[])]);
-    let d = bed.fake.pid("d");
-    bed.change("a", &[]);
-    bed.change("c", &["b"]);
-    let report = bed.up().unwrap();
-    assert_eq!(
-        changed(&report.outcome),
-        [("a", "updated"), ("c", "updated")].into()
-    );
-    assert_eq!(bed.fake.orders(), ["stop c", "stop a", "reload"]);
-    assert!(bed.fake.lost().is_empty());
-    assert_eq!(bed.fake.pid("d"), d);
 }

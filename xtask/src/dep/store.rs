@@ -9,7 +9,6 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -18,6 +17,8 @@ use kit::{Exit, Failure};
 
 use super::digest;
 use super::record::{Build, Record, Source, Stamp};
+use crate::interrupt::Interrupt;
+use crate::poll::wait_until;
 
 /// How often a taken lock is tried again.
 const LOCK_POLL: Duration = Duration::from_millis(50);
@@ -112,25 +113,23 @@ impl Store {
         let path = locks.join(name);
         let deadline = Instant::now() + wait;
         let mut told = false;
-        let lock = loop {
-            if let Some(lock) = FileLock::try_exclusive(&path)? {
-                break lock;
-            }
-            if !told {
+        let claim = || {
+            let lock = FileLock::try_exclusive(&path)?;
+            if lock.is_none() && !told {
                 waiting(&holder(&path));
                 told = true;
             }
-            if cancel.load(Ordering::Relaxed) {
+            if lock.is_none() && cancel.load(Ordering::Relaxed) {
                 return Err(super::cancelled());
             }
-            if Instant::now() >= deadline {
-                let message = format!("waited for {} to install `{name}`", holder(&path));
-                return Err(Failure::new(Exit::Timeout, message)
-                    .hint("end that process if it hangs, then run the command again")
-                    .into());
-            }
-            thread::sleep(LOCK_POLL);
+            Ok(lock)
         };
+        let lock = wait_until(deadline, LOCK_POLL, &Interrupt::default(), claim)?;
+        let lock = lock.done().ok_or_else(|| {
+            let message = format!("waited for {} to install `{name}`", holder(&path));
+            Failure::new(Exit::Timeout, message)
+                .hint("end that process if it hangs, then run the command again")
+        })?;
         sign(lock.file()).with_context(|| format!("cannot write `{}`", path.display()))?;
         let work = self.dir.join(".work").join(name);
         remove_dir(&work)?;
@@ -242,6 +241,8 @@ fn holder(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     const WAIT: Duration = Duration::from_secs(10);

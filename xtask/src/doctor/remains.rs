@@ -59,14 +59,15 @@ impl Living {
         let mut living = Self::glance(scene)?;
         // From here on: the first glance may itself take long on a busy machine.
         let deadline = Instant::now() + GLANCE;
-        let settled = || -> anyhow::Result<Option<()>> {
-            if !living.is_orphaned() || living.at_work.is_some() {
-                return Ok(Some(()));
+        let is_clear = || {
+            let clear = !living.is_orphaned() || living.at_work.is_some();
+            if !clear {
+                living = Self::glance(scene)?;
             }
-            living = Self::glance(scene)?;
-            Ok(None)
+            Ok::<_, anyhow::Error>(clear.then_some(()))
         };
-        wait_until(deadline, POLL, &Interrupt::default(), settled)?.done();
+        // What it was at the last glance is what it is.
+        let _ = wait_until(deadline, POLL, &Interrupt::default(), is_clear)?;
         Ok(living)
     }
 

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -17,7 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::SCHEMA_VERSION;
 use crate::env::{Env, Origin};
+use crate::interrupt::Interrupt;
 use crate::paths::Paths;
+use crate::poll::wait_until;
 use crate::supervisor::socket;
 
 /// The variable with another directory for the register.
@@ -149,18 +150,14 @@ impl Locked {
         let directory = make_directory(env)?;
         let (file, path) = (directory.join(FILE), directory.join(LOCK));
         let deadline = Instant::now() + LOCK_TIMEOUT;
-        let lock = loop {
-            if let Some(lock) = FileLock::try_exclusive(&path)? {
-                break lock;
-            }
-            if Instant::now() >= deadline {
-                let path = path.display();
-                let message = format!("waited {LOCK_TIMEOUT:?} for the lock `{path}`");
-                let hint = "end the command that holds it, then run this one again";
-                return Err(Failure::new(Exit::Timeout, message).hint(hint).into());
-            }
-            thread::sleep(LOCK_POLL);
-        };
+        let claim = || FileLock::try_exclusive(&path);
+        let lock = wait_until(deadline, LOCK_POLL, &Interrupt::default(), claim)?;
+        let lock = lock.done().ok_or_else(|| {
+            let path = path.display();
+            let message = format!("waited {LOCK_TIMEOUT:?} for the lock `{path}`");
+            let hint = "end the command that holds it, then run this one again";
+            Failure::new(Exit::Timeout, message).hint(hint)
+        })?;
         let mut register = load(&file)?;
         if let Some(why) = &mut register.damaged {
             let aside = kept::set_aside(&file)?;
@@ -277,6 +274,8 @@ fn make_directory(env: &Env) -> anyhow::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     struct Bed {

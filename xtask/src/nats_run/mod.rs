@@ -27,6 +27,7 @@ use crate::dep;
 use crate::inputs::{Inputs, requests_of};
 use crate::instances::Given;
 use crate::interrupt::Interrupt;
+use crate::poll::{Waited, wait_until};
 use crate::preflight;
 use crate::service::Resolved;
 use crate::stack::{self, Stack};
@@ -244,23 +245,24 @@ impl Nodes<'_> {
         interrupt: &Interrupt,
     ) -> anyhow::Result<Next> {
         let deadline = Instant::now() + READY_TIMEOUT;
-        loop {
+        let mut waiting = None;
+        let waited = wait_until(deadline, POLL, interrupt, || {
             if let Some(ended) = self.ended()? {
-                return Ok(Break(Some(ended)));
+                return Ok(Some(Break(Some(ended))));
             }
             let is_ready = |name: &&String| self.running.get(*name).is_some_and(Running::is_ready);
-            let Some(waiting) = names.iter().find(|name| !is_ready(name)) else {
-                return Ok(Continue(()));
-            };
-            if interrupt.signal().is_some() {
-                return Ok(Break(None));
-            }
-            if Instant::now() >= deadline {
+            waiting = names.iter().find(|name| !is_ready(name));
+            Ok::<_, anyhow::Error>(waiting.is_none().then_some(Continue(())))
+        })?;
+        match (waited, waiting) {
+            (Waited::Done(next), _) => Ok(next),
+            (Waited::Interrupted(_), _) => Ok(Break(None)),
+            (Waited::Deadline, waiting) => {
+                let waiting = waiting.map(String::as_str).unwrap_or_default();
                 let seconds = READY_TIMEOUT.as_secs();
                 let message = format!("`{waiting}` was not ready within {seconds} s");
-                return Err(Failure::new(Exit::Timeout, message).into());
+                Err(Failure::new(Exit::Timeout, message).into())
             }
-            thread::sleep(POLL);
         }
     }
 

@@ -15,6 +15,8 @@ use kit::parent::SUPERVISED_VARIABLE;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::context::Ctx;
+use crate::interrupt::Interrupt;
+use crate::poll::wait_until;
 use crate::stack::Process;
 use crate::ui::Ui;
 
@@ -116,15 +118,13 @@ impl Running {
 
     /// Waits for its end, and kills it with its server at the deadline. Says whether it had to.
     pub(super) fn wait_until(mut self, deadline: Instant) -> anyhow::Result<bool> {
-        while self.status()?.is_none() {
-            if Instant::now() >= deadline {
-                let _ = kill_process_group(self.pid, Signal::KILL);
-                self.child.wait().context("cannot wait for a node")?;
-                return Ok(true);
-            }
-            thread::sleep(POLL);
+        let ended = wait_until(deadline, POLL, &Interrupt::default(), || self.status())?;
+        if ended.done().is_some() {
+            return Ok(false);
         }
-        Ok(false)
+        let _ = kill_process_group(self.pid, Signal::KILL);
+        self.child.wait().context("cannot wait for a node")?;
+        Ok(true)
     }
 
     fn status(&mut self) -> anyhow::Result<Option<ExitStatus>> {

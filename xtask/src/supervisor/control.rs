@@ -3,14 +3,15 @@
 //! The only module that gives them, whatever the command. It knows what the supervisor (1.120.0)
 //! gets wrong:
 //!
-//! - it takes a process that has ended off its list *by name*, some time after it has announced the
-//!   end. A successor that was registered in between is taken off instead: it runs on, unlisted, and
-//!   nothing can stop it any more. So a process counts as stopped only when an order to stop it is
-//!   refused because it "is not running": then it is off the list, and nothing of it comes later;
-//! - it can miss the end of a process that ends the moment it is told to, and then answers only after
-//!   the whole shutdown timeout. So no answer to a stop is waited for;
+//! - it removes a process that has ended from its list *by name*, some time after it has announced
+//!   the end. A successor that was registered in between is removed instead: it runs on, unlisted,
+//!   and nothing can stop it any more. So a process counts as stopped only when an order to stop it
+//!   is refused because it "is not running": it is off the list then, nothing of it comes later;
+//! - it can miss the end of a process that ends at the very moment of the signal, and then answers
+//!   only after the whole shutdown timeout. So no answer to a stop is waited for;
 //! - it accepts a start before it carries it out, and shows the old end until then.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use kit::{Exit, Failure};
@@ -24,6 +25,9 @@ use crate::paths::Paths;
 use crate::poll::{Waited, wait_until};
 use crate::ui::Ui;
 
+#[cfg(test)]
+mod tests;
+
 /// How often states are asked for.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -32,8 +36,12 @@ const POLL: Duration = Duration::from_millis(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long an order to stop may be without effect before it is given again: the supervisor sets the
-/// state before it signals, so only one that gets no time to run takes so long.
+/// How long a process that has ended may be on the list before it is left for later: one that was
+/// never started, as it waits for another, stays there as long as it has to wait.
+const WAITING: Duration = Duration::from_millis(50);
+
+/// How long an order to stop may be without effect before it is given again: the supervisor sets
+/// the state before it signals, so only one that gets no CPU takes so long.
 const STOP_EFFECT: Duration = Duration::from_secs(1);
 
 /// How long a process that is started again may still be told as ended, or as running by the
@@ -80,53 +88,89 @@ impl<'a> Control<'a> {
     /// Stops a process and waits until the supervisor has let go of it, so that a successor can be
     /// registered. Says whether it ran.
     pub(crate) fn stop(&self, name: &str, limit: Limit) -> anyhow::Result<bool> {
-        let Some(before) = self.state(name)? else {
-            return Ok(false);
-        };
-        let ran = !before.has_ended();
+        Ok(!self.stop_all(&[name], limit)?.is_empty())
+    }
+
+    /// Stops processes one after the other, and waits until the supervisor has let go of all.
+    /// Returns those that ran.
+    pub(crate) fn stop_all<'n>(
+        &self,
+        names: &[&'n str],
+        limit: Limit,
+    ) -> anyhow::Result<BTreeSet<&'n str>> {
+        let (before, mut ran) = (self.client.processes()?, BTreeSet::new());
+        let mut waiting = Vec::new();
+        for name in names {
+            let Some(state) = before.get(*name) else {
+                continue;
+            };
+            if !state.has_ended() {
+                ran.insert(*name);
+            }
+            if !self.let_go(name, limit, Some(WAITING))? {
+                waiting.push(*name);
+            }
+        }
+        // What waited for another process is let go of when that has ended or is healthy.
+        for name in waiting {
+            self.let_go(name, limit, None)?;
+        }
+        for name in &ran {
+            self.prove_stopped(name, &before[*name])?;
+        }
+        Ok(ran)
+    }
+
+    /// Orders the end of a process until the supervisor has let go of it, and says that it has. One
+    /// that has ended, or never ran, is not waited for longer than `patience`.
+    fn let_go(&self, name: &str, limit: Limit, patience: Option<Duration>) -> anyhow::Result<bool> {
         let mut pause = FIRST_PAUSE;
+        let mut ended: Option<Instant> = None;
         loop {
             let silent = match self.client.stop(name) {
                 Err(error) => match error.kind {
-                    Kind::NotRunning | Kind::UnknownProcess => break,
+                    Kind::NotRunning | Kind::UnknownProcess => return Ok(true),
                     // The order was given; what comes of it is seen.
                     Kind::Silent(_) | Kind::MissedEnd | Kind::Cut(_) => true,
                     _ => return Err(error.into()),
                 },
                 Ok(()) => false,
             };
-            self.wait_for_effect(name, silent, pause, limit)?;
+            let has_ended = self.wait_for_effect(name, silent, pause, limit)?;
+            let since = ended.get_or_insert_with(Instant::now).elapsed();
+            if !has_ended {
+                ended = None;
+            } else if patience.is_some_and(|patience| since >= patience) {
+                return Ok(false);
+            }
             pause = LONGEST_PAUSE.min(pause * 2);
         }
-        if ran {
-            self.prove_stopped(name, &before)?;
-        }
-        Ok(ran)
     }
 
     /// Waits until it makes sense to order the end of a process once more: it has ended, `pause` is
-    /// over, or the order had no effect.
+    /// over, or the order had no effect. Says whether it has ended.
     fn wait_for_effect(
         &self,
         name: &str,
         silent: bool,
         pause: Duration,
         limit: Limit,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<bool> {
         let ordered = Instant::now();
         let due = || {
             let state = self.state(name)?;
-            let pause = match state.as_ref() {
+            let has_ended = state.as_ref().is_none_or(State::has_ended);
+            let pause = match state {
+                _ if has_ended => pause,
                 Some(state) if state.is_running && silent => STOP_EFFECT,
-                Some(state) if !state.has_ended() => LONGEST_PAUSE,
-                _ => pause,
+                _ => LONGEST_PAUSE,
             };
-            Ok::<_, ApiError>((ordered.elapsed() >= pause).then_some(()))
+            Ok::<_, ApiError>((ordered.elapsed() >= pause).then_some(has_ended))
         };
         match wait_until(limit.deadline, POLL.min(pause), self.interrupt, due)? {
-            Waited::Done(()) if Instant::now() < limit.deadline => Ok(()),
+            Waited::Done(has_ended) if Instant::now() < limit.deadline => Ok(has_ended),
             Waited::Interrupted(interrupted) => Err(interrupted.into()),
-            Waited::Done(()) | Waited::Deadline => {
+            Waited::Done(_) | Waited::Deadline => {
                 let seconds = limit.allowed.as_secs();
                 let message = format!("`{name}` did not stop within {seconds} s");
                 let failure = Failure::new(Exit::Timeout, message).about(name);
@@ -145,13 +189,17 @@ impl<'a> Control<'a> {
     /// Starts processes that do not run, in this order, and waits until all of these orders are
     /// carried out, as far as that can be seen: one that waits for another may be told as ended.
     pub(crate) fn start(&self, names: &[&str]) -> anyhow::Result<()> {
+        let before = self.client.processes()?;
         for name in names {
             self.order_start(name)?;
         }
         let carried_out = || {
             let states = self.client.processes()?;
-            let ended = |name: &&str| states.get(*name).is_some_and(State::has_ended);
-            Ok::<_, ApiError>((!names.iter().any(ended)).then_some(()))
+            let is_old = |name: &&str| match (before.get(*name), states.get(*name)) {
+                (Some(old), Some(new)) => new.has_ended() && new.is_same_run(old),
+                _ => false,
+            };
+            Ok::<_, ApiError>((!names.iter().any(is_old)).then_some(()))
         };
         let deadline = Instant::now() + START_TIMEOUT;
         match wait_until(deadline, POLL, self.interrupt, carried_out)? {

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{Seek as _, Write as _};
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -15,6 +14,7 @@ use super::suspended;
 use crate::interrupt::Interrupt;
 use crate::links;
 use crate::paths::Paths;
+use crate::poll::{Waited, wait_until};
 use crate::topology::CONTROLLER;
 use crate::ui::Ui;
 
@@ -79,46 +79,54 @@ impl Operation {
         files::create_private_dir(&paths.state())?;
         let path = paths.operation_lock();
         let begun = Instant::now();
-        let mut told = false;
+        let claim = || FileLock::try_exclusive(&path);
+        let glance = || match claim()? {
+            Some(lock) => Ok(Some(Some(lock))),
+            // Not somebody who only looks.
+            None if FileLock::is_held(&path)? => Ok(Some(None)),
+            None => Ok::<_, anyhow::Error>(None),
+        };
+        let never = Interrupt::default();
+        if let Some(Some(lock)) = wait_until(begun + GLANCE, GLANCE_POLL, &never, glance)?.done() {
+            return Self::of(lock, command);
+        }
         let mut suspension = Suspension::default();
-        loop {
-            if let Some(lock) = FileLock::try_exclusive(&path)? {
-                write_holder(&lock, command)?;
-                return Ok(Self { _lock: lock });
-            }
-            if begun.elapsed() < GLANCE && !FileLock::is_held(&path)? {
-                thread::sleep(GLANCE_POLL);
-                continue;
-            }
+        let may_wait = |suspension: &mut Suspension| {
             let holder = describe_holder(&path);
             suspension.look(ui, &path, &holder);
-            match wait {
-                _ if suspension.is_over(wait) => return Err(suspension.failure(command, &holder)),
-                Wait::For(limit) if begun.elapsed() < limit => {}
-                Wait::For(limit) => {
-                    let message = format!("waited {limit:?} for {holder} to end");
-                    return Err(Failure::new(Exit::Timeout, message)
-                        .hint("end it if it hangs, then run the command again")
-                        .into());
-                }
-                Wait::No => {
-                    let message = format!("cannot begin `{command}`: {holder} is at work here");
-                    return Err(Failure::new(Exit::Locked, message)
-                        .hint(
-                            "run it again when that has ended, without `--no-wait` to wait for it",
-                        )
-                        .into());
-                }
+            match suspension.is_over(wait) {
+                true => Err(suspension.failure(command, &holder)),
+                false => Ok(holder),
             }
-            if let Some(interrupted) = interrupt.signal() {
-                return Err(interrupted.into());
+        };
+        let holder = may_wait(&mut suspension)?;
+        let Wait::For(limit) = wait else {
+            let message = format!("cannot begin `{command}`: {holder} is at work here");
+            return Err(Failure::new(Exit::Locked, message)
+                .hint("run it again when that has ended, without `--no-wait` to wait for it")
+                .into());
+        };
+        ui.line(format!("waiting for {holder} to end"));
+        let claim = || match claim()? {
+            Some(lock) => Ok(Some(lock)),
+            None => may_wait(&mut suspension).map(|_| None),
+        };
+        match wait_until(begun + limit, POLL, interrupt, claim)? {
+            Waited::Done(lock) => Self::of(lock, command),
+            Waited::Interrupted(interrupted) => Err(interrupted.into()),
+            Waited::Deadline => {
+                let holder = describe_holder(&path);
+                let message = format!("waited {limit:?} for {holder} to end");
+                Err(Failure::new(Exit::Timeout, message)
+                    .hint("end it if it hangs, then run the command again")
+                    .into())
             }
-            if !told {
-                ui.line(format!("waiting for {holder} to end"));
-                told = true;
-            }
-            thread::sleep(POLL);
         }
+    }
+
+    fn of(lock: FileLock, command: &str) -> anyhow::Result<Self> {
+        write_holder(&lock, command)?;
+        Ok(Self { _lock: lock })
     }
 }
 
@@ -234,16 +242,10 @@ impl StopRequest {
     pub fn announce(paths: &Paths) -> anyhow::Result<Option<Self>> {
         files::create_private_dir(&paths.state())?;
         let deadline = Instant::now() + ANNOUNCE_TIMEOUT;
-        loop {
-            if let Some(lock) = FileLock::try_exclusive(&paths.down_lock())? {
-                return Ok(Some(Self { _lock: lock }));
-            }
-            // Whoever only looks whether a `down` is waiting holds the lock for an instant, too.
-            if Instant::now() >= deadline {
-                return Ok(None);
-            }
-            thread::sleep(ANNOUNCE_POLL);
-        }
+        // Whoever only looks whether a `down` is waiting holds the lock for an instant, too.
+        let claim = || FileLock::try_exclusive(&paths.down_lock());
+        let lock = wait_until(deadline, ANNOUNCE_POLL, &Interrupt::default(), claim)?;
+        Ok(lock.done().map(|lock| Self { _lock: lock }))
     }
 
     /// Whether a `down` is waiting.

@@ -109,7 +109,7 @@ fn has_dependencies(stack: &Stack, states: &States, name: &str) -> bool {
             Condition::ProcessCompleted => state.has_ended(),
             Condition::ProcessCompletedSuccessfully => state.did_its_work(),
             Condition::ProcessStarted => state.is_running || state.phase() == Phase::Ready,
-            _ => matches!(state.phase(), Phase::Ready | Phase::Disabled),
+            Condition::ProcessHealthy => matches!(state.phase(), Phase::Ready | Phase::Disabled),
         }
     })
 }

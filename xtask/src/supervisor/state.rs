@@ -207,6 +207,21 @@ impl State {
         self.has_ended() || self.status == Status::Terminating
     }
 
+    /// Whether this says the same of the same run as `other` does, as far as that can be told.
+    pub(super) fn is_same_run(&self, other: &Self) -> bool {
+        let run = |state: &Self| {
+            let State {
+                status,
+                pid,
+                exit_code,
+                restarts,
+                ..
+            } = state.clone();
+            (status.to_string(), pid, exit_code, restarts)
+        };
+        run(self) == run(other)
+    }
+
     /// Whether it ended by itself, having done its work.
     pub fn did_its_work(&self) -> bool {
         self.status == Status::Completed && self.exit_code == 0

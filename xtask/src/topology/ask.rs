@@ -3,7 +3,6 @@
 //! Owns the wait. The controller applies it: nothing here changes the stack. Must not print.
 
 use std::path::PathBuf;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use kit::{Exit, Failure};
@@ -15,6 +14,7 @@ use super::record::{Client, Edit, Entry, Record, RecordError, State};
 use crate::applied::Applied;
 use crate::context::Ctx;
 use crate::interrupt::Interrupt;
+use crate::poll::{Waited, wait_until};
 use crate::supervisor::alive;
 
 /// How often the record is looked at while waiting for it.
@@ -110,16 +110,23 @@ impl Records {
         interrupt: &Interrupt,
     ) -> anyhow::Result<Record> {
         let deadline = Instant::now() + timeout;
-        loop {
-            let (record, last_error) = match self.find() {
-                Ok(record) => (Some(record), None),
+        let mut last_error = None;
+        let applied = || {
+            let record = match self.find() {
+                Ok(record) => {
+                    last_error = None;
+                    Some(record)
+                }
                 // PocketBase may be restarted by the very change.
-                Err(error) => (None, Some(error)),
+                Err(error) => {
+                    last_error = Some(error);
+                    None
+                }
             };
             if let Some(record) = record
                 && let Some(outcome) = outcome(asked, record)
             {
-                return outcome;
+                return outcome.map(Some);
             }
             if last_error.is_some() && !alive::is_held(&self.alive)? {
                 let message = "the stack ended before the topology was applied";
@@ -127,20 +134,21 @@ impl Records {
                     .hint("cargo xtask up")
                     .into());
             }
-            if let Some(interrupted) = interrupt.signal() {
-                return Err(interrupted.into());
-            }
-            if Instant::now() >= deadline {
+            Ok::<_, anyhow::Error>(None)
+        };
+        match wait_until(deadline, POLL, interrupt, applied)? {
+            Waited::Done(record) => Ok(record),
+            Waited::Interrupted(interrupted) => Err(interrupted.into()),
+            Waited::Deadline => {
                 let seconds = timeout.as_secs();
                 let message = format!("the topology was not applied within {seconds} s");
                 let failure = Failure::new(Exit::Timeout, message);
                 let failure = failure.hint("cargo xtask topology show");
-                return Err(match last_error {
+                Err(match last_error {
                     Some(error) => failure.source(error).into(),
                     None => failure.into(),
-                });
+                })
             }
-            thread::sleep(POLL);
         }
     }
 }

@@ -2,7 +2,6 @@
 //! everything has a leader and is up to date. Looks only; must not change anything.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use kit::http::{self, Endpoint};
@@ -12,6 +11,7 @@ use service_nats::topology::{Facts, Node, Role};
 use tokio::runtime::Runtime;
 
 use crate::interrupt::Interrupt;
+use crate::poll::{Waited, wait_until};
 
 /// How long one answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -104,20 +104,22 @@ impl<'a> Hub<'a> {
         mut is_so: impl FnMut(&Look) -> anyhow::Result<bool>,
     ) -> anyhow::Result<Look> {
         let deadline = Instant::now() + limit;
-        loop {
+        let mut last = String::new();
+        let seen = || {
             let look = self.look();
             if is_so(&look)? {
-                return Ok(look);
+                return Ok(Some(look));
             }
-            if let Some(interrupted) = interrupt.signal() {
-                return Err(interrupted.into());
+            last = look.describe();
+            Ok::<_, anyhow::Error>(None)
+        };
+        match wait_until(deadline, POLL, interrupt, seen)? {
+            Waited::Done(look) => Ok(look),
+            Waited::Interrupted(interrupted) => Err(interrupted.into()),
+            Waited::Deadline => {
+                let message = format!("{what} within {} s: {last}", limit.as_secs());
+                Err(Failure::new(Exit::Timeout, message).into())
             }
-            if Instant::now() >= deadline {
-                let seconds = limit.as_secs();
-                let message = format!("{what} within {seconds} s: {}", look.describe());
-                return Err(Failure::new(Exit::Timeout, message).into());
-            }
-            thread::sleep(POLL);
         }
     }
 }

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use super::{CHANGE_LIMIT, SEEN_MARGIN_MS, Sandbox, alone, apply, save};
 use crate::bench::report::Report;
 use crate::bench::timing::{median, millis};
+use crate::interrupt::Interrupt;
+use crate::poll::wait_until;
 use crate::topology::ask::Records;
 use crate::topology::record::{COLLECTION, Client, State};
 
@@ -87,12 +89,12 @@ async fn quiet(events: &mut Events) -> anyhow::Result<()> {
 /// When the controller had refused a generation.
 fn answered(records: &mut Records, generation: u64) -> anyhow::Result<Timestamp> {
     let deadline = Instant::now() + CHANGE_LIMIT;
-    while Instant::now() < deadline {
+    let since = || {
         let record = records.find()?;
-        if record.status.generation == generation && record.status.state == State::Failed {
-            return record.status.since.parse().context("no time");
-        }
-        std::thread::sleep(POLL);
-    }
-    anyhow::bail!("the controller did not answer a change")
+        let failed = record.status.generation == generation && record.status.state == State::Failed;
+        Ok::<_, anyhow::Error>(failed.then_some(record.status.since))
+    };
+    let since = wait_until(deadline, POLL, &Interrupt::default(), since)?.done();
+    let since = since.context("the controller did not answer a change")?;
+    since.parse().context("no time")
 }

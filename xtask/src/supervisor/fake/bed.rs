@@ -3,33 +3,46 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use kit::files;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::Fake;
+use crate::applied::Applied;
 use crate::context::Ctx;
+use crate::converge::Description;
 use crate::dep::{self, Installed};
 use crate::env::Env;
 use crate::inputs::{Inputs, Selection};
 use crate::interrupt::Interrupt;
 use crate::paths::Paths;
+use crate::poll::holds_by;
 use crate::supervisor::BINARY;
 use crate::supervisor::operation::{Operation, Wait};
+use crate::supervisor::state::Phase;
 use crate::ui::Ui;
-use crate::up::{self, Mode, Options, Outcome, Prepared};
+use crate::up::{self, Mode, Options, Prepared};
 
 /// What holds the alive lock in the place of the supervisor. The shell stays, so that a copy of its
 /// process id is right.
 const HOLDER: &str = "#!/bin/sh\necho $$ > holder.new\nmv holder.new holder\nexec sleep 60\n";
 
+/// How long anything of a test may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Taken by tests that start programs: a program that is started while another test hands on its
+/// alive lock would get that, too.
+static SPAWNING: Mutex<()> = Mutex::new(());
+
 /// The checkout.
 pub(crate) struct Bed {
     pub(crate) fake: Fake,
     pub(crate) ctx: Ctx,
-    dir: TempDir,
+    _dir: TempDir,
+    _spawning: Option<MutexGuard<'static, ()>>,
 }
 
 impl Bed {
@@ -55,7 +68,35 @@ impl Bed {
         fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
         let socket = ctx.client().unwrap().socket().to_owned();
         let fake = Fake::new(&socket, &ctx.paths.compose_file(), &root.join("holder"));
-        Self { fake, ctx, dir }
+        Self {
+            fake,
+            ctx,
+            _dir: dir,
+            _spawning: None,
+        }
+    }
+
+    /// Brings the stack up without a program, whatever the ports of the services are.
+    pub(crate) fn boot(&self) -> Inputs {
+        let mut inputs = Inputs::load(&self.ctx).unwrap();
+        inputs.topology.complete().unwrap();
+        inputs.topology.write(&self.ctx.paths).unwrap();
+        files::create_private_dir(&self.ctx.paths.state()).unwrap();
+        Description::of(&inputs).unwrap().write(&self.ctx).unwrap();
+        Applied::of(&inputs).save(&self.ctx.paths).unwrap();
+        self.fake.boot(&self.ctx.paths.alive_lock());
+        let client = self.ctx.client().unwrap();
+        let is_up = || {
+            let states = client.processes().unwrap_or_default();
+            let mut all = states.values();
+            !states.is_empty() && all.all(|state| state.phase() == Phase::Ready)
+        };
+        assert!(holds_by(
+            Instant::now() + LIMIT,
+            Duration::from_millis(1),
+            is_up
+        ));
+        inputs
     }
 
     /// A checkout with a service for each of `services`: its name, and what it needs healthy.
@@ -67,16 +108,21 @@ impl Bed {
         bed
     }
 
+    /// The same for a test that starts programs, the supervisor among them.
+    pub(crate) fn spawning(services: &[(&str, &[&str])]) -> Self {
+        // A test that has failed is no reason for others to fail.
+        let spawning = SPAWNING.lock().unwrap_or_else(PoisonError::into_inner);
+        Self {
+            _spawning: Some(spawning),
+            ..Self::with(services)
+        }
+    }
+
     /// The same, and it runs.
     pub(crate) fn running(services: &[(&str, &[&str])]) -> Self {
         let bed = Self::with(services);
-        assert_eq!(bed.up().unwrap().outcome, Outcome::Started);
-        assert_eq!(bed.fake.orders(), [""; 0]);
+        bed.boot();
         bed
-    }
-
-    pub(crate) fn root(&self) -> &Path {
-        self.dir.path()
     }
 
     /// Writes a service with a probe. `env` changes it.
@@ -126,19 +172,30 @@ impl Bed {
         options: &Options,
         interrupt: &Interrupt,
     ) -> anyhow::Result<up::Report> {
+        self.converge_with(self.installed(), options, interrupt)
+    }
+
+    /// The same with other binaries.
+    pub(crate) fn converge_with(
+        &self,
+        installed: BTreeMap<String, Installed>,
+        options: &Options,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<up::Report> {
         let (paths, ui) = (&self.ctx.paths, &self.ctx.ui);
         let operation = Operation::begin(paths, ui, "up", options.lock, interrupt)?;
         let mut inputs = Inputs::load_for(&self.ctx, &options.selection)?;
         inputs.topology.complete()?;
         let prepared = Prepared {
             inputs,
-            installed: self.installed(),
+            installed,
             operation,
         };
         up::up(&self.ctx, options, prepared, interrupt, |_, _| {})
     }
 
-    fn installed(&self) -> BTreeMap<String, Installed> {
+    /// The binaries that a stack is brought up with.
+    pub(crate) fn installed(&self) -> BTreeMap<String, Installed> {
         let supervisor = Installed {
             path: self.ctx.paths.root().join(BINARY),
             version: None,
@@ -154,8 +211,8 @@ pub(crate) fn options() -> Options {
     Options {
         mode: Mode::Up,
         selection: Selection::All,
-        timeout: Duration::from_secs(10),
-        lock: Wait::No,
+        timeout: LIMIT,
+        lock: Wait::For(LIMIT),
         dep: dep::Options::default(),
         move_streams: false,
     }

@@ -7,19 +7,21 @@
 pub(crate) mod bed;
 mod model;
 mod server;
+mod tests;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kit::files::FileLock;
 use rustix::process::{Pid, Signal, kill_process};
 
 use self::model::World;
 pub(crate) use self::model::{Fault, Script};
+use crate::poll::holds_by;
 
 /// A fake that listens.
 pub(crate) struct Fake {
@@ -46,12 +48,13 @@ impl Shared {
 
     /// Lets go of the alive lock, as a supervisor does that has ended.
     fn die(&self) {
-        drop(self.alive.lock().unwrap().take());
         let pid = fs::read_to_string(&self.holder).unwrap_or_default();
+        // Before the lock is free: the next holder writes its own.
+        let _ = fs::remove_file(&self.holder);
         if let Some(pid) = pid.trim().parse().ok().and_then(Pid::from_raw) {
             let _ = kill_process(pid, Signal::KILL);
         }
-        let _ = fs::remove_file(&self.holder);
+        drop(self.alive.lock().unwrap().take());
     }
 }
 
@@ -68,6 +71,15 @@ impl Fake {
         });
         let thread = Some(server::spawn(&shared));
         Self { shared, thread }
+    }
+
+    /// Starts without a program, and holds the lock itself.
+    fn boot(&self, alive: &Path) {
+        let claim = FileLock::try_exclusive(alive).unwrap();
+        *self.shared.alive.lock().unwrap() = claim;
+        fs::write(&self.shared.holder, "").unwrap();
+        let listens = || self.shared.world().listens && self.shared.socket.exists();
+        assert!(holds_by(Instant::now() + LIMIT, TICK, listens));
     }
 
     /// Scripts a process.
@@ -108,11 +120,20 @@ impl Fake {
     pub(crate) fn crash(&self) {
         self.shared.world().crash();
         self.shared.die();
+        self.wait_until_gone();
     }
 
     /// Stops to listen, while something still holds the lock.
     pub(crate) fn fall_silent(&self) {
         self.shared.world().crash();
+        self.shared.world().silent = true;
+        self.wait_until_gone();
+    }
+
+    /// Waits until nobody listens any more.
+    fn wait_until_gone(&self) {
+        let gone = || !self.shared.socket.exists();
+        assert!(holds_by(Instant::now() + LIMIT, TICK, gone));
     }
 
     /// The process id of a process, and whether it is on the list.
@@ -131,6 +152,10 @@ impl Drop for Fake {
         let _ = fs::remove_file(&self.shared.socket);
     }
 }
+
+/// How often a test looks, and how long it may have to.
+const TICK: Duration = Duration::from_millis(1);
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// As short as a wait can be and still be one.
 pub(crate) const A_MOMENT: Duration = Duration::from_millis(20);

@@ -30,6 +30,10 @@ pub(crate) struct Script {
     pub(crate) accepted_for: Duration,
     /// It is said to be terminating after it has ended.
     pub(crate) ends_as_terminating: bool,
+    /// It does so only with an entry that `Bed::change` has changed.
+    pub(crate) once_changed: bool,
+    /// It ends with this code when it is signalled.
+    pub(crate) signal_ends_it: Option<i32>,
 }
 
 /// How a request goes wrong.
@@ -118,8 +122,8 @@ pub(super) struct World {
     pub(super) lost: BTreeSet<String>,
     pub(super) listens: bool,
     pub(super) quit: bool,
-    /// Whether it was ended and does not come back by itself.
-    pub(super) ended: bool,
+    /// Whether it does not listen, though it lives.
+    pub(super) silent: bool,
 }
 
 /// What becomes of an order to stop.
@@ -171,12 +175,12 @@ impl World {
     }
 
     pub(super) fn crash(&mut self) {
-        (self.listens, self.ended) = (false, true);
+        self.listens = false;
     }
 
     /// Starts on a file.
     pub(super) fn boot(&mut self, file: &str) {
-        (self.listens, self.ended) = (true, false);
+        self.listens = true;
         self.processes.clear();
         self.entries = entries(file);
         for (name, entry) in self.entries.clone() {
@@ -210,7 +214,8 @@ impl World {
             }
             answer.insert(name.clone(), json!("removed"));
         }
-        for (name, entry) in &new {
+        // In some order: a successor that comes first finds the end of what it depends on.
+        for (name, entry) in new.iter().rev() {
             let word = match old.get(name) {
                 None => "added",
                 Some(old) if old == entry => continue,
@@ -226,11 +231,8 @@ impl World {
                 let process = self.processes.get_mut(name).unwrap();
                 (process.listed, process.waits) = (false, false);
             }
-            answer.insert(name.clone(), json!(word));
-        }
-        // In the order of the map: a successor finds the end of one that comes after it.
-        for name in answer.keys().rev() {
             self.advance_one(name, now);
+            answer.insert(name.clone(), json!(word));
         }
         Value::Object(answer)
     }
@@ -238,10 +240,10 @@ impl World {
     pub(super) fn start(&mut self, name: &str) -> (u16, Value) {
         let accepted_for = self.script_of(name).accepted_for;
         let Some(process) = self.processes.get_mut(name) else {
-            return refused(format!("no such process: {name}"));
+            return refused(&format!("no such process: {name}"));
         };
         if process.listed {
-            return refused(format!("process {name} is already running"));
+            return refused(&format!("process {name} is already running"));
         }
         process.listed = true;
         process.stopping = None;
@@ -253,11 +255,11 @@ impl World {
     pub(super) fn order_stop(&mut self, name: &str) -> Stop {
         let (script, now) = (self.script_of(name), Instant::now());
         let Some(process) = self.processes.get_mut(name) else {
-            let (status, answer) = refused(format!("process {name} does not exist"));
+            let (status, answer) = refused(&format!("process {name} does not exist"));
             return Stop::Answer(status, answer);
         };
         if !process.listed {
-            let (status, answer) = refused(format!("process {name} is not running"));
+            let (status, answer) = refused(&format!("process {name} is not running"));
             return Stop::Answer(status, answer);
         }
         self.changes += 1;
@@ -292,19 +294,23 @@ impl World {
         };
         match self.script_of(name).missed_for {
             Some(limit) if begun.elapsed() >= limit => {
-                let (status, answer) = refused("no such process".to_owned());
+                let (status, answer) = refused("no such process");
                 Stop::Answer(status, answer)
             }
-            Some(_) => Stop::Wait,
             None if process.done && !matches!(process.next, Some((_, Next::End(_)))) => done,
-            None => Stop::Wait,
+            _ => Stop::Wait,
         }
     }
 
     pub(super) fn signal(&mut self, name: &str) -> (u16, Value) {
         match self.processes.get(name) {
-            Some(process) if process.runs() => (200, json!({"name": name})),
-            _ => refused(format!("process {name} is not running")),
+            Some(process) if process.runs() => {
+                if let Some(code) = self.script_of(name).signal_ends_it {
+                    self.happen(name, Next::End(code), Instant::now());
+                }
+                (200, json!({"name": name}))
+            }
+            _ => refused(&format!("process {name} is not running")),
         }
     }
 
@@ -446,7 +452,16 @@ impl World {
     }
 
     fn script_of(&self, name: &str) -> Script {
-        self.scripts.get(name).cloned().unwrap_or_default()
+        let environment = self
+            .entries
+            .get(name)
+            .map(|entry| entry["environment"].to_string());
+        let is_changed = environment.is_some_and(|environment| environment.contains("CHANGED"));
+        let script = self.scripts.get(name).cloned().unwrap_or_default();
+        if script.once_changed && !is_changed {
+            return Script::default();
+        }
+        script
     }
 
     /// What is said of all processes.
@@ -478,7 +493,7 @@ impl World {
     }
 }
 
-fn refused(text: String) -> (u16, Value) {
+fn refused(text: &str) -> (u16, Value) {
     (400, json!({"error": text}))
 }
 

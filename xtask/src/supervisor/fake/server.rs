@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use super::model::{Fault, Stop};
+use crate::supervisor::state::PUSHES;
 
 /// How often anything is looked at.
 const TICK: Duration = Duration::from_millis(1);
@@ -28,13 +29,13 @@ pub(super) fn spawn(shared: &Arc<Shared>) -> JoinHandle<()> {
                 let _ = fs::remove_file(&shared.socket);
             }
             // A program that plays the supervisor was started, after the socket was removed.
-            if shared.holder.exists() && !shared.socket.exists() {
+            if !shared.world().silent && shared.holder.exists() && !shared.socket.exists() {
                 listener = Some(bind(&shared));
             }
             match listener.as_ref().map(UnixListener::accept) {
                 Some(Ok((stream, _))) => {
                     let shared = Arc::clone(&shared);
-                    thread::spawn(move || serve(&shared, stream));
+                    thread::spawn(move || serve(&shared, &stream));
                 }
                 _ => thread::sleep(TICK),
             }
@@ -51,9 +52,9 @@ fn bind(shared: &Shared) -> UnixListener {
 }
 
 /// Answers one request. Who goes away in the middle of it is nobody's concern.
-fn serve(shared: &Shared, stream: UnixStream) {
+fn serve(shared: &Shared, stream: &UnixStream) {
     stream.set_nonblocking(false).unwrap();
-    let mut reader = BufReader::new(&stream);
+    let mut reader = BufReader::new(stream);
     let mut line = String::new();
     if reader.read_line(&mut line).is_err() {
         return;
@@ -73,23 +74,27 @@ fn serve(shared: &Shared, stream: UnixStream) {
     };
     match fault {
         None => {
-            let (status, body) = answer(shared, method, path, &stream);
-            respond(&stream, status, &body.to_string());
+            if path == PUSHES {
+                push(shared, stream);
+            } else {
+                let (status, body) = answer(shared, method, path);
+                respond(stream, status, &body.to_string());
+            }
         }
-        Some(Fault::Cut) => cut(&stream),
+        Some(Fault::Cut) => cut(stream),
         Some(Fault::CutAfter) => {
-            answer(shared, method, path, &stream);
-            cut(&stream);
+            answer(shared, method, path);
+            cut(stream);
         }
         Some(Fault::Silent) => {
             stream.set_read_timeout(Some(SILENCE)).unwrap();
-            let _ = (&stream).read(&mut [0]);
+            let _ = { stream }.read(&mut [0]);
         }
         Some(Fault::Refuse(status, text)) => {
             shared.world().note("refused".to_owned());
-            respond(&stream, status, &json!({"error": text}).to_string());
+            respond(stream, status, &json!({"error": text}).to_string());
         }
-        Some(Fault::Garbage) => respond(&stream, 200, "[1, 2"),
+        Some(Fault::Garbage) => respond(stream, 200, "[1, 2"),
         Some(Fault::Crash) => {
             shared.world().crash();
             shared.die();
@@ -108,17 +113,12 @@ fn cut(mut stream: &UnixStream) {
     let _ = stream.write_all(b"HTTP/1.1 200 x\r\nContent-Length: 100\r\n\r\n{");
 }
 
-fn answer(shared: &Shared, method: &str, path: &str, stream: &UnixStream) -> (u16, Value) {
+fn answer(shared: &Shared, method: &str, path: &str) -> (u16, Value) {
     let words: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let mut world = shared.world();
     match (method, words.as_slice()) {
         ("GET", ["live"]) => (200, json!({"status": "alive"})),
         ("GET", ["processes"]) => (200, json!({"data": world.states()})),
-        ("GET", ["process", "states", "ws"]) => {
-            drop(world);
-            push(shared, stream);
-            (500, Value::Null)
-        }
         ("POST", ["project", "configuration"]) => {
             world.note("reload".to_owned());
             let file = fs::read_to_string(&shared.file).unwrap();
