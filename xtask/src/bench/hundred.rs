@@ -1,8 +1,6 @@
 //! A hundred services with real listeners, against plain process-compose with blocking probes.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -32,19 +30,6 @@ pub(super) fn hundred(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Re
         let against = "plain process-compose with blocking probes";
         let figures = (median(ours), median(theirs));
         report.compare(&what, against, "ms", figures, (3.0, 0.0));
-    }
-    Ok(())
-}
-
-/// Answers every connection to `port` with 200, for ever.
-pub fn listen(port: u16) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(("127.0.0.1", port)).context("cannot listen")?;
-    for stream in listener.incoming() {
-        let mut stream = stream.context("cannot accept")?;
-        let mut request = [0; 1024];
-        let _ = stream.read(&mut request);
-        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-        let _ = stream.write_all(answer);
     }
     Ok(())
 }

@@ -8,16 +8,20 @@ mod cold;
 mod commands;
 mod hundred;
 mod instances;
+mod listener;
 mod logs;
 mod plain;
 mod probe;
+pub mod programs;
+mod reload;
 mod report;
 mod sandbox;
 mod servers;
+mod stop;
 mod timing;
 mod topology;
 
-pub use hundred::listen;
+pub use listener::listen;
 pub use report::{Report, Row};
 
 use anyhow::bail;
@@ -27,7 +31,7 @@ use crate::dep;
 use crate::inputs::Inputs;
 
 /// What can be measured.
-pub const PARTS: [&str; 8] = [
+pub const PARTS: [&str; 10] = [
     "stack",
     "commands",
     "probe",
@@ -35,17 +39,32 @@ pub const PARTS: [&str; 8] = [
     "instances",
     "logs",
     "topology",
+    "stop",
+    "reload",
     "cold",
 ];
 
-/// Measures the named parts, or all but `cold` when none is named. Each figure is the median of
-/// `runs` runs.
-pub fn bench(ctx: &Ctx, parts: &[String], runs: usize) -> anyhow::Result<Report> {
+/// What takes minutes, and is measured only when it is named.
+const LONG: [&str; 3] = ["stop", "reload", "cold"];
+
+/// Runs of each figure when nothing is said.
+const RUNS: usize = 7;
+
+/// The same of a stop: what it depends on is a race.
+const STOP_RUNS: usize = 20;
+
+/// Reloads when nothing is said: one in a hundred lost a process.
+const RELOADS: usize = 1000;
+
+/// Measures the named parts, or all that take no minutes when none is named. Each figure is the
+/// median of `runs` runs.
+pub fn bench(ctx: &Ctx, parts: &[String], runs: Option<usize>) -> anyhow::Result<Report> {
     if !cfg!(target_os = "linux") {
         bail!("the benchmark runs on Linux only");
     }
     let all = parts.is_empty();
-    let wanted = |part: &str| (all && part != "cold") || parts.iter().any(|name| name == part);
+    let wanted =
+        |part: &str| (all && !LONG.contains(&part)) || parts.iter().any(|name| name == part);
     // Old binaries would be built anew in the middle of a figure.
     let requests = Inputs::load(ctx)?.requests()?;
     dep::ensure(
@@ -56,6 +75,13 @@ pub fn bench(ctx: &Ctx, parts: &[String], runs: usize) -> anyhow::Result<Report>
         &dep::Options::default(),
     )?;
     let mut report = Report::default();
+    if wanted("stop") {
+        stop::stop(ctx, runs.unwrap_or(STOP_RUNS), &mut report)?;
+    }
+    if wanted("reload") {
+        reload::reload(ctx, runs.unwrap_or(RELOADS), &mut report)?;
+    }
+    let runs = runs.unwrap_or(RUNS);
     if wanted("stack") {
         plain::stack(ctx, runs, &mut report)?;
     }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::timing::median;
 use crate::SCHEMA_VERSION;
 
 /// All that was measured.
@@ -63,6 +64,24 @@ impl Report {
             base,
             unit,
             limit: Some(base * factor + margin),
+        });
+    }
+
+    /// A row of the largest of some figures beside their median, with a fixed budget.
+    pub(super) fn largest(
+        &mut self,
+        what: &str,
+        unit: &'static str,
+        figures: &[f64],
+        limit: Option<f64>,
+    ) {
+        self.rows.push(Row {
+            what: format!("{what}, longest of {}", figures.len()),
+            against: "the median".to_owned(),
+            value: figures.iter().copied().fold(f64::NAN, f64::max),
+            base: median(figures.to_vec()),
+            unit,
+            limit,
         });
     }
 

@@ -125,8 +125,32 @@ impl Sandbox {
         number.parse().context("no port")
     }
 
+    /// Sets a variable in `.env`.
+    pub(super) fn dotenv(&self, name: &str, value: &str) -> anyhow::Result<()> {
+        let path = self.ctx.paths.dotenv();
+        let text = fs::read_to_string(&path).context("cannot read `.env`")?;
+        let own = format!("{name}=");
+        let others = text.lines().filter(|line| !line.starts_with(&own));
+        let mut text: String = others.map(|line| format!("{line}\n")).collect();
+        writeln!(text, "{own}{value}").context("cannot write")?;
+        fs::write(&path, text).context("cannot write `.env`")
+    }
+
     pub(super) fn root(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// The program behind `cargo xtask ARGS`, for this root: where what it does is measured, and not
+    /// what cargo costs.
+    pub(super) fn direct(&self, args: &[&str]) -> anyhow::Result<Command> {
+        let program = std::env::current_exe().context("cannot find this program")?;
+        let mut command = Command::new(program);
+        command
+            .args(args)
+            .current_dir(self.root())
+            .env("CORE_ROOT", self.root())
+            .env(DIRECTORY_VARIABLE, self.root().join(REGISTER));
+        Ok(command)
     }
 
     /// `cargo xtask ARGS`, as a user types it, for this root.

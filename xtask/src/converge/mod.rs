@@ -200,13 +200,14 @@ impl Converge<'_> {
         // Before the restarts: who forwards to a process waits for it at its new address already.
         self.take_settings(&in_place)?;
         let mut changes = self.hand_over().run(&file)?;
+        // What is stopped and started again keeps its count; what a reload changed begins anew.
+        for name in changes.keys() {
+            baseline.forget(name);
+        }
         let outdated = rolling.add_outdated(self.outdated()?);
         self.hand_over().stop_to_start(&outdated)?;
         for name in outdated {
             changes.insert(name, Change::NewBinary);
-        }
-        for name in changes.keys() {
-            baseline.forget(name);
         }
         let stopped = &stops::load(paths) | &under_way::load(paths);
         let is_wanted = |name: &&String| {

@@ -131,6 +131,7 @@ impl Converge<'_> {
             }
             let what = if rolling.kept.remove(&name) {
                 self.hand_over().run(&rolling.file()?)?;
+                baseline.forget(&name);
                 Change::Updated
             } else {
                 let one = BTreeSet::from([name.clone()]);
@@ -138,7 +139,6 @@ impl Converge<'_> {
                 Change::NewBinary
             };
             changes.insert(name.clone(), what);
-            baseline.forget(&name);
             let wait = Wait {
                 deadline: Instant::now() + self.options.timeout,
                 ..self.wait(baseline, true)

@@ -63,6 +63,11 @@ impl Baseline {
         state.restarts > allowed || (state.phase() == Phase::Failed && !awaited)
     }
 
+    /// What was started again this often before is not failing.
+    pub fn allow(&mut self, name: &str, restarts: u32) {
+        self.restarts.insert(name.to_owned(), restarts);
+    }
+
     /// A process that was changed by a reload starts to count anew.
     pub fn forget(&mut self, name: &str) {
         self.restarts.remove(name);

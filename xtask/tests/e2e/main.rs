@@ -45,6 +45,8 @@ mod recovery;
 mod render;
 mod scripts;
 mod streams;
+#[cfg(target_os = "linux")]
+mod stubborn;
 mod topology;
 mod topology_shrink;
 mod view;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::nats::Nats;
 use crate::harness::publisher::Publisher;
-use crate::harness::{Sandbox, same};
+use crate::harness::{SOON, Sandbox, eventually, processes, same};
 
 /// Installs another program with the same behaviour: bytes after its end mean nothing to it.
 fn replace(sandbox: &Sandbox, name: &str) {
@@ -56,6 +56,27 @@ fn the_next_up_runs_wrappers_that_were_replaced() {
     let report = sandbox.up();
     same("outcome", &report["outcome"], &json!("unchanged"));
     same("process ids", pids(&report), second);
+}
+
+/// The supervisor goes on counting what was started again: that is no failure of what follows.
+#[test]
+fn a_crash_before_is_no_failure_of_the_restart() {
+    let sandbox = Sandbox::core();
+    sandbox.own_binaries();
+    sandbox.up();
+    let old = sandbox.pid("caddy");
+    processes::kill(old);
+    eventually("another wrapper", SOON, || {
+        let status = sandbox.status();
+        let process = &status["services"]["caddy"]["processes"]["caddy"];
+        (process["restarts"] == json!(1) && process["pid"] != json!(old)).then_some(())
+    });
+    sandbox.wait_healthy();
+    replace(&sandbox, "caddy");
+    let report = sandbox.up();
+    let expected = json!({"caddy": "restarted (new binary)"});
+    same("changes", &report["changes"], &expected);
+    sandbox.run("restart caddy").succeeds();
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Starting commands and other programs in a sandbox, with its environment alone.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -94,6 +96,17 @@ impl Sandbox {
             .env("SHELL", "/bin/sh");
         command.envs(variables.iter().copied());
         Running::spawn_with(&format!("xtask {line}"), command, Stdio::piped())
+    }
+
+    /// The variables that a command in it gets.
+    pub(crate) fn variables(&self) -> BTreeMap<String, String> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        self.environment(&mut command);
+        let text = |word: &OsStr| word.to_string_lossy().into_owned();
+        let variables = command.get_envs();
+        variables
+            .filter_map(|(name, value)| Some((text(name), text(value?))))
+            .collect()
     }
 
     pub(super) fn environment(&self, command: &mut Command) {

@@ -1,0 +1,37 @@
+//! Many services that end at once: process-compose 1.120 misses some of these ends.
+
+use anyhow::Context as _;
+
+use super::super::programs::Program;
+use super::super::report::Report;
+use super::super::timing::run;
+use super::END_MS;
+use crate::context::Ctx;
+
+/// How many services there are.
+const COUNT: usize = 20;
+
+/// The program that each of them is: it ends the moment that it gets SIGTERM.
+const NAME: &str = "shell-exec";
+
+/// Adds the row of a `down` of many.
+pub(super) fn at_once(
+    ctx: &Ctx,
+    runs: usize,
+    programs: &[Program],
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let program = programs.iter().find(|program| program.name == NAME);
+    let program = program.with_context(|| format!("no program `{NAME}`"))?;
+    let copies = (0..COUNT).map(|index| program.named(&format!("s{index:02}")));
+    let copies: Vec<Program> = copies.collect();
+    let sandbox = super::sandbox(ctx, &copies)?;
+    let mut took = Vec::new();
+    for _ in 0..runs {
+        run(&mut sandbox.direct(&["up"])?)?;
+        took.push(run(&mut sandbox.direct(&["down"])?)?);
+    }
+    let what = format!("`down` of {COUNT} services that end at once");
+    report.largest(&what, "ms", &took, Some(END_MS));
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! Ends of services as people write them: how long they take, what survives, and who answers
+//! afterwards; and what the proof costs that nothing is left.
+
+mod at_once;
+mod course;
+mod proof;
+
+use std::num::NonZero;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use super::programs::{self, Program};
+use super::report::Report;
+use super::sandbox::Sandbox;
+use crate::context::Ctx;
+use course::Counts;
+
+/// Milliseconds that an end of what ends on SIGTERM may take.
+const END_MS: f64 = 1000.0;
+
+/// Where Go keeps what it compiled: the tests' place.
+const GO_CACHE: &str = "target/tmp/go-cache";
+
+/// Adds the rows of each program and of the proof.
+pub(super) fn stop(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Result<()> {
+    let (programs, missing) = installed(ctx)?;
+    report.fixed(
+        "programs that need what is not installed: not measured",
+        "",
+        f64::from(u32::try_from(missing)?),
+        None,
+    );
+    proof::proof(ctx, runs, &programs, report)?;
+    at_once::at_once(ctx, runs, &programs, report)?;
+    let mut counts = Counts::default();
+    for (program, measured) in courses(ctx, runs, programs)? {
+        let name = &program.name;
+        let end = END_MS + f64::from(program.ignores_term_seconds) * 1000.0;
+        report.largest(&format!("{name}: `down`"), "ms", &measured.down, Some(end));
+        report.largest(&format!("{name}: `stop`"), "ms", &measured.stop, Some(end));
+        let start = measured.start.iter().copied().fold(0.0, f64::max);
+        report.largest(
+            &format!("{name}: `restart`, `start` alone takes up to {start:.0} ms"),
+            "ms",
+            &measured.restart,
+            Some(end + start),
+        );
+        counts.add(&measured.counts);
+    }
+    report.count(
+        "all programs: processes that survived an end",
+        counts.survivors,
+    );
+    report.count("all programs: answers of old code", counts.old);
+    report.count("all programs: ports where nobody answered", counts.silent);
+    report.count("all programs: starts beside what was left", counts.overlaps);
+    report.count("all programs: commands that failed", counts.failed);
+    Ok(())
+}
+
+/// The programs that can be run, and how many cannot.
+fn installed(ctx: &Ctx) -> anyhow::Result<(Vec<Program>, usize)> {
+    let all = programs::all(ctx.paths.root())?;
+    let mut missing = 0;
+    for program in &all {
+        if let Some(need) = program.missing() {
+            missing += 1;
+            let name = &program.name;
+            ctx.ui.line(format!(
+                "missing: `{need}` is not installed, so `{name}` is not measured"
+            ));
+        }
+    }
+    let installed = all
+        .into_iter()
+        .filter(|program| program.missing().is_none());
+    Ok((installed.collect(), missing))
+}
+
+/// Runs the courses of all programs, as many at once as there are cores: most of a course is
+/// waiting for the supervisor's pause before it starts again what was killed.
+fn courses(
+    ctx: &Ctx,
+    runs: usize,
+    programs: Vec<Program>,
+) -> anyhow::Result<Vec<(Program, course::Measured)>> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let queue = Mutex::new(programs.into_iter());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        let mut measured = Vec::new();
+        while let Some(program) = next() {
+            let figures = course::run(ctx, &program, runs)?;
+            measured.push((program, figures));
+        }
+        Ok::<_, anyhow::Error>(measured)
+    };
+    let all = thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        let results = workers.into_iter().map(|worker| {
+            let result = worker.join();
+            result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        results.collect::<anyhow::Result<Vec<_>>>()
+    })?;
+    let mut all: Vec<_> = all.into_iter().flatten().collect();
+    all.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
+    Ok(all)
+}
+
+/// A sandbox with these programs as services.
+pub(super) fn sandbox(ctx: &Ctx, programs: &[Program]) -> anyhow::Result<Sandbox> {
+    let manifests = programs.iter().map(|program| {
+        let manifest = program.manifest().to_string();
+        (program.name.clone(), manifest)
+    });
+    let sandbox = Sandbox::with_services(ctx, &manifests.collect())?;
+    let listener = std::env::current_exe()?;
+    let go_cache = ctx.paths.root().join(GO_CACHE);
+    for (name, value) in programs::variables(&pids(&sandbox), &listener, &go_cache) {
+        sandbox.dotenv(name, &value)?;
+    }
+    for program in programs {
+        program.records(&pids(&sandbox))?;
+    }
+    Ok(sandbox)
+}
+
+/// Where the programs of a sandbox write themselves down.
+pub(super) fn pids(sandbox: &Sandbox) -> std::path::PathBuf {
+    Path::new(sandbox.root()).join("pids")
+}

@@ -1,0 +1,3 @@
+module core.test/program
+
+go 1.21

@@ -1,0 +1,3 @@
+#!/bin/sh
+# Becomes its server, as a start script should.
+exec "$LISTENER" bench-listen "$PORT"

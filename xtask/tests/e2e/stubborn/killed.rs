@@ -1,0 +1,116 @@
+//! kill -9 of the supervisor and of what stands between it and a program: nothing lives on, and
+//! what is started next is alone.
+
+use std::time::Duration;
+
+use super::Stack;
+use crate::harness::processes::{self, Proc};
+
+/// How long anything may outlive what was to look after it.
+const ORPHAN_LIMIT: Duration = Duration::from_secs(5);
+
+/// Programs that lose, between them, everything by which they could be recognised.
+const ALL: [&str; 4] = ["python", "daemon", "title", "shell-script"];
+
+/// Those that keep a mark or the lock: what can be found when their runner was killed, too.
+const RECOGNISABLE: [&str; 3] = ["python", "workers", "shell-script"];
+
+/// What stands between the supervisor and a program.
+#[track_caller]
+fn runner(stack: &Stack, name: &str) -> Proc {
+    let main = processes::find(stack.sandbox.pid(name)).expect("it runs");
+    let runner = processes::find(main.parent).expect("its parent runs");
+    assert_ne!(runner.program, "process-compose", "{main:?} has no runner");
+    runner
+}
+
+/// The supervisor, by any of the runners.
+#[track_caller]
+fn supervisor(stack: &Stack, name: &str) -> i32 {
+    let mut process = processes::find(stack.sandbox.pid(name)).expect("it runs");
+    while process.program != "process-compose" {
+        process = processes::find(process.parent).expect("its parent runs");
+    }
+    process.pid
+}
+
+fn everything_lives(stack: &Stack) -> Vec<i32> {
+    let all = stack.records.iter();
+    all.flat_map(|(program, _)| stack.living(&program.name))
+        .collect()
+}
+
+#[test]
+fn a_killed_supervisor_leaves_nothing_of_any_program() {
+    let Some(stack) = Stack::of("stubborn::killed::a_killed_supervisor", &ALL) else {
+        return;
+    };
+    stack.sandbox.up();
+    processes::kill(supervisor(&stack, "python"));
+    stack.nothing_lives_within(ORPHAN_LIMIT);
+    assert_eq!(stack.sandbox.run("status").code, 3);
+
+    // The next `up` and the next `down` wait for nobody.
+    stack.sandbox.up();
+    let old = everything_lives(&stack);
+    processes::kill(supervisor(&stack, "python"));
+    stack.sandbox.up();
+    for name in ALL {
+        let faults = stack.not_new(name, &old, "first");
+        assert!(faults.is_empty(), "`{name}`: {faults:?}");
+    }
+    stack.nothing_overlapped();
+    processes::kill(supervisor(&stack, "python"));
+    stack.sandbox.run("down").succeeds();
+    stack.nothing_is_left();
+}
+
+#[test]
+fn a_killed_runner_is_replaced_and_what_it_ran_is_ended_first() {
+    let Some(stack) = Stack::of("stubborn::killed::a_killed_runner", &RECOGNISABLE) else {
+        return;
+    };
+    stack.sandbox.up();
+    for name in RECOGNISABLE {
+        let old = stack.living(name);
+        processes::kill(runner(&stack, name).pid);
+        stack.wait_for_new(name, &old);
+    }
+    stack.nothing_overlapped();
+    stack.down();
+}
+
+#[test]
+fn what_lost_runner_and_supervisor_is_ended_by_the_next_command() {
+    let Some(stack) = Stack::of("stubborn::killed::lost_both", &RECOGNISABLE) else {
+        return;
+    };
+    for next in ["down", "up", "doctor --fix --offline"] {
+        stack.sandbox.up();
+        let old = everything_lives(&stack);
+        let supervisor = supervisor(&stack, "python");
+        let runners = RECOGNISABLE.map(|name| runner(&stack, name).pid);
+        // Stopped, so that none of them sees the others go.
+        for pid in runners {
+            processes::signal(pid, rustix::process::Signal::STOP);
+        }
+        processes::kill(supervisor);
+        for pid in runners {
+            processes::kill(pid);
+        }
+        let run = stack.sandbox.run(next);
+        if next == "up" {
+            run.succeeds();
+            for name in RECOGNISABLE {
+                let faults = stack.not_new(name, &old, "first");
+                assert!(faults.is_empty(), "`{name}`: {faults:?}");
+            }
+            stack.down();
+        } else {
+            // What `doctor` found wrong on this machine is none of this test's business.
+            assert!(run.code == 0 || next != "down", "{run:?}");
+            stack.nothing_lives_within(Duration::ZERO);
+        }
+    }
+    stack.nothing_overlapped();
+}

@@ -1,0 +1,235 @@
+//! Services that do not end when they are asked to, or whose children do not: npm, `go run`,
+//! reloaders, shells, daemons. What is left of them, who answers, and whom a stop reaches.
+//!
+//! Who lives is read from what the programs wrote down themselves, not from what they inherited:
+//! that is what is tested here. Linux only, as the programs read `/proc`.
+
+mod ends;
+mod killed;
+mod nested;
+mod programs;
+mod signals;
+mod strangers;
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use xtask::bench::programs::{self as programs_of, Program, Records, answer};
+
+use crate::harness::{SOON, Sandbox, eventually};
+
+/// What a test that lacks a program is written to. `.ci/run` sets it and counts.
+const MISSING_VARIABLE: &str = "CORE_TESTS_MISSING";
+
+/// How long a command may take that ends programs which end when they are asked to. The product
+/// promises a second, which the benchmark measures; without the group it takes 10 or 30.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// A stack of programs that write down who they are.
+struct Stack {
+    sandbox: Sandbox,
+    records: Vec<(Program, Records)>,
+}
+
+impl Stack {
+    /// With these programs of `programs.json`; `None` when one needs what is not installed, which
+    /// is said and counted.
+    fn of(test: &str, names: &[&str]) -> Option<Self> {
+        let all = programs_of::all(&checkout()).unwrap();
+        let named = names.iter().map(|name| {
+            let program = all.iter().find(|program| program.name == *name);
+            program.unwrap_or_else(|| panic!("no program `{name}`"))
+        });
+        let programs: Vec<Program> = named.cloned().collect();
+        if let Some(missing) = programs.iter().find_map(Program::missing) {
+            tell_missing(test, missing);
+            return None;
+        }
+        let mut sandbox = Sandbox::empty();
+        let pids = pids_of(&sandbox);
+        let listener = Path::new(env!("CARGO_BIN_EXE_xtask"));
+        let go_cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-cache");
+        for (name, value) in programs_of::variables(&pids, listener, &go_cache) {
+            sandbox.dotenv(name, &value);
+        }
+        let records = programs.into_iter().map(|program| {
+            sandbox.service(&program.name, &program.manifest());
+            let records = program.records(&pids).unwrap();
+            (program, records)
+        });
+        let records = records.collect();
+        Some(Self { sandbox, records })
+    }
+
+    /// Processes that live of one program.
+    fn living(&self, name: &str) -> Vec<i32> {
+        self.of_program(name).1.living().unwrap()
+    }
+
+    fn of_program(&self, name: &str) -> &(Program, Records) {
+        let mut records = self.records.iter();
+        let found = records.find(|(program, _)| program.name == name);
+        found.expect("it is a program of this stack")
+    }
+
+    /// Which process answers, and for which generation; `None` when nobody does.
+    fn answer(&self, name: &str) -> Option<(i32, String)> {
+        answer(self.sandbox.port(&format!("{name}.http")))
+    }
+
+    /// What is wrong unless a process answers that is none of `old`, for this generation, and none
+    /// of the old ones lives.
+    #[must_use]
+    fn not_new(&self, name: &str, old: &[i32], generation: &str) -> Vec<String> {
+        let mut faults = Vec::new();
+        let living = self.living(name);
+        match self.answer(name) {
+            None => faults.push("nobody answers".to_owned()),
+            Some((pid, _)) if old.contains(&pid) => {
+                faults.push(format!("the old process {pid} answers"));
+            }
+            Some((pid, _)) if !living.contains(&pid) => {
+                faults.push(format!("{pid} answers, which is none of {living:?}"));
+            }
+            Some((_, answered)) if answered != generation => {
+                faults.push(format!("`{answered}` answers instead of `{generation}`"));
+            }
+            Some(_) => {}
+        }
+        let left: Vec<&i32> = old.iter().filter(|pid| living.contains(pid)).collect();
+        if !left.is_empty() {
+            faults.push(format!("old processes live: {left:?}"));
+        }
+        faults
+    }
+
+    /// Waits until a process answers that is none of `old`, and none of the old ones lives.
+    #[track_caller]
+    fn wait_for_new(&self, name: &str, old: &[i32]) {
+        let mut faults = Vec::new();
+        let new = crate::harness::within(SOON, || {
+            faults = self.not_new(name, old, programs_of::FIRST_GENERATION);
+            faults.is_empty().then_some(())
+        });
+        assert!(new.is_some(), "`{name}` after {SOON:?}: {faults:?}");
+    }
+
+    /// What lives of the stack, by what the programs wrote down and by every other sign there is:
+    /// arguments, environments, directories, descriptors, ports, sockets.
+    fn left(&self) -> Vec<String> {
+        let mut left: Vec<String> = Vec::new();
+        for (program, records) in &self.records {
+            let living = records.living().unwrap();
+            left.extend(living.iter().map(|pid| format!("{}: {pid}", program.name)));
+        }
+        left.extend(self.sandbox.leftovers());
+        left
+    }
+
+    /// Fails unless nothing lives at this moment.
+    #[track_caller]
+    fn nothing_is_left(&self) {
+        let left = self.left();
+        assert!(left.is_empty(), "left:\n{}", left.join("\n"));
+    }
+
+    /// Fails unless nothing lives within `limit`. Socket files are removed by the next command.
+    #[track_caller]
+    fn nothing_lives_within(&self, limit: Duration) {
+        let mut left = Vec::new();
+        let gone = crate::harness::within(limit, || {
+            left = self.left();
+            left.retain(|left| !left.starts_with("socket file"));
+            left.is_empty().then_some(())
+        });
+        assert!(gone.is_some(), "left after {limit:?}:\n{}", left.join("\n"));
+    }
+
+    /// Fails if a program was started beside what was left of an earlier start.
+    #[track_caller]
+    fn nothing_overlapped(&self) {
+        for (program, records) in &self.records {
+            let overlaps = records.overlaps().unwrap();
+            assert!(overlaps.is_empty(), "{}: {overlaps:?}", program.name);
+        }
+    }
+
+    /// `down`, which must prove that nothing is left, in time.
+    #[track_caller]
+    fn down(&self) {
+        let run = self.sandbox.down();
+        self.nothing_is_left();
+        assert!(
+            run.stderr.contains("nothing is left running"),
+            "{}",
+            run.stderr
+        );
+        assert!(run.took < STOP_LIMIT, "`down` took {:?}", run.took);
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // What wrote itself down and is not found by any other sign must not outlive the test.
+        for (_, records) in &self.records {
+            for pid in records.living().into_iter().flatten() {
+                let pid = rustix::process::Pid::from_raw(pid);
+                let kill = |pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                if std::thread::panicking() {
+                    let _ = pid.map(kill);
+                }
+            }
+        }
+    }
+}
+
+/// Where the programs of a sandbox write themselves down.
+fn pids_of(sandbox: &Sandbox) -> PathBuf {
+    sandbox.root().with_file_name("pids")
+}
+
+fn checkout() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap().to_path_buf()
+}
+
+/// The entry of a process in the answer of `status --json`.
+#[track_caller]
+fn entry(sandbox: &Sandbox, name: &str) -> Value {
+    sandbox.status()["services"][name]["processes"][name].clone()
+}
+
+/// Waits until `status --json` says so of a process.
+#[track_caller]
+fn wait_for_entry(sandbox: &Sandbox, name: &str, what: &str, is_so: impl Fn(&Value) -> bool) {
+    let mut seen = Value::Null;
+    let found = crate::harness::within(SOON, || {
+        seen = entry(sandbox, name);
+        is_so(&seen).then_some(())
+    });
+    assert!(found.is_some(), "`{name}`: not {what}: {seen:#}");
+}
+
+/// Waits until nobody listens on a port. It is not tried by listening there: a child that another
+/// test starts in that moment would hold the port a little longer.
+#[track_caller]
+fn wait_until_free(port: u16) {
+    eventually("the port is free", SOON, || {
+        let connection = std::net::TcpStream::connect(("127.0.0.1", port));
+        connection.is_err().then_some(())
+    });
+}
+
+/// Says, past the capture of the test's output, that a test was not run, and counts it.
+fn tell_missing(test: &str, missing: &str) {
+    let line = format!("missing: `{missing}` is not installed, so `{test}` was not run\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    if let Some(path) = std::env::var_os(MISSING_VARIABLE) {
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
+        written.expect("what is missing can be counted");
+    }
+}
