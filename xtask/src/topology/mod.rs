@@ -22,9 +22,11 @@ use kit::files;
 use service_nats::topology::{self, Facts, Origin, SERVICE, Spec};
 
 use crate::instances::{Given, range};
+use crate::interrupt::Interrupt;
 use crate::paths::Paths;
 use crate::stack::{Service, Stack};
 use crate::supervisor::client::Client;
+use crate::supervisor::control::Control;
 use crate::supervisor::reload;
 
 /// The folder of a topology that runs by itself, beside the stack: `cargo xtask nats run --nodes`.
@@ -168,7 +170,8 @@ fn ports_beside(paths: &Paths) -> anyhow::Result<BTreeSet<u16>> {
 pub fn announce(client: &Client, stack: &Stack) -> anyhow::Result<()> {
     let controller = stack.processes.get(CONTROLLER);
     if controller.is_some_and(|process| !process.disabled) {
-        client.signal(CONTROLLER, reload::SIGNAL)?;
+        let never = Interrupt::default();
+        Control::new(client, &never).signal(CONTROLLER, reload::SIGNAL)?;
     }
     Ok(())
 }
