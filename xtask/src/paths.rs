@@ -207,6 +207,11 @@ impl Paths {
         self.state().join("stopped.json")
     }
 
+    /// Processes that a change has stopped and not started again.
+    pub fn under_way(&self) -> PathBuf {
+        self.state().join("under-way.json")
+    }
+
     /// Where runners note what they run, one file a process while anything of it runs.
     pub fn runs(&self) -> PathBuf {
         self.state().join(RUN)

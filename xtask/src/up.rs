@@ -188,7 +188,7 @@ pub fn up(
     }
     Applied::of(&inputs).save(&ctx.paths)?;
     if outcome != Outcome::Started && changes_topology {
-        topology::announce(&client, &inputs.stack)?;
+        topology::announce(&ctx.paths, &client, &inputs.stack)?;
     }
     // It counts now, and is not undone by what cannot be tidied up.
     if let Err(error) = topology::remove_directories(&ctx.paths, &inputs.topology.now) {

@@ -16,16 +16,13 @@ const LONG: Duration = Duration::from_secs(10);
 /// Enough for what works.
 const SHORT: Duration = Duration::from_millis(400);
 
-/// Not as long as usual.
-fn shortly() -> Options {
-    Options {
-        timeout: SHORT,
+/// `up` with this limit.
+fn within(bed: &Bed, timeout: Duration) -> anyhow::Result<Report> {
+    let options = Options {
+        timeout,
         ..options()
-    }
-}
-
-fn briefly(bed: &Bed) -> anyhow::Result<Report> {
-    bed.converge(&shortly(), &Interrupt::default())
+    };
+    bed.converge(&options, &Interrupt::default())
 }
 
 /// What a report says of each process.

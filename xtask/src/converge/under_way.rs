@@ -5,19 +5,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
 
 use anyhow::Context as _;
 use kit::files;
 
 use crate::paths::Paths;
 
-/// The file, in the state of the instance.
-const FILE: &str = "under-way.json";
-
 /// Those that were stopped.
 pub(super) fn load(paths: &Paths) -> BTreeSet<String> {
-    let text = fs::read(file(paths)).unwrap_or_default();
+    let text = fs::read(paths.under_way()).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
@@ -28,15 +24,11 @@ pub(super) fn add(paths: &Paths, names: &BTreeSet<String>) -> anyhow::Result<()>
     }
     let all = &load(paths) | names;
     let text = serde_json::to_vec(&all).context("cannot describe what is stopped")?;
-    files::write_for_this_run(&file(paths), &text, files::PRIVATE_FILE_MODE)
+    files::write_for_this_run(&paths.under_way(), &text, files::PRIVATE_FILE_MODE)
 }
 
 /// Forgets them: they were started, or nothing runs at all.
 pub(super) fn forget(paths: &Paths) {
     // That there is none is the usual case.
-    let _ = fs::remove_file(file(paths));
-}
-
-fn file(paths: &Paths) -> PathBuf {
-    paths.state().join(FILE)
+    let _ = fs::remove_file(paths.under_way());
 }

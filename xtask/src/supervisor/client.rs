@@ -88,20 +88,20 @@ impl Client {
 
     /// Lets it read its file again and apply what changed. The answer takes as long as the
     /// processes that are removed take to stop.
-    pub fn reload(&self, timeout: Duration) -> Result<Changes, ApiError> {
+    pub(super) fn reload(&self, timeout: Duration) -> Result<Changes, ApiError> {
         let (method, path) = ("POST", "/project/configuration");
         let body = self.ask(method, path, timeout)?;
         serde_json::from_slice(&body).map_err(|error| ApiError::unreadable(method, path, error))
     }
 
     /// Starts a process that does not run.
-    pub fn start(&self, name: &str) -> Result<(), ApiError> {
+    pub(super) fn start(&self, name: &str) -> Result<(), ApiError> {
         let path = format!("/process/start/{name}");
         self.ask("POST", &path, ANSWER_TIMEOUT).map(drop)
     }
 
     /// Sends a signal to a process: to the program itself, where a runner stands above it.
-    pub fn signal(&self, name: &str, signal: u8) -> Result<(), ApiError> {
+    pub(super) fn signal(&self, name: &str, signal: u8) -> Result<(), ApiError> {
         let program = self.runs.as_ref().and_then(|runs| runs.program(name));
         if let Some(program) = program
             && let Some(signal) = Signal::from_named_raw(i32::from(signal))
@@ -118,7 +118,7 @@ impl Client {
     ///
     /// A process that is ending already is not signalled again. [`Kind::NotRunning`] is the proof
     /// that the supervisor has let go of it.
-    pub fn stop(&self, name: &str) -> Result<(), ApiError> {
+    pub(super) fn stop(&self, name: &str) -> Result<(), ApiError> {
         let path = format!("/process/stop/{name}");
         self.ask("PATCH", &path, STOP_TIMEOUT).map(drop)
     }

@@ -258,6 +258,7 @@ fn clear(paths: &Paths, client: &Client, claim: FileLock) -> anyhow::Result<()> 
     let _ = fs::remove_file(paths.compose_file());
     let _ = fs::remove_file(paths.recorded());
     let _ = fs::remove_file(paths.applied());
+    let _ = fs::remove_file(paths.under_way());
     stops::forget(paths);
     secrets::forget(&paths.state());
     crate::kept::forget(paths);

@@ -24,9 +24,11 @@ use kit::kept;
 use service_nats::topology::{self, Facts, Origin, SERVICE, Spec};
 
 use crate::instances::{Given, range};
+use crate::interrupt::Interrupt;
 use crate::paths::Paths;
 use crate::stack::{Service, Stack};
 use crate::supervisor::client::Client;
+use crate::supervisor::control::Control;
 use crate::supervisor::{alive, reload};
 use ports::Taken;
 pub(crate) use retired::remove_directories;
@@ -188,10 +190,11 @@ fn ports_beside(paths: &Paths) -> anyhow::Result<BTreeSet<u16>> {
 }
 
 /// Tells the controller, if there is one, that the facts have changed.
-pub fn announce(client: &Client, stack: &Stack) -> anyhow::Result<()> {
+pub fn announce(paths: &Paths, client: &Client, stack: &Stack) -> anyhow::Result<()> {
     let controller = stack.processes.get(CONTROLLER);
     if controller.is_some_and(|process| !process.disabled) {
-        client.signal(CONTROLLER, reload::SIGNAL)?;
+        let never = Interrupt::default();
+        Control::new(paths, client, &never).signal(CONTROLLER, reload::SIGNAL)?;
     }
     Ok(())
 }

@@ -122,7 +122,8 @@ fn a_change_that_fails_is_taken_back() {
         bed.fake.script("a", script);
         bed.change("a", &[]);
         bed.change("b", &["a"]);
-        let error = briefly(&bed).unwrap_err();
+        let limit = if exit == Exit::Timeout { SHORT } else { LONG };
+        let error = within(&bed, limit).unwrap_err();
         assert_eq!(exit_of(&error), Exit::ReloadFailed);
         let text = format!("{error:#}");
         assert!(

@@ -63,7 +63,8 @@ fn what_does_not_become_healthy_is_stopped_again() {
     ] {
         let bed = Bed::spawning(&[("a", &[]), ("b", &["a"])]);
         bed.fake.script("a", script);
-        let error = briefly(&bed).unwrap_err();
+        let limit = if exit == Exit::Timeout { SHORT } else { LONG };
+        let error = within(&bed, limit).unwrap_err();
         assert_eq!(exit_of(&error), exit, "{error:#}");
         let text = format!("{error:#}");
         assert!(text.contains("`a`") && text.contains(words), "{text}");

@@ -92,11 +92,24 @@ impl Fake {
         self.shared.world().fault(request, fault);
     }
 
-    /// The orders that were given since the last call, each once in a row: `stop a`, `reload`,
-    /// `start a`, `signal a 1`, `down`.
+    /// The orders that were given since the last call: `stop a`, `reload`, `start a`, `signal a 1`,
+    /// `down`. An order to stop is given until it is refused; that counts once.
     pub(crate) fn orders(&self) -> Vec<String> {
+        let mut stopped = BTreeSet::new();
         let mut orders = self.shared.world().take_orders();
-        orders.dedup();
+        orders.retain(|order| match order.split_once(' ') {
+            Some(("stop", name)) => stopped.insert(name.to_owned()),
+            Some(("start", name)) => {
+                stopped.remove(name);
+                true
+            }
+            _ => {
+                if order == "reload" {
+                    stopped.clear();
+                }
+                true
+            }
+        });
         orders
     }
 
