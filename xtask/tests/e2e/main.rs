@@ -9,6 +9,7 @@
 mod harness;
 
 mod backup;
+mod backup_faults;
 mod bad_environment;
 mod bad_manifest;
 mod caddy;
@@ -44,5 +45,6 @@ mod render;
 mod scripts;
 mod streams;
 mod topology;
+mod topology_ask;
 mod topology_shrink;
 mod view;
