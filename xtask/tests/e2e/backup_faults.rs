@@ -124,8 +124,9 @@ fn zeros(megabytes: usize) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let options = zip::write::SimpleFileOptions::default();
     zip.start_file("data.db", options).unwrap();
+    let megabyte = vec![0; 1_000_000];
     for _ in 0..megabytes {
-        zip.write_all(&[0; 1_000_000]).unwrap();
+        zip.write_all(&megabyte).unwrap();
     }
     zip.finish().unwrap().into_inner()
 }

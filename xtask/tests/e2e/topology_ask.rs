@@ -1,4 +1,5 @@
-//! Asking for a topology: what is refused names what works, and what was there before leaves nothing.
+//! Asking for a topology: what is refused names what works, and what was there before leaves
+//! nothing.
 
 use std::fs;
 
