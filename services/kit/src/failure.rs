@@ -168,7 +168,7 @@ pub fn describe(error: &anyhow::Error) -> String {
 }
 
 /// The text with long lines cut, and not too many of them.
-fn bounded(text: &str) -> String {
+pub fn bounded(text: &str) -> String {
     let cut = |line: &str| match line.char_indices().nth(LINE_CHARS_MAX) {
         None => line.to_owned(),
         Some((end, _)) => {

@@ -1,9 +1,9 @@
 //! Small files of which the loss would stop everything: each is kept twice, so that one that is
 //! damaged, by a disk or by hand, keeps nothing from starting.
 //!
-//! Owns the copy, a hidden file beside the file. The file itself is what counts as long as it can be
-//! understood, and without it there is nothing, whatever the copy says. Must not know what is in a
-//! file.
+//! Owns the copy, a hidden file beside the file. The file itself is what counts as long as it can
+//! be understood, and without it there is nothing, whatever the copy says. Must not know what is in
+//! a file.
 
 use std::fs;
 use std::io;

@@ -68,8 +68,15 @@ mod tests {
             open(dir.path(), own).unwrap();
             let error = open(dir.path(), other).unwrap_err();
             assert_eq!(kit::failure::exit_of(&error), Exit::Invalid);
+            // A damaged mark is no other mark: its copy counts, and without one nothing is opened.
             std::fs::write(dir.path().join(FILE), r#"{"mode":"else"}"#).unwrap();
-            assert!(open(dir.path(), own).is_err());
+            assert!(open(dir.path(), other).is_err());
+            open(dir.path(), own).unwrap();
+            for name in [FILE, ".store.json.copy"] {
+                std::fs::write(dir.path().join(name), r#"{"mode":"else"}"#).unwrap();
+            }
+            let error = open(dir.path(), own).unwrap_err();
+            assert_eq!(kit::failure::exit_of(&error), Exit::Invalid);
         }
     }
 }

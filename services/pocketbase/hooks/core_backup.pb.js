@@ -71,7 +71,12 @@ routerAdd(
     const db = $app.nonconcurrentDB();
     const rows = {};
     const problems = [];
-    db.newQuery("ATTACH DATABASE {:file} AS core_staged").bind({ file: file }).execute();
+    // What SQLite cannot read at all is as damaged as what it finds wrong.
+    try {
+      db.newQuery("ATTACH DATABASE {:file} AS core_staged").bind({ file: file }).execute();
+    } catch (error) {
+      return e.json(200, { rows: rows, problems: [String(error)] });
+    }
     try {
       const found = arrayOf(new DynamicModel({ integrity_check: "" }));
       db.newQuery("PRAGMA core_staged.integrity_check").all(found);
@@ -89,6 +94,8 @@ routerAdd(
         db.newQuery(`SELECT COUNT(*) AS n FROM core_staged."${quoted}"`).one(count);
         rows[table.name] = count.n;
       }
+    } catch (error) {
+      problems.push(String(error));
     } finally {
       db.newQuery("DETACH DATABASE core_staged").execute();
     }

@@ -57,8 +57,9 @@ onRecordCreateRequest((e) => {
     if (!e.record.getString("origin")) {
       e.record.set("origin", "user");
     }
-    // What the manifest is to decide, it writes.
-    if (e.record.getString("origin") === "user") {
+    // What the manifest is to decide, it writes; and no other service has a topology.
+    const decides = e.record.getString("origin") === "user";
+    if (decides && e.record.getString("service") === "nats") {
       topology.check(e.record);
     }
   }
@@ -120,7 +121,8 @@ onRecordUpdateRequest((e) => {
     }
     // Another one that is none changes nothing. The controller checks what it writes itself, and
     // has to say what became of one that is there already.
-    if (spec_changes && !by_controller && record.getString("origin") === "user") {
+    const decides = record.getString("origin") === "user" && !by_controller;
+    if (spec_changes && decides && record.getString("service") === "nats") {
       topology.check(record);
     }
     // Whoever asks for moving, or for another try, asks anew for what may have been refused.

@@ -1,8 +1,8 @@
 //! The stores of a stack, exchanged for others and back, so that a crash at any moment leaves
 //! enough to know which are which.
 //!
-//! Owns `.data/restore.json`, which is kept twice. A store is moved, never copied and never removed,
-//! and never to a name that something has: ids are unique, whatever the clock says.
+//! Owns `.data/restore.json`, which is kept twice. A store is moved, never copied and never
+//! removed, and never to a name that something has: ids are unique, whatever the clock says.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -96,15 +96,15 @@ impl Journal {
             None => Vec::new(),
         };
         let aside = kept::set_aside(&path)?;
-        let mut text = format!("{error:#}; it is in `{}` now", aside.display());
+        let mut sentences = vec![format!("{error:#}; it is in `{}` now", aside.display())];
         if let Some(kept) = last {
             let kept = kept.display();
-            text.push_str(&format!(". What the last restore replaced is in `{kept}`"));
+            sentences.push(format!("what the last restore replaced is in `{kept}`"));
         }
         for store in restored {
-            text.push_str(&format!("; `{}` was missing and is back", store.display()));
+            sentences.push(format!("`{}` was missing and is back", store.display()));
         }
-        told(text);
+        told(sentences.join("; "));
         Ok(None)
     }
 

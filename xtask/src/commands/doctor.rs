@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use kit::failure::bounded;
 use xtask::Ctx;
 use xtask::doctor::{self, Check, Options, Report, Severity};
 
@@ -37,7 +38,7 @@ pub(crate) fn run(instance: Option<&str>, args: &Doctor) -> anyhow::Result<ExitC
 /// A line for a finding, those of a long one below it, and the fix.
 fn lines(check: &Check) -> String {
     let word = check.severity.word();
-    let found = check.found.replace('\n', "\n  ");
+    let found = bounded(&check.found).replace('\n', "\n  ");
     let mut text = format!("{word:SEVERITY_WIDTH$} {}: {found}", check.id);
     if let Some(fix) = &check.fix {
         text.push_str("\n  fix: ");

@@ -95,7 +95,7 @@ impl Topology {
             running.extend(before.nodes().into_iter().map(|node| node.process));
         }
         let others = Taken {
-            taken,
+            refused: taken,
             claimed,
             running,
         };

@@ -14,7 +14,7 @@ pub(super) const RANGE_VARIABLE: &str = "CORE_TOPOLOGY_PORTS";
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     /// Those that no node is given.
-    pub(super) taken: BTreeSet<u16>,
+    pub(super) refused: BTreeSet<u16>,
     /// Those of them that a service of this stack or a living instance has: a node that comes back
     /// finds its port gone, and gets another one.
     pub(super) claimed: BTreeSet<u16>,
@@ -37,7 +37,7 @@ pub(super) fn allocate(
             ports.retain(|_, port| !others.claimed.contains(port));
         }
     }
-    let mut used = others.taken.clone();
+    let mut used = others.refused.clone();
     used.extend(facts.ports.values().flat_map(BTreeMap::values));
     let mut free = candidates.filter(|port| !used.contains(port) && is_free(*port));
     for node in facts.nodes() {
@@ -98,7 +98,7 @@ mod tests {
         let first = given(&mut facts, &Taken::default());
         assert_eq!(given(&mut facts.clone(), &Taken::default()), first);
         let mut others = Taken {
-            taken: [first[1]].into(),
+            refused: [first[1]].into(),
             ..Taken::default()
         };
         let kept = given(&mut facts.clone(), &others);

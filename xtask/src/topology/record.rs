@@ -130,8 +130,8 @@ impl Record {
         self.status.generation == self.generation
     }
 
-    /// How far the record is as a whole: a change that nobody has looked at yet is pending. One that
-    /// cannot be understood has failed, even where PocketBase does not let the controller say so.
+    /// How far the record is as a whole: a change that nobody has looked at yet is pending. One
+    /// that cannot be understood has failed, even where PocketBase lets nobody write that down.
     pub fn state(&self) -> State {
         if self.unreadable().is_some() {
             State::Failed

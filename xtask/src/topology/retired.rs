@@ -21,7 +21,7 @@ const GENERATION: &str = "-g";
 /// Streams of an account, below its directory in a store.
 const STREAMS: &str = "streams";
 /// The account of the server's own state.
-const SYSTEM: &str = "$SYS";
+const SYSTEM: &str = "SYS";
 
 /// Removes them. `facts` say which nodes there are, and how often each left a hub.
 pub(crate) fn remove_directories(paths: &Paths, facts: &Facts) -> anyhow::Result<()> {
@@ -133,7 +133,7 @@ mod tests {
         ];
         let gone = ["nats-hub-1", "nats-hub-4-g2", "nats-hub-5-g2", "nats-hub-9"];
         for name in kept.iter().chain(&gone) {
-            let meta = data.join(name).join("jetstream/$SYS/_js_/_meta_");
+            let meta = data.join(name).join("jetstream/SYS/_js_/_meta_");
             fs::create_dir_all(meta).unwrap();
             fs::create_dir_all(data.join(name).join("jetstream/APP/streams")).unwrap();
         }

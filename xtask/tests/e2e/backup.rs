@@ -16,7 +16,7 @@ use crate::topology::{HUB_AND_REGION, port, sandbox as with_topology};
 /// How many messages a stream has.
 const MESSAGES: u64 = 200;
 /// The note of a restore that is under way.
-const JOURNAL: &str = ".data/restore.json";
+pub(crate) const JOURNAL: &str = ".data/restore.json";
 /// What the uploaded file says.
 const ATTACHED: &str = "the text of a file";
 
@@ -60,7 +60,7 @@ fn make_notes(sandbox: &Sandbox) {
 }
 
 #[track_caller]
-fn write_note(sandbox: &Sandbox, title: &str) {
+pub(crate) fn write_note(sandbox: &Sandbox, title: &str) {
     let token = token(sandbox);
     let headers = [
         ("Authorization", &*token),
@@ -78,7 +78,7 @@ fn write_note(sandbox: &Sandbox, title: &str) {
 
 /// All notes, in their order, whole.
 #[track_caller]
-fn notes(sandbox: &Sandbox) -> Value {
+pub(crate) fn notes(sandbox: &Sandbox) -> Value {
     let path = "/api/collections/notes/records?sort=title&perPage=500&skipTotal=1";
     get(sandbox, path).json()["items"].take()
 }
@@ -147,7 +147,7 @@ fn stream_names(sandbox: &Sandbox) -> Vec<String> {
 
 /// A stack with data, and an archive of it.
 #[track_caller]
-fn filled() -> (Sandbox, String) {
+pub(crate) fn filled() -> (Sandbox, String) {
     let sandbox = Sandbox::core();
     sandbox.up();
     make_notes(&sandbox);
@@ -370,69 +370,6 @@ fn a_restore_that_is_killed_is_taken_back() {
 
     sandbox.run(&line).succeeds();
     same("notes", notes(&sandbox).as_array().unwrap().len(), 1);
-}
-
-/// Every name that a restore of the next minute could get by the clock alone is taken. The seconds
-/// of one minute, and not a second restore within the same one: that would be a race.
-#[test]
-fn no_restore_touches_what_another_one_kept() {
-    let (sandbox, file) = filled();
-    let now = jiff::Timestamp::now();
-    let taken = (0..60).flat_map(|seconds| {
-        let time = now + jiff::SignedDuration::from_secs(seconds);
-        let time = time.strftime("%Y%m%dT%H%M%SZ").to_string();
-        ["replaced", "discarded"].map(|what| format!(".data/{what}-{time}"))
-    });
-    let taken: Vec<String> = taken.collect();
-    for name in &taken {
-        let pocketbase = sandbox.path(name).join("pocketbase");
-        fs::create_dir_all(pocketbase.join("pb_data")).unwrap();
-        for file in ["pb_data/of_another", "superuser.json"] {
-            fs::write(pocketbase.join(file), "of another").unwrap();
-        }
-    }
-    let others_are_whole = || {
-        for name in &taken {
-            let pocketbase = sandbox.path(name).join("pocketbase");
-            for file in ["pb_data/of_another", "superuser.json"] {
-                let text = fs::read_to_string(pocketbase.join(file)).unwrap();
-                same(name, text.as_str(), "of another");
-            }
-            same(name, fs::read_dir(sandbox.path(name)).unwrap().count(), 1);
-            same(name, fs::read_dir(pocketbase).unwrap().count(), 2);
-        }
-    };
-    let line = format!("restore {file} --replace");
-    write_note(&sandbox, "second");
-    let exchanged = || {
-        let journal = fs::read(sandbox.path(JOURNAL)).ok()?;
-        let journal: Value = serde_json::from_slice(&journal).ok()?;
-        let kept = format!(".data/replaced-{}", journal["id"].as_str()?);
-        sandbox
-            .path(&format!("{kept}/pocketbase/pb_data"))
-            .exists()
-            .then_some(())
-    };
-    // Twice, as the second one has to come after what the first one left.
-    for _ in 0..2 {
-        let restore = sandbox.start(&line);
-        eventually("the exchange", SOON, exchanged);
-        restore.signal(Signal::KILL);
-        restore.wait().killed();
-        sandbox.up();
-        same("notes", notes(&sandbox).as_array().unwrap().len(), 2);
-        others_are_whole();
-    }
-    let done = sandbox.run(&format!("{line} --json")).succeeds().json();
-    same("notes", notes(&sandbox).as_array().unwrap().len(), 1);
-    let again = sandbox.run(&format!("{line} --json")).succeeds().json();
-    assert_ne!(done["replaced"], again["replaced"]);
-    for report in [done, again] {
-        let replaced = report["replaced"].as_str().unwrap();
-        let kept = std::path::Path::new(replaced).join("pocketbase/pb_data/data.db");
-        assert!(kept.exists(), "{replaced}");
-    }
-    others_are_whole();
 }
 
 #[test]

@@ -269,3 +269,29 @@ fn a_manifest_that_is_a_pipe_holds_nobody_up() {
     sandbox.service("two", &serde_json::json!({"process": {"command": "true"}}));
     sandbox.run("status").ends(3);
 }
+
+#[test]
+fn a_name_without_end_is_not_repeated_without_end() {
+    let long = "a".repeat(100_000);
+    let many: Vec<String> = (0..2000)
+        .map(|number| format!("\"k{number}\": 1"))
+        .collect();
+    for text in [
+        format!("{{\"process\": {{\"command\": \"x\", \"{long}\": 1}}}}"),
+        format!("{{\"process\": {{\"command\": \"${{env.{long}}}\"}}}}"),
+        format!(
+            "{{\"process\": {{\"command\": \"x\", {}}}}}",
+            many.join(", ")
+        ),
+    ] {
+        let mut sandbox = Sandbox::empty();
+        sandbox.service_text("mine", &text);
+        for command in ["up", "plan", "render --check", "doctor"] {
+            let run = sandbox.run(command).ends(10);
+            let length = run.stderr.len() + run.stdout.len();
+            assert!(length < 60_000, "{command}: {length} bytes");
+            let longest = run.stderr.lines().map(str::len).max().unwrap_or_default();
+            assert!(longest < 3000, "{command}: a line of {longest} bytes");
+        }
+    }
+}

@@ -1,5 +1,5 @@
-//! Files of Core's own that a disk, or a hand, has damaged: none of them keeps a stack from starting,
-//! from being looked at, or from being stopped.
+//! Files of Core's own that a disk, or a hand, has damaged: none of them keeps a stack from
+//! starting, from being looked at, or from being stopped.
 
 use std::fs;
 use std::path::{Path, PathBuf};

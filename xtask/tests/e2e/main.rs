@@ -10,6 +10,7 @@ mod harness;
 
 mod addresses;
 mod backup;
+mod backup_faults;
 mod bad_environment;
 mod bad_manifest;
 mod caddy;
@@ -48,5 +49,6 @@ mod streams;
 #[cfg(target_os = "linux")]
 mod stubborn;
 mod topology;
+mod topology_ask;
 mod topology_shrink;
 mod view;

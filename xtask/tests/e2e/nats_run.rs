@@ -77,7 +77,18 @@ fn a_topology_runs_beside_a_stack_until_it_is_told_to_stop() {
         assert!(ended.stdout.contains(&ready), "{}", ended.stdout);
     }
     assert!(ended.stderr.contains("nats-hub-2 | "), "{}", ended.stderr);
-    assert!(ended.stderr.contains("export XDG_CONFIG_HOME="));
+    // What it has to say ends with how each node is reached, whatever the servers said before.
+    let (_, end) = ended.stderr.split_once("export XDG_CONFIG_HOME=").unwrap();
+    let ready: Vec<&str> = end
+        .lines()
+        .filter(|line| line.starts_with("READY: "))
+        .collect();
+    let expected = ["nats-hub-1", "nats-hub-2", "nats-hub-3", "nats-leaf-lhr"];
+    let named = ready
+        .iter()
+        .zip(expected)
+        .filter(|(line, name)| line.contains(name));
+    same("ready", (ready.len(), named.count()), (4, 4));
     assert!(!contexts.exists(), "contexts of what does not run");
     sandbox.nothing_is_left_within(Duration::ZERO);
     // Ports and streams are there again.

@@ -1,5 +1,5 @@
-//! Whatever is in the record of the topology, or is wrong with its collection, the stack starts, the
-//! record says why, and the commands correct it.
+//! Whatever is in the record of the topology, or is wrong with its collection, the stack starts,
+//! the record says why, and the commands correct it.
 
 use std::fs;
 
