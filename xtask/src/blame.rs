@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::paths::Paths;
+use crate::paths::{DATA, Paths, STATE};
 
 /// Entries that are looked at in one directory of the checkout; a target directory has many.
 const ENTRIES_MAX: usize = 10_000;
@@ -30,12 +30,7 @@ pub fn hint(error: &anyhow::Error, paths: &Paths) -> Option<String> {
     }
     let uid = rustix::process::getuid().as_raw();
     let gid = rustix::process::getgid().as_raw();
-    let places = [
-        paths.state(),
-        paths.data(),
-        paths.dep(),
-        paths.root().join("target"),
-    ];
+    let places = [STATE, DATA, ".dep", "target"].map(|name| paths.root().join(name));
     let foreign: Vec<(PathBuf, PathBuf)> = places
         .iter()
         .filter_map(|place| Some((place.clone(), find_foreign(place, uid)?)))

@@ -21,7 +21,7 @@ pub const INSTANCE_VARIABLE: &str = "CORE_INSTANCE";
 pub(crate) const STATE: &str = ".core-stack";
 
 /// User data of the default instance, from the root.
-const DATA: &str = ".data";
+pub(crate) const DATA: &str = ".data";
 
 /// Where named instances have both, below those of the default one.
 pub(crate) const INSTANCES: &str = "instances";

@@ -378,7 +378,8 @@ fn orders_besides_running() {
     assert_eq!(output.status.code(), Some(0));
     let output = fixture.command("").arg("check").output().unwrap();
     assert_eq!(output.status.code(), Some(10));
-    let expected = "error: the settings of `fake` are invalid: FAKE_SCRIPT is not set\n";
+    let expected = "error: the settings of `fake` are invalid: FAKE_SCRIPT is not set\n\
+                    hint: correct what is named in `.env`, in the environment or in the manifest\n";
     assert_eq!(stderr(&output), expected);
     let output = fixture.command("x").arg("else").output().unwrap();
     assert_eq!(output.status.code(), Some(2));

@@ -115,7 +115,9 @@ impl<'a> Reader<'a> {
             [only] => format!("{heading}: {only}"),
             many => format!("{heading}:\n  {}", many.join("\n  ")),
         };
-        Err(Failure::new(Exit::Invalid, message).into())
+        Err(Failure::new(Exit::Invalid, message)
+            .hint("correct what is named in `.env`, in the environment or in the manifest")
+            .into())
     }
 }
 

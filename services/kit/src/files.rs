@@ -136,16 +136,28 @@ impl FileLock {
 }
 
 fn open_lock_file(path: &Path) -> anyhow::Result<File> {
-    OpenOptions::new()
+    let opened = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .mode(PRIVATE_FILE_MODE)
-        // A link in its place leads to a file of somebody else.
-        .custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default())
-        .open(path)
-        .with_context(|| format!("cannot open the lock file `{}`", path.display()))
+        .custom_flags(no_follow())
+        .open(path);
+    let opened = match opened {
+        // A lock needs no writing, and what nothing can change may still be looked at.
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => OpenOptions::new()
+            .read(true)
+            .custom_flags(no_follow())
+            .open(path),
+        opened => opened,
+    };
+    opened.with_context(|| format!("cannot open the lock file `{}`", path.display()))
+}
+
+/// A link in the place of a lock leads to a file of somebody else: it is not opened.
+fn no_follow() -> i32 {
+    i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default()
 }
 
 #[cfg(test)]

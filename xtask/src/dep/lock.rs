@@ -4,15 +4,19 @@
 //! binary inside, or both. Must not fetch anything. Written by `dep update` alone.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use kit::{Exit, Failure};
 use serde::{Deserialize, Serialize};
 
 use super::digest;
+use crate::env::input;
+
+/// How long a lock that is no file may take to be written.
+const PIPE_WAIT: Duration = Duration::from_secs(2);
 
 /// The format this module reads and writes.
 const LOCK_VERSION: u32 = 1;
@@ -77,7 +81,7 @@ impl Lock {
 
     /// Reads the file; an absent one pins nothing.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
-        let text = match fs::read_to_string(path) {
+        let text = match input::read_text(path, PIPE_WAIT) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::empty()),
             Err(error) => return Err(unreadable(path, error)),
@@ -148,6 +152,8 @@ fn unreadable(path: &Path, error: impl Into<anyhow::Error>) -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// The lock of this checkout.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use kit::files::{self, FileLock};
 use kit::{Exit, Failure};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::suspended;
@@ -72,8 +73,8 @@ impl Operation {
         wait: Wait,
         interrupt: &Interrupt,
     ) -> anyhow::Result<Self> {
-        // What runs already can be stopped whatever is there.
-        if command != "down" {
+        // What runs already can be stopped whatever is there, and links are deleted as such.
+        if !["down", "clean"].contains(&command) {
             links::refuse(paths)?;
         }
         files::create_private_dir(&paths.state())?;
@@ -228,6 +229,12 @@ fn write_holder(lock: &FileLock, command: &str) -> anyhow::Result<()> {
         file.rewind()?;
         file.write_all(&text)
     };
+    let is_read_only =
+        rustix::fs::fcntl_getfl(file).is_ok_and(|flags| flags & OFlags::RWMODE == OFlags::RDONLY);
+    if is_read_only {
+        // On a file system that nothing can write to; whoever changes something fails there.
+        return Ok(());
+    }
     write(&mut file).context("cannot write into the operation lock")
 }
 

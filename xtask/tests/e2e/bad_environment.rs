@@ -282,10 +282,7 @@ fn a_pipe_without_a_writer_holds_nobody_up() {
     sandbox.service("one", &json!({"process": {"command": "sleep 1000"}}));
     let text = sandbox.read(".env");
     sandbox.up();
-    let pipe = sandbox.path(".env");
-    std::fs::remove_file(&pipe).unwrap();
-    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let pipe = sandbox.pipe(".env");
     for command in ["status", "ps", "logs"] {
         let run = sandbox.run(command).succeeds();
         assert!(run.took < QUICK, "{command}: {:?}", run.took);

@@ -256,10 +256,8 @@ fn what_editors_on_windows_leave() {
 #[test]
 fn a_manifest_that_is_a_pipe_holds_nobody_up() {
     let mut sandbox = Sandbox::empty();
-    let folder = sandbox.own_service("one");
-    let pipe = folder.join("service.json");
-    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    sandbox.own_service("one");
+    sandbox.pipe("services/one/service.json");
     let run = sandbox.run("render --check").ends(10);
     assert!(
         run.stderr.contains("services/one/service.json:1:"),

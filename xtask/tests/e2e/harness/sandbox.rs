@@ -284,6 +284,15 @@ impl Sandbox {
         }
     }
 
+    /// Puts a pipe in the place of a file.
+    pub(crate) fn pipe(&self, relative: &str) -> PathBuf {
+        let path = self.path(relative);
+        let _ = fs::remove_file(&path);
+        let made = Command::new("mkfifo").arg(&path).status();
+        assert!(made.expect("`mkfifo` can be run").success());
+        path
+    }
+
     /// Adds a line to `.env` as it stands.
     pub(crate) fn dotenv_line(&self, line: &str) {
         let text = format!("{}{line}\n", self.read(".env"));
