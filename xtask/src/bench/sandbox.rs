@@ -140,8 +140,8 @@ impl Sandbox {
         self.directory.path()
     }
 
-    /// The program behind `cargo xtask ARGS`, for this root: where what it does is measured, and not
-    /// what cargo costs.
+    /// The program behind `cargo xtask ARGS`, for this root: what it does is measured, and not what
+    /// cargo costs.
     pub(super) fn direct(&self, args: &[&str]) -> anyhow::Result<Command> {
         let program = std::env::current_exe().context("cannot find this program")?;
         let mut command = Command::new(program);
