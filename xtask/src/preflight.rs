@@ -165,8 +165,8 @@ fn describe(service: &str, port: &Port, holder: &str) -> String {
     )
 }
 
-/// Who keeps an address from being listened on; `None` when nobody does, or a process of the `running` stack: a change that was killed may have brought a server to
-/// its new port already.
+/// Who keeps an address from being listened on; `None` when nobody does, or a process of the
+/// `running` stack: a change that was killed may have brought a server to its new port already.
 fn holder(address: SocketAddr, running: Option<&Running>) -> Option<String> {
     let port = address.port();
     let error = TcpListener::bind(address).err()?;
