@@ -274,7 +274,8 @@ fn simple(name: &str) -> Result<Segment, String> {
                 "has the unknown placeholder `${{{name}}}`; there are `${{dep.NAME}}`, \
                  `${{data}}`, `${{state}}`, `${{env.VAR}}`, `${{env.VAR:-default}}`, \
                  `${{port.NAME}}`, `${{port.SERVICE.NAME}}`, `${{listen}}`, \
-                 `${{host.SERVICE}}` and `${{host.SERVICE.PORT}}` (write `$${{` for a literal `${{`)"
+                 `${{host.SERVICE}}` and `${{host.SERVICE.PORT}}` \
+                 (write `$${{` for a literal `${{`)"
             ));
         }
     };
