@@ -78,13 +78,13 @@ impl<'a> Reader<'a> {
         if value.is_empty() || value == "localhost" {
             return loopback;
         }
-        let ip: Result<IpAddr, _> = value.parse();
-        ip.map(|ip| ip.to_canonical()).unwrap_or_else(|_| {
-            self.problem(format!(
-                "{name}: `{value}` is not an IP address (127.0.0.1, 0.0.0.0 ...)"
-            ));
-            loopback
-        })
+        if let Ok(ip) = value.parse::<IpAddr>() {
+            return ip.to_canonical();
+        }
+        self.problem(format!(
+            "{name}: `{value}` is not an IP address (127.0.0.1, 0.0.0.0 ...)"
+        ));
+        loopback
     }
 
     /// Where another server listens: `HOST:PORT`.

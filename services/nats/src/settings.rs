@@ -133,8 +133,8 @@ fn node(reader: &mut Reader<'_>) -> Node {
     }
 }
 
-/// The origins that a user lists, or those of the pages of Caddy. The latter are those of the start:
-/// the server takes no others while it runs, and Caddy lets its pages in by itself.
+/// The origins that a user lists, or those of the pages of Caddy. The latter are those of the
+/// start: the server takes no others while it runs, and Caddy lets its pages in by itself.
 fn origins(reader: &mut Reader<'_>) -> Vec<String> {
     const NAME: &str = "NATS_WS_ALLOWED_ORIGINS";
     let pages = reader.optional("NATS_WS_PAGES");

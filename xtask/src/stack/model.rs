@@ -268,7 +268,6 @@ fn loopback() -> IpAddr {
     super::hosts::LOOPBACK
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_loopback(host: &IpAddr) -> bool {
     *host == loopback()
 }

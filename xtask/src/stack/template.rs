@@ -86,11 +86,11 @@ impl Template {
                         Some(Segment::Text(text)) => text.starts_with(':'),
                         _ => false,
                     };
-                    text.push_str(&if is_in_url || has_port {
-                        format!("[{part}]")
+                    if is_in_url || has_port {
+                        text.extend(["[", &part, "]"]);
                     } else {
-                        part
-                    });
+                        text.push_str(&part);
+                    }
                 }
                 Ok(part) => text.push_str(&part),
                 Err(found) => problems.extend(found),
@@ -273,8 +273,9 @@ fn simple(name: &str) -> Result<Segment, String> {
             return Err(format!(
                 "has the unknown placeholder `${{{name}}}`; there are `${{dep.NAME}}`, \
                  `${{data}}`, `${{state}}`, `${{env.VAR}}`, `${{env.VAR:-default}}`, \
-                 `${{port.NAME}}`, `${{port.SERVICE.NAME}}`, `${{listen}}`, `${{host.SERVICE}}` and \
-                 `${{host.SERVICE.PORT}}` (write `$${{` for a literal `${{`)"
+                 `${{port.NAME}}`, `${{port.SERVICE.NAME}}`, `${{listen}}`, \
+                 `${{host.SERVICE}}` and `${{host.SERVICE.PORT}}` \
+                 (write `$${{` for a literal `${{`)"
             ));
         }
     };

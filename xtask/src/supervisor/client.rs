@@ -80,7 +80,9 @@ impl Client {
             .map_err(|error| ApiError::unreadable(method, path, error))?;
         let mut states = answer.data;
         if let Some(runs) = &self.runs {
-            states.iter_mut().for_each(|state| runs.name_program(state));
+            for state in &mut states {
+                runs.name_program(state);
+            }
         }
         let states = states.into_iter();
         Ok(states.map(|state| (state.name.clone(), state)).collect())

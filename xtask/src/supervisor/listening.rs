@@ -185,7 +185,9 @@ pub fn silent(
                 silent.entry(process).or_default().push(port);
             }
         }
-        silent.values_mut().for_each(|ports| ports.sort());
+        for ports in silent.values_mut() {
+            ports.sort();
+        }
         Ok(silent)
     })
 }

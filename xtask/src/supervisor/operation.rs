@@ -95,10 +95,10 @@ impl Operation {
         let may_wait = |suspension: &mut Suspension| {
             let holder = describe_holder(&path);
             suspension.look(ui, &path, &holder);
-            match suspension.is_over(wait) {
-                true => Err(suspension.failure(command, &holder)),
-                false => Ok(holder),
+            if suspension.is_over(wait) {
+                return Err(suspension.failure(command, &holder));
             }
+            Ok(holder)
         };
         let holder = may_wait(&mut suspension)?;
         let Wait::For(limit) = wait else {

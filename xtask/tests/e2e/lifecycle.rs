@@ -31,7 +31,7 @@ fn up_and_down_say_what_they_did() {
     let sandbox = Sandbox::core();
     let run = sandbox.run("up").succeeds();
     same("stdout", run.stdout.as_str(), "");
-    expect![[r#"
+    expect![[r"
         started in N s
           nats        nats://127.0.0.1:{nats.client}    healthy after N ms
           pocketbase  http://127.0.0.1:{pocketbase.http}    healthy after N ms
@@ -39,7 +39,7 @@ fn up_and_down_say_what_they_did() {
           controller                            healthy after N ms
         http://127.0.0.1:{pocketbase.http}/_/ is for the superuser whose e-mail and first password are in .data/pocketbase/superuser.json
         logs are in .core-stack/logs; stop it with `cargo xtask down`
-        works without cargo, too: `.core-stack/xtask down`"#]]
+        works without cargo, too: `.core-stack/xtask down`"]]
     .assert_eq(&summary(&sandbox, &run.stderr));
     let answer = http::get(sandbox.port("caddy.http"), "/healthz");
     let answer = (answer.status, answer.body.as_str());
@@ -47,7 +47,7 @@ fn up_and_down_say_what_they_did() {
 
     let again = sandbox.run("up --detach").succeeds();
     same("stdout", again.stdout.as_str(), "");
-    expect![[r#"
+    expect![[r"
         already running
           nats        nats://127.0.0.1:{nats.client}    healthy after N ms
           pocketbase  http://127.0.0.1:{pocketbase.http}    healthy after N ms
@@ -55,7 +55,7 @@ fn up_and_down_say_what_they_did() {
           controller                            healthy after N ms
         http://127.0.0.1:{pocketbase.http}/_/ is for the superuser whose e-mail and first password are in .data/pocketbase/superuser.json
         logs are in .core-stack/logs; stop it with `cargo xtask down`
-        works without cargo, too: `.core-stack/xtask down`"#]]
+        works without cargo, too: `.core-stack/xtask down`"]]
     .assert_eq(&summary(&sandbox, &again.stderr));
 
     let down = sandbox.down();

@@ -24,8 +24,8 @@ pub struct Manifest {
     /// What is run.
     pub process: Process,
     /// The address the service listens on, an IP address: `${env.HELLO_HOST:-127.0.0.1}`. May hold
-    /// `${env.VAR}` only. `${listen}` reads it, and `${host.SERVICE}` where others reach it. Default
-    /// 127.0.0.1.
+    /// `${env.VAR}` only. `${listen}` reads it, and `${host.SERVICE}` where others reach it.
+    /// Default 127.0.0.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
     /// Ports by name; `${port.NAME}` reads one.
@@ -38,8 +38,8 @@ pub struct Manifest {
     /// The page that `cargo xtask open` shows. Default: the URL of the service, if it is HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<String>,
-    /// Who the page that `open` names is for, and how they come in, as `cargo xtask up` says it. May
-    /// hold placeholders and no secret.
+    /// Who the page that `open` names is for, and how they come in, as `cargo xtask up` says it.
+    /// May hold placeholders and no secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<String>,
     /// Free settings of the service, interpreted by its wrapper.

@@ -76,7 +76,11 @@ pub async fn end(
                 _ => (Signal::TERM, &mut signalled.asked),
             };
             let is_new = known.insert((process.pid, process.started));
-            if (is_new || is_over) && process.signal(signal) && is_new {
+            if !is_new && !is_over {
+                continue;
+            }
+            let is_hit = process.signal(signal);
+            if is_hit && is_new {
                 sent(process, signal);
             }
         }

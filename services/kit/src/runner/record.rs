@@ -63,11 +63,11 @@ impl Record {
     /// A line for each of the two: its number and its start. By hand, as the probe holds it: a
     /// parser of JSON would be a fifth of its size.
     fn to_text(self) -> String {
-        let mut text = format!("{} {}\n", self.runner, self.runner_started);
-        if let Some(program) = self.program {
-            text.push_str(&format!("{program} {}\n", self.program_started));
+        let runner = format!("{} {}\n", self.runner, self.runner_started);
+        match self.program {
+            Some(program) => format!("{runner}{program} {}\n", self.program_started),
+            None => runner,
         }
-        text
     }
 
     fn parse(text: &str) -> Option<Self> {

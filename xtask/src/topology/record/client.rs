@@ -338,10 +338,10 @@ impl Client {
             404 => Err(RecordError::Gone),
             409 => Err(RecordError::Conflict),
             status => {
-                let mut message = refusal(&answer.body);
-                if let Some(full) = self.data.as_deref().and_then(disk::shortage) {
-                    message = format!("{message} {full}").trim_start().to_owned();
-                }
+                let said = refusal(&answer.body);
+                let full = self.data.as_deref().and_then(disk::shortage);
+                let told = [Some(said).filter(|said| !said.is_empty()), full];
+                let message = told.into_iter().flatten().collect::<Vec<_>>().join(" ");
                 Err(RecordError::Refused { status, message })
             }
         }
