@@ -167,7 +167,10 @@ impl Wait<'_> {
         let order = self.stack.order.iter();
         let wanted = order.filter(|name| !self.stack.processes[*name].disabled);
         let is_ready = |state: &State| {
-            state.phase() == Phase::Ready && has_settled(state) && !starts.includes(state)
+            state.phase() == Phase::Ready
+                && has_settled(state)
+                && !starts.includes(state)
+                && self.has_begun(state)
         };
         let waiting = wanted
             .clone()
@@ -179,6 +182,14 @@ impl Wait<'_> {
         let answers = answers::ask(self.paths.root(), self.stack)?;
         let silent = wanted.filter(|name| answers.get(*name) == Some(&false));
         Ok(silent.cloned().collect())
+    }
+
+    /// Whether a health that is told can be the process's own: a runner that has not started its
+    /// program may yet find that somebody else has its port, and answers there.
+    fn has_begun(&self, state: &State) -> bool {
+        let process = self.stack.processes.get(&state.name);
+        let has_runner = process.is_some_and(|process| process.runner);
+        !has_runner || !state.is_running || state.runner.is_some()
     }
 
     /// The first process, in start order, that failed: those after it are only its victims.

@@ -37,6 +37,8 @@ fn manifest() -> Value {
     drop(held.collect::<Vec<_>>());
     let env = manifest["process"]["env"].as_object_mut().unwrap();
     env.retain(|_, value| !value.to_string().contains("caddy"));
+    // What is taken while it runs speaks of Caddy alone.
+    manifest["process"]["reloadable"] = json!([]);
     manifest
 }
 

@@ -54,6 +54,7 @@ impl Shared {
         if let Some(pid) = pid.trim().parse().ok().and_then(Pid::from_raw) {
             let _ = kill_process(pid, Signal::KILL);
         }
+        self.world().forget_runs();
         drop(self.alive.lock().unwrap().take());
     }
 }
@@ -63,7 +64,7 @@ impl Fake {
     /// `launch` does.
     fn new(socket: &Path, file: &Path, holder: &Path) -> Self {
         let shared = Arc::new(Shared {
-            world: Mutex::default(),
+            world: Mutex::new(World::new(file.with_file_name("run"))),
             socket: socket.to_owned(),
             file: file.to_owned(),
             holder: holder.to_owned(),

@@ -1,6 +1,8 @@
 //! What the fake knows: processes, their states, and what comes next.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -111,6 +113,8 @@ impl Process {
 /// Everything.
 #[derive(Debug, Default)]
 pub(super) struct World {
+    /// Where runners note what they run: every process has one.
+    runs: PathBuf,
     entries: BTreeMap<String, Value>,
     processes: BTreeMap<String, Process>,
     scripts: BTreeMap<String, Script>,
@@ -135,6 +139,18 @@ pub(super) enum Stop {
 }
 
 impl World {
+    pub(super) fn new(runs: PathBuf) -> Self {
+        Self {
+            runs,
+            ..Self::default()
+        }
+    }
+
+    /// As runners do that end with the supervisor.
+    pub(super) fn forget_runs(&self) {
+        let _ = fs::remove_dir_all(&self.runs);
+    }
+
     pub(super) fn script(&mut self, name: &str, script: Script) {
         self.scripts.insert(name.to_owned(), script);
     }
@@ -373,6 +389,7 @@ impl World {
                 process.ready_time = Some(time());
             }
             Next::End(code) => {
+                let _ = fs::remove_file(self.runs.join(name));
                 process.exit_code = code;
                 process.ready = false;
                 let again = script
@@ -412,6 +429,8 @@ impl World {
             return;
         }
         (process.status, process.pid, process.started) = ("Running", pid, Some(now));
+        fs::create_dir_all(&self.runs).unwrap();
+        fs::write(self.runs.join(name), format!("{pid} 1\n{pid} 1\n")).unwrap();
         process.start_time.get_or_insert_with(time);
         process.next = match script.ends_with {
             Some((after, code)) => Some((now + after, Next::End(code))),
