@@ -152,7 +152,9 @@ fn a_directory_of_its_own_makes_paths_absolute() {
     assert_eq!(program("serve"), PathBuf::from("serve"));
     let yaml = render(&stack, Secrets::Plain);
     for command in [
-        r#""exec /checkout/.dep/web '/checkout/.data/a b' '' /checkout/.core-stack""#,
+        "\"exec /checkout/.dep/probe run --name web --record /checkout/.core-stack/run/web \
+         --signal 15 --grace 10 --port 127.0.0.1:80 -- \
+         /checkout/.dep/web '/checkout/.data/a b' '' /checkout/.core-stack\"",
         r#""exec /checkout/.dep/probe tcp 127.0.0.1:80 --limit 59.8""#,
     ] {
         assert!(yaml.contains(command), "{yaml}");

@@ -2,7 +2,6 @@
 //! 1.120 lost a process in one of some hundred.
 
 use std::collections::BTreeMap;
-use std::thread;
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,6 +13,7 @@ use super::sandbox::Sandbox;
 use super::timing::run;
 use crate::context::Ctx;
 use crate::stack::words;
+use crate::threads::{Task, side_by_side};
 
 /// Milliseconds that the longest reload may take: beyond it, an end was missed and waited out.
 const LONGEST_MS: f64 = 2000.0;
@@ -43,16 +43,9 @@ struct Seen {
 
 /// Adds the rows of `runs` reloads in each stack.
 pub(super) fn reload(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Result<()> {
-    let all = thread::scope(|scope| {
-        let stacks: Vec<_> = (0..STACKS)
-            .map(|_| scope.spawn(|| stack(ctx, runs)))
-            .collect();
-        let results = stacks.into_iter().map(|stack| {
-            let result = stack.join();
-            result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        });
-        results.collect::<anyhow::Result<Vec<Seen>>>()
-    })?;
+    let stacks = (0..STACKS).map(|_| Box::new(|| stack(ctx, runs)) as Task<'_, _>);
+    let all = side_by_side(stacks.collect()).into_iter();
+    let all = all.collect::<anyhow::Result<Vec<Seen>>>()?;
     let took: Vec<f64> = all.iter().flat_map(|seen| seen.took.clone()).collect();
     report.largest(
         &format!("`reload` that changes one of three services, {STACKS} stacks at once"),

@@ -103,6 +103,11 @@ pub(super) fn of_ports(
         }
         let port = address.port();
         let holder = process::listener(port);
+        let own = i32::try_from(std::process::id()).ok();
+        if holder.as_ref().map(|holder| holder.pid) == own {
+            // No command is a server of the stack, whatever it listens on.
+            continue;
+        }
         if let Some(ours) = holder.as_ref().filter(|one| ours::is_ours(paths, one.pid)) {
             let left = || {
                 Some(ours.clone())

@@ -14,6 +14,7 @@ use super::programs::{self, Program};
 use super::report::Report;
 use super::sandbox::Sandbox;
 use crate::context::Ctx;
+use crate::threads::{Task, side_by_side};
 use course::Counts;
 
 /// Milliseconds that an end of what ends on SIGTERM may take.
@@ -96,14 +97,9 @@ fn courses(
         }
         Ok::<_, anyhow::Error>(measured)
     };
-    let all = thread::scope(|scope| {
-        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
-        let results = workers.into_iter().map(|worker| {
-            let result = worker.join();
-            result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        });
-        results.collect::<anyhow::Result<Vec<_>>>()
-    })?;
+    let workers = (0..cores).map(|_| Box::new(work) as Task<'_, _>);
+    let all = side_by_side(workers.collect()).into_iter();
+    let all: Vec<Vec<(Program, course::Measured)>> = all.collect::<anyhow::Result<_>>()?;
     let mut all: Vec<_> = all.into_iter().flatten().collect();
     all.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
     Ok(all)

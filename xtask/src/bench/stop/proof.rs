@@ -90,7 +90,9 @@ fn down(sandbox: &Sandbox, programs: &[Program]) -> anyhow::Result<Down> {
     let processes = processes_of(sandbox, programs)?;
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let watch = scope.spawn(|| ends(&processes, &is_over));
+        let watch = thread::Builder::new();
+        let watch = watch.spawn_scoped(scope, || ends(&processes, &is_over));
+        let watch = watch.context("cannot watch the processes")?;
         let begun = Instant::now();
         let whole = run(&mut sandbox.direct(&["down"])?);
         let over = Instant::now();
