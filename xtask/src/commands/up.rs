@@ -233,12 +233,10 @@ fn summary(ctx: &Ctx, report: &Report) {
     for name in &stack.order {
         let process = &stack.processes[name];
         let url = process.url().unwrap_or_default();
-        let took = report.states.get(name).and_then(timing::ready_ms);
-        let took = took.map_or_else(String::new, |ms| format!("healthy after {ms} ms"));
-        let took = if process.disabled {
-            "disabled".to_owned()
-        } else {
-            took
+        let took = match report.states.get(name) {
+            _ if process.disabled => "disabled".to_owned(),
+            Some(state) => how_far(state),
+            None => String::new(),
         };
         ctx.ui
             .line(format!("  {name:width$}  {url:<24}  {took}").trim_end());
@@ -260,6 +258,16 @@ fn summary(ctx: &Ctx, report: &Report) {
     if ctx.paths.kept().is_file() {
         let down = ctx.paths.command_without_cargo("down");
         ctx.ui.line(format!("works without cargo, too: `{down}`"));
+    }
+}
+
+/// What became of a process. Of one without a probe nobody knows more than that it runs.
+fn how_far(state: &State) -> String {
+    match timing::ready_ms(state) {
+        _ if state.did_its_work() => "done".to_owned(),
+        _ if !state.has_ready_probe => "runs".to_owned(),
+        Some(ms) => format!("healthy after {ms} ms"),
+        None => String::new(),
     }
 }
 

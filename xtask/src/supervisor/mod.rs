@@ -11,6 +11,7 @@ pub mod client;
 pub(crate) mod control;
 #[cfg(test)]
 pub(crate) mod fake;
+mod last_words;
 pub mod launch;
 pub mod listening;
 pub(crate) mod lost;

@@ -5,16 +5,19 @@ use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use kit::manifest::Restart;
 use kit::{Exit, Failure};
 
 use super::answers;
 use super::client::Client;
 use super::control::Control;
+use super::last_words;
 use super::listening;
 use super::operation::StopRequest;
 use super::starts::Starts;
 use super::state::{Phase, State, States, Status};
 use crate::interrupt::Interrupt;
+use crate::limits;
 use crate::logs;
 use crate::paths::Paths;
 use crate::poll::{Waited, holds_by, wait_until};
@@ -25,6 +28,10 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// How long a process that nobody can ask must have run to count as started.
 const SETTLED_AFTER: Duration = Duration::from_millis(100);
+
+/// The same for one that is not started again whatever its end: a job that fails has most often
+/// failed by then. Longer would hold up every `up` of one that goes on running.
+const JOB_SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 /// How long the last words of a process may take to reach its log file.
 const LOG_TIMEOUT: Duration = Duration::from_millis(500);
@@ -118,8 +125,11 @@ impl Wait<'_> {
                 Ok(states) => states,
                 Err(error) => {
                     self.supervisor_lives(child.as_deref_mut())?;
-                    let failure = Failure::new(Exit::ServiceFailed, "the supervisor went away");
-                    return Err(failure.hint(self.paths.command("up")).source(error).into());
+                    let words = last_words::of_all(self.paths);
+                    let message = format!("the supervisor went away{words}");
+                    let hint = limits::hint(&words).unwrap_or_else(|| self.paths.command("up"));
+                    let failure = Failure::new(Exit::ServiceFailed, message);
+                    return Err(failure.hint(hint).source(error).into());
                 }
             };
             seen(&states);
@@ -152,9 +162,10 @@ impl Wait<'_> {
         let Some(Ok(Some(status))) = child.map(Child::try_wait) else {
             return Ok(());
         };
-        let output = logs::tail(&self.paths.supervisor_output(), 0, logs::TAIL_LINES);
-        let message = format!("the supervisor ended ({status}){output}");
-        Err(Failure::new(Exit::ServiceFailed, message).into())
+        let words = last_words::of_all(self.paths);
+        let message = format!("the supervisor ended ({status}){words}");
+        let hint = limits::hint(&words).unwrap_or_else(|| self.paths.command("up"));
+        Err(Failure::new(Exit::ServiceFailed, message).hint(hint).into())
     }
 
     /// Names of processes that are meant to run and are not ready, in start order.
@@ -162,7 +173,9 @@ impl Wait<'_> {
         let order = self.stack.order.iter();
         let wanted = order.filter(|name| !self.stack.processes[*name].disabled);
         let is_ready = |state: &State| {
-            state.phase() == Phase::Ready && has_settled(state) && !starts.includes(state)
+            let restart = self.stack.processes.get(&state.name);
+            let restart = restart.map_or(Restart::Always, |process| process.restart.restart);
+            state.phase() == Phase::Ready && has_settled(state, restart) && !starts.includes(state)
         };
         let waiting = wanted
             .clone()
@@ -190,18 +203,28 @@ impl Wait<'_> {
         let name = &state.name;
         let how = match &state.status {
             Status::Skipped => "was not started: what it depends on failed".to_owned(),
-            Status::Error => "cannot be started".to_owned(),
+            Status::Error => {
+                let why = last_words::of_process(self.paths, name);
+                let why = why.map_or_else(String::new, |why| format!(": {why}"));
+                format!("cannot be started{why}")
+            }
             _ => format!(
                 "ended while it was starting, with exit code {}{answer}",
                 state.exit_code
             ),
         };
-        Failure::new(
-            Exit::ServiceFailed,
-            format!("`{name}` {how}{}", self.log_tail(name)),
-        )
-        .hint(format!("the whole log is in `{}`", self.log_of(name)))
-        .about(name)
+        let words = self.log_tail(name);
+        let log = match self.log_of(name) {
+            Some(log) => format!("the whole log is in `{log}`"),
+            None => self.no_log(),
+        };
+        let hint = match limits::refused(&words).or_else(|| limits::refused(&how)) {
+            Some(limit) => format!("{limit}; {log}"),
+            None => log,
+        };
+        Failure::new(Exit::ServiceFailed, format!("`{name}` {how}{words}"))
+            .hint(hint)
+            .about(name)
     }
 
     fn timed_out(&self, waiting: &[String], states: &States) -> Failure {
@@ -221,16 +244,25 @@ impl Wait<'_> {
             self.timeout.as_secs(),
             self.log_tail(first)
         );
+        let look = match self.log_of(first) {
+            Some(log) => format!("look into `{log}`"),
+            None => self.no_log(),
+        };
         Failure::new(Exit::Timeout, message)
-            .hint(format!(
-                "look into `{}`, or allow more: --timeout SECONDS",
-                self.log_of(first)
-            ))
+            .hint(format!("{look}, or allow more: --timeout SECONDS"))
             .about(first)
     }
 
-    fn log_of(&self, name: &str) -> String {
-        self.paths.shown(&self.paths.process_log(name))
+    /// The log of a process that has written one.
+    fn log_of(&self, name: &str) -> Option<String> {
+        let log = self.paths.process_log(name);
+        log.exists().then(|| self.paths.shown(&log))
+    }
+
+    /// Where to look when a process has not logged anything.
+    fn no_log(&self) -> String {
+        let log = self.paths.shown(&self.paths.supervisor_log());
+        format!("it has logged nothing; the supervisor's log is `{log}`")
     }
 
     fn log_tail(&self, name: &str) -> String {
@@ -242,10 +274,15 @@ impl Wait<'_> {
 }
 
 /// Whether a process without a probe has run long enough to count as started: one that cannot
-/// even be executed is `Running` for an instant, too.
-fn has_settled(state: &State) -> bool {
+/// even be executed is `Running` for an instant, too. One that is not meant to run for ever may be
+/// a job, of which the end says how it went.
+fn has_settled(state: &State, restart: Restart) -> bool {
+    let wanted = match restart {
+        Restart::Always => SETTLED_AFTER,
+        Restart::OnFailure | Restart::No | Restart::ExitOnFailure => JOB_SETTLED_AFTER,
+    };
     let age = Duration::from_nanos(u64::try_from(state.age).unwrap_or(0));
-    state.has_ready_probe || !state.is_running || age >= SETTLED_AFTER
+    state.has_ready_probe || !state.is_running || age >= wanted
 }
 
 /// The supervisor tells of an end before it has written the last words: waits until something is
@@ -280,12 +317,15 @@ mod tests {
     #[test]
     fn a_process_that_nobody_can_ask_must_have_run_for_a_moment() {
         const SECOND: i64 = 1_000_000_000;
-        assert!(!has_settled(&state(false, true, 0)));
-        assert!(has_settled(&state(false, true, SECOND)));
-        assert!(has_settled(&state(true, true, 0)), "its probe has answered");
-        assert!(
-            has_settled(&state(false, false, 0)),
-            "it did its work and ended"
-        );
+        let settled = |probe, runs, age| has_settled(&state(probe, runs, age), Restart::Always);
+        assert!(!settled(false, true, 0));
+        assert!(settled(false, true, SECOND / 2));
+        assert!(settled(true, true, 0), "its probe has answered");
+        assert!(settled(false, false, 0), "it did its work and ended");
+        for job in [Restart::No, Restart::OnFailure, Restart::ExitOnFailure] {
+            assert!(!has_settled(&state(false, true, SECOND / 2), job));
+            assert!(has_settled(&state(false, true, SECOND), job));
+            assert!(has_settled(&state(false, false, 0), job));
+        }
     }
 }
