@@ -17,6 +17,7 @@ pub mod listening;
 pub(crate) mod lost;
 pub mod operation;
 pub mod ours;
+pub mod own_log;
 pub mod programs;
 pub(crate) mod proof;
 pub mod reload;

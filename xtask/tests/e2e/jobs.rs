@@ -38,6 +38,7 @@ fn a_job_that_fails_fails_up() {
             "{}",
             run.stderr
         );
+        assert!(!run.stderr.contains("healthy"), "{}", run.stderr);
         sandbox.remove_service("job");
     }
 }
