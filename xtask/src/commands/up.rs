@@ -205,7 +205,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// What is known of a process that is ready. Of one without a probe it is no more than that it runs.
+/// What is known of a process that is ready. Without a probe it is no more than that it runs.
 fn is_ready(state: &State) -> &'static str {
     if state.did_its_work() {
         "is done"

@@ -1,6 +1,7 @@
 //! What the supervisor said of itself: why it ended, and why it cannot start a process.
 //!
-//! It writes what is fatal to stderr, errors to its log alone (process-compose 1.120.0). Only reads.
+//! It writes what is fatal to stderr, errors to its log alone (process-compose 1.120.0). Only
+//! reads.
 
 use crate::logs;
 use crate::paths::Paths;
@@ -50,7 +51,7 @@ mod tests {
     use super::*;
 
     const LOG: &str = "26-11-30 09:00:00.000 INF Process Compose v1.120.0\n\
-        26-11-30 09:00:00.100 \x1b[31mERR\x1b[0m Failed to run command [\"sh -c x\"] for process web \
+        26-11-30 09:00:00.100 \x1b[31mERR\x1b[0m Failed to run command [\"sh x\"] for process web \
         \x1b[36merror=\x1b[0m\x1b[31m\"fork/exec /bin/sh: argument list too long\"\x1b[0m\n\
         26-11-30 09:00:00.200 ERR Failed to run command [\"sh -c y\"] for process webs error=EOF\n";
 

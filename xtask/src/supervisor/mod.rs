@@ -23,6 +23,7 @@ pub(crate) mod proof;
 pub mod reload;
 pub mod runs;
 mod secrets;
+mod settled;
 pub mod socket;
 pub(crate) mod starts;
 pub mod state;

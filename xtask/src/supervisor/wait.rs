@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use kit::manifest::Restart;
 use kit::{Exit, Failure};
 
 use super::answers;
@@ -14,6 +13,7 @@ use super::control::Control;
 use super::last_words;
 use super::listening;
 use super::operation::StopRequest;
+use super::settled::{Known, Settling};
 use super::starts::Starts;
 use super::state::{Phase, State, States, Status};
 use crate::interrupt::Interrupt;
@@ -25,13 +25,6 @@ use crate::stack::Stack;
 
 /// How often the supervisor is asked.
 const POLL: Duration = Duration::from_millis(5);
-
-/// How long a process that nobody can ask must have run to count as started.
-const SETTLED_AFTER: Duration = Duration::from_millis(100);
-
-/// The same for one that is not started again whatever its end: a job that fails has most often
-/// failed by then. Longer would hold up every `up` of one that goes on running.
-const JOB_SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 /// How long the last words of a process may take to reach its log file.
 const LOG_TIMEOUT: Duration = Duration::from_millis(500);
@@ -120,6 +113,7 @@ impl Wait<'_> {
         let control = Control::new(self.paths, self.client, self.interrupt);
         let mut late = (Vec::new(), States::new());
         let mut answers = listening::Answers::new();
+        let mut settling = Settling::default();
         let ready = || -> anyhow::Result<Option<States>> {
             let states = match self.client.processes() {
                 Ok(states) => states,
@@ -137,7 +131,7 @@ impl Wait<'_> {
                 return Err(self.failed(failed, answers.of(&failed.name)).into());
             }
             starts.start_due(&control, self.stack, &states)?;
-            let waiting = self.waiting(&states, starts)?;
+            let waiting = self.waiting(&states, starts, &mut settling)?;
             if waiting.is_empty() {
                 return Ok(Some(states));
             }
@@ -169,17 +163,27 @@ impl Wait<'_> {
     }
 
     /// Names of processes that are meant to run and are not ready, in start order.
-    fn waiting(&self, states: &States, starts: &Starts) -> anyhow::Result<Vec<String>> {
+    fn waiting(
+        &self,
+        states: &States,
+        starts: &Starts,
+        settling: &mut Settling,
+    ) -> anyhow::Result<Vec<String>> {
         let order = self.stack.order.iter();
         let wanted = order.filter(|name| !self.stack.processes[*name].disabled);
-        let is_ready = |state: &State| {
-            let restart = self.stack.processes.get(&state.name);
-            let restart = restart.map_or(Restart::Always, |process| process.restart.restart);
-            state.phase() == Phase::Ready && has_settled(state, restart) && !starts.includes(state)
+        let mut is_ready = |name: &String, state: &State| {
+            let process = &self.stack.processes[name];
+            let known = Known {
+                restart: process.restart.restart,
+                runner: process.runner,
+            };
+            state.phase() == Phase::Ready
+                && settling.has_settled(state, &known)
+                && !starts.includes(state)
         };
         let waiting = wanted
             .clone()
-            .filter(|name| !states.get(*name).is_some_and(is_ready));
+            .filter(|name| !states.get(*name).is_some_and(|it| is_ready(name, it)));
         let waiting: Vec<String> = waiting.cloned().collect();
         if !waiting.is_empty() || !self.ask {
             return Ok(waiting);
@@ -273,18 +277,6 @@ impl Wait<'_> {
     }
 }
 
-/// Whether a process without a probe has run long enough to count as started: one that cannot
-/// even be executed is `Running` for an instant, too. One that is not meant to run for ever may be
-/// a job, of which the end says how it went.
-fn has_settled(state: &State, restart: Restart) -> bool {
-    let wanted = match restart {
-        Restart::Always => SETTLED_AFTER,
-        Restart::OnFailure | Restart::No | Restart::ExitOnFailure => JOB_SETTLED_AFTER,
-    };
-    let age = Duration::from_nanos(u64::try_from(state.age).unwrap_or(0));
-    state.has_ready_probe || !state.is_running || age >= wanted
-}
-
 /// The supervisor tells of an end before it has written the last words: waits until something is
 /// there and nothing more comes. A process may also have said nothing.
 fn wait_until_written(log: &Path, from: u64) {
@@ -298,34 +290,4 @@ fn wait_until_written(log: &Path, from: u64) {
         }
         size > from && since.elapsed() >= LOG_QUIET
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn state(has_ready_probe: bool, is_running: bool, age: i64) -> State {
-        let text = json!({
-            "name": "x", "status": "Running", "is_ready": "-", "has_ready_probe": has_ready_probe,
-            "restarts": 0, "exit_code": 0, "pid": 1, "is_running": is_running, "age": age,
-        });
-        serde_json::from_value(text).unwrap()
-    }
-
-    #[test]
-    fn a_process_that_nobody_can_ask_must_have_run_for_a_moment() {
-        const SECOND: i64 = 1_000_000_000;
-        let settled = |probe, runs, age| has_settled(&state(probe, runs, age), Restart::Always);
-        assert!(!settled(false, true, 0));
-        assert!(settled(false, true, SECOND / 2));
-        assert!(settled(true, true, 0), "its probe has answered");
-        assert!(settled(false, false, 0), "it did its work and ended");
-        for job in [Restart::No, Restart::OnFailure, Restart::ExitOnFailure] {
-            assert!(!has_settled(&state(false, true, SECOND / 2), job));
-            assert!(has_settled(&state(false, true, SECOND), job));
-            assert!(has_settled(&state(false, false, 0), job));
-        }
-    }
 }
