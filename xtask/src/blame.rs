@@ -8,6 +8,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
+use crate::limits;
 use crate::paths::{DATA, Paths, STATE};
 
 /// Entries that are looked at in one directory of the checkout; a target directory has many.
@@ -18,6 +21,10 @@ const DEPTH_MAX: usize = 4;
 
 /// What to do about an error that has no hint of its own.
 pub fn hint(error: &anyhow::Error, paths: &Paths) -> Option<String> {
+    let limits = error.chain().filter_map(limit_of);
+    if let Some(limit) = limits.into_iter().next() {
+        return Some(limit);
+    }
     let kinds = error.chain().filter_map(kind_of);
     let refused = kinds.into_iter().find(|kind| {
         matches!(
@@ -54,9 +61,22 @@ pub fn hint(error: &anyhow::Error, paths: &Paths) -> Option<String> {
     ))
 }
 
+/// The limit that the system has refused something by, to us.
+fn limit_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let io = cause
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::raw_os_error);
+    let errno = cause
+        .downcast_ref::<Errno>()
+        .map(|errno| errno.raw_os_error());
+    let limits = [Errno::MFILE, Errno::NOMEM].map(Errno::raw_os_error);
+    let code = io.or(errno).filter(|code| limits.contains(code))?;
+    limits::refused(&io::Error::from_raw_os_error(code).to_string())
+}
+
 fn kind_of(cause: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
     let io = cause.downcast_ref::<io::Error>().map(io::Error::kind);
-    let errno = cause.downcast_ref::<rustix::io::Errno>();
+    let errno = cause.downcast_ref::<Errno>();
     io.or_else(|| errno.map(|errno| io::Error::from(*errno).kind()))
 }
 
@@ -109,8 +129,14 @@ mod tests {
         assert!(hint(&error(io::ErrorKind::PermissionDenied), &paths).is_some());
         assert!(hint(&error(io::ErrorKind::ReadOnlyFilesystem), &paths).is_some());
         assert_eq!(hint(&error(io::ErrorKind::NotFound), &paths), None);
-        let errno: Result<(), _> = Err(rustix::io::Errno::ACCESS);
-        let errno = errno.context("cannot lock").unwrap_err();
-        assert!(hint(&errno, &paths).is_some());
+        let errno = |errno: Errno| {
+            let refused: Result<(), _> = Err(errno);
+            refused.context("cannot lock").unwrap_err()
+        };
+        assert!(hint(&errno(Errno::ACCESS), &paths).is_some());
+        let files = hint(&errno(Errno::MFILE), &paths).unwrap();
+        assert!(files.contains("open files"), "{files}");
+        // A lock that somebody holds is no limit.
+        assert_eq!(hint(&errno(Errno::AGAIN), &paths), None);
     }
 }

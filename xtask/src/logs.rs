@@ -1,9 +1,13 @@
 //! Reading the log files of processes.
 
+mod decisive;
+
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
+use std::io::{BufRead, BufReader, Seek as _, SeekFrom};
 use std::path::Path;
+
+use decisive::LastWords;
 
 /// Lines of a log that an error shows.
 pub const TAIL_LINES: usize = 10;
@@ -11,30 +15,82 @@ pub const TAIL_LINES: usize = 10;
 /// Longest line that is shown, in characters.
 const LINE_LENGTH_MAX: usize = 2000;
 
+/// Bytes of a line that are kept: all that is shown, with colours and the widest characters.
+const LINE_BYTES_MAX: usize = 4 * LINE_LENGTH_MAX + 1024;
+
 /// Size of a log file, to show later only what came after: 0 when there is none.
 pub fn size(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |meta| meta.len())
 }
 
 /// The last lines of a log file after the byte `from`, each on a line of its own and indented,
-/// so that they can follow a message. Empty when there are none.
+/// so that they can follow a message. When the first one that tells of a failure is not among
+/// them, it stands before them. Empty when there are none.
 pub fn tail(path: &Path, from: u64, lines: usize) -> String {
+    let mut words = LastWords::new(lines);
+    for_each(path, from, |line| words.push(line));
+    words.told()
+}
+
+/// The last lines of a whole log file, in the same form.
+pub fn last(path: &Path, lines: usize) -> String {
     let mut last: VecDeque<String> = VecDeque::with_capacity(lines);
+    for_each(path, 0, |line| {
+        if last.len() == lines {
+            last.pop_front();
+        }
+        last.push_back(line);
+    });
+    last.iter().map(|line| format!("\n  | {line}")).collect()
+}
+
+/// The lines of a whole log file that are wanted.
+pub(crate) fn matching(path: &Path, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    for_each(path, 0, |line| {
+        if wanted(&line) {
+            lines.push(line);
+        }
+    });
+    lines
+}
+
+/// Every line after the byte `from`, in the form in which it is shown.
+fn for_each(path: &Path, from: u64, mut seen: impl FnMut(String)) {
     let Ok(mut file) = File::open(path) else {
-        return String::new();
+        return;
     };
     // A file that is shorter was rotated: all of it is new.
     let from = if size(path) < from { 0 } else { from };
     if file.seek(SeekFrom::Start(from)).is_err() {
-        return String::new();
+        return;
     }
-    for line in BufReader::new(file).split(b'\n').map_while(Result::ok) {
-        if last.len() == lines {
-            last.pop_front();
+    let mut reader = BufReader::new(file);
+    while let Some(line) = next_line(&mut reader) {
+        seen(shown(&line));
+    }
+}
+
+/// The next line without its newline, at most [`LINE_BYTES_MAX`] of it; `None` at the end.
+fn next_line(reader: &mut impl BufRead) -> Option<Vec<u8>> {
+    let mut line = Vec::new();
+    let mut is_any = false;
+    loop {
+        let chunk = reader.fill_buf().unwrap_or_default();
+        if chunk.is_empty() {
+            return is_any.then_some(line);
         }
-        last.push_back(shown(&line));
+        is_any = true;
+        let end = chunk.iter().position(|byte| *byte == b'\n');
+        let text = &chunk[..end.unwrap_or(chunk.len())];
+        let kept = text.len().min(LINE_BYTES_MAX - line.len());
+        line.extend_from_slice(&text[..kept]);
+        let read = end.map_or(chunk.len(), |end| end + 1);
+        reader.consume(read);
+        if end.is_some() {
+            return Some(line);
+        }
     }
-    last.iter().map(|line| format!("\n  | {line}")).collect()
 }
 
 /// A line without anything that moves our cursor, whatever a server logs.
@@ -61,6 +117,19 @@ mod tests {
             tail(&path, 1000, 10),
             "\n  | old\n  | a\n  | b!^[[2J\n  | c"
         );
+        assert_eq!(last(&path, 1), "\n  | c");
         assert_eq!(tail(&dir.path().join("none"), 0, 2), "");
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut_and_the_next_one_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let long = "x".repeat(5 << 20);
+        std::fs::write(&path, format!("{long}\n\nEND")).unwrap();
+        let told = tail(&path, 0, 3);
+        let lines: Vec<&str> = told.lines().skip(1).collect();
+        assert_eq!(lines[0].len(), "  | ".len() + LINE_LENGTH_MAX);
+        assert_eq!(lines[1..], ["  | ", "  | END"]);
     }
 }

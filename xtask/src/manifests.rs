@@ -25,6 +25,23 @@ pub fn file(service: &str) -> String {
     format!("services/{service}/{FILE}")
 }
 
+/// The keys of manifests that are accepted and do nothing, each with its service; empty when there
+/// are none.
+pub fn without_effect(services: &[Service]) -> Vec<String> {
+    let keys = |service: &Service| {
+        let manifest = &service.document.manifest;
+        let given = [
+            ("scalable", manifest.scalable.is_some()),
+            ("scale_strategy", manifest.scale_strategy.is_some()),
+        ];
+        let given = given.into_iter().filter(|(_, is_given)| *is_given);
+        let of = &service.name;
+        let keys: Vec<String> = given.map(|(key, _)| format!("`{key}` of `{of}`")).collect();
+        keys
+    };
+    services.iter().flat_map(keys).collect()
+}
+
 /// All services of a checkout, by name. Folders without a manifest are not services.
 pub fn load(paths: &Paths) -> anyhow::Result<Vec<Service>> {
     let services = read(paths)?.map_err(|findings| invalid(&findings))?;

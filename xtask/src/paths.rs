@@ -255,7 +255,12 @@ impl Paths {
         self.logs().join("process-compose.log")
     }
 
-    /// What process-compose prints before its log is open.
+    /// What its log held before it began anew.
+    pub fn supervisor_log_before(&self) -> PathBuf {
+        self.logs().join("process-compose.old")
+    }
+
+    /// What process-compose says on stderr: only what ends it.
     pub fn supervisor_output(&self) -> PathBuf {
         self.logs().join("process-compose.out")
     }

@@ -10,6 +10,7 @@ use service_nats::topology::{Origin, SERVICE, Spec};
 use crate::SCHEMA_VERSION;
 use crate::context::Ctx;
 use crate::inputs::Inputs;
+use crate::manifests;
 use crate::render::compose::{self, Secrets};
 use crate::render::difference::{Difference, difference};
 use crate::settings::Settings;
@@ -36,6 +37,9 @@ pub struct Plan {
     pub topology: TopologyPlan,
     /// What would happen to each process.
     pub processes: BTreeMap<String, Step>,
+    /// Keys of manifests that are accepted and do nothing: `` `scalable` of `web` ``.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub without_effect: Vec<String>,
 }
 
 /// Which topology counts, and why.
@@ -166,6 +170,7 @@ pub fn plan(ctx: &Ctx) -> anyhow::Result<Plan> {
             overridden: inputs.topology.overridden,
         },
         processes,
+        without_effect: manifests::without_effect(&inputs.services),
     })
 }
 

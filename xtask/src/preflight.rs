@@ -15,6 +15,7 @@ use crate::applied::Applied;
 use crate::context::Ctx;
 use crate::instances::register::Others;
 use crate::paths::Paths;
+use crate::sizes;
 use crate::stack::{self, Port, Stack};
 use crate::supervisor::ours;
 use crate::threads::{Task, side_by_side};
@@ -29,6 +30,7 @@ const REASONS_MAX: usize = 10;
 /// Lets every service check its settings, side by side. All refusals are told at once.
 pub fn check_settings(ctx: &Ctx, stack: &Stack) -> anyhow::Result<()> {
     addresses::check(stack)?;
+    sizes::check(&ctx.env, stack)?;
     let cancel = AtomicBool::new(false);
     let mut checks: Vec<Task<'_, _>> = Vec::new();
     for (name, process) in &stack.processes {

@@ -10,11 +10,15 @@ use crate::applied::{Applied, Versions};
 use crate::context::Ctx;
 use crate::inputs::Inputs;
 use crate::stack::{Port, Process, Stack};
-use crate::supervisor::state::{Phase, State, States};
+use crate::supervisor::state::{Phase, State, States, Status as Word};
 use crate::supervisor::{alive, answers, listening, stops};
 
 /// What a process is that does not run because nobody wants it to.
 const STOPPED: &str = "Stopped";
+
+/// A process without a probe that ended by itself and was started again must have run for so long
+/// to count as ready: nothing else can tell whether it is going to end again.
+const STEADY_AFTER: Duration = Duration::from_secs(10);
 
 /// The answer of `status`.
 #[derive(Debug, Serialize)]
@@ -67,6 +71,10 @@ pub struct ProcessStatus {
     pub pid: Option<i32>,
     /// How often it was started again.
     pub restarts: u32,
+    /// Whether it has no probe, ended by itself, and is about to be started again or was only just:
+    /// it may end again at any moment, so it is not ready.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub restarting: bool,
     /// Its last exit code.
     pub exit_code: i32,
     /// Seconds since it was started.
@@ -244,6 +252,7 @@ fn process_status(
             answers: None,
             pid: None,
             restarts: 0,
+            restarting: false,
             exit_code: 0,
             uptime_seconds: None,
             silent_ports: Vec::new(),
@@ -252,18 +261,59 @@ fn process_status(
             ports,
         };
     };
-    let uptime = Duration::from_nanos(u64::try_from(state.age).unwrap_or(0)).as_secs_f64();
+    let age = Duration::from_nanos(u64::try_from(state.age).unwrap_or(0));
+    let uptime = age.as_secs_f64();
+    let restarting = is_restarting(state, age);
     ProcessStatus {
         status: state.status.to_string(),
-        ready: state.phase() == Phase::Ready,
+        ready: state.phase() == Phase::Ready && !restarting,
         answers,
         pid: Some(state.pid).filter(|_| state.is_running),
         restarts: state.restarts,
+        restarting,
         exit_code: state.exit_code,
         uptime_seconds: Some(uptime).filter(|_| state.is_running),
         silent_ports: Vec::new(),
         disabled: state.phase() == Phase::Disabled,
         url,
         ports,
+    }
+}
+
+/// Whether a process that nobody can ask ends and is started again: seen between two ends, too.
+fn is_restarting(state: &State, age: Duration) -> bool {
+    let between = state.status == Word::Restarting;
+    let again = state.is_running && state.restarts > 0 && age < STEADY_AFTER;
+    !state.has_ready_probe && (between || again)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn restarting(status: &str, restarts: u32, seconds: i64, has_ready_probe: bool) -> bool {
+        let state = json!({
+            "name": "x", "status": status, "is_ready": "-", "has_ready_probe": has_ready_probe,
+            "restarts": restarts, "exit_code": 3, "pid": 1, "is_running": status == "Running",
+            "age": seconds * 1_000_000_000,
+        });
+        let state: State = serde_json::from_value(state).unwrap();
+        is_restarting(&state, Duration::from_secs(seconds.unsigned_abs()))
+    }
+
+    #[test]
+    fn a_process_that_ends_again_and_again_is_told_the_same_at_any_moment() {
+        assert!(restarting("Running", 1, 0, false));
+        assert!(restarting("Restarting", 1, 1, false));
+        assert!(restarting("Running", 2, 9, false));
+        assert!(
+            !restarting("Running", 2, 10, false),
+            "it has run for long enough"
+        );
+        assert!(!restarting("Running", 0, 0, false), "its first start");
+        assert!(!restarting("Running", 2, 0, true), "its probe tells");
+        assert!(!restarting("Completed", 2, 0, false), "it was given up");
     }
 }

@@ -75,7 +75,7 @@ impl Output {
         let text = clean(&failure::describe(error));
         let subject = failure::subject_of(error);
         if let (Some(ctx), Some(name)) = (ctx, subject) {
-            let log = logs::tail(&ctx.paths.process_log(name), 0, LOG_LINES);
+            let log = logs::last(&ctx.paths.process_log(name), LOG_LINES);
             let log = log.trim_start_matches('\n').to_owned();
             self.section(&format!("the log of `{name}`"), |ui| ui.line(log))?;
         }

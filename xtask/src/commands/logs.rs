@@ -9,6 +9,7 @@ use xtask::follow::{self, Follow, Options};
 use xtask::inputs::Inputs;
 use xtask::interrupt::{Interrupt, Interrupted};
 use xtask::stack::Stack;
+use xtask::supervisor::alive;
 use xtask::{Ctx, SCHEMA_VERSION, select};
 
 use crate::cli::Logs;
@@ -26,9 +27,8 @@ pub(crate) fn run(instance: Option<&str>, args: Logs) -> anyhow::Result<ExitCode
         tail: args.tail,
         format: format(&ctx, args.json),
     };
-    if follow::processes(&ctx.paths).is_empty() {
-        ctx.ui
-            .line("no logs yet; start the stack with `cargo xtask up`");
+    if let Some(note) = nothing_of(&ctx, &options.processes)? {
+        ctx.ui.line(note);
     }
     let mut follow = Follow::whole(&ctx.paths, options)?;
     if !args.follow {
@@ -42,6 +42,24 @@ pub(crate) fn run(instance: Option<&str>, args: Logs) -> anyhow::Result<ExitCode
         None | Some(Interrupted(SIGINT)) => Ok(ExitCode::SUCCESS),
         Some(interrupted) => Err(interrupted.into()),
     }
+}
+
+/// What has no log yet of what is wanted, and what to do about it.
+fn nothing_of(ctx: &Ctx, wanted: &[String]) -> anyhow::Result<Option<String>> {
+    let logged = follow::processes(&ctx.paths);
+    let silent = wanted.iter().filter(|name| !logged.contains(*name));
+    let silent: Vec<String> = silent.map(|name| format!("`{name}`")).collect();
+    let nothing = match (logged.is_empty(), silent.as_slice()) {
+        (true, []) => "no logs yet".to_owned(),
+        (false, []) => return Ok(None),
+        (_, silent) => format!("no log yet of {}", silent.join(", ")),
+    };
+    Ok(Some(if alive::is_held(&ctx.paths.alive_lock())? {
+        format!("{nothing}: the stack runs, and nothing was written")
+    } else {
+        let up = ctx.paths.command("up");
+        format!("{nothing}; start the stack with `{up}`")
+    }))
 }
 
 /// The form of lines: for machines, or for people, with colours where these are wanted.

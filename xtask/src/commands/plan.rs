@@ -25,6 +25,11 @@ pub(crate) fn run(instance: Option<&str>, args: &Plan) -> anyhow::Result<ExitCod
     if plan.topology.overridden.is_some() {
         ctx.ui.line(OVERRIDDEN);
     }
+    if !plan.without_effect.is_empty() {
+        let keys = plan.without_effect.join(", ");
+        ctx.ui
+            .line(format!("note: {keys}: does nothing, and can go"));
+    }
     for (name, step) in plan
         .processes
         .iter()

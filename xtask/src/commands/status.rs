@@ -118,7 +118,7 @@ fn table(status: &Document) -> String {
                 .collect();
             rows.push([
                 name.clone(),
-                state(process).to_owned(),
+                state(process),
                 process
                     .pid
                     .map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
@@ -164,13 +164,17 @@ fn silent(status: &Document) -> impl Iterator<Item = String> {
     })
 }
 
-fn state(process: &ProcessStatus) -> &str {
-    match (process.ready, process.answers) {
-        _ if process.disabled => "disabled",
-        (true, Some(false)) => "no answer",
-        (true, _) => "healthy",
-        (false, _) if process.status == "Running" => "unhealthy",
-        (false, _) => &process.status,
+fn state(process: &ProcessStatus) -> String {
+    let code = process.exit_code;
+    match (process.status.as_str(), process.ready, process.answers) {
+        _ if process.disabled => "disabled".to_owned(),
+        _ if process.restarting => format!("restarting (exit {code})"),
+        ("Completed", true, _) => "done".to_owned(),
+        ("Completed", false, _) => format!("failed (exit {code})"),
+        (_, true, Some(false)) => "no answer".to_owned(),
+        (_, true, _) => "healthy".to_owned(),
+        ("Running", false, _) => "unhealthy".to_owned(),
+        (status, false, _) => status.to_owned(),
     }
 }
 

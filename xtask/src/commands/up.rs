@@ -166,21 +166,21 @@ impl<'a> View<'a> {
     fn show(&mut self, inputs: &Inputs, states: &States) {
         let order = inputs.stack.order.iter();
         let states = order.filter_map(|name| Some((name, states.get(name)?)));
-        let ready: BTreeSet<String> = states
+        let ready: BTreeMap<String, &str> = states
             .clone()
             .filter(|(_, state)| state.phase() == Phase::Ready)
-            .map(|(name, _)| name.clone())
+            .map(|(name, state)| (name.clone(), is_ready(state)))
             .collect();
         if self.ctx.ui.interactive() {
             for (name, state) in states {
                 self.bar(name).set_message(describe(state));
             }
         } else if let Some(before) = &self.ready {
-            for name in ready.difference(before) {
-                self.ctx.ui.line(format!("{name} is healthy"));
+            for (name, how) in ready.iter().filter(|(name, _)| !before.contains(*name)) {
+                self.ctx.ui.line(format!("{name} {how}"));
             }
         }
-        self.ready = Some(ready);
+        self.ready = Some(ready.into_keys().collect());
     }
 
     fn bar(&mut self, name: &str) -> &ProgressBar {
@@ -205,9 +205,20 @@ impl<'a> View<'a> {
     }
 }
 
+/// What is known of a process that is ready. Without a probe it is no more than that it runs.
+fn is_ready(state: &State) -> &'static str {
+    if state.did_its_work() {
+        "is done"
+    } else if state.has_ready_probe {
+        "is healthy"
+    } else {
+        "runs"
+    }
+}
+
 fn describe(state: &State) -> String {
     match (state.phase(), state.status.as_str()) {
-        (Phase::Ready, _) => "healthy".to_owned(),
+        (Phase::Ready, _) => is_ready(state).trim_start_matches("is ").to_owned(),
         (Phase::Starting, "Pending") => "waiting for what it depends on".to_owned(),
         (Phase::Starting, _) => "starting".to_owned(),
         (_, status) => status.to_lowercase(),
@@ -233,12 +244,10 @@ fn summary(ctx: &Ctx, report: &Report) {
     for name in &stack.order {
         let process = &stack.processes[name];
         let url = process.url().unwrap_or_default();
-        let took = report.states.get(name).and_then(timing::ready_ms);
-        let took = took.map_or_else(String::new, |ms| format!("healthy after {ms} ms"));
-        let took = if process.disabled {
-            "disabled".to_owned()
-        } else {
-            took
+        let took = match report.states.get(name) {
+            _ if process.disabled => "disabled".to_owned(),
+            Some(state) => how_far(state),
+            None => String::new(),
         };
         ctx.ui
             .line(format!("  {name:width$}  {url:<24}  {took}").trim_end());
@@ -260,6 +269,15 @@ fn summary(ctx: &Ctx, report: &Report) {
     if ctx.paths.kept().is_file() {
         let down = ctx.paths.command_without_cargo("down");
         ctx.ui.line(format!("works without cargo, too: `{down}`"));
+    }
+}
+
+/// What became of a process.
+fn how_far(state: &State) -> String {
+    match timing::ready_ms(state) {
+        _ if state.did_its_work() || !state.has_ready_probe => describe(state),
+        Some(ms) => format!("healthy after {ms} ms"),
+        None => String::new(),
     }
 }
 

@@ -29,7 +29,7 @@ use crate::supervisor::launch;
 use crate::supervisor::lost::{self, Lost};
 use crate::supervisor::state::{Change, States};
 use crate::supervisor::wait::{Baseline, Wait};
-use crate::supervisor::{alive, stop, stops};
+use crate::supervisor::{alive, own_log, stop, stops};
 use crate::topology::link::Link;
 use crate::up::{Options, Outcome};
 pub(crate) use description::Description;
@@ -184,6 +184,7 @@ impl Converge<'_> {
         mut seen: impl FnMut(&States),
     ) -> anyhow::Result<(Outcome, States)> {
         let paths = &self.ctx.paths;
+        own_log::bound(paths);
         let before = self.client.processes()?;
         let mut baseline = Baseline::take(paths, &self.inputs.stack, &before);
         self.inputs.topology.write(paths)?;

@@ -23,6 +23,7 @@ use super::progress::Task;
 use super::record::{Record, Source};
 use super::store::{Facts, Guard};
 use crate::cargo;
+use crate::limits;
 use crate::tool;
 
 /// Our own package, when the workspace has it.
@@ -203,9 +204,9 @@ fn call(
         return Ok(());
     }
     let message = format!("cannot build {}: {}", task.label(), finished.report());
-    Err(Failure::new(Exit::Binary, message)
-        .hint("correct what cargo says above, then run the command again")
-        .into())
+    let hint = limits::refused(&message)
+        .unwrap_or_else(|| "correct what cargo says above, then run the command again".to_owned());
+    Err(Failure::new(Exit::Binary, message).hint(hint).into())
 }
 
 /// The name and the place of a program, if that is what a message of cargo is about:

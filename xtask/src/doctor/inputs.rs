@@ -12,6 +12,7 @@ use super::check::{Check, Id};
 use super::scene::Scene;
 use crate::context::Ctx;
 use crate::env::{doubts, input};
+use crate::manifests;
 use crate::preflight;
 use crate::stack::{Process, Service, Stack};
 
@@ -36,7 +37,9 @@ const OTHERS: u32 = 0o077;
 
 pub(super) fn check(scene: &Scene<'_>) -> Vec<Check> {
     let mut checks = vec![syntax(scene), mode(scene)];
-    checks.push(manifests(scene));
+    checks.push(valid_manifests(scene));
+    let services = scene.services.as_deref().unwrap_or_default();
+    checks.extend(judge_without_effect(&manifests::without_effect(services)));
     checks.push(match &scene.env {
         Ok(env) => judge_email(env.non_empty(EMAIL)),
         Err(_) => Check::skipped(Id::SuperuserEmail, UNREADABLE),
@@ -157,7 +160,7 @@ pub(super) fn judge_mode(dotenv: Option<&Dotenv>, secrets: &BTreeSet<String>) ->
     Check::warning(id, found).fix("chmod 600 .env")
 }
 
-fn manifests(scene: &Scene<'_>) -> Check {
+fn valid_manifests(scene: &Scene<'_>) -> Check {
     let id = Id::Manifests;
     match (&scene.services, &scene.stack) {
         (Err(error), _) | (_, Some(Err(error))) => Check::failed(id, error),
@@ -170,6 +173,13 @@ fn manifests(scene: &Scene<'_>) -> Check {
             Check::ok(id, found)
         }
     }
+}
+
+/// Keys that do nothing are no fault, but somebody may count on them.
+pub(super) fn judge_without_effect(keys: &[String]) -> Option<Check> {
+    let found = format!("{}: does nothing", keys.join(", "));
+    let check = Check::info(Id::Manifests, found).fix("remove these keys from the manifests");
+    (!keys.is_empty()).then_some(check)
 }
 
 /// What is told of an address; PocketBase's own check, among the settings, has the last word.

@@ -11,10 +11,10 @@ use kit::files::{self, FileLock};
 use kit::{Exit, Failure, process};
 
 use super::client::Client;
-use super::{ours, socket};
+use super::{last_words, ours, socket};
 use crate::env::Env;
 use crate::interrupt::Interrupt;
-use crate::logs;
+use crate::limits;
 use crate::paths::Paths;
 use crate::poll::{Waited, wait_until};
 
@@ -43,7 +43,7 @@ pub fn launch(
     client: &Client,
     claim: FileLock,
 ) -> anyhow::Result<Child> {
-    let output = output_file(paths)?;
+    let errors = output_file(paths)?;
     // Nothing lives, so a socket file is a leftover: the supervisor would be refused by it.
     let _ = fs::remove_file(client.socket());
     socket::record(&paths.state(), client.socket())?;
@@ -53,10 +53,10 @@ pub fn launch(
     let mark = ours::begin(paths)?;
     let mut command = command(paths, env, binary, client.socket());
     command.env(process::mark::VARIABLE, mark.to_string());
-    let errors = output
-        .try_clone()
-        .context("cannot duplicate the supervisor's log")?;
-    command.stdin(Stdio::null()).stdout(output).stderr(errors);
+    // On stdout it repeats every line of every process, without any bound; what it says of itself
+    // goes to stderr and to its log.
+    command.stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(errors);
     kit::spawn::new_session(&mut command);
     let child = command
         .spawn()
@@ -125,7 +125,8 @@ fn wait_for_api(paths: &Paths, client: &Client, mut child: Child) -> anyhow::Res
 }
 
 fn ended(paths: &Paths, status: ExitStatus) -> Failure {
-    let output = logs::tail(&paths.supervisor_output(), 0, logs::TAIL_LINES);
-    let message = format!("the supervisor ended while starting ({status}){output}");
-    Failure::new(Exit::ServiceFailed, message).hint(paths.command("render --check"))
+    let words = last_words::of_all(paths);
+    let message = format!("the supervisor ended while starting ({status}){words}");
+    let hint = limits::hint(&words).unwrap_or_else(|| paths.command("render --check"));
+    Failure::new(Exit::ServiceFailed, message).hint(hint)
 }

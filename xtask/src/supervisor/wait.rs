@@ -10,11 +10,14 @@ use kit::{Exit, Failure};
 use super::answers;
 use super::client::Client;
 use super::control::Control;
+use super::last_words;
 use super::listening;
 use super::operation::StopRequest;
+use super::settled::{Known, Settling};
 use super::starts::Starts;
 use super::state::{Phase, State, States, Status};
 use crate::interrupt::Interrupt;
+use crate::limits;
 use crate::logs;
 use crate::paths::Paths;
 use crate::poll::{Waited, holds_by, wait_until};
@@ -22,9 +25,6 @@ use crate::stack::Stack;
 
 /// How often the supervisor is asked.
 const POLL: Duration = Duration::from_millis(5);
-
-/// How long a process that nobody can ask must have run to count as started.
-const SETTLED_AFTER: Duration = Duration::from_millis(100);
 
 /// How long the last words of a process may take to reach its log file.
 const LOG_TIMEOUT: Duration = Duration::from_millis(500);
@@ -118,13 +118,17 @@ impl Wait<'_> {
         let control = Control::new(self.paths, self.client, self.interrupt);
         let mut late = (Vec::new(), States::new());
         let mut answers = listening::Answers::new();
+        let mut settling = Settling::default();
         let ready = || -> anyhow::Result<Option<States>> {
             let states = match self.client.processes() {
                 Ok(states) => states,
                 Err(error) => {
                     self.supervisor_lives(child.as_deref_mut())?;
-                    let failure = Failure::new(Exit::ServiceFailed, "the supervisor went away");
-                    return Err(failure.hint(self.paths.command("up")).source(error).into());
+                    let words = last_words::of_all(self.paths);
+                    let message = format!("the supervisor went away{words}");
+                    let hint = limits::hint(&words).unwrap_or_else(|| self.paths.command("up"));
+                    let failure = Failure::new(Exit::ServiceFailed, message);
+                    return Err(failure.hint(hint).source(error).into());
                 }
             };
             seen(&states);
@@ -132,7 +136,7 @@ impl Wait<'_> {
                 return Err(self.failed(failed, answers.of(&failed.name)).into());
             }
             starts.start_due(&control, self.stack, &states)?;
-            let waiting = self.waiting(&states, starts)?;
+            let waiting = self.waiting(&states, starts, &mut settling)?;
             if waiting.is_empty() {
                 return Ok(Some(states));
             }
@@ -157,24 +161,35 @@ impl Wait<'_> {
         let Some(Ok(Some(status))) = child.map(Child::try_wait) else {
             return Ok(());
         };
-        let output = logs::tail(&self.paths.supervisor_output(), 0, logs::TAIL_LINES);
-        let message = format!("the supervisor ended ({status}){output}");
-        Err(Failure::new(Exit::ServiceFailed, message).into())
+        let words = last_words::of_all(self.paths);
+        let message = format!("the supervisor ended ({status}){words}");
+        let hint = limits::hint(&words).unwrap_or_else(|| self.paths.command("up"));
+        Err(Failure::new(Exit::ServiceFailed, message).hint(hint).into())
     }
 
     /// Names of processes that are meant to run and are not ready, in start order.
-    fn waiting(&self, states: &States, starts: &Starts) -> anyhow::Result<Vec<String>> {
+    fn waiting(
+        &self,
+        states: &States,
+        starts: &Starts,
+        settling: &mut Settling,
+    ) -> anyhow::Result<Vec<String>> {
         let order = self.stack.order.iter();
         let wanted = order.filter(|name| !self.stack.processes[*name].disabled);
-        let is_ready = |state: &State| {
+        let mut is_ready = |name: &String, state: &State| {
+            let process = &self.stack.processes[name];
+            let known = Known {
+                restart: process.restart.restart,
+                runner: process.runner,
+            };
             state.phase() == Phase::Ready
-                && has_settled(state)
+                && settling.has_settled(state, &known)
                 && !starts.includes(state)
                 && self.has_begun(state)
         };
         let waiting = wanted
             .clone()
-            .filter(|name| !states.get(*name).is_some_and(is_ready));
+            .filter(|name| !states.get(*name).is_some_and(|it| is_ready(name, it)));
         let waiting: Vec<String> = waiting.cloned().collect();
         if !waiting.is_empty() || !self.ask {
             return Ok(waiting);
@@ -206,18 +221,28 @@ impl Wait<'_> {
         let name = &state.name;
         let how = match &state.status {
             Status::Skipped => "was not started: what it depends on failed".to_owned(),
-            Status::Error => "cannot be started".to_owned(),
+            Status::Error => {
+                let why = last_words::of_process(self.paths, name);
+                let why = why.map_or_else(String::new, |why| format!(": {why}"));
+                format!("cannot be started{why}")
+            }
             _ => format!(
                 "ended while it was starting, with exit code {}{answer}",
                 state.exit_code
             ),
         };
-        Failure::new(
-            Exit::ServiceFailed,
-            format!("`{name}` {how}{}", self.log_tail(name)),
-        )
-        .hint(format!("the whole log is in `{}`", self.log_of(name)))
-        .about(name)
+        let words = self.log_tail(name);
+        let log = match self.log_of(name) {
+            Some(log) => format!("the whole log is in `{log}`"),
+            None => self.no_log(),
+        };
+        let hint = match limits::refused(&words).or_else(|| limits::refused(&how)) {
+            Some(limit) => format!("{limit}; {log}"),
+            None => log,
+        };
+        Failure::new(Exit::ServiceFailed, format!("`{name}` {how}{words}"))
+            .hint(hint)
+            .about(name)
     }
 
     fn timed_out(&self, waiting: &[String], states: &States) -> Failure {
@@ -237,16 +262,25 @@ impl Wait<'_> {
             self.timeout.as_secs(),
             self.log_tail(first)
         );
+        let look = match self.log_of(first) {
+            Some(log) => format!("look into `{log}`"),
+            None => self.no_log(),
+        };
         Failure::new(Exit::Timeout, message)
-            .hint(format!(
-                "look into `{}`, or allow more: --timeout SECONDS",
-                self.log_of(first)
-            ))
+            .hint(format!("{look}, or allow more: --timeout SECONDS"))
             .about(first)
     }
 
-    fn log_of(&self, name: &str) -> String {
-        self.paths.shown(&self.paths.process_log(name))
+    /// The log of a process that has written one.
+    fn log_of(&self, name: &str) -> Option<String> {
+        let log = self.paths.process_log(name);
+        log.exists().then(|| self.paths.shown(&log))
+    }
+
+    /// Where to look when a process has not logged anything.
+    fn no_log(&self) -> String {
+        let log = self.paths.shown(&self.paths.supervisor_log());
+        format!("it has logged nothing; the supervisor's log is `{log}`")
     }
 
     fn log_tail(&self, name: &str) -> String {
@@ -255,13 +289,6 @@ impl Wait<'_> {
         wait_until_written(&path, from);
         logs::tail(&path, from, logs::TAIL_LINES)
     }
-}
-
-/// Whether a process without a probe has run long enough to count as started: one that cannot
-/// even be executed is `Running` for an instant, too.
-fn has_settled(state: &State) -> bool {
-    let age = Duration::from_nanos(u64::try_from(state.age).unwrap_or(0));
-    state.has_ready_probe || !state.is_running || age >= SETTLED_AFTER
 }
 
 /// The supervisor tells of an end before it has written the last words: waits until something is
@@ -277,31 +304,4 @@ fn wait_until_written(log: &Path, from: u64) {
         }
         size > from && since.elapsed() >= LOG_QUIET
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn state(has_ready_probe: bool, is_running: bool, age: i64) -> State {
-        let text = json!({
-            "name": "x", "status": "Running", "is_ready": "-", "has_ready_probe": has_ready_probe,
-            "restarts": 0, "exit_code": 0, "pid": 1, "is_running": is_running, "age": age,
-        });
-        serde_json::from_value(text).unwrap()
-    }
-
-    #[test]
-    fn a_process_that_nobody_can_ask_must_have_run_for_a_moment() {
-        const SECOND: i64 = 1_000_000_000;
-        assert!(!has_settled(&state(false, true, 0)));
-        assert!(has_settled(&state(false, true, SECOND)));
-        assert!(has_settled(&state(true, true, 0)), "its probe has answered");
-        assert!(
-            has_settled(&state(false, false, 0)),
-            "it did its work and ended"
-        );
-    }
 }

@@ -84,6 +84,7 @@ impl<'a> Link<'a> {
                     missing.join(", ")
                 );
                 let log = self.paths.process_log("nats-hub-1");
+                let log = if log.exists() { log } else { self.paths.logs() };
                 let hint = format!("look into `{}`", self.paths.shown(&log));
                 Err(Failure::new(Exit::Timeout, message).hint(hint).into())
             }

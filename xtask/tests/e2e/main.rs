@@ -30,6 +30,8 @@ mod in_place;
 mod init;
 mod instances;
 mod jetstream;
+mod jobs;
+mod last_words;
 mod life;
 mod lifecycle;
 mod logs;

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use xtask::Ctx;
 use xtask::paths::Paths;
 use xtask::supervisor::runs::Runs;
-use xtask::supervisor::socket;
 use xtask::supervisor::state::{PUSHES, Push, State};
+use xtask::supervisor::{own_log, socket};
 use xtask::timing;
 
 use super::Patience;
@@ -68,6 +68,8 @@ impl Watch {
             let mut push: Push = serde_json::from_slice(&message)
                 .context("cannot understand what the supervisor says of a process")?;
             patience.renew();
+            // What is told is a line of the supervisor's log, too.
+            own_log::bound(&self.paths);
             name_program(&runs, &mut push.state).await;
             self.outbox.add(Notice::Seen(Box::new(Seen {
                 at: timing::now(),
