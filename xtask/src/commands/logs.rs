@@ -7,6 +7,7 @@ use signal_hook::consts::SIGINT;
 use xtask::applied::Applied;
 use xtask::follow::{self, Follow, Options};
 use xtask::inputs::Inputs;
+use xtask::instances::known;
 use xtask::interrupt::{Interrupt, Interrupted};
 use xtask::stack::Stack;
 use xtask::{Ctx, SCHEMA_VERSION, select};
@@ -15,6 +16,9 @@ use crate::cli::Logs;
 
 pub(crate) fn run(instance: Option<&str>, args: Logs) -> anyhow::Result<ExitCode> {
     let ctx = Ctx::without_dotenv(instance)?;
+    if let Some(unknown) = known::unknown(&ctx, "logs")? {
+        return Err(unknown.into());
+    }
     let processes = processes(&ctx, &args.services)?;
     let options = Options {
         processes,
@@ -27,8 +31,9 @@ pub(crate) fn run(instance: Option<&str>, args: Logs) -> anyhow::Result<ExitCode
         format: format(&ctx, args.json),
     };
     if follow::processes(&ctx.paths).is_empty() {
+        let up = ctx.paths.command("up");
         ctx.ui
-            .line("no logs yet; start the stack with `cargo xtask up`");
+            .line(format!("no logs yet; start the stack with `{up}`"));
     }
     let mut follow = Follow::whole(&ctx.paths, options)?;
     if !args.follow {

@@ -228,7 +228,8 @@ fn a_port_that_is_ordered_does_not_move() {
         let root = first.root().display();
         let named = format!("is taken by the instance `default` of `{root}`");
         assert!(run.stderr.contains(&named), "{}", run.stderr);
-        let hint = "run `cargo xtask down` there, or choose another port in `.env`";
+        let hint =
+            "run `cargo xtask down --instance default` there, or choose another port in `.env`";
         assert!(run.stderr.contains(hint), "{}", run.stderr);
     }
     let fixed = second.run("up --ports fixed --instance b").ends(11);
