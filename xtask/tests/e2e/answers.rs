@@ -1,5 +1,9 @@
 //! What commands answer: to a name that is mistyped, to Ctrl-C, about what was stopped.
 
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -118,6 +122,55 @@ fn what_was_stopped_is_planned_and_said_to_be_started() {
         same("changes", &report["changes"], &json!({"two": "started"}));
         same("plan", plan(&sandbox), Vec::new());
     }
+}
+
+/// Scales a process as the view of the supervisor does.
+#[track_caller]
+fn scale(sandbox: &Sandbox, process: &str, count: u32) {
+    let sockets = sandbox.root().parent().unwrap().join("run/core-stack");
+    let mut sockets = fs::read_dir(sockets)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let socket = sockets.find(|path| path.extension().is_some_and(|it| it == "sock"));
+    let mut stream = UnixStream::connect(socket.unwrap()).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let path = format!("/process/scale/{process}/{count}");
+    let request = format!("PATCH {path} HTTP/1.1\r\nHost: stack\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[test]
+fn what_was_scaled_is_planned_and_said_to_be_changed() {
+    let mut sandbox = Sandbox::empty();
+    for name in ["one", "two"] {
+        let manifest = json!({"process": {
+            "command": fake_program(), "args": ["--journal", "journal", name],
+        }});
+        sandbox.service(name, &manifest);
+    }
+    sandbox.up();
+    let two = sandbox.pid("two");
+    scale(&sandbox, "one", 2);
+    let planned = plan(&sandbox);
+    let because = |name: &str| {
+        planned
+            .iter()
+            .find(|step| step.0 == name)
+            .map(|it| it.2.clone())
+    };
+    for name in ["one", "one-0", "one-1"] {
+        same(name, because(name), Some(json!(["scaled"])));
+    }
+    same("nothing else", planned.len(), 3);
+    let report = sandbox.run("up --json").succeeds().json();
+    same("one", &report["changes"]["one"], &json!("added"));
+    same("one-1", &report["changes"]["one-1"], &json!("removed"));
+    same("two", sandbox.pid("two"), two);
+    same("plan", plan(&sandbox), Vec::new());
+    sandbox.down();
 }
 
 #[test]
