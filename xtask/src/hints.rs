@@ -63,7 +63,7 @@ fn naming(text: &str, instance: &str) -> String {
         all.push_str(COMMAND);
         all.push_str(line);
         if !line.contains(OPTION) && !OF_NO_INSTANCE.contains(&word) {
-            all.push_str(&format!(" {OPTION} {instance}"));
+            all.extend([" ", OPTION, " ", instance]);
         }
         all.push_str(rest);
     }

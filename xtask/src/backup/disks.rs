@@ -132,3 +132,24 @@ fn is_other_device(path: &Path) -> io::Result<bool> {
     };
     Ok(fs::symlink_metadata(path)?.dev() != fs::metadata(parent)?.dev())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_told_from_a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(!is_mount(directory.path()).unwrap());
+        // What is mounted everywhere.
+        let mount = if cfg!(target_os = "linux") {
+            "/proc"
+        } else {
+            "/dev"
+        };
+        assert!(is_mount(Path::new(mount)).unwrap());
+        assert!(is_mount(&directory.path().join("nothing")).is_err());
+        let text = describe(&["nats/jetstream".into()]);
+        assert!(text.ends_with("`.data/nats/jetstream`"), "{text}");
+    }
+}
