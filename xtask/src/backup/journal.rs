@@ -1,8 +1,8 @@
 //! The stores of a stack, exchanged for others and back, so that a crash at any moment leaves
 //! enough to know which are which.
 //!
-//! Owns `.data/restore.json`, which is kept twice. A store is moved, never copied and never removed,
-//! and never to a name that something has: ids are unique, whatever the clock says.
+//! Owns `.data/restore.json`, which is kept twice. A store is moved, never copied and never
+//! removed, and never to a name that something has: ids are unique, whatever the clock says.
 
 use std::fs;
 use std::path::{Path, PathBuf};
