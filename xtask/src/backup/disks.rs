@@ -152,4 +152,55 @@ mod tests {
         let text = describe(&["nats/jetstream".into()]);
         assert!(text.ends_with("`.data/nats/jetstream`"), "{text}");
     }
+
+    /// In a namespace of its own, in which another directory is mounted at that of a service.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_bind_mount_of_the_same_disk_is_a_disk_of_its_own() {
+        use std::process::Command;
+
+        const MOUNTED: &str = "CORE_TEST_MOUNTED";
+        const NAME: &str =
+            "backup::disks::tests::a_bind_mount_of_the_same_disk_is_a_disk_of_its_own";
+        if let Some(data) = std::env::var_os(MOUNTED) {
+            exchanges(Path::new(&data));
+            return;
+        }
+        let may = Command::new("unshare").args(["-rm", "true"]).output();
+        if !may.is_ok_and(|may| may.status.success()) {
+            // No namespaces here.
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        fs::create_dir_all(data.join("pb")).unwrap();
+        fs::create_dir_all(directory.path().join("disk/store")).unwrap();
+        let script = "mount --bind \"$1/../disk\" \"$1/pb\" && exec \"$2\" --exact \"$3\"";
+        let ran = Command::new("unshare")
+            .args(["-rm", "sh", "-c", script, "sh"])
+            .args([&data, &std::env::current_exe().unwrap()])
+            .arg(NAME)
+            .env(MOUNTED, &data)
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success() && told.contains("1 passed"), "{ran:?}");
+    }
+
+    /// Moves a store aside and back.
+    #[cfg(target_os = "linux")]
+    fn exchanges(data: &Path) {
+        let (store, aside) = (data.join("pb/store"), data.join("replaced-1"));
+        assert!(is_mount(&data.join("pb")).unwrap());
+        let direct = fs::rename(&store, data.join("store")).unwrap_err();
+        assert_eq!(direct.kind(), ErrorKind::CrossesDevices);
+        make_room(data, Path::new("pb"), &aside).unwrap();
+        fs::rename(&store, aside.join("pb/store")).unwrap();
+        assert!(data.join("pb/replaced-1/store").is_dir());
+        remove_if_empty(&aside.join("pb"));
+        fs::rename(aside.join("pb/store"), &store).unwrap();
+        remove_if_empty(&aside.join("pb"));
+        assert!(aside.join("pb").symlink_metadata().is_err());
+        assert!(!data.join("pb/replaced-1").exists());
+    }
 }
