@@ -85,7 +85,7 @@ impl Level {
     }
 
     /// What would be deleted. A directory that is a link leads out of the checkout.
-    fn paths(self, paths: &Paths) -> anyhow::Result<Vec<PathBuf>> {
+    pub(crate) fn paths(self, paths: &Paths) -> anyhow::Result<Vec<PathBuf>> {
         let directory = self.directory(paths);
         if directory.is_symlink() {
             return Ok(Vec::new());

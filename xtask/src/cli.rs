@@ -23,7 +23,7 @@ pub(crate) use service::{
     NatsCli, NatsCommand, NatsOwnCommand, Replicate, ServiceCli, ServiceCommand,
 };
 pub(crate) use tools::{
-    Clean, Completions, Env, EnvFormat, Explain, Graph, GraphFormat, Init, Open, Ports,
+    Clean, Complete, Completions, Env, EnvFormat, Explain, Graph, GraphFormat, Init, Open, Ports,
 };
 
 /// A day: more is a mistake, and what is added to the present time must stay a time.
@@ -127,6 +127,9 @@ pub(crate) enum Command {
     Docs(Generate),
     /// Measure what the stack costs against what it could cost
     Bench(Bench),
+    /// Print the names that can stand where somebody types, for the scripts of `completions`
+    #[command(hide = true)]
+    CompleteNames(Complete),
     /// Answer every connection to a port, for the benchmark
     #[command(hide = true)]
     BenchListen {

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use crate::env::{self, Env};
+use crate::hints;
 use crate::paths::{INSTANCE_VARIABLE, Paths, kept_instance};
 use crate::recorded::Recorded;
 use crate::stack::{PROFILE_VARIABLE, Process};
@@ -65,6 +66,11 @@ impl Ctx {
         Ok(ctx)
     }
 
+    /// The same without a word, for a shell that completes: with what the process was handed.
+    pub fn quietly(instance: Option<&str>) -> anyhow::Result<Self> {
+        Self::of(&Paths::discover()?, Env::of_process(), instance)
+    }
+
     /// The same instance with all that `.env` holds.
     pub fn with_dotenv(&self) -> anyhow::Result<Self> {
         let env = Env::load(&self.paths.dotenv())?;
@@ -75,6 +81,7 @@ impl Ctx {
         let named = instance.or(env.get(INSTANCE_VARIABLE)).map(str::to_owned);
         let name = named.or_else(kept_instance).unwrap_or_default();
         let paths = checkout.of_instance(&name)?;
+        hints::note(&paths);
         // What is named on the command line is told to manifests and records as by the variable.
         match (paths.is_default(), env.non_empty(INSTANCE_VARIABLE)) {
             (true, None) => {}
@@ -91,6 +98,7 @@ impl Ctx {
     /// The context that the running stack was made in, whatever the files and our own environment
     /// say by now.
     pub fn recorded(paths: Paths) -> anyhow::Result<Self> {
+        hints::note(&paths);
         let env = Recorded::load(&paths)?.env();
         Ok(Self {
             paths,

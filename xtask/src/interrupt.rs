@@ -4,9 +4,17 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+
+use crate::ui::Ui;
+
+/// How often it is looked whether somebody waits for an answer.
+const ANSWER_POLL: Duration = Duration::from_millis(20);
 
 /// Whether the user asked to end.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +25,11 @@ pub struct Interrupt {
 /// The error of a command that was asked to end. Its exit code is 128 + the signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interrupted(pub i32);
+
+/// That a signal is answered at once, until this is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Answer(#[expect(dead_code, reason = "that it is dropped is the message")] Sender<()>);
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,6 +76,23 @@ impl Interrupt {
             flags.push((signal, flag));
         }
         Ok(Self { flags })
+    }
+
+    /// Says `what` as soon as the signal comes, whatever the command waits for then: ending in
+    /// order may take seconds. Until the answer is dropped.
+    pub fn answer(&self, ui: &Ui, what: &str) -> Answer {
+        let (answer, dropped) = mpsc::channel();
+        let (interrupt, ui, what) = (self.clone(), ui.clone(), what.to_owned());
+        let watch = move || {
+            while dropped.recv_timeout(ANSWER_POLL) == Err(RecvTimeoutError::Timeout) {
+                if interrupt.signal().is_some() {
+                    return ui.line(what);
+                }
+            }
+        };
+        // Without a thread, the end itself is the answer.
+        let _ = thread::Builder::new().spawn(watch);
+        Answer(answer)
     }
 
     /// The signal that came, if one did.

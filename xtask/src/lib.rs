@@ -19,6 +19,7 @@ pub mod env;
 pub mod events;
 pub mod exports;
 pub mod follow;
+pub mod hints;
 pub mod init;
 pub mod inputs;
 pub mod instances;

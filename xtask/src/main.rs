@@ -9,6 +9,7 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use xtask::hints;
 use xtask::interrupt::Interrupted;
 use xtask::paths::Paths;
 use xtask::ui::Ui;
@@ -24,11 +25,11 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             let ui = Ui::new();
-            ui.line(kit::failure::describe(&error));
+            ui.line(hints::describe(&error));
             if kit::failure::hint_of(&error).is_none()
                 && let Some(hint) = hint(&error)
             {
-                ui.line(format!("hint: {hint}"));
+                ui.line(format!("hint: {}", hints::complete(&hint)));
             }
             code_of(&error)
         }
@@ -73,6 +74,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::CiKey => commands::ci_key::run(),
         Command::Init(args) => commands::init::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
+        Command::CompleteNames(args) => commands::completions::complete(instance, &args),
         Command::Dep(args) => commands::dep::run(args),
         Command::Schema(args) => commands::schema::run(&args),
         Command::Docs(args) => commands::docs::run(&args),

@@ -1,6 +1,6 @@
 //! What `up` or `reload` would do now, without doing it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use anyhow::Context as _;
@@ -9,11 +9,13 @@ use service_nats::topology::{Origin, SERVICE, Spec};
 
 use crate::SCHEMA_VERSION;
 use crate::context::Ctx;
+use crate::converge::stopped;
 use crate::inputs::Inputs;
 use crate::manifests;
 use crate::render::compose::{self, Secrets};
 use crate::render::difference::{Difference, difference};
 use crate::settings::Settings;
+use crate::stack::Stack;
 use crate::supervisor::alive;
 use crate::supervisor::state::States;
 use crate::topology::guard;
@@ -21,6 +23,15 @@ use crate::topology::link::Link;
 
 /// The cause of what the topology changes.
 const TOPOLOGY: &str = "topology";
+
+/// The cause of what a user stopped.
+const STOPPED: &str = "stopped";
+
+/// The cause of what ended by itself.
+const ENDED: &str = "ended";
+
+/// The cause of what a user scaled.
+const SCALED: &str = "scaled";
 
 /// The answer of `plan`.
 #[derive(Debug, Serialize)]
@@ -59,7 +70,8 @@ pub struct TopologyPlan {
 pub struct Step {
     /// In a word.
     pub action: Action,
-    /// The keys of the process's entry that are the cause: `environment.NATS_HOST`, `command`.
+    /// The keys of the process's entry that are the cause: `environment.NATS_HOST`, `command`; or
+    /// `topology`, `stopped`, `ended`, `scaled`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub because: Vec<String>,
     /// Whether a failure takes it back. Otherwise the next `reload` finishes it.
@@ -91,7 +103,7 @@ fn is_true(value: &bool) -> bool {
 pub enum Action {
     /// It keeps running, with its process id.
     None,
-    /// It is started with the stack.
+    /// It is started: with the stack, or because it does not run.
     Start,
     /// It is new in a stack that runs.
     Add,
@@ -139,6 +151,7 @@ pub fn plan(ctx: &Ctx) -> anyhow::Result<Plan> {
                 *step = Step::new(Action::Reload, because);
             }
         }
+        what_does_not_run(&mut steps, &inputs.stack, &stopped(&ctx.paths), &states);
         let link = Link::new(&ctx.paths, &inputs.stack, &inputs.topology.now);
         if let Some(step) = steps.get_mut(SERVICE)
             && step.action == Action::None
@@ -172,6 +185,58 @@ pub fn plan(ctx: &Ctx) -> anyhow::Result<Plan> {
         processes,
         without_effect: manifests::without_effect(&inputs.services),
     })
+}
+
+/// What does not run as it is described, though its description is the same: it was stopped, has
+/// crashed, or somebody scaled it in the view of the supervisor.
+fn what_does_not_run(
+    steps: &mut BTreeMap<String, Step>,
+    stack: &Stack,
+    stopped: &BTreeSet<String>,
+    states: &States,
+) {
+    if states.is_empty() {
+        // Nobody can be asked.
+        return;
+    }
+    let because = |cause: &str| vec![cause.to_owned()];
+    let replicas = states
+        .keys()
+        .filter(|name| !stack.processes.contains_key(*name));
+    let replicas = replicas.filter(|name| scaled_from(name, stack).is_some());
+    for name in replicas {
+        let step = Step::new(Action::Remove, because(SCALED));
+        steps.entry(name.clone()).or_insert(step);
+    }
+    let wanted = stack
+        .processes
+        .iter()
+        .filter(|(_, process)| !process.disabled);
+    for (name, _) in wanted {
+        let Some(step) = steps
+            .get_mut(name)
+            .filter(|step| step.action == Action::None)
+        else {
+            continue;
+        };
+        match states.get(name) {
+            None => *step = Step::new(Action::Add, because(SCALED)),
+            Some(state) if stopped.contains(name) && state.can_be_started() => {
+                *step = Step::new(Action::Start, because(STOPPED));
+            }
+            Some(state) if state.has_crashed() => {
+                *step = Step::new(Action::Start, because(ENDED));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// The process of which another one is a replica: the supervisor numbers them, `worker-0`.
+fn scaled_from<'a>(name: &'a str, stack: &Stack) -> Option<&'a str> {
+    let (process, number) = name.rsplit_once('-')?;
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number && stack.processes.contains_key(process)).then_some(process)
 }
 
 /// Which processes run with other settings than the inputs ask for, and which ones differ.

@@ -122,6 +122,7 @@ fn check_ports_beside(
     let mut taken = Vec::new();
     let mut variable = None;
     let mut strangers = false;
+    let mut owner = None;
     let enabled = |(_, process): &(&String, &stack::Process)| !process.disabled;
     for (name, process) in stack.processes.iter().filter(enabled) {
         for (port_name, port) in &process.ports {
@@ -135,6 +136,7 @@ fn check_ports_beside(
                 .or_else(|| holder((port.listen, port.port).into(), running));
             if let Some(holder) = holder {
                 strangers |= instance.is_none();
+                owner = owner.or(others.names.get(&port.port));
                 taken.push(describe(name, port, &holder));
                 // The ports of further nodes of a service have no variables.
                 if *name == process.service {
@@ -146,14 +148,14 @@ fn check_ports_beside(
     if taken.is_empty() {
         return Ok(());
     }
-    let end = if strangers {
-        "end that program"
-    } else {
-        "run `cargo xtask down` there"
+    let end = match owner {
+        // Its checkout is named above.
+        Some(name) if !strangers => format!("run `cargo xtask down --instance {name}` there"),
+        _ => "end that program".to_owned(),
     };
     let hint = match variable {
         Some(variable) => format!("{end}, or choose another port in `.env`: {variable}=NUMBER"),
-        None => end.to_owned(),
+        None => end,
     };
     Err(Failure::new(Exit::PortTaken, taken.join("\n"))
         .hint(hint)

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use kit::failure::describe;
 use kit::output::Output;
 use serde_json::json;
 use service_nats::topology::{Origin, SERVICE};
 use xtask::events::{Event, Kind};
+use xtask::hints::describe;
 use xtask::paths::Paths;
 use xtask::timing;
 use xtask::topology::change::Change;

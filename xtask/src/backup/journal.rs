@@ -15,6 +15,7 @@ use kit::{Exit, kept};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::disks;
 use crate::SCHEMA_VERSION;
 use crate::paths::Paths;
 
@@ -127,10 +128,7 @@ impl Journal {
         staged: &[(PathBuf, PathBuf)],
     ) -> anyhow::Result<()> {
         for store in self.stores.iter().filter(|store| store.existed) {
-            rename(
-                &paths.data().join(&store.path),
-                &self.kept(paths).join(&store.path),
-            )?;
+            move_aside(&paths.data(), &store.path, &self.kept(paths), &store.path)?;
         }
         for (from, path) in staged {
             rename(from, &paths.data().join(path))?;
@@ -151,8 +149,10 @@ impl Journal {
             }
             if place.exists() {
                 // An earlier try may have put something there already.
-                let discarded = self.discarded(paths).join(&store.path);
-                rename(&place, &free_name(&discarded))?;
+                let discarded = self.discarded(paths);
+                let free = free_name(&discarded.join(&store.path));
+                let name = free.strip_prefix(&discarded).unwrap_or(&store.path);
+                move_aside(&paths.data(), &store.path, &discarded, name)?;
             }
             if store.existed {
                 rename(&kept, &place)?;
@@ -233,6 +233,17 @@ fn put_back_what_is_missing(kept: &Path, data: &Path) -> anyhow::Result<Vec<Path
     Ok(back)
 }
 
+/// Moves a store of `data` to `name` in the directory `aside`, on the disk that it is on.
+fn move_aside(data: &Path, store: &Path, aside: &Path, name: &Path) -> anyhow::Result<()> {
+    if let Some(service) = store
+        .parent()
+        .filter(|service| !service.as_os_str().is_empty())
+    {
+        disks::make_room(data, service, aside)?;
+    }
+    rename(&data.join(store), &aside.join(name))
+}
+
 fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
     if to.symlink_metadata().is_ok() {
         bail!(
@@ -265,8 +276,7 @@ fn remove_empty(directory: &Path) {
             remove_empty(&entry.path());
         }
     }
-    // One that is not empty stays.
-    let _ = fs::remove_dir(directory);
+    disks::remove_if_empty(directory);
 }
 
 #[cfg(test)]
@@ -337,6 +347,42 @@ mod tests {
             journal.take_back(&paths).unwrap();
             is_as_before(&paths);
         }
+    }
+
+    #[test]
+    fn a_service_on_a_disk_of_its_own_keeps_what_was_replaced_there() {
+        use std::os::unix::fs::{MetadataExt as _, symlink};
+
+        let dir = tempfile::tempdir().unwrap();
+        let other = Path::new("/dev/shm");
+        let device = |path: &Path| path.metadata().unwrap().dev();
+        if !other.is_dir() || device(other) == device(dir.path()) {
+            // Only one file system here.
+            return;
+        }
+        let other = tempfile::tempdir_in(other).unwrap();
+        let paths = paths(dir.path());
+        fs::remove_dir_all(paths.data().join("pb")).unwrap();
+        symlink(other.path(), paths.data().join("pb")).unwrap();
+        fs::create_dir(other.path().join("pb_data")).unwrap();
+        fs::write(other.path().join("pb_data/x"), "old").unwrap();
+        for _ in 0..2 {
+            fs::create_dir_all(other.path().join("staged")).unwrap();
+            fs::write(other.path().join("staged/x"), "new").unwrap();
+            let journal = begin(&paths);
+            let staged = [(paths.data().join("pb/staged"), PathBuf::from("pb/pb_data"))];
+            journal.exchange(&paths, &staged).unwrap();
+            let text = |path: &Path| fs::read_to_string(path.join("pb/pb_data/x")).unwrap();
+            assert_eq!(text(&paths.data()), "new");
+            assert_eq!(text(&journal.kept(&paths)), "old");
+            journal.take_back(&paths).unwrap();
+            is_as_before(&paths);
+            assert_eq!(text(&journal.discarded(&paths)), "new");
+            assert!(journal.kept(&paths).symlink_metadata().is_err());
+            Journal::clear(&paths).unwrap();
+        }
+        let left = fs::read_dir(other.path()).unwrap().count();
+        assert_eq!(left, 3, "the store and what was discarded twice");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod archive;
 mod database;
+pub(crate) mod disks;
 mod journal;
 mod manifest;
 mod progress;

@@ -16,7 +16,7 @@ use super::journal::{Journal, Phase};
 use super::progress::Progress;
 use super::running::{self, Running};
 use super::take::{Clock, Contents, Seconds};
-use super::{database, streams};
+use super::{database, disks, streams};
 use crate::SCHEMA_VERSION;
 use crate::context::Ctx;
 use crate::interrupt::{Interrupt, Interrupted};
@@ -67,6 +67,7 @@ pub fn restore(ctx: &Ctx, options: &Options, interrupt: &Interrupt) -> anyhow::R
     let archive = Archive::check(&options.file, &mut |bytes| progress.add(bytes))?;
     seconds.archive = clock.lap();
     check_topology(&running, &archive)?;
+    disks::check(&ctx.paths, &running.facts)?;
     if !options.replace {
         check_empty(&running)?;
     }

@@ -14,7 +14,7 @@ use super::archive::{self, Archive};
 use super::manifest::{Entry, Manifest, Skipped, Stream};
 use super::progress::Progress;
 use super::running::Running;
-use super::{database, streams};
+use super::{database, disks, streams};
 use crate::SCHEMA_VERSION;
 use crate::context::Ctx;
 use crate::interrupt::Interrupt;
@@ -124,6 +124,12 @@ pub fn backup(ctx: &Ctx, options: &Options, interrupt: &Interrupt) -> anyhow::Re
     let _operation = Operation::begin(&ctx.paths, &ctx.ui, "backup", options.lock, interrupt)?;
     super::settle_all(ctx, interrupt)?;
     let running = Running::need(ctx, "backup")?;
+    let mounted = disks::mounted(&ctx.paths, &running.facts);
+    if !mounted.is_empty() {
+        let why = disks::describe(&mounted);
+        ctx.ui
+            .line(format!("warning: {why}; {}", disks::MOUNTED_HINT));
+    }
     let staging = Staging::make(&ctx.paths.state().join(STAGING))?;
     let progress = Progress::new(&ctx.ui, interrupt);
     let mut seconds = Seconds::default();

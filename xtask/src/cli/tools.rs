@@ -121,3 +121,11 @@ pub(crate) struct Completions {
     #[arg(value_enum)]
     pub(crate) shell: clap_complete::Shell,
 }
+
+/// Print the names that can stand where somebody types.
+#[derive(Debug, Args)]
+pub(crate) struct Complete {
+    /// The line so far, without the name of the program; the last word is the one that is typed
+    #[arg(last = true)]
+    pub(crate) words: Vec<String>,
+}

@@ -72,7 +72,7 @@ impl Output {
     }
 
     fn failed(&mut self, ctx: Option<&Ctx>, error: &anyhow::Error) -> anyhow::Result<()> {
-        let text = clean(&failure::describe(error));
+        let text = clean(&xtask::hints::describe(error));
         let subject = failure::subject_of(error);
         if let (Some(ctx), Some(name)) = (ctx, subject) {
             let log = logs::last(&ctx.paths.process_log(name), LOG_LINES);

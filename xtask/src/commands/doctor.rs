@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use kit::failure::bounded;
 use xtask::Ctx;
 use xtask::doctor::{self, Check, Options, Report, Severity};
+use xtask::hints;
 
 use super::print_json;
 use crate::cli::Doctor;
@@ -19,7 +20,14 @@ pub(crate) fn run(instance: Option<&str>, args: &Doctor) -> anyhow::Result<ExitC
         fix: args.fix,
         offline: args.offline,
     };
-    let report = doctor::examine(&ctx, options);
+    let mut report = doctor::examine(&ctx, options);
+    for fix in report
+        .checks
+        .iter_mut()
+        .filter_map(|check| check.fix.as_mut())
+    {
+        *fix = hints::complete(fix);
+    }
     for fix in &report.fixes {
         let outcome = if fix.done { "fixed" } else { "not fixed" };
         ctx.ui.line(format!("{outcome}: {}: {}", fix.id, fix.what));

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use xtask::supervisor::client::Client;
+use xtask::hints;
+use xtask::instances::known;
 use xtask::supervisor::operation::StopRequest;
 use xtask::supervisor::stop::{self, Stopped};
 use xtask::{Ctx, SCHEMA_VERSION};
@@ -16,8 +17,10 @@ pub(crate) fn run(instance: Option<&str>, args: &Down) -> anyhow::Result<ExitCod
     let ctx = Ctx::without_dotenv(instance)?;
     let begun = Instant::now();
     let client = ctx.client()?;
-    if is_unknown(&ctx, &client) {
-        // Taking its locks would make its directory.
+    if let Some(unknown) = known::unknown(&ctx, "down")? {
+        // Not an error: nothing of it runs. Taking its locks would make its directory.
+        ctx.ui
+            .line(hints::describe(&unknown.into()).replacen("error: ", "", 1));
         return tell(&ctx, args, &Stopped::NothingRan, begun);
     }
     // Whoever does not want to wait must not end what the others do either.
@@ -35,11 +38,6 @@ pub(crate) fn run(instance: Option<&str>, args: &Down) -> anyhow::Result<ExitCod
         Duration::from_secs(args.timeout),
     )?;
     tell(&ctx, args, &stopped, begun)
-}
-
-/// Whether this is a named instance that was never started, or a name that was misspelt.
-fn is_unknown(ctx: &Ctx, client: &Client) -> bool {
-    !ctx.paths.is_default() && !ctx.paths.state().is_dir() && !client.is_live()
 }
 
 fn tell(ctx: &Ctx, args: &Down, stopped: &Stopped, begun: Instant) -> anyhow::Result<ExitCode> {

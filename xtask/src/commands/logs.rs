@@ -7,6 +7,7 @@ use signal_hook::consts::SIGINT;
 use xtask::applied::Applied;
 use xtask::follow::{self, Follow, Options};
 use xtask::inputs::Inputs;
+use xtask::instances::known;
 use xtask::interrupt::{Interrupt, Interrupted};
 use xtask::stack::Stack;
 use xtask::supervisor::alive;
@@ -16,6 +17,9 @@ use crate::cli::Logs;
 
 pub(crate) fn run(instance: Option<&str>, args: Logs) -> anyhow::Result<ExitCode> {
     let ctx = Ctx::without_dotenv(instance)?;
+    if let Some(unknown) = known::unknown(&ctx, "logs")? {
+        return Err(unknown.into());
+    }
     let processes = processes(&ctx, &args.services)?;
     let options = Options {
         processes,

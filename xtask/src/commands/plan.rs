@@ -9,11 +9,13 @@ use super::print_json;
 use crate::cli::Plan;
 
 /// What is told when the manifest's topology does not count.
-pub(crate) const OVERRIDDEN: &str = "note: the topology of the record counts, not the manifest's; \
-     `cargo xtask topology reset` gives it back to the manifest";
-
-/// What is told of a step that a failure does not take back.
-const FINAL: &str = " (cannot be taken back; `cargo xtask reload` finishes it)";
+pub(crate) fn overridden(ctx: &Ctx) -> String {
+    let reset = ctx.paths.command("topology reset");
+    format!(
+        "note: the topology of the record counts, not the manifest's; \
+         `{reset}` gives it back to the manifest"
+    )
+}
 
 pub(crate) fn run(instance: Option<&str>, args: &Plan) -> anyhow::Result<ExitCode> {
     let ctx = Ctx::load_for(instance, args.profile.profile.as_deref())?;
@@ -23,7 +25,7 @@ pub(crate) fn run(instance: Option<&str>, args: &Plan) -> anyhow::Result<ExitCod
         return Ok(ExitCode::SUCCESS);
     }
     if plan.topology.overridden.is_some() {
-        ctx.ui.line(OVERRIDDEN);
+        ctx.ui.line(overridden(&ctx));
     }
     if !plan.without_effect.is_empty() {
         let keys = plan.without_effect.join(", ");
@@ -40,7 +42,12 @@ pub(crate) fn run(instance: Option<&str>, args: &Plan) -> anyhow::Result<ExitCod
         } else {
             format!(" because of {}", step.because.join(", "))
         };
-        let is_final = if step.reversible { "" } else { FINAL };
+        let is_final = if step.reversible {
+            String::new()
+        } else {
+            let reload = ctx.paths.command("reload");
+            format!(" (cannot be taken back; `{reload}` finishes it)")
+        };
         ctx.ui
             .data(format!("{} {name}{because}{is_final}", step.action.word()))?;
     }

@@ -1,5 +1,7 @@
 //! `cargo xtask status`.
 
+mod narrow;
+
 use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,9 +10,11 @@ use anyhow::Context as _;
 use kit::Exit;
 use signal_hook::consts::SIGINT;
 use xtask::Ctx;
+use xtask::instances::known;
 use xtask::interrupt::{Interrupt, Interrupted};
 use xtask::status::{self, ProcessStatus, Status as Document};
 
+use self::narrow::Row;
 use super::print_json;
 use crate::cli::Status;
 
@@ -26,6 +30,13 @@ pub(crate) fn run(instance: Option<&str>, args: &Status) -> anyhow::Result<ExitC
         return watch(&ctx, args.json);
     }
     let status = status::status(&ctx)?;
+    let unknown = known::unknown(&ctx, "status")?.filter(|_| !status.running);
+    if let Some(unknown) = unknown {
+        if args.json {
+            print_json(&ctx, &status)?;
+        }
+        return Err(unknown.into());
+    }
     if args.json {
         print_json(&ctx, &status)?;
     } else if status.supervised {
@@ -99,55 +110,32 @@ fn watch(ctx: &Ctx, json: bool) -> anyhow::Result<ExitCode> {
 }
 
 fn table(status: &Document) -> String {
-    let mut rows = vec![
-        [
-            "PROCESS", "STATE", "PID", "RESTARTS", "UPTIME", "URL", "VERSION", "PORTS",
-        ]
-        .map(str::to_owned),
-    ];
-    for service in status.services.values() {
-        let versions: Vec<_> = service
-            .versions
-            .iter()
-            .map(|(k, v)| format!("{k} {v}"))
-            .collect();
-        for (name, process) in &service.processes {
-            let ports = process.ports.iter();
-            let ports: Vec<_> = ports
-                .map(|(name, port)| format!("{name}:{}", port.port))
-                .collect();
-            rows.push([
-                name.clone(),
-                state(process),
-                process
-                    .pid
-                    .map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
+    let services = status.services.values();
+    let processes = services.flat_map(|service| {
+        let processes = service.processes.iter();
+        processes.map(move |(name, process)| (service, name, process))
+    });
+    let rows = processes.map(|(service, name, process)| {
+        let dash = || "-".to_owned();
+        let versions = service.versions.iter();
+        let ports = process.ports.iter();
+        Row {
+            name: name.clone(),
+            state: state(process),
+            pid: process.pid.map_or_else(dash, |pid| pid.to_string()),
+            figures: [
                 process.restarts.to_string(),
-                process
-                    .uptime_seconds
-                    .map_or_else(|| "-".to_owned(), uptime),
-                process.url.clone().unwrap_or_else(|| "-".to_owned()),
-                versions.join(", "),
-                ports.join(" "),
-            ]);
+                process.uptime_seconds.map_or_else(dash, uptime),
+                process.url.clone().unwrap_or_else(dash),
+            ],
+            further: versions
+                .map(|(program, version)| format!("{program} {version}"))
+                .chain(ports.map(|(name, port)| format!("{name}:{}", port.port)))
+                .collect(),
         }
-    }
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
-    let line = |row: &[String; 8]| {
-        let cells = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    let lines = rows.iter().map(line).chain(silent(status));
-    lines.collect::<Vec<_>>().join("\n")
+    });
+    let lines = narrow::lines(&rows.collect::<Vec<_>>()).into_iter();
+    lines.chain(silent(status)).collect::<Vec<_>>().join("\n")
 }
 
 /// What a process without a probe cannot be seen to lack.

@@ -1,5 +1,6 @@
 //! `cargo xtask topology show|set|reset|history`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read as _;
 use std::path::Path;
@@ -10,6 +11,7 @@ use anyhow::Context as _;
 use kit::{Exit, Failure};
 use serde_json::{Value, json};
 use service_nats::topology::{Facts, HubSpoke, Origin, SERVICE, Spec, read, spec};
+use xtask::hints;
 use xtask::interrupt::Interrupt;
 use xtask::supervisor::alive;
 use xtask::topology::ask::Records;
@@ -35,6 +37,9 @@ pub(crate) fn run(instance: Option<&str>, command: &Topology) -> anyhow::Result<
         Topology::Reset { wait } => {
             let mut records = Records::open(&ctx, START)?;
             somebody_applies(&ctx, wait)?;
+            let before = running(&ctx)?;
+            // From here on there may be something to tell of.
+            let interrupt = Interrupt::watch()?;
             let asked = records.change(|record| {
                 Ok(Edit {
                     origin: Some(Origin::Manifest),
@@ -42,7 +47,7 @@ pub(crate) fn run(instance: Option<&str>, command: &Topology) -> anyhow::Result<
                     ..Edit::default()
                 })
             })?;
-            finish(&ctx, &mut records, &asked, wait)
+            finish(&ctx, &mut records, &asked, &before, wait, &interrupt)
         }
         Topology::History { limit, json } => history(&ctx, *limit, *json),
     }
@@ -65,7 +70,8 @@ fn show(ctx: &Ctx, as_json: bool) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     ctx.ui.line(format!(
-        "nothing runs: this was applied last\nhint: {START}"
+        "nothing runs: this was applied last\nhint: {}",
+        hints::complete(START)
     ));
     Ok(Exit::NotRunning.into())
 }
@@ -153,6 +159,9 @@ fn set(ctx: &Ctx, args: &TopologySet) -> anyhow::Result<ExitCode> {
     let from_file = args.file.as_deref().map(read_file).transpose()?;
     let mut records = Records::open(ctx, START)?;
     somebody_applies(ctx, &args.wait)?;
+    let before = running(ctx)?;
+    // From here on there may be something to tell of.
+    let interrupt = Interrupt::watch()?;
     let asked = records.change(|record| {
         let spec = match &from_file {
             Some(text) => checked(text)?,
@@ -165,7 +174,7 @@ fn set(ctx: &Ctx, args: &TopologySet) -> anyhow::Result<ExitCode> {
             retry: record.state() == State::Failed,
         })
     })?;
-    finish(ctx, &mut records, &asked, &args.wait)
+    finish(ctx, &mut records, &asked, &before, &args.wait, &interrupt)
 }
 
 /// Refuses to wait for what nobody applies. What is only asked for is kept until somebody does.
@@ -227,25 +236,43 @@ fn edited(spec: &Value, args: &TopologySet) -> Value {
     spec
 }
 
+/// Names of the processes that run now.
+fn running(ctx: &Ctx) -> anyhow::Result<BTreeSet<String>> {
+    let states = ctx.client()?.processes()?.into_values();
+    let running = states.filter(|state| state.is_running);
+    Ok(running.map(|state| state.name).collect())
+}
+
 fn finish(
     ctx: &Ctx,
     records: &mut Records,
     asked: &Record,
+    before: &BTreeSet<String>,
     wait: &WaitOptions,
+    interrupt: &Interrupt,
 ) -> anyhow::Result<ExitCode> {
-    let record = if wait.no_wait {
-        asked.clone()
+    let (record, started) = if wait.no_wait {
+        (asked.clone(), Vec::new())
     } else {
         let timeout = Duration::from_secs(wait.timeout);
-        records.wait(asked, timeout, &Interrupt::watch()?)?
+        let record = records.wait(asked, timeout, interrupt)?;
+        // Told beside what is known: that it cannot be asked just now is no failure.
+        let now = running(ctx).unwrap_or_default();
+        (record, now.difference(before).cloned().collect())
     };
     let facts = read(&ctx.paths.topology())?;
     if wait.json {
-        print_json(ctx, &document(&facts, Some(&record), true))?;
+        let mut document = document(&facts, Some(&record), true);
+        document["started"] = json!(started);
+        print_json(ctx, &document)?;
     } else if wait.no_wait {
-        ctx.ui.line("asked for; see `cargo xtask topology show`");
+        let show = ctx.paths.command("topology show");
+        ctx.ui.line(format!("asked for; see `{show}`"));
     } else {
         ctx.ui.line(format!("applied: {}", in_words(&facts.spec)));
+        if !started.is_empty() {
+            ctx.ui.line(format!("started: {}", started.join(", ")));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

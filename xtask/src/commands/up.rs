@@ -19,9 +19,13 @@ use xtask::ui;
 use xtask::up::{self, Mode, Options, Outcome, Report};
 use xtask::{Ctx, SCHEMA_VERSION};
 
-use super::plan::OVERRIDDEN;
+use super::plan::overridden;
 use super::{begin, lock_wait, print_json, probe};
 use crate::cli::{Converge, Reload, Up};
+
+/// What is said at once when `up` or `reload` is interrupted.
+const INTERRUPTED: &str = "interrupted: ending in order; once more ends this command at once and \
+     leaves what runs as it is then";
 
 pub(crate) fn run(instance: Option<&str>, args: &Up) -> anyhow::Result<ExitCode> {
     if args.ci {
@@ -101,11 +105,13 @@ fn converge(
     }
     // From here on there is something to end in order.
     let interrupt = Interrupt::watch()?;
+    let answer = interrupt.answer(&ctx.ui, INTERRUPTED);
     let load = if args.probe { probe::begin(ctx)? } else { None };
     let mut view = View::new(ctx);
     let report = up::up(ctx, &options, prepared, &interrupt, |inputs, states| {
         view.show(inputs, states);
     });
+    drop(answer);
     view.clear();
     let noticed = load.map(Load::finish);
     if let (Err(_), Some(Ok(noticed))) = (&report, &noticed) {
@@ -238,7 +244,7 @@ fn summary(ctx: &Ctx, report: &Report) {
         }
     }
     if report.inputs.topology.overridden.is_some() {
-        ctx.ui.line(OVERRIDDEN);
+        ctx.ui.line(overridden(ctx));
     }
     let width = stack.order.iter().map(String::len).max().unwrap_or(0);
     for name in &stack.order {

@@ -172,15 +172,9 @@ impl Converge<'_> {
             let process = self.inputs.stack.processes.get(name);
             process.is_some_and(|process| !process.disabled)
         };
-        // What ended without being stopped did its work, unless somebody waits for its health.
-        let crashed = |state: &&State| match state.status {
-            Status::Skipped | Status::Error => true,
-            Status::Completed => state.has_ready_probe,
-            _ => false,
-        };
         let mut ended = stopped;
         ended.retain(|name| states.get(name).is_some_and(State::can_be_started));
-        let crashed = states.values().filter(crashed);
+        let crashed = states.values().filter(|state| state.has_crashed());
         ended.extend(crashed.map(|state| state.name.clone()));
         ended.retain(is_wanted);
         Ok(Starts::new(ended, changed.cloned().collect()))

@@ -10,7 +10,7 @@ pub(crate) mod shrink;
 mod tests;
 mod under_way;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ use crate::context::Ctx;
 use crate::dep::Installed;
 use crate::inputs::Inputs;
 use crate::interrupt::Interrupt;
+use crate::paths::Paths;
 use crate::settings::Settings;
 use crate::supervisor::BINARY;
 use crate::supervisor::client::Client;
@@ -41,6 +42,11 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How long one look at the alive lock waits before the API is asked again.
 const SETTLE_POLL: Duration = Duration::from_millis(20);
+
+/// Processes that do not run because a user or a command stopped them: a change starts them.
+pub(crate) fn stopped(paths: &Paths) -> BTreeSet<String> {
+    &stops::load(paths) | &under_way::load(paths)
+}
 
 /// The way from what runs to what is wanted.
 pub(crate) struct Converge<'a> {
@@ -107,10 +113,14 @@ impl Converge<'_> {
                 self.link().wait_until_joined(self.interrupt)?;
                 Ok(states)
             });
-        if result.is_err()
-            && let Err(error) = stop::stop(paths, ui, self.client, self.options.timeout)
-        {
-            ui.line(format!("{error:#}"));
+        if result.is_err() {
+            match stop::stop(paths, ui, self.client, self.options.timeout) {
+                Ok(_) if self.interrupt.signal().is_some() => {
+                    ui.line("what was started is stopped again; nothing is left running");
+                }
+                Ok(_) => {}
+                Err(error) => ui.line(format!("{error:#}")),
+            }
         }
         result
     }
@@ -144,7 +154,12 @@ impl Converge<'_> {
         // The file is the same: what was stopped for another program is to be there again.
         let again = self.starts(under_way::load(&self.ctx.paths), [].into_iter());
         match again.and_then(|again| self.start_again(again)) {
-            Ok(()) => under_way::forget(&self.ctx.paths),
+            Ok(()) => {
+                under_way::forget(&self.ctx.paths);
+                if self.interrupt.signal().is_some() {
+                    self.ctx.ui.line("nothing was changed: what ran runs on");
+                }
+            }
             Err(again) => self.ctx.ui.line(format!("{again:#}")),
         }
         Err(error)
@@ -210,7 +225,7 @@ impl Converge<'_> {
         for name in outdated {
             changes.insert(name, Change::NewBinary);
         }
-        let stopped = &stops::load(paths) | &under_way::load(paths);
+        let stopped = stopped(paths);
         let is_wanted = |name: &&String| {
             let process = self.inputs.stack.processes.get(*name);
             before.contains_key(*name) && process.is_some_and(|process| !process.disabled)
@@ -219,6 +234,10 @@ impl Converge<'_> {
             changes.entry(name.clone()).or_insert(Change::Started);
         }
         let mut starts = self.starts(stopped, changes.keys())?;
+        // What had crashed is started, too.
+        for name in starts.ended() {
+            changes.entry(name.clone()).or_insert(Change::Started);
+        }
         let wait = self.wait(&baseline, true);
         let mut states = wait.until_started(None, &mut starts, &mut seen)?;
         stops::forget(paths);

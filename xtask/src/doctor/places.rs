@@ -10,6 +10,7 @@ use kit::files::FileLock;
 
 use super::check::{Check, Id};
 use super::scene::Scene;
+use crate::backup::disks;
 use crate::env::Env;
 use crate::paths::Paths;
 
@@ -65,6 +66,8 @@ pub(super) struct FileSystem {
     pub(super) broken: Option<String>,
     /// The name of the network file system that the data lies on.
     pub(super) network: Option<&'static str>,
+    /// Stores that a restore cannot exchange, by their paths below `.data`.
+    pub(super) mounted: Vec<PathBuf>,
 }
 
 impl FileSystem {
@@ -76,6 +79,10 @@ impl FileSystem {
         Self {
             broken: try_out(tried).err().map(|error| format!("{error:#}")),
             network: place.and_then(network),
+            mounted: disks::mounted(
+                paths,
+                &service_nats::topology::read(&paths.topology()).unwrap_or_default(),
+            ),
         }
     }
 }
@@ -141,6 +148,9 @@ pub(super) fn judge_file_system(found: &FileSystem) -> Check {
             // https://sqlite.org/wal.html: the log does not work over a network file system.
             let found = format!("`.data` lies on {name}: SQLite's log needs a local disk");
             Check::warning(id, found).fix(fix)
+        }
+        (None, None) if !found.mounted.is_empty() => {
+            Check::warning(id, disks::describe(&found.mounted)).fix(disks::MOUNTED_HINT)
         }
         (None, None) => Check::ok(id, "locks and renames as it should"),
     }

@@ -4,6 +4,7 @@
 //! stop or ask anything: whether an instance lives is seen by its locks.
 
 mod given;
+pub mod known;
 mod leases;
 pub mod ps;
 pub(crate) mod range;

@@ -6,6 +6,7 @@ use std::fs;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use super::known::is_gone;
 use super::register::{Entry, Register};
 use crate::SCHEMA_VERSION;
 use crate::context::Ctx;
@@ -84,7 +85,8 @@ pub fn list(ctx: &Ctx, all: bool) -> anyhow::Result<Instances> {
     })
 }
 
-/// The instances of a checkout that were ever started, by their directories.
+/// The instances of a checkout that were ever started and of which anything is left, by their
+/// directories.
 pub(crate) fn of_checkout(checkout: &Paths) -> Vec<Paths> {
     let entries = fs::read_dir(checkout.instances());
     let entries = entries.into_iter().flatten().flatten();
@@ -99,7 +101,7 @@ pub(crate) fn of_checkout(checkout: &Paths) -> Vec<Paths> {
     let all = default.chain(named.map(String::as_str));
     let found = all.filter_map(|name| checkout.of_instance(name).ok());
     found
-        .filter(|paths| paths.operation_lock().exists())
+        .filter(|paths| paths.operation_lock().exists() && !is_gone(paths))
         .collect()
 }
 

@@ -14,6 +14,7 @@ use kit::files::{self, FileLock};
 use kit::{Exit, Failure, kept};
 use serde::{Deserialize, Serialize};
 
+use super::known::is_gone;
 use crate::SCHEMA_VERSION;
 use crate::env::{Env, Origin};
 use crate::interrupt::Interrupt;
@@ -68,8 +69,8 @@ impl Entry {
 
     /// Whether anything is left of it.
     pub fn exists(&self) -> bool {
-        self.paths()
-            .is_some_and(|paths| paths.state().is_dir() || paths.data().is_dir())
+        let paths = self.paths();
+        paths.is_some_and(|paths| paths.root().is_dir() && !is_gone(&paths))
     }
 
     /// Whether it runs, or a command is at work on it that may be about to start it.
@@ -89,6 +90,8 @@ impl Entry {
 pub struct Others {
     /// Those that live, in words, by each of their ports.
     pub living: BTreeMap<u16, String>,
+    /// The names of those that live, by each of their ports.
+    pub names: BTreeMap<u16, String>,
     /// Ports that those that do not live had last.
     pub resting: BTreeSet<u16>,
 }
@@ -128,6 +131,8 @@ impl Register {
                 let who = format!("the instance `{name}` of `{checkout}`");
                 let ports = entry.ports.values();
                 others.living.extend(ports.map(|port| (*port, who.clone())));
+                let ports = entry.ports.values();
+                others.names.extend(ports.map(|port| (*port, name.clone())));
             } else {
                 others.resting.extend(entry.ports.values());
             }
@@ -294,7 +299,7 @@ mod tests {
         fn instance(&self, checkout: &str, name: &str) -> Paths {
             let root = self.directory.path().join(checkout);
             let paths = Paths::new(root).of_instance(name).unwrap();
-            files::create_private_dir(&paths.state()).unwrap();
+            files::create_private_dir(&paths.logs()).unwrap();
             paths
         }
 

@@ -30,6 +30,11 @@ impl Starts {
         }
     }
 
+    /// Processes that do not run and are to.
+    pub(crate) fn ended(&self) -> impl Iterator<Item = &String> {
+        self.ended.iter()
+    }
+
     /// Whether a process that does not run is to be started by us: it has not failed, then.
     pub(crate) fn includes(&self, state: &State) -> bool {
         let skipped =

@@ -222,6 +222,16 @@ impl State {
         run(self) == run(other)
     }
 
+    /// Whether it does not run although it should: it could not be started, or has ended and
+    /// somebody waits for its health. What ended otherwise without being stopped did its work.
+    pub fn has_crashed(&self) -> bool {
+        match self.status {
+            Status::Skipped | Status::Error => true,
+            Status::Completed => self.has_ready_probe,
+            _ => false,
+        }
+    }
+
     /// Whether it ended by itself, having done its work.
     pub fn did_its_work(&self) -> bool {
         self.status == Status::Completed && self.exit_code == 0

@@ -143,7 +143,8 @@ impl Wait<'_> {
             answers.look(self.stack, &states, &waiting);
             self.supervisor_lives(child.as_deref_mut())?;
             if StopRequest::is_pending(self.paths) {
-                let message = "gave up waiting: `cargo xtask down` was called";
+                let down = self.paths.command("down");
+                let message = format!("gave up waiting: `{down}` was called");
                 return Err(Failure::new(Exit::ServiceFailed, message).into());
             }
             late = (waiting, states);

@@ -11,9 +11,10 @@ use tokio::runtime::Runtime;
 
 use super::CONTROLLER;
 use super::record::{Client, Edit, Entry, Record, RecordError, State};
+use super::streams::unless_interrupted;
 use crate::applied::Applied;
 use crate::context::Ctx;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, Interrupted};
 use crate::poll::{Waited, wait_until};
 use crate::supervisor::alive;
 
@@ -70,11 +71,14 @@ impl Records {
     /// The record of NATS.
     pub fn find(&mut self) -> anyhow::Result<Record> {
         let found = self.runtime.block_on(self.client.find(SERVICE));
-        found.map_err(told)?.ok_or_else(|| {
-            let message = "there is no record of the topology: the controller has not made one";
-            let failure = Failure::new(Exit::Unhealthy, message);
-            failure.hint("cargo xtask status").into()
-        })
+        found.map_err(told)?.ok_or_else(missing)
+    }
+
+    /// The same, given up as soon as the user gives up.
+    fn find_unless(&mut self, interrupt: &Interrupt) -> anyhow::Result<Record> {
+        let found = async { Ok(self.client.find(SERVICE).await) };
+        let found = self.runtime.block_on(unless_interrupted(interrupt, found));
+        found?.map_err(told)?.ok_or_else(missing)
     }
 
     /// The last `limit` changes, the newest first.
@@ -112,11 +116,12 @@ impl Records {
         let deadline = Instant::now() + timeout;
         let mut last_error = None;
         let applied = || {
-            let record = match self.find() {
+            let record = match self.find_unless(interrupt) {
                 Ok(record) => {
                     last_error = None;
                     Some(record)
                 }
+                Err(error) if error.is::<Interrupted>() => return Err(left(error)),
                 // PocketBase may be restarted by the very change.
                 Err(error) => {
                     last_error = Some(error);
@@ -138,7 +143,7 @@ impl Records {
         };
         match wait_until(deadline, POLL, interrupt, applied)? {
             Waited::Done(record) => Ok(record),
-            Waited::Interrupted(interrupted) => Err(interrupted.into()),
+            Waited::Interrupted(interrupted) => Err(left(interrupted.into())),
             Waited::Deadline => {
                 let seconds = timeout.as_secs();
                 let message = format!("the topology was not applied within {seconds} s");
@@ -171,6 +176,21 @@ fn outcome(asked: &Record, now: Record) -> Option<anyhow::Result<Record>> {
             Some(Err(Failure::new(Exit::ReloadFailed, message).into()))
         }
     }
+}
+
+fn missing() -> anyhow::Error {
+    let message = "there is no record of the topology: the controller has not made one";
+    let failure = Failure::new(Exit::Unhealthy, message);
+    failure.hint("cargo xtask status").into()
+}
+
+/// What stays when somebody does not wait any longer.
+fn left(interrupted: anyhow::Error) -> anyhow::Error {
+    let message = "what was asked for stays asked for, and the controller goes on with it";
+    let failure = Failure::new(Exit::Unexpected, message).source(interrupted);
+    failure
+        .hint("see what becomes of it with `cargo xtask topology show`")
+        .into()
 }
 
 fn told(error: RecordError) -> anyhow::Error {

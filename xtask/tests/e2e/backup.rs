@@ -310,6 +310,57 @@ fn what_is_there_is_replaced_only_when_asked_for_and_kept() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_store_on_a_disk_of_its_own_is_restored() {
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+
+    let sandbox = Sandbox::core();
+    let device = |path: &std::path::Path| path.metadata().unwrap().dev();
+    let memory = std::path::Path::new("/dev/shm");
+    if !memory.is_dir() || device(memory) == device(sandbox.root()) {
+        // Only one file system here.
+        return;
+    }
+    let disk = tempfile::tempdir_in(memory).unwrap();
+    fs::create_dir(sandbox.path(".data")).unwrap();
+    for service in ["nats", "pocketbase"] {
+        fs::create_dir(disk.path().join(service)).unwrap();
+        symlink(
+            disk.path().join(service),
+            sandbox.path(&format!(".data/{service}")),
+        )
+        .unwrap();
+    }
+    sandbox.up();
+    make_notes(&sandbox);
+    write_note(&sandbox, "first");
+    make_streams(&mut connect(&sandbox));
+    let file = sandbox.path("a.tar").display().to_string();
+    let told = sandbox.run(&format!("backup {file}")).succeeds().stderr;
+    assert!(!told.contains("warning"), "{told}");
+    let (notes_before, streams_before) = (notes(&sandbox), streams(&mut connect(&sandbox)));
+    write_note(&sandbox, "second");
+    let line = format!("restore {file} --replace --json");
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let report = sandbox.run(&line).succeeds().json();
+        same("notes", notes(&sandbox), notes_before.clone());
+        let now = streams(&mut connect(&sandbox));
+        same("streams", now, streams_before.clone());
+        kept.push(std::path::PathBuf::from(
+            report["replaced"].as_str().unwrap(),
+        ));
+    }
+    for kept in kept {
+        for store in ["nats/jetstream", "pocketbase/pb_data"] {
+            let store = kept.join(store);
+            same("its disk", device(&store), device(disk.path()));
+        }
+    }
+    sandbox.down();
+}
+
+#[test]
 fn a_restore_that_is_killed_is_taken_back() {
     let (sandbox, file) = filled();
     connect(&sandbox).make_stream("LATER");

@@ -228,7 +228,8 @@ fn a_port_that_is_ordered_does_not_move() {
         let root = first.root().display();
         let named = format!("is taken by the instance `default` of `{root}`");
         assert!(run.stderr.contains(&named), "{}", run.stderr);
-        let hint = "run `cargo xtask down` there, or choose another port in `.env`";
+        let hint =
+            "run `cargo xtask down --instance default` there, or choose another port in `.env`";
         assert!(run.stderr.contains(hint), "{}", run.stderr);
     }
     let fixed = second.run("up --ports fixed --instance b").ends(11);
@@ -344,7 +345,9 @@ fn an_instance_is_named_on_the_line_or_by_a_variable() {
         bad.stderr
     );
     let unknown = sandbox.run("down --instance never").succeeds();
-    same("down", unknown.stderr.as_str(), "nothing was running\n");
+    let told = &unknown.stderr;
+    assert!(told.contains("no instance `never`"), "{told}");
+    assert!(told.ends_with("nothing was running\n"), "{told}");
     for name in ["B", "never"] {
         let made = sandbox.path(".core-stack/instances").join(name);
         assert!(!made.exists(), "{}", made.display());

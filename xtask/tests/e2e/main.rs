@@ -9,6 +9,7 @@
 mod harness;
 
 mod addresses;
+mod answers;
 mod backup;
 mod backup_faults;
 mod bad_environment;
@@ -39,6 +40,7 @@ mod nats_run;
 #[cfg(target_os = "linux")]
 mod new_binary;
 mod observe;
+mod older_data;
 mod operations;
 mod pocketbase;
 mod probe;

@@ -122,7 +122,14 @@ fn an_interrupted_up_leaves_nothing() {
         up.signal(signal);
         let run = up.wait().ends(code);
         sandbox.nothing_is_left_within(GONE_LIMIT);
-        expect!["error: interrupted"].assert_eq(&sandbox.normal(&run.stderr));
+        let lines: Vec<&str> = run.stderr.lines().collect();
+        assert!(lines[0].starts_with("interrupted: "), "{}", run.stderr);
+        assert!(
+            lines[1].ends_with("nothing is left running"),
+            "{}",
+            run.stderr
+        );
+        assert_eq!(lines[2..], ["error: interrupted"]);
     }
 }
 

@@ -313,6 +313,17 @@ fn a_shell_completes_commands() {
                       _xtask xtask stat xtask; printf %s \"${COMPREPLY[*]}\"";
         let run = sandbox.program(bash, &["-c", script, "bash", &text]);
         same("completion", run.succeeds().stdout.as_str(), "status");
+        assert!(!text.contains("bench-listen"), "a hidden command");
+        // Names are those of the checkout, asked of the program that is kept beside the state.
+        let sandbox = Sandbox::core();
+        fs::create_dir(sandbox.path(".core-stack")).unwrap();
+        let kept = sandbox.path(".core-stack/xtask");
+        fs::copy(env!("CARGO_BIN_EXE_xtask"), kept).unwrap();
+        let script = "cd \"$2\"; eval \"$1\"; COMP_WORDS=(xtask up na) COMP_CWORD=2; \
+                      _xtask_names xtask na up; printf %s \"${COMPREPLY[*]}\"";
+        let root = sandbox.root().to_str().unwrap();
+        let run = sandbox.program(bash, &["-c", script, "bash", &text, root]);
+        same("a service", run.succeeds().stdout.as_str(), "nats");
     }
 }
 

@@ -3,10 +3,12 @@
 //! Owns checks that no compiler makes. Each test reports everything it found at once, as
 //! `path:line: what`. Must not need a network or a running stack.
 
+mod commands;
 mod documents;
 mod generated;
 mod licences;
 mod own;
+mod promises;
 mod sources;
 
 use std::fs;

@@ -180,13 +180,18 @@ fn directories_for_sockets() {
     let check = places::judge_runtime(&runtime(0o700), Some(&refused));
     assert_eq!(check.severity, Severity::Error);
     let network = FileSystem {
-        broken: None,
         network: Some("NFS"),
+        ..FileSystem::default()
     };
-    assert_eq!(
-        places::judge_file_system(&network).severity,
-        Severity::Warning
-    );
+    let mounted = FileSystem {
+        mounted: vec!["nats/jetstream".into()],
+        ..FileSystem::default()
+    };
+    for found in [network, mounted] {
+        let check = places::judge_file_system(&found);
+        assert_eq!(check.severity, Severity::Warning, "{found:?}");
+        assert!(check.fix.is_some());
+    }
 }
 
 #[test]
