@@ -27,8 +27,22 @@ pub fn size(path: &Path) -> u64 {
 /// so that they can follow a message. When the first one that tells of a failure is not among
 /// them, it stands before them. Empty when there are none.
 pub fn tail(path: &Path, from: u64, lines: usize) -> String {
+    tail_of(path, from, lines, |_| true)
+}
+
+/// The same of those lines that are wanted.
+pub(crate) fn tail_of(
+    path: &Path,
+    from: u64,
+    lines: usize,
+    wanted: impl Fn(&str) -> bool,
+) -> String {
     let mut words = LastWords::new(lines);
-    for_each(path, from, |line| words.push(line));
+    for_each(path, from, |line| {
+        if wanted(&line) {
+            words.push(line);
+        }
+    });
     words.told()
 }
 

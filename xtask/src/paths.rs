@@ -260,7 +260,7 @@ impl Paths {
         self.logs().join("process-compose.old")
     }
 
-    /// What process-compose says on stderr: only what ends it.
+    /// What process-compose says on stderr: what ends it, and a little before its log is open.
     pub fn supervisor_output(&self) -> PathBuf {
         self.logs().join("process-compose.out")
     }

@@ -214,11 +214,12 @@ impl Output {
     }
 }
 
-/// The next line with its newline, at most about [`LINE_MAX`] bytes of it; `None` at the end.
+/// The next line with its newline, at most [`LINE_MAX`] bytes of it; `None` at the end.
 async fn next_line(pipe: &mut (impl AsyncBufRead + Unpin)) -> Option<Vec<u8>> {
     let mut line = Vec::new();
     loop {
         let chunk = pipe.fill_buf().await.unwrap_or_default();
+        let chunk = &chunk[..chunk.len().min(LINE_MAX - line.len())];
         let end = chunk.iter().position(|byte| *byte == b'\n');
         let taken = end.map_or(chunk.len(), |end| end + 1);
         line.extend_from_slice(&chunk[..taken]);
@@ -230,7 +231,7 @@ async fn next_line(pipe: &mut (impl AsyncBufRead + Unpin)) -> Option<Vec<u8>> {
         if end.is_some() {
             return Some(line);
         }
-        if at_end || line.len() >= LINE_MAX {
+        if at_end || line.len() == LINE_MAX {
             line.push(b'\n');
             return Some(line);
         }
@@ -258,6 +259,13 @@ mod tests {
         let mut reader = BufReader::with_capacity(LINE_MAX, long.as_slice());
         let first = next_line(&mut reader).await.unwrap();
         assert_eq!(first.len(), LINE_MAX + 1);
+        // However it comes: a pipe hands out what is there.
+        let mut reader = BufReader::with_capacity(LINE_MAX - 1, long.as_slice());
+        let mut lengths = Vec::new();
+        while let Some(line) = next_line(&mut reader).await {
+            lengths.push(line.len());
+        }
+        assert_eq!(lengths, [LINE_MAX + 1, LINE_MAX + 1, 2]);
     }
 
     #[test]

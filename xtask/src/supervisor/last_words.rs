@@ -9,12 +9,17 @@ use crate::paths::Paths;
 /// Its words for the levels of what went wrong.
 const ERRORS: [&str; 4] = [" ERR ", " FTL ", " PNC ", " FATAL "];
 
+/// How lines begin that it writes to stderr on each start, before it knows its log: where it has
+/// looked for settings of its own.
+const BEGIN: &str = "{\"level\":\"debug\"";
+
 /// Lines of its log that are shown: later ones are most often consequences of earlier ones.
 const LINES: usize = 3;
 
 /// Its last words, each on a line of its own and indented, so that they can follow a message.
 pub(super) fn of_all(paths: &Paths) -> String {
-    let fatal = logs::tail(&paths.supervisor_output(), 0, logs::TAIL_LINES);
+    let is_said = |line: &str| !line.starts_with(BEGIN);
+    let fatal = logs::tail_of(&paths.supervisor_output(), 0, logs::TAIL_LINES, is_said);
     if !fatal.is_empty() {
         return fatal;
     }
@@ -79,7 +84,15 @@ mod tests {
         let words = of_all(&paths);
         assert_eq!(words.lines().filter(|line| !line.is_empty()).count(), 2);
         assert!(words.contains("argument list too long"), "{words}");
-        fs::write(paths.supervisor_output(), "fatal error: out of memory\n").unwrap();
+        let begin = "{\"level\":\"debug\",\"message\":\"Path not found\"}\n";
+        fs::write(paths.supervisor_output(), begin).unwrap();
+        assert_eq!(
+            of_all(&paths),
+            words,
+            "what it says on each start is no reason"
+        );
+        let fatal = format!("{begin}fatal error: out of memory\n");
+        fs::write(paths.supervisor_output(), fatal).unwrap();
         assert_eq!(of_all(&paths), "\n  | fatal error: out of memory");
     }
 }

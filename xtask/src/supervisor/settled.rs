@@ -36,7 +36,7 @@ pub(super) struct Settling(BTreeMap<String, (i32, Instant)>);
 
 impl Settling {
     /// Whether a process without a probe has run for long enough, or has ended.
-    pub(super) fn has_settled(&mut self, state: &State, known: &Known) -> bool {
+    pub(super) fn has_settled(&mut self, state: &State, known: Known) -> bool {
         if state.has_ready_probe || !state.is_running {
             return true;
         }
@@ -103,21 +103,21 @@ mod tests {
             restart: Restart::Always,
             runner: false,
         };
-        let settled = |probe, runs, age, of: &Known| {
+        let settled = |probe, runs, age, of: Known| {
             Settling::default().has_settled(&state(probe, runs, age), of)
         };
-        assert!(!settled(false, true, 0, &always));
-        assert!(settled(false, true, SECOND / 2, &always));
-        assert!(settled(true, true, 0, &always), "its probe has answered");
-        assert!(settled(false, false, 0, &always), "it did its work");
+        assert!(!settled(false, true, 0, always));
+        assert!(settled(false, true, SECOND / 2, always));
+        assert!(settled(true, true, 0, always), "its probe has answered");
+        assert!(settled(false, false, 0, always), "it did its work");
         for restart in [Restart::No, Restart::OnFailure, Restart::ExitOnFailure] {
             let job = Known {
                 restart,
                 runner: false,
             };
-            assert!(!settled(false, true, SECOND / 2, &job));
-            assert!(settled(false, true, SECOND, &job));
-            assert!(settled(false, false, 0, &job));
+            assert!(!settled(false, true, SECOND / 2, job));
+            assert!(settled(false, true, SECOND, job));
+            assert!(settled(false, false, 0, job));
         }
     }
 
@@ -140,33 +140,33 @@ mod tests {
         };
         let mut settling = Settling::default();
         assert!(
-            !settling.has_settled(&state(false, true, SECOND), &known),
+            !settling.has_settled(&state(false, true, SECOND), known),
             "no program yet"
         );
         assert!(
-            settling.has_settled(&state(false, true, 3 * SECOND), &known),
+            settling.has_settled(&state(false, true, 3 * SECOND), known),
             "none is noted"
         );
         let mut first = program();
         let seen = with_program(first.id(), SECOND);
         assert!(
-            !settling.has_settled(&seen, &known),
+            !settling.has_settled(&seen, known),
             "seen for the first time"
         );
         std::thread::sleep(SETTLED_AFTER);
-        assert!(settling.has_settled(&seen, &known));
+        assert!(settling.has_settled(&seen, known));
         let mut second = program();
         let again = with_program(second.id(), SECOND);
-        assert!(!settling.has_settled(&again, &known), "another program");
+        assert!(!settling.has_settled(&again, known), "another program");
         first.kill().unwrap();
         first.wait().unwrap();
         assert!(
-            !settling.has_settled(&seen, &known),
+            !settling.has_settled(&seen, known),
             "it has ended, its runner has not"
         );
         let old = with_program(second.id(), 3 * SECOND);
         assert!(
-            Settling::default().has_settled(&old, &known),
+            Settling::default().has_settled(&old, known),
             "it has run for long"
         );
         second.kill().unwrap();

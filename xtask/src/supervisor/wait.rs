@@ -184,7 +184,7 @@ impl Wait<'_> {
                 runner: process.runner,
             };
             state.phase() == Phase::Ready
-                && settling.has_settled(state, &known)
+                && settling.has_settled(state, known)
                 && !starts.includes(state)
                 && self.has_begun(state)
         };
