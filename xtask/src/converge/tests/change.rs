@@ -208,7 +208,10 @@ fn what_had_ended_is_started_again() {
     bed.fake.end("b", 0);
     bed.fake.end("c", 1);
     let report = bed.up().unwrap();
-    assert_eq!(changed(&report), [("b", "started")].into());
+    assert_eq!(
+        changed(&report),
+        [("b", "started"), ("c", "started")].into()
+    );
     assert_eq!(bed.fake.orders(), ["reload", "start b", "start c"]);
     assert!(stops::load(&bed.ctx.paths).is_empty());
     is_sound(&bed, d);

@@ -97,7 +97,7 @@ fn a_user_may_give_up() {
 fn a_supervisor_may_end_while_it_starts() {
     let bed = Bed::spawning(&[("a", &[])]);
     let program = bed.ctx.paths.root().join(BINARY);
-    fs::write(&program, "#!/bin/sh\necho no such thing\nexit 7\n").unwrap();
+    fs::write(&program, "#!/bin/sh\necho no such thing >&2\nexit 7\n").unwrap();
     let error = bed.up().unwrap_err();
     assert_eq!(exit_of(&error), Exit::ServiceFailed);
     assert!(format!("{error:#}").contains("no such thing"), "{error:#}");

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -115,6 +116,8 @@ impl Process {
 pub(super) struct World {
     /// Where runners note what they run: every process has one.
     runs: PathBuf,
+    /// What runs in the place of those programs that are looked at.
+    program: Option<Child>,
     entries: BTreeMap<String, Value>,
     processes: BTreeMap<String, Process>,
     scripts: BTreeMap<String, Script>,
@@ -138,12 +141,20 @@ pub(super) enum Stop {
     Wait,
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(program) = &mut self.program {
+            program.kill().unwrap();
+            program.wait().unwrap();
+        }
+    }
+}
+
 impl World {
     pub(super) fn new(runs: PathBuf) -> Self {
-        Self {
-            runs,
-            ..Self::default()
-        }
+        let mut world = Self::default();
+        world.runs = runs;
+        world
     }
 
     /// As runners do that end with the supervisor.
@@ -421,6 +432,7 @@ impl World {
         self.changes += 1;
         // Above all that the kernel gives out.
         let pid = 10_000_000 + self.last_pid;
+        let program = if has_probe { pid } else { self.program() };
         let process = self.processes.get_mut(name).unwrap();
         process.waits = false;
         if script.cannot_start {
@@ -430,7 +442,8 @@ impl World {
         }
         (process.status, process.pid, process.started) = ("Running", pid, Some(now));
         fs::create_dir_all(&self.runs).unwrap();
-        fs::write(self.runs.join(name), format!("{pid} 1\n{pid} 1\n")).unwrap();
+        let note = format!("{pid} 1\n{program} 1\n");
+        fs::write(self.runs.join(name), note).unwrap();
         process.start_time.get_or_insert_with(time);
         process.next = match script.ends_with {
             Some((after, code)) => Some((now + after, Next::End(code))),
@@ -439,6 +452,13 @@ impl World {
             }
             None => None,
         };
+    }
+
+    /// A program that runs: nobody asks how it does, so it is looked at.
+    fn program(&mut self) -> i32 {
+        let spawn = || Command::new("sleep").arg("600").spawn().unwrap();
+        let program = self.program.get_or_insert_with(spawn);
+        i32::try_from(program.id()).unwrap()
     }
 
     /// Whether all that a process depends on is there; `None` while that is not decided.
