@@ -51,11 +51,15 @@ impl Ui {
         &self.bars
     }
 
-    /// One line of talk, above any bars. A closed stderr is not an error.
+    /// One line of talk, above any bars. A closed stderr is not an error, nor is a terminal that was
+    /// closed: `suspend` panics there.
     pub fn line(&self, text: impl AsRef<str>) {
-        self.bars.suspend(|| {
-            let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
-        });
+        let text = text.as_ref();
+        let _ = if self.interactive {
+            self.bars.println(text)
+        } else {
+            writeln!(io::stderr().lock(), "{text}")
+        };
     }
 
     /// One line of data on stdout. A reader that has seen enough (`| head`) is not an error.

@@ -159,7 +159,7 @@ mod tests {
     fn a_bind_mount_of_the_same_disk_is_a_disk_of_its_own() {
         use std::process::Command;
 
-        const MOUNTED: &str = "CORE_TEST_MOUNTED";
+        const MOUNTED: &str = "XTASK_TEST_MOUNTED";
         const NAME: &str =
             "backup::disks::tests::a_bind_mount_of_the_same_disk_is_a_disk_of_its_own";
         if let Some(data) = std::env::var_os(MOUNTED) {

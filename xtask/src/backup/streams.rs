@@ -33,6 +33,8 @@ const ATTEMPTS: usize = 3;
 const READY_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
 /// How long one look may take. An answer takes milliseconds; with many streams, a second.
 const LOOK_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
+/// How long the messages of one stream may take to be read: as a whole, a bound and no more.
+const READ_LIMIT: std::time::Duration = std::time::Duration::from_hours(1);
 /// How often it is asked.
 const READY_POLL: std::time::Duration = std::time::Duration::from_millis(50);
 /// Retention by which messages go when they are consumed.
@@ -81,26 +83,33 @@ pub(crate) async fn take(
 /// A place and its streams, once somebody leads all of them: a hub that has just started, or lost a
 /// node, elects first, and until then nobody answers.
 async fn led(places: &Places<'_>, place: &Place) -> anyhow::Result<(JetStream, Vec<StreamInfo>)> {
+    let look = async || {
+        let js = places.connect(place).await?;
+        let streams = all(&js, place).await?;
+        Ok((js, streams))
+    };
+    answered(LOOK_LIMIT, look).await.map_err(|error| {
+        let seconds = READY_LIMIT.as_secs();
+        let message = format!("{} keeps no streams after {seconds} s", place.shown());
+        let failure = Failure::new(kit::failure::exit_of(&error).max(Exit::Unhealthy), message);
+        let hint = "wait for its nodes: cargo xtask status";
+        failure.source(error).hint(hint).into()
+    })
+}
+
+/// What a hub answers that elects first, as it has just started, or as a stream was just made: a
+/// question that was asked too early is refused or never answered, and is asked again. One may take
+/// `limit`.
+async fn answered<T>(
+    limit: std::time::Duration,
+    ask: impl AsyncFn() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let deadline = Instant::now() + READY_LIMIT;
     loop {
-        let look = async {
-            let js = places.connect(place).await?;
-            let streams = all(&js, place).await?;
-            Ok((js, streams))
-        };
-        // A question that was asked too early is never answered: it is asked again.
-        let looked = tokio::time::timeout(LOOK_LIMIT, look).await;
-        let error: anyhow::Error = match looked {
-            Ok(Ok(found)) => return Ok(found),
-            Ok(Err(error)) => error,
-            Err(_) => anyhow!("JetStream does not answer"),
-        };
-        if Instant::now() >= deadline {
-            let seconds = READY_LIMIT.as_secs();
-            let message = format!("{} keeps no streams after {seconds} s", place.shown());
-            let failure = Failure::new(kit::failure::exit_of(&error).max(Exit::Unhealthy), message);
-            let hint = "wait for its nodes: cargo xtask status";
-            return Err(failure.source(error).hint(hint).into());
+        let answer = tokio::time::timeout(limit, ask()).await;
+        let answer = answer.unwrap_or_else(|_| Err(anyhow!("JetStream does not answer")));
+        if answer.is_ok() || Instant::now() >= deadline {
+            return answer;
         }
         tokio::time::sleep(READY_POLL).await;
     }
@@ -214,21 +223,17 @@ pub(crate) async fn put_back(
 
 /// Connects to servers that were just started.
 async fn connect(places: &Places<'_>, place: &Place) -> anyhow::Result<JetStream> {
-    let deadline = Instant::now() + READY_LIMIT;
-    loop {
-        let ready = async {
-            let js = places.connect(place).await?;
-            js.stream_names().await?;
-            Ok(js)
-        };
-        let ready = tokio::time::timeout(LOOK_LIMIT, ready).await;
-        let ready: anyhow::Result<JetStream> =
-            ready.unwrap_or_else(|_| Err(anyhow!("JetStream does not answer")));
-        if ready.is_ok() || Instant::now() >= deadline {
-            return ready;
-        }
-        tokio::time::sleep(READY_POLL).await;
-    }
+    let connect = async || {
+        let js = places.connect(place).await?;
+        js.stream_names().await?;
+        Ok(js)
+    };
+    answered(LOOK_LIMIT, connect).await
+}
+
+/// A stream, once somebody leads it.
+async fn found(js: &JetStream, name: &str) -> anyhow::Result<Option<StreamInfo>> {
+    answered(LOOK_LIMIT, async || Ok(js.stream(name).await?)).await
 }
 
 async fn put_back_one(
@@ -247,13 +252,14 @@ async fn put_back_one(
         progress,
     };
     let made = restore(js, &config, &stream.state, &mut source).await?;
-    let now = js.stream(&stream.name).await?.context("it is gone")?;
+    let now = found(js, &stream.name).await?.context("it is gone")?;
     let state: StreamState = serde_json::from_value(stream.state.clone())?;
     if stream.content.is_some() && !is_unsteady(&stream.config) {
         if !same(&state, &now.state) {
             bail!("it has other messages than it had");
         }
-        let content = content_of(js, &now.config, &now.state).await?;
+        let read = async || Ok(content_of(js, &now.config, &now.state).await?);
+        let content = answered(READ_LIMIT, read).await?;
         if Some(content.hex()) != stream.content {
             bail!("the content of its messages is not what it was");
         }
@@ -274,7 +280,7 @@ async fn put_back_one(
 pub(crate) async fn are_there(places: &Places<'_>, archive: &Archive) -> anyhow::Result<()> {
     for stream in &archive.manifest.streams {
         let js = connect(places, &place(places, &stream.domain)?).await?;
-        let now = js.stream(&stream.name).await?;
+        let now = found(&js, &stream.name).await?;
         let state: StreamState = serde_json::from_value(stream.state.clone())?;
         let is_there = now.is_some_and(|now| {
             same(&state, &now.state)
@@ -296,7 +302,7 @@ pub(crate) async fn open_all(
         let place = place(places, domain)?;
         let js = connect(places, &place).await?;
         let name = config["name"].as_str().unwrap_or_default();
-        let Some(now) = js.stream(name).await? else {
+        let Some(now) = found(&js, name).await? else {
             continue;
         };
         if now.subjects() != [format!("{PRIVATE_SUBJECT}.{name}")] {

@@ -122,6 +122,7 @@ pub fn stop(paths: &Paths, ui: &Ui, client: &Client, timeout: Duration) -> anyho
                     Stopped::BySignal(ended)
                 });
             }
+            let error = anyhow::Error::from(error);
             ui.line(format!("the supervisor cannot be asked to stop: {error:#}"));
             let deadline = Instant::now() + SELF_STOP_GRACE;
             (alive::claim_until(&paths.alive_lock(), deadline)?, false)
@@ -245,7 +246,7 @@ pub fn force(paths: &Paths, ui: &Ui) -> anyhow::Result<(FileLock, Vec<Process>)>
     let claim = claim.ok_or_else(|| {
         let message = "still running after SIGKILL: something that cannot be seen from here";
         Failure::new(Exit::Survivors, message)
-            .hint("end it by hand, then run `cargo xtask down` again")
+            .hint("end them by hand, then run `cargo xtask down` again")
     })?;
     Ok((claim, signalled))
 }
