@@ -247,11 +247,14 @@ async fn put_back_one(
     if can_be_closed(&config) {
         config = closed(&config, PRIVATE_SUBJECT);
     }
-    let mut source = Source {
-        entry: archive.open(&stream.entry)?,
-        progress,
+    let put = async || {
+        let mut source = Source {
+            entry: archive.open(&stream.entry)?,
+            progress,
+        };
+        Ok(restore(js, &config, &stream.state, &mut source).await?)
     };
-    let made = restore(js, &config, &stream.state, &mut source).await?;
+    let made = answered(READ_LIMIT, put).await?;
     let now = found(js, &stream.name).await?.context("it is gone")?;
     let state: StreamState = serde_json::from_value(stream.state.clone())?;
     if stream.content.is_some() && !is_unsteady(&stream.config) {
@@ -267,7 +270,8 @@ async fn put_back_one(
         bail!("it has other messages than it had");
     }
     for wanted in stream.consumers.iter().filter(|consumer| consumer.durable) {
-        let found = js.consumer(&stream.name, &wanted.name).await?;
+        let ask = async || Ok(js.consumer(&stream.name, &wanted.name).await?);
+        let found = answered(LOOK_LIMIT, ask).await?;
         let found = found.as_ref().map(consumer);
         if found.is_none_or(|found| found.ack_floor < wanted.ack_floor) {
             bail!("its consumer `{}` is not where it was", wanted.name);
@@ -309,7 +313,7 @@ pub(crate) async fn open_all(
             continue;
         }
         let config = at_destination(config, places.replicas_max(&place));
-        let opened = js.update_stream(&config).await;
+        let opened = answered(LOOK_LIMIT, async || Ok(js.update_stream(&config).await?)).await;
         opened.with_context(|| format!("cannot open the stream `{name}`"))?;
     }
     Ok(())
