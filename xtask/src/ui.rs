@@ -51,8 +51,8 @@ impl Ui {
         &self.bars
     }
 
-    /// One line of talk, above any bars. A closed stderr is not an error, nor is a terminal that was
-    /// closed: `suspend` panics there.
+    /// One line of talk, above any bars. A closed stderr is not an error, nor is a terminal that
+    /// was closed: `suspend` panics there.
     pub fn line(&self, text: impl AsRef<str>) {
         let text = text.as_ref();
         let _ = if self.interactive {
