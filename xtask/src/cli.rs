@@ -452,6 +452,9 @@ pub(crate) struct Bench {
     /// Runs of which each figure is the median; default: 7, `stop` 20, `reload` 1000 changes
     #[arg(long, value_parser = number::<RUNS_MAX>)]
     pub(crate) runs: Option<usize>,
+    /// Judge by what is counted alone: times are shown, and a slow machine is no failure
+    #[arg(long)]
+    pub(crate) counts: bool,
     /// Print the figures as JSON
     #[arg(long)]
     pub(crate) json: bool,

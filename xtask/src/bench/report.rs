@@ -41,6 +41,11 @@ pub struct Row {
 }
 
 impl Row {
+    /// Whether it is a number of something that must not happen, and no measure.
+    pub fn is_count(&self) -> bool {
+        self.unit.is_empty()
+    }
+
     /// Whether the figure is within its budget.
     pub fn within(&self) -> bool {
         self.limit.is_none_or(|limit| self.value <= limit)
