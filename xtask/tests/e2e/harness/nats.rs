@@ -60,15 +60,22 @@ impl Nats {
         nats
     }
 
-    /// Sends a request and returns the answer's payload.
+    /// Sends a request and returns the answer's payload. Again while nobody is there to answer: a
+    /// hub where a stream was just made elects first.
     #[track_caller]
     pub(crate) fn request(&mut self, subject: &str, payload: &str) -> String {
+        super::eventually("somebody who answers", super::SOON, || {
+            self.request_once(subject, payload)
+        })
+    }
+
+    fn request_once(&mut self, subject: &str, payload: &str) -> Option<String> {
         self.inboxes += 1;
         let (inbox, id) = (format!("_INBOX.e2e.{}", self.inboxes), self.inboxes);
         let length = payload.len();
         self.send(&format!("SUB {inbox} {id}\r\nUNSUB {id} 1\r\n"));
         self.send(&format!("PUB {subject} {inbox} {length}\r\n{payload}\r\n"));
-        self.message()
+        self.receive_unless_nobody().map(|(_, payload)| payload)
     }
 
     /// Publishes what the server must refuse; what it says.
@@ -225,6 +232,13 @@ impl Nats {
     /// HEADERS SIZE`; the subject for an answer and the payload.
     #[track_caller]
     fn receive(&mut self) -> (Option<String>, String) {
+        let received = self.receive_unless_nobody();
+        received.expect("somebody is there to answer")
+    }
+
+    /// The same; `None` when the server says that nobody is there to answer.
+    #[track_caller]
+    fn receive_unless_nobody(&mut self) -> Option<(Option<String>, String)> {
         loop {
             let line = self.line();
             let words: Vec<&str> = line.split(' ').collect();
@@ -243,6 +257,9 @@ impl Nats {
                 .read_exact(&mut bytes)
                 .expect("NATS sends the whole message");
             let head = String::from_utf8_lossy(&bytes[..headers]).into_owned();
+            if head.starts_with("NATS/1.0 503") {
+                return None;
+            }
             assert!(
                 !head.starts_with("NATS/1.0 4") && !head.starts_with("NATS/1.0 5"),
                 "{head}"
@@ -250,7 +267,7 @@ impl Nats {
             let sizes = if words[0] == "MSG" { 1 } else { 2 };
             let reply = (words.len() == 4 + sizes).then(|| words[3].to_owned());
             let payload = String::from_utf8_lossy(&bytes[headers..size]).into_owned();
-            return (reply, payload);
+            return Some((reply, payload));
         }
     }
 }

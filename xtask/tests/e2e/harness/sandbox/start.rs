@@ -83,7 +83,13 @@ impl Sandbox {
     #[track_caller]
     pub(crate) fn on_terminal(&self, line: &str, variables: &[(&str, &str)]) -> Running {
         let program = env!("CARGO_BIN_EXE_xtask");
-        let inner = format!("stty rows 40 cols 120; exec '{program}' {line}");
+        // Whatever the tests were started with: under `nohup` nobody hears a terminal hang up.
+        let heard = if cfg!(target_os = "linux") {
+            "env --default-signal"
+        } else {
+            ""
+        };
+        let inner = format!("stty rows 40 cols 120; exec {heard} '{program}' {line}");
         let mut command = Command::new("script");
         if cfg!(target_os = "linux") {
             command.args(["-q", "-e", "-f", "-c", &inner, "/dev/null"]);
