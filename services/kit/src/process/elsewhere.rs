@@ -6,31 +6,9 @@ use std::process::Command;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
-use super::Mark;
-
-/// A process, identified by its number and the moment of its start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Process {
-    /// Its number.
-    pub pid: i32,
-    /// Its parent's number.
-    pub parent: i32,
-    /// Its process group.
-    pub group: i32,
-    /// Always 0 here.
-    pub started: u64,
-    /// Its program.
-    pub program: String,
-    /// Whether it has ended and only waits for its parent to take note.
-    pub has_ended: bool,
-}
+use super::{Mark, Process};
 
 impl Process {
-    /// This very process.
-    pub fn own() -> Option<Self> {
-        Self::read(i32::try_from(std::process::id()).ok()?)
-    }
-
     /// The process with this number.
     pub fn read(pid: i32) -> Option<Self> {
         ps(&["-p", &pid.to_string()]).pop()

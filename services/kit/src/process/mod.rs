@@ -24,14 +24,38 @@ use std::fmt;
 
 #[cfg(not(target_os = "linux"))]
 pub use elsewhere::{
-    Process, become_reaper, children, comes_from, descendants, holders, in_group, is_holder,
-    mark_of, marked, reap, variable,
+    become_reaper, children, comes_from, descendants, holders, in_group, is_holder, mark_of,
+    marked, reap, variable,
 };
 pub use mark::Mark;
 #[cfg(target_os = "linux")]
-pub use proc::{Process, comes_from, holders, in_group, is_holder, mark_of, marked, variable};
+pub use proc::{comes_from, holders, in_group, is_holder, mark_of, marked, variable};
 #[cfg(target_os = "linux")]
 pub use tree::{become_reaper, children, descendants, reap};
+
+/// A process, identified by its number and the moment of its start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: i32,
+    /// Its parent's number.
+    pub parent: i32,
+    /// Its process group.
+    pub group: i32,
+    /// When it started, in clock ticks since the machine did; 0 where that is not found out.
+    pub started: u64,
+    /// Its program, as the kernel knows it: on Linux at most 15 bytes.
+    pub program: String,
+    /// Whether it has ended and only waits for its parent to take note.
+    pub has_ended: bool,
+}
+
+impl Process {
+    /// This very process.
+    pub fn own() -> Option<Self> {
+        Self::read(i32::try_from(std::process::id()).ok()?)
+    }
+}
 
 impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

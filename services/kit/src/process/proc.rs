@@ -5,35 +5,14 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use super::Process;
 use super::mark::{self, Mark};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// Generations that are looked at to find where a process comes from.
 const MAX_GENERATIONS: usize = 64;
 
-/// A process, identified by its number and the moment of its start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Process {
-    /// Its number.
-    pub pid: i32,
-    /// Its parent's number.
-    pub parent: i32,
-    /// Its process group.
-    pub group: i32,
-    /// When it started, in clock ticks since the machine did.
-    pub started: u64,
-    /// Its program, as the kernel knows it: at most 15 bytes.
-    pub program: String,
-    /// Whether it has ended and only waits for its parent to take note.
-    pub has_ended: bool,
-}
-
 impl Process {
-    /// This very process.
-    pub fn own() -> Option<Self> {
-        Self::read(i32::try_from(std::process::id()).ok()?)
-    }
-
     /// The process with this number. Processes of other users can be read, too.
     pub fn read(pid: i32) -> Option<Self> {
         let mut stat = Vec::with_capacity(512);
