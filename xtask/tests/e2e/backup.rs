@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::http::{self, Answer};
-use crate::harness::nats::Nats;
+use crate::harness::nats::{MIRRORED, Nats};
 use crate::harness::{SOON, Sandbox, eventually, same};
 use crate::topology::{HUB_AND_REGION, port, sandbox as with_topology};
 
@@ -476,7 +476,7 @@ fn a_hub_and_a_region_are_restored() {
         {"name": "LOCAL", "external": {"api": "$JS.lhr.API"}}});
     hub.api("STREAM.CREATE.LOCAL", &mirror);
     let copied = |port: u16, wanted: u64| {
-        eventually("the mirror", SOON, || {
+        eventually("the mirror", MIRRORED, || {
             let info = Nats::connect(port).api("STREAM.INFO.LOCAL", &json!({}));
             (info["state"]["messages"] == wanted).then_some(())
         });

@@ -5,7 +5,7 @@ use std::fs;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::nats::Nats;
+use crate::harness::nats::{MIRRORED, Nats};
 use crate::harness::{SOON, eventually, processes, same};
 use crate::topology::{ALONE, HUB_AND_REGION, VARIABLE, port, sandbox};
 
@@ -290,7 +290,7 @@ fn streams_of_a_region_are_moved_to_the_hub() {
     let mirror = json!({"name": "COPIED", "mirror":
         {"name": "COPIED", "external": {"api": "$JS.lhr.API"}}});
     hub.api("STREAM.CREATE.COPIED", &mirror);
-    eventually("the mirror", SOON, || {
+    eventually("the mirror", MIRRORED, || {
         let info = hub.api("STREAM.INFO.COPIED", &json!({}));
         (info["state"]["messages"] == 10).then_some(())
     });

@@ -9,6 +9,10 @@ use serde_json::{Value, json};
 /// How long one answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
+/// How long a mirror may take to hold what its origin does: nats-server looks for an origin that
+/// it did not find after 10 s, then after 20, then after 30.
+pub(crate) const MIRRORED: Duration = Duration::from_mins(2);
+
 fn here(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
@@ -142,9 +146,12 @@ impl Nats {
         serde_json::from_str(&answer).expect("JetStream answers in JSON")
     }
 
-    /// The same without the wait for each one: publishes `NUMBER` for each number.
+    /// The same without the wait for each one but the first, by which the stream is known to be
+    /// there: publishes `NUMBER` for each number.
     #[track_caller]
-    pub(crate) fn publish_numbers(&mut self, subject: &str, numbers: std::ops::Range<u64>) {
+    pub(crate) fn publish_numbers(&mut self, subject: &str, mut numbers: std::ops::Range<u64>) {
+        let Some(first) = numbers.next() else { return };
+        self.publish(subject, &first.to_string());
         self.inboxes += 1;
         let (inbox, id) = (format!("_INBOX.e2e.{}", self.inboxes), self.inboxes);
         let count = numbers.end - numbers.start;
