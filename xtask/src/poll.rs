@@ -30,6 +30,15 @@ impl<T> Waited<T> {
     }
 }
 
+/// How long to wait for what may never come: a tenth of `limit` in tests of this crate, whose
+/// supervisor is a thread that does everything at once or not at all.
+pub(crate) const fn patience(limit: Duration) -> Duration {
+    match limit.checked_div(10) {
+        Some(tenth) if cfg!(test) => tenth,
+        _ => limit,
+    }
+}
+
 /// Asks `predicate` every `interval` until it returns something, until `deadline`, or until the
 /// user gives up. It is asked at least once, and a last time after the deadline.
 pub(crate) fn wait_until<T, E>(

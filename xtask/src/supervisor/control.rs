@@ -22,7 +22,7 @@ use super::state::{Changes, State, States, changes};
 use crate::applied::Applied;
 use crate::interrupt::Interrupt;
 use crate::paths::Paths;
-use crate::poll::{Waited, wait_until};
+use crate::poll::{Waited, patience, wait_until};
 use crate::ui::Ui;
 
 #[cfg(test)]
@@ -42,11 +42,11 @@ const WAITING: Duration = Duration::from_millis(50);
 
 /// How long an order to stop may be without effect before it is given again: the supervisor sets
 /// the state before it signals, so only one that gets no CPU takes so long.
-const STOP_EFFECT: Duration = Duration::from_secs(1);
+const STOP_EFFECT: Duration = patience(Duration::from_secs(1));
 
 /// How long a process that is started again may still be told as ended, or as running by the
 /// supervisor's own books.
-const START_TIMEOUT: Duration = Duration::from_secs(2);
+const START_TIMEOUT: Duration = patience(Duration::from_secs(2));
 
 /// How long something may take, and until when that is.
 #[derive(Debug, Clone, Copy)]

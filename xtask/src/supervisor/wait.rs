@@ -20,14 +20,14 @@ use crate::interrupt::Interrupt;
 use crate::limits;
 use crate::logs;
 use crate::paths::Paths;
-use crate::poll::{Waited, holds_by, wait_until};
+use crate::poll::{Waited, holds_by, patience, wait_until};
 use crate::stack::Stack;
 
 /// How often the supervisor is asked.
 const POLL: Duration = Duration::from_millis(5);
 
 /// How long the last words of a process may take to reach its log file.
-const LOG_TIMEOUT: Duration = Duration::from_millis(500);
+const LOG_TIMEOUT: Duration = patience(Duration::from_millis(500));
 
 /// A log file that does not grow for so long is complete.
 const LOG_QUIET: Duration = Duration::from_millis(50);

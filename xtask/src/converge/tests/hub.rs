@@ -10,8 +10,11 @@ use std::thread;
 
 use serde_json::{Value, json};
 
+use kit::Exit;
+use kit::failure::exit_of;
+
 use super::*;
-use crate::supervisor::fake::Script;
+use crate::supervisor::fake::{Fault, Script};
 
 const VARIABLE: &str = "CORE_TOPOLOGY_NATS";
 
@@ -132,5 +135,40 @@ fn nodes_leave_one_after_the_other() {
         position("signal nats-hub-5 1") < position("signal nats-hub-4 1"),
         "{orders:?}"
     );
+    assert_eq!(bed.up().unwrap().outcome, Outcome::Unchanged);
+}
+
+/// A command gives up in the middle of a hub that gets smaller, another one at its end.
+#[test]
+fn what_was_not_finished_is_finished_by_the_next_command() {
+    let mut bed = bed(5);
+    let config = bed.ctx.paths.state().join("nats-hub-1/nats.conf");
+    fs::create_dir_all(config.parent().unwrap()).unwrap();
+    let stale = json!({"cluster": {"routes": ["nats://127.0.0.1:1"]}});
+    fs::write(&config, stale.to_string()).unwrap();
+    bed.ctx.env.set(VARIABLE, &spec(3));
+    let refused = |order| (order, Fault::Refuse(500, "no idea"));
+    let faults = [
+        // It is stopped instead.
+        refused("PATCH /process/signal/nats-hub-5"),
+        refused("PATCH /process/signal/nats-hub-4"),
+        // The first one changes the nodes that stay.
+        ("POST /project/configuration", Fault::Not),
+        refused("POST /project/configuration"),
+        refused("PATCH /process/signal/nats-hub-1"),
+    ];
+    for (order, fault) in faults {
+        bed.fake.fault(order, fault);
+    }
+    for stopped_at in ["nats-hub-5", "nats-hub-1"] {
+        let error = bed.up().unwrap_err();
+        assert_eq!(exit_of(&error), Exit::ReloadFailed, "{error:#}");
+        let text = format!("{error:#}");
+        assert!(text.contains(&format!("`{stopped_at}` is where")), "{text}");
+    }
+    let left = bed.ctx.client().unwrap().processes().unwrap();
+    assert!(!left.contains_key("nats-hub-4") && !left.contains_key("nats-hub-5"));
+    assert!(bed.fake.lost().is_empty());
+    fs::remove_file(&config).unwrap();
     assert_eq!(bed.up().unwrap().outcome, Outcome::Unchanged);
 }

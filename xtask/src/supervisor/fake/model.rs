@@ -42,6 +42,8 @@ pub(crate) struct Script {
 /// How a request goes wrong.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
+    /// Not at all: the fault is that of a later one.
+    Not,
     /// The connection is closed in the middle of the answer.
     Cut,
     /// The same, after what was asked for has been done.

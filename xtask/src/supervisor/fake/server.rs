@@ -73,7 +73,7 @@ fn serve(shared: &Shared, stream: &UnixStream) {
         world.take_fault(&format!("{method} {path}"))
     };
     match fault {
-        None => {
+        None | Some(Fault::Not) => {
             if path == PUSHES {
                 push(shared, stream);
             } else {
