@@ -14,7 +14,7 @@ use crate::up::{Options, Outcome, Report};
 /// More than anything takes.
 const LONG: Duration = Duration::from_secs(10);
 /// Enough for what works.
-const SHORT: Duration = Duration::from_millis(400);
+const SHORT: Duration = Duration::from_millis(250);
 
 /// `up` with this limit.
 fn within(bed: &Bed, timeout: Duration) -> anyhow::Result<Report> {

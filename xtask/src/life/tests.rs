@@ -9,7 +9,7 @@ use crate::supervisor::fake::bed::Bed;
 use crate::supervisor::fake::{Fault, Script};
 
 const LONG: Duration = Duration::from_secs(10);
-const SHORT: Duration = Duration::from_millis(200);
+const SHORT: Duration = Duration::from_millis(120);
 
 /// `b` needs `a`, and `c` needs nobody.
 fn bed() -> Bed {

@@ -15,7 +15,7 @@ use crate::supervisor::fake::{Fault, Script};
 use crate::supervisor::state::Change;
 
 const LONG: Duration = Duration::from_secs(10);
-const SHORT: Duration = Duration::from_millis(150);
+const SHORT: Duration = Duration::from_millis(60);
 
 /// Orders to a stack of `a`, of `b`, which needs it, and of `c`.
 fn ordering(script: Script, order: impl FnOnce(&Bed, &Control<'_>)) {

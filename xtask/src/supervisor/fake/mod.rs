@@ -46,11 +46,12 @@ impl Shared {
         self.world.lock().unwrap()
     }
 
-    /// Lets go of the alive lock, as a supervisor does that has ended.
-    fn die(&self) {
+    /// Ends as `end` says, and lets go of the alive lock, as a supervisor does that has ended.
+    fn die(&self, end: fn(&mut World)) {
         let pid = fs::read_to_string(&self.holder).unwrap_or_default();
-        // Before the lock is free: the next holder writes its own.
+        // Before anything has ended: with a holder and without a socket, the next one is started.
         let _ = fs::remove_file(&self.holder);
+        end(&mut self.world());
         if let Some(pid) = pid.trim().parse().ok().and_then(Pid::from_raw) {
             let _ = kill_process(pid, Signal::KILL);
         }
@@ -132,15 +133,16 @@ impl Fake {
 
     /// Ends at once, as by SIGKILL: nobody listens, and the lock is free.
     pub(crate) fn crash(&self) {
-        self.shared.world().crash();
-        self.shared.die();
+        self.shared.die(World::crash);
         self.wait_until_gone();
     }
 
     /// Stops to listen, while something still holds the lock.
     pub(crate) fn fall_silent(&self) {
-        self.shared.world().crash();
-        self.shared.world().silent = true;
+        let mut world = self.shared.world();
+        world.silent = true;
+        world.crash();
+        drop(world);
         self.wait_until_gone();
     }
 
@@ -158,8 +160,7 @@ impl Fake {
 
 impl Drop for Fake {
     fn drop(&mut self) {
-        self.shared.world().quit = true;
-        self.shared.die();
+        self.shared.die(World::quit);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

@@ -203,8 +203,14 @@ impl World {
         (process.pid, process.listed)
     }
 
+    /// Listens no more.
     pub(super) fn crash(&mut self) {
         self.listens = false;
+    }
+
+    /// Ends with the test.
+    pub(super) fn quit(&mut self) {
+        self.quit = true;
     }
 
     /// Starts on a file.

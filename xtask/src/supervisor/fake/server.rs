@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Shared;
-use super::model::{Fault, Stop};
+use super::model::{Fault, Stop, World};
 use crate::supervisor::state::PUSHES;
 
 /// How often anything is looked at.
@@ -95,10 +95,7 @@ fn serve(shared: &Shared, stream: &UnixStream) {
             respond(stream, status, &json!({"error": text}).to_string());
         }
         Some(Fault::Garbage) => respond(stream, 200, "[1, 2"),
-        Some(Fault::Crash) => {
-            shared.world().crash();
-            shared.die();
-        }
+        Some(Fault::Crash) => shared.die(World::crash),
     }
 }
 
@@ -126,9 +123,8 @@ fn answer(shared: &Shared, method: &str, path: &str) -> (u16, Value) {
         }
         ("POST", ["project", "stop"]) => {
             world.note("down".to_owned());
-            world.shut_down();
             drop(world);
-            shared.die();
+            shared.die(World::shut_down);
             (200, json!({"status": "stopped"}))
         }
         ("POST", ["process", "start", name]) => {
