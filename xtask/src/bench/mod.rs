@@ -57,8 +57,13 @@ const STOP_RUNS: usize = 20;
 const RELOADS: usize = 1000;
 
 /// Measures the named parts, or all that take no minutes when none is named. Each figure is the
-/// median of `runs` runs.
-pub fn bench(ctx: &Ctx, parts: &[String], runs: Option<usize>) -> anyhow::Result<Report> {
+/// median of `runs` runs. With `counts`, nobody asks how long anything takes.
+pub fn bench(
+    ctx: &Ctx,
+    parts: &[String],
+    runs: Option<usize>,
+    counts: bool,
+) -> anyhow::Result<Report> {
     if !cfg!(target_os = "linux") {
         bail!("the benchmark runs on Linux only");
     }
@@ -76,7 +81,7 @@ pub fn bench(ctx: &Ctx, parts: &[String], runs: Option<usize>) -> anyhow::Result
     )?;
     let mut report = Report::default();
     if wanted("stop") {
-        stop::stop(ctx, runs.unwrap_or(STOP_RUNS), &mut report)?;
+        stop::stop(ctx, runs.unwrap_or(STOP_RUNS), counts, &mut report)?;
     }
     if wanted("reload") {
         reload::reload(ctx, runs.unwrap_or(RELOADS), &mut report)?;

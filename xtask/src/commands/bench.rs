@@ -10,7 +10,7 @@ use crate::cli::Bench;
 
 pub(crate) fn run(args: &Bench) -> anyhow::Result<ExitCode> {
     let ctx = Ctx::load(None)?;
-    let report = bench::bench(&ctx, &args.parts, args.runs)?;
+    let report = bench::bench(&ctx, &args.parts, args.runs, args.counts)?;
     if args.json {
         print_json(&ctx, &report)?;
     } else {

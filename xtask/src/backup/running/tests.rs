@@ -1,6 +1,7 @@
 //! Stopping and starting the servers that have data, against a supervisor that misbehaves.
 
 use std::fs;
+use std::net::TcpListener;
 
 use kit::failure::exit_of;
 use serde_json::json;
@@ -13,9 +14,12 @@ use crate::supervisor::fake::{Fault, Script};
 fn bed() -> Bed {
     let bed = Bed::new();
     let probe = json!({"exec": {"command": "true"}});
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
     let nats = json!({
         "process": {"command": "true", "compose": {"readiness_probe": probe}},
-        "ports": {"client": {"port": 4222, "protocol": "nats"}},
+        "ports": {"client": {"port": port, "protocol": "nats"}},
     });
     bed.manifest("nats", &nats);
     bed.service("pocketbase", &["nats"], &json!({}));

@@ -23,8 +23,17 @@ const END_MS: f64 = 1000.0;
 /// Where Go keeps what it compiled: the tests' place.
 const GO_CACHE: &str = "target/tmp/go-cache";
 
+/// How many programs a core runs at once when only what happens counts: most of their courses is
+/// waiting, above all for the supervisor's pause before it starts again what was killed.
+const AT_ONCE: usize = 4;
+
 /// Adds the rows of each program and of the proof.
-pub(super) fn stop(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Result<()> {
+pub(super) fn stop(
+    ctx: &Ctx,
+    runs: usize,
+    counts: bool,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let (programs, missing) = installed(ctx)?;
     report.fixed(
         "programs that need what is not installed: not measured",
@@ -34,8 +43,10 @@ pub(super) fn stop(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Resul
     );
     proof::proof(ctx, runs, &programs, report)?;
     at_once::at_once(ctx, runs, &programs, report)?;
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let at_once = if counts { cores * AT_ONCE } else { cores };
     let mut counts = Counts::default();
-    for (program, measured) in courses(ctx, runs, programs)? {
+    for (program, measured) in courses(ctx, runs, programs, at_once)? {
         let name = &program.name;
         let end = END_MS + f64::from(program.ignores_term_seconds) * 1000.0;
         report.largest(&format!("{name}: `down`"), "ms", &measured.down, Some(end));
@@ -79,14 +90,13 @@ fn installed(ctx: &Ctx) -> anyhow::Result<(Vec<Program>, usize)> {
     Ok((installed.collect(), missing))
 }
 
-/// Runs the courses of all programs, as many at once as there are cores: most of a course is
-/// waiting for the supervisor's pause before it starts again what was killed.
+/// Runs the courses of all programs, this many at once.
 fn courses(
     ctx: &Ctx,
     runs: usize,
     programs: Vec<Program>,
+    at_once: usize,
 ) -> anyhow::Result<Vec<(Program, course::Measured)>> {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let queue = Mutex::new(programs.into_iter());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
@@ -97,7 +107,7 @@ fn courses(
         }
         Ok::<_, anyhow::Error>(measured)
     };
-    let workers = (0..cores).map(|_| Box::new(work) as Task<'_, _>);
+    let workers = (0..at_once).map(|_| Box::new(work) as Task<'_, _>);
     let all = side_by_side(workers.collect()).into_iter();
     let all: Vec<Vec<(Program, course::Measured)>> = all.collect::<anyhow::Result<_>>()?;
     let mut all: Vec<_> = all.into_iter().flatten().collect();
