@@ -1,7 +1,6 @@
 //! `cargo xtask topology show|set|reset|history`.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,6 +10,7 @@ use anyhow::Context as _;
 use kit::{Exit, Failure};
 use serde_json::{Value, json};
 use service_nats::topology::{Facts, HubSpoke, Origin, SERVICE, Spec, read, spec};
+use xtask::env::input;
 use xtask::hints;
 use xtask::interrupt::Interrupt;
 use xtask::supervisor::alive;
@@ -26,6 +26,8 @@ const START: &str = "run `cargo xtask up` first; without a running stack the top
      services/nats/service.json or the variable CORE_TOPOLOGY_NATS asks for";
 /// The file name that means stdin.
 const STDIN: &str = "-";
+/// How long the writer of a pipe may take that is named as a file.
+const FILE_WAIT: Duration = Duration::from_mins(1);
 /// How a specification is named in errors.
 const AT: &str = "topology";
 
@@ -192,7 +194,7 @@ fn read_file(path: &Path) -> anyhow::Result<String> {
         let read = std::io::stdin().read_to_string(&mut text);
         return read.map(|_| text).context("cannot read stdin");
     }
-    fs::read_to_string(path).map_err(|error| {
+    input::read_text(path, FILE_WAIT).map_err(|error| {
         let message = format!("cannot read `{}`", path.display());
         Failure::new(Exit::Invalid, message).source(error).into()
     })

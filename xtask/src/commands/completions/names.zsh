@@ -19,11 +19,16 @@ _xtask_names() {
     local program
     local -a line names
     line=("${(@)words[2,CURRENT]}")
-    _xtask "$@"
-    program="$(_xtask_program)" || return 0
-    names=(${(f)"$("$program" complete-names -- "${(@)line}" 2>/dev/null)"})
+    if program="$(_xtask_program)"; then
+        names=(${(f)"$("$program" complete-names -- "${(@)line}" 2>/dev/null)"})
+    fi
     if (( $#names )); then
         compadd -a names
+    fi
+    # Where a name can stand, what clap offers is every file and every program; but the first word
+    # may be a command, and any may be an option.
+    if (( ! $#names || CURRENT == 2 )) || [[ "$words[CURRENT]" == -* ]]; then
+        _xtask "$@"
     fi
 }
 
