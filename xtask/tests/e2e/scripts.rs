@@ -6,7 +6,7 @@ use std::path::Path;
 use expect_test::expect;
 use serde_json::{Value, json};
 
-use crate::harness::{Sandbox, expected, fake_program, http, same, stranger};
+use crate::harness::{Sandbox, expected, fake_program, http, same, stranger, tell_missing};
 
 const SECRET: &str = "hush-71c2";
 
@@ -314,16 +314,60 @@ fn a_shell_completes_commands() {
         let run = sandbox.program(bash, &["-c", script, "bash", &text]);
         same("completion", run.succeeds().stdout.as_str(), "status");
         assert!(!text.contains("bench-listen"), "a hidden command");
-        // Names are those of the checkout, asked of the program that is kept beside the state.
-        let sandbox = Sandbox::core();
-        fs::create_dir(sandbox.path(".core-stack")).unwrap();
-        let kept = sandbox.path(".core-stack/xtask");
-        fs::copy(env!("CARGO_BIN_EXE_xtask"), kept).unwrap();
-        let script = "cd \"$2\"; eval \"$1\"; COMP_WORDS=(xtask up na) COMP_CWORD=2; \
-                      _xtask_names xtask na up; printf %s \"${COMPREPLY[*]}\"";
-        let root = sandbox.root().to_str().unwrap();
-        let run = sandbox.program(bash, &["-c", script, "bash", &text, root]);
-        same("a service", run.succeeds().stdout.as_str(), "nats");
+    }
+}
+
+/// In bash, what a function leaves behind.
+const COMPLETE_IN_BASH: &str = r#"
+cd "$2"; eval "$1"; COMP_WORDS=(xtask up na) COMP_CWORD=2
+_xtask_names xtask na up
+printf '%s\n' "${COMPREPLY[@]}"
+"#;
+
+/// In fish, what the shell itself would offer.
+const COMPLETE_IN_FISH: &str = r#"
+cd $argv[2]; echo $argv[1] | source; complete -C "xtask up na"
+"#;
+
+/// In zsh, what a terminal shows after the key that completes.
+const COMPLETE_IN_ZSH: &str = r#"
+zmodload zsh/zpty
+zpty terminal zsh -f -i
+cd $2
+print -r -- "$1" >.core-stack/script.zsh
+zpty -w terminal "cd ${(q)2}; PS1=; bindkey -e; autoload -Uz compinit; compinit -u -D"
+zpty -w terminal "source .core-stack/script.zsh; echo lo''aded"
+zpty -r terminal shown '*loaded*'
+zpty -n -w terminal $'xtask up na\t'
+zpty -r terminal shown '*xtask up nats *'
+echo nats
+"#;
+
+#[test]
+fn shells_complete_names_of_the_checkout() {
+    // They are asked of the program that is kept beside the state.
+    let sandbox = Sandbox::core();
+    fs::create_dir(sandbox.path(".core-stack")).unwrap();
+    let kept = sandbox.path(".core-stack/xtask");
+    fs::copy(env!("CARGO_BIN_EXE_xtask"), kept).unwrap();
+    let root = sandbox.root().to_str().unwrap();
+    for (shell, script, name) in [
+        ("bash", COMPLETE_IN_BASH, Some("bash")),
+        ("fish", COMPLETE_IN_FISH, None),
+        ("zsh", COMPLETE_IN_ZSH, Some("zsh")),
+    ] {
+        let Ok(program) = which::which(shell) else {
+            tell_missing("scripts::shells_complete_names_of_the_checkout", shell);
+            continue;
+        };
+        let text = sandbox
+            .run(&format!("completions {shell}"))
+            .succeeds()
+            .stdout;
+        let words = ["-c", script].into_iter().chain(name);
+        let words: Vec<&str> = words.chain([text.as_str(), root]).collect();
+        let run = sandbox.program(&program, &words).succeeds();
+        same(shell, run.stdout.trim_end(), "nats");
     }
 }
 

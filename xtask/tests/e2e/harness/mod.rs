@@ -8,6 +8,7 @@ mod binaries;
 mod command;
 pub(crate) mod http;
 mod leftovers;
+mod missing;
 pub(crate) mod nats;
 mod normalise;
 mod ports;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 use expect_test::expect_file;
 
 pub(crate) use command::{Run, Running};
+pub(crate) use missing::tell_missing;
 pub(crate) use sandbox::{Sandbox, fake_program, stranger};
 
 /// How often a condition is looked at.

@@ -11,18 +11,13 @@ mod programs;
 mod signals;
 mod strangers;
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 use xtask::bench::programs::{self as programs_of, Program, Records, answer};
 
-use crate::harness::{SOON, Sandbox, eventually};
-
-/// What a test that lacks a program is written to. `.ci/run` sets it and counts.
-const MISSING_VARIABLE: &str = "CORE_TESTS_MISSING";
+use crate::harness::{SOON, Sandbox, eventually, tell_missing};
 
 /// How long a command may take that ends programs which end when they are asked to. The product
 /// promises a second, which the benchmark measures; without the group it takes 10 or 30.
@@ -221,15 +216,4 @@ fn wait_until_free(port: u16) {
         let connection = std::net::TcpStream::connect(("127.0.0.1", port));
         connection.is_err().then_some(())
     });
-}
-
-/// Says, past the capture of the test's output, that a test was not run, and counts it.
-fn tell_missing(test: &str, missing: &str) {
-    let line = format!("missing: `{missing}` is not installed, so `{test}` was not run\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    if let Some(path) = std::env::var_os(MISSING_VARIABLE) {
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
-        written.expect("what is missing can be counted");
-    }
 }
