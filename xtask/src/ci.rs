@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use crate::env::Env;
+use engine::plan::env::Env;
 
 /// Which system reads the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
+use engine::instances::Policy;
 use service_nats::topology::Profile;
-use xtask::instances::Policy;
 
 pub(crate) use backup::{Backup, Restore};
 pub(crate) use life::{Attach, Life, Logs, Restart, Signal, Start, Stop};

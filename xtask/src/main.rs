@@ -9,14 +9,16 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use xtask::hints;
-use xtask::interrupt::Interrupted;
-use xtask::paths::Paths;
-use xtask::ui::Ui;
+use engine::base::interrupt::Interrupted;
+use engine::base::ui::Ui;
+use engine::checkout::hints;
+use engine::checkout::paths::Paths;
+use xtask::bars;
 
 use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
+    bars::begin();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return cli::refuse(&error, None),
@@ -38,7 +40,7 @@ fn main() -> ExitCode {
 
 /// What to do when the system refused something.
 fn hint(error: &anyhow::Error) -> Option<String> {
-    xtask::blame::hint(error, &Paths::discover().ok()?)
+    engine::checkout::blame::hint(error, &Paths::discover().ok()?)
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {

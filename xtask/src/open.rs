@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use kit::names;
 use kit::{Exit, Failure};
 
-use crate::applied::Applied;
-use crate::context::Ctx;
-use crate::env::Env;
-use crate::exports;
-use crate::interrupt::Interrupt;
-use crate::poll::{Waited, wait_until};
-use crate::stack::Stack;
+use engine::base::interrupt::Interrupt;
+use engine::base::poll::{Waited, wait_until};
+use engine::checkout::applied::Applied;
+use engine::checkout::context::Ctx;
+use engine::operations::exports;
+use engine::plan::env::Env;
+use engine::plan::stack::Stack;
 
 /// The variable whose exporter is the front of the stack.
 const FRONT: &str = "CORE_URL";

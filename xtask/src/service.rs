@@ -8,12 +8,12 @@ use kit::names;
 use kit::{Exit, Failure};
 use serde_json::{Value, json};
 
-use crate::SCHEMA_VERSION;
-use crate::context::Ctx;
 use crate::dep;
-use crate::inputs::{Inputs, requests_of};
-use crate::preflight;
-use crate::stack::{self, Process, Service, words};
+use engine::SCHEMA_VERSION;
+use engine::checkout::context::Ctx;
+use engine::operations::inputs::{Inputs, requests_of};
+use engine::operations::preflight;
+use engine::plan::stack::{self, Process, Service, words};
 
 /// A service and its resolved process.
 #[derive(Debug, Clone, Copy)]

@@ -1,9 +1,9 @@
 //! PURE: what is to be done about a record.
 
+use engine::operations::change::Change;
+use engine::topology::record::{Record, State};
 use serde_json::Value;
 use service_nats::topology::{Origin, SERVICE, Spec, spec};
-use xtask::topology::change::Change;
-use xtask::topology::record::{Record, State};
 
 use crate::stack::World;
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::topology::record::{Client, RecordError};
 use kit::Lifecycle;
 use kit::claim::Claim;
 use kit::output::Output;
 use tokio::time::{sleep, timeout};
-use xtask::topology::record::{Client, RecordError};
 
 use crate::observe::{Observer, Outbox};
 use crate::ready::Ready;

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use engine::checkout::paths::Paths;
 use kit::env::{Lookup, Reader};
 use kit::http::Endpoint;
-use xtask::paths::Paths;
 
 /// The settings of the service, valid one by one.
 #[derive(Debug, Clone)]

@@ -7,13 +7,13 @@ use std::fs;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use engine::Ctx;
+use engine::base::interrupt::Interrupt;
+use engine::checkout::paths::Paths;
+use engine::checkout::recorded::Recorded;
+use engine::operations::change::{self, Change};
 use kit::files::FileLock;
 use service_nats::topology::{self, Origin, Spec};
-use xtask::Ctx;
-use xtask::interrupt::Interrupt;
-use xtask::paths::Paths;
-use xtask::recorded::Recorded;
-use xtask::topology::change::{self, Change};
 
 /// What runs, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]

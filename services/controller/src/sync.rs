@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use engine::checkout::hints::describe;
+use engine::checkout::paths::Paths;
+use engine::operations::change::Change;
+use engine::supervisor::timing;
+use engine::topology::events::{Event, Kind};
+use engine::topology::record::{Client, Edit, Entry, Record, RecordError, State, Status};
 use kit::output::Output;
 use serde_json::json;
 use service_nats::topology::{Origin, SERVICE};
-use xtask::events::{Event, Kind};
-use xtask::hints::describe;
-use xtask::paths::Paths;
-use xtask::timing;
-use xtask::topology::change::Change;
-use xtask::topology::record::{Client, Edit, Entry, Record, RecordError, State, Status};
 
 use crate::decide::{Step, decide};
 use crate::observe::{Notice, Outbox};

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
+use engine::topology::record::{COLLECTION, Client, RecordError};
 use kit::http::events::Events;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
-use xtask::topology::record::{COLLECTION, Client, RecordError};
 
 /// Where PocketBase tells of changes.
 const PATH: &str = "/api/realtime";

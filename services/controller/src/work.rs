@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::{Context as _, anyhow};
+use engine::operations::change::Change;
+use engine::topology::record::Record;
 use tokio::sync::oneshot;
-use xtask::topology::change::Change;
-use xtask::topology::record::Record;
 
 use crate::stack::Stack;
 

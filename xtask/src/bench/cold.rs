@@ -11,7 +11,7 @@ use xshell::{Shell, cmd};
 use super::report::Report;
 use super::timing::run;
 use crate::cargo;
-use crate::context::Ctx;
+use engine::checkout::context::Ctx;
 
 /// What the whole may take beyond the least that its pieces allow.
 const FACTOR: f64 = 1.15;

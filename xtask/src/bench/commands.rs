@@ -4,7 +4,7 @@ use super::report::Report;
 use super::sandbox::Sandbox;
 use super::timing::{median, run};
 use crate::cargo;
-use crate::context::Ctx;
+use engine::checkout::context::Ctx;
 
 /// Milliseconds that a command may take beyond the empty run.
 const REPORTING_MARGIN_MS: f64 = 60.0;

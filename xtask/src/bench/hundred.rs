@@ -9,9 +9,9 @@ use super::plain::until_ready;
 use super::report::Report;
 use super::sandbox::Sandbox;
 use super::timing::{median, run};
-use crate::context::Ctx;
-use crate::inputs::Inputs;
-use crate::stack::{PROBE, ReadinessCheck, words};
+use engine::checkout::context::Ctx;
+use engine::operations::inputs::Inputs;
+use engine::plan::stack::{PROBE, ReadinessCheck, words};
 
 const COUNT: usize = 100;
 

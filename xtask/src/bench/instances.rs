@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use super::report::Report;
 use super::sandbox::Sandbox;
 use super::timing::{median, millis, run};
-use crate::context::Ctx;
+use engine::checkout::context::Ctx;
 
 const COUNT: usize = 10;
 

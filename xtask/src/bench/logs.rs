@@ -9,8 +9,8 @@ use anyhow::Context as _;
 use super::report::Report;
 use super::sandbox::{tempdir, xtask};
 use super::timing::{median, run};
-use crate::context::Ctx;
-use crate::paths::Paths;
+use engine::checkout::context::Ctx;
+use engine::checkout::paths::Paths;
 
 /// The processes whose lines are merged, each line of one behind a line of another.
 const PROCESSES: [&str; 3] = ["caddy", "nats", "pocketbase"];
@@ -65,7 +65,7 @@ fn write(paths: &Paths) -> anyhow::Result<f64> {
             .context("cannot write a log")?;
         }
         file.flush().context("cannot write a log")?;
-        size += f64::from(u32::try_from(crate::logs::size(&path) / 1000)?) / 1000.0;
+        size += f64::from(u32::try_from(engine::checkout::logs::size(&path) / 1000)?) / 1000.0;
     }
     Ok(size)
 }

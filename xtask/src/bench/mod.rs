@@ -26,9 +26,9 @@ pub use report::{Report, Row};
 
 use anyhow::bail;
 
-use crate::context::Ctx;
 use crate::dep;
-use crate::inputs::Inputs;
+use engine::checkout::context::Ctx;
+use engine::operations::inputs::Inputs;
 
 /// What can be measured.
 pub const PARTS: [&str; 10] = [

@@ -13,14 +13,14 @@ use super::report::Report;
 use super::sandbox::Sandbox;
 use super::servers::{self, Server};
 use super::timing::{median, millis, run};
-use crate::context::Ctx;
-use crate::interrupt::Interrupt;
-use crate::poll::{holds_by, wait_until};
-use crate::stack::words;
-use crate::supervisor::BINARY;
-use crate::supervisor::client::Client;
-use crate::supervisor::launch;
-use crate::supervisor::state::Phase;
+use engine::base::interrupt::Interrupt;
+use engine::base::poll::{holds_by, wait_until};
+use engine::checkout::context::Ctx;
+use engine::plan::stack::words;
+use engine::supervisor::BINARY;
+use engine::supervisor::client::Client;
+use engine::supervisor::launch;
+use engine::supervisor::state::Phase;
 
 /// How long a supervisor may take until all its processes are ready, and to end.
 const TIMEOUT: Duration = Duration::from_mins(1);

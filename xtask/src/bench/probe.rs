@@ -11,9 +11,9 @@ use rustix::param::clock_ticks_per_second;
 use super::report::Report;
 use super::sandbox::Sandbox;
 use super::timing::{median, run};
-use crate::context::Ctx;
-use crate::inputs::Inputs;
-use crate::stack::{PROBE, ReadinessCheck};
+use engine::checkout::context::Ctx;
+use engine::operations::inputs::Inputs;
+use engine::plan::stack::{PROBE, ReadinessCheck};
 
 /// Checks in a row that make one figure: one alone is too short to time.
 const CHECKS: usize = 20;

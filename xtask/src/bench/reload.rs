@@ -11,9 +11,9 @@ use super::programs::{self, FIRST_GENERATION, GENERATION, Records};
 use super::report::Report;
 use super::sandbox::Sandbox;
 use super::timing::run;
-use crate::context::Ctx;
-use crate::stack::words;
-use crate::threads::{Task, side_by_side};
+use engine::base::threads::{Task, side_by_side};
+use engine::checkout::context::Ctx;
+use engine::plan::stack::words;
 
 /// Milliseconds that the longest reload may take: beyond it, an end was missed and waited out.
 const LONGEST_MS: f64 = 2000.0;

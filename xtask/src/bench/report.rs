@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::timing::median;
-use crate::SCHEMA_VERSION;
+use engine::SCHEMA_VERSION;
 
 /// All that was measured.
 #[derive(Debug, Serialize)]

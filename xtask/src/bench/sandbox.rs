@@ -12,11 +12,11 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 
 use crate::cargo;
-use crate::context::Ctx;
-use crate::instances::register::DIRECTORY_VARIABLE;
-use crate::manifests;
-use crate::paths::Paths;
-use crate::stack;
+use engine::checkout::context::Ctx;
+use engine::checkout::manifests;
+use engine::checkout::paths::Paths;
+use engine::instances::register::DIRECTORY_VARIABLE;
+use engine::plan::stack;
 
 /// Entries of the checkout that the sandbox has its own of.
 const OWN: [&str; 5] = [".core-stack", ".data", ".env", ".git", "target"];
@@ -97,7 +97,7 @@ impl Sandbox {
         }
         fs::write(paths.dotenv(), dotenv).context("cannot write `.env`")?;
         drop(held);
-        let mut env = crate::env::Env::load(&paths.dotenv())?;
+        let mut env = engine::plan::env::Env::load(&paths.dotenv())?;
         // Nothing that runs besides has a say in its ports.
         let register = paths.root().join(REGISTER).display().to_string();
         env.set(DIRECTORY_VARIABLE, &register);

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 
-use crate::context::Ctx;
-use crate::inputs::Inputs;
-use crate::stack::ReadinessCheck;
+use engine::checkout::context::Ctx;
+use engine::operations::inputs::Inputs;
+use engine::plan::stack::ReadinessCheck;
 
 /// One server without its wrapper.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use super::life::since;
 #[derive(Debug, Args)]
 pub(crate) struct Observe {
     /// What to follow, `core.process.NAME.EVENT` with the wildcards of NATS
-    #[arg(default_value = xtask::observe::ALL, value_parser = subject)]
+    #[arg(default_value = engine::operations::observe::ALL, value_parser = subject)]
     pub(crate) subject: String,
     /// First show what has happened since: `90s`, `10m`, `2d`, or a time like 2026-11-24T13:59:22Z
     #[arg(long, value_name = "TIME", value_parser = since)]
@@ -19,7 +19,7 @@ pub(crate) struct Observe {
 }
 
 fn subject(text: &str) -> Result<String, String> {
-    match xtask::observe::problem(text) {
+    match engine::operations::observe::problem(text) {
         Some(problem) => Err(format!("it {problem}")),
         None => Ok(text.to_owned()),
     }

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
+use engine::base::ui::Ui;
 use kit::Exit;
-use xtask::ui::Ui;
 
 use super::Cli;
 

@@ -2,14 +2,15 @@
 
 use std::process::ExitCode;
 
-use xtask::supervisor::view;
-use xtask::{Ctx, life};
+use engine::Ctx;
+use engine::operations::life;
+use xtask::attach;
 
 use crate::cli::Attach;
 
 pub(crate) fn run(instance: Option<&str>, _: &Attach) -> anyhow::Result<ExitCode> {
     let ctx = Ctx::without_dotenv(instance)?;
-    view::needs_terminal()?;
+    attach::needs_terminal()?;
     life::must_run(&ctx)?;
     open(&ctx)
 }
@@ -20,5 +21,5 @@ pub(super) fn open(ctx: &Ctx) -> anyhow::Result<ExitCode> {
     ctx.ui.line(format!(
         "F10 leaves the view; the stack keeps running until `{down}`"
     ));
-    match view::open(ctx)? {}
+    match attach::open(ctx)? {}
 }

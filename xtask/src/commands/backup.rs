@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use xtask::Ctx;
-use xtask::backup::{self, BackupOptions, Contents, RestoreOptions};
-use xtask::interrupt::Interrupt;
+use engine::Ctx;
+use engine::base::interrupt::Interrupt;
+use engine::operations::backup::{self, BackupOptions, Contents, RestoreOptions};
 
 use super::{lock_wait, print_json};
 use crate::cli::{Backup, Restore};

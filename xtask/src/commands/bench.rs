@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use xtask::Ctx;
+use engine::Ctx;
 use xtask::bench::{self, Row};
 
 use super::print_json;

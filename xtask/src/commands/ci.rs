@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use engine::Ctx;
+use engine::base::ui::Ui;
+use engine::checkout::logs;
+use engine::operations::inputs::Inputs;
+use engine::plan::env::Env;
 use kit::{Exit, failure};
-use xtask::Ctx;
 use xtask::ci::{Annotation, System, clean};
-use xtask::env::Env;
-use xtask::inputs::Inputs;
-use xtask::logs;
-use xtask::ui::Ui;
 
 use crate::code_of;
 
@@ -72,7 +72,7 @@ impl Output {
     }
 
     fn failed(&mut self, ctx: Option<&Ctx>, error: &anyhow::Error) -> anyhow::Result<()> {
-        let text = clean(&xtask::hints::describe(error));
+        let text = clean(&engine::checkout::hints::describe(error));
         let subject = failure::subject_of(error);
         if let (Some(ctx), Some(name)) = (ctx, subject) {
             let log = logs::last(&ctx.paths.process_log(name), LOG_LINES);
@@ -116,7 +116,7 @@ fn annotations(ctx: Option<&Ctx>, error: &anyhow::Error) -> Vec<Annotation> {
     }
     let subject = failure::subject_of(error);
     let service = ctx.zip(subject).and_then(|(ctx, name)| {
-        let file = xtask::manifests::file(name);
+        let file = engine::checkout::manifests::file(name);
         ctx.paths.root().join(&file).is_file().then_some(file)
     });
     vec![Annotation {

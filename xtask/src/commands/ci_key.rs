@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use xtask::{Ctx, dep};
+use engine::Ctx;
+use xtask::dep;
 
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let ctx = Ctx::load(None)?;

@@ -4,10 +4,12 @@ use std::io::{self, BufRead as _, IsTerminal as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use engine::Ctx;
+use engine::SCHEMA_VERSION;
+use engine::checkout::levels::{Content, Level};
+use engine::operations::clean;
 use kit::{Exit, Failure};
 use serde_json::json;
-use xtask::clean::{self, Content, Level};
-use xtask::{Ctx, SCHEMA_VERSION};
 
 use super::{lock_wait, print_json};
 use crate::cli::Clean;

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
-use xtask::Ctx;
-use xtask::ui::Ui;
+use engine::Ctx;
+use engine::base::ui::Ui;
 
 use crate::cli::{Cli, Complete, Completions};
 use names::World;

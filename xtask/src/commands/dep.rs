@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
+use engine::Ctx;
+use engine::operations::inputs::Inputs;
+use engine::plan::binaries::Request;
 use kit::names;
 use kit::{Exit, Failure};
-use xtask::Ctx;
-use xtask::dep::{self, Options, Request, Row, Updated};
-use xtask::inputs::Inputs;
+use xtask::dep::{self, Options, Row, Updated};
 
 use super::print_json;
 use crate::cli::{Dep, FetchOptions};

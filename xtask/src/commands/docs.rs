@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use clap::{Arg, Command, CommandFactory as _, Subcommand as _};
-use xtask::Ctx;
+use engine::Ctx;
 
 use super::generate;
 use crate::cli::{Cli, Generate, NatsOwnCommand, ServiceCli};

@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
+use engine::Ctx;
+use engine::checkout::hints;
 use kit::failure::bounded;
-use xtask::Ctx;
 use xtask::doctor::{self, Check, Options, Report, Severity};
-use xtask::hints;
 
 use super::print_json;
 use crate::cli::Doctor;

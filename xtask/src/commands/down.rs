@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use engine::Ctx;
+use engine::SCHEMA_VERSION;
+use engine::checkout::hints;
+use engine::instances::known;
+use engine::supervisor::operation::StopRequest;
+use engine::supervisor::stop::{self, Stopped};
 use serde_json::json;
-use xtask::hints;
-use xtask::instances::known;
-use xtask::supervisor::operation::StopRequest;
-use xtask::supervisor::stop::{self, Stopped};
-use xtask::{Ctx, SCHEMA_VERSION};
 
 use super::{begin, lock_wait, print_json};
 use crate::cli::Down;

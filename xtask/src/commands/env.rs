@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use engine::Ctx;
+use engine::SCHEMA_VERSION;
+use engine::operations::exports;
+use engine::plan::render::variables;
 use serde_json::json;
-use xtask::exports;
-use xtask::render::variables;
-use xtask::{Ctx, SCHEMA_VERSION};
 
 use super::print_json;
 use crate::cli::{Env, EnvFormat};

@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
+use engine::Ctx;
+use engine::SCHEMA_VERSION;
+use engine::operations::inputs::Inputs;
+use engine::plan::stack::{self, Entry, Provenance};
 use serde_json::json;
-use xtask::inputs::Inputs;
-use xtask::stack::{self, Entry, Provenance};
-use xtask::{Ctx, SCHEMA_VERSION, service};
+use xtask::service;
 
 use super::print_json;
 use crate::cli::Explain;

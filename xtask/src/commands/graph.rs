@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use xtask::Ctx;
-use xtask::inputs::Inputs;
-use xtask::render::graph;
+use engine::Ctx;
+use engine::operations::inputs::Inputs;
+use engine::plan::render::graph;
 
 use super::print_json;
 use crate::cli::{Graph, GraphFormat};
@@ -23,7 +23,7 @@ pub(crate) fn run(instance: Option<&str>, args: &Graph) -> anyhow::Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-fn document(ctx: &Ctx, stack: &xtask::stack::Stack) -> anyhow::Result<ExitCode> {
+fn document(ctx: &Ctx, stack: &engine::plan::stack::Stack) -> anyhow::Result<ExitCode> {
     print_json(ctx, &graph::document(stack))?;
     Ok(ExitCode::SUCCESS)
 }

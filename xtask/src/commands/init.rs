@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
-use xtask::Ctx;
+use engine::Ctx;
 use xtask::init::{self, Wish};
 
 use crate::cli::{Cli, Init};

@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use engine::Ctx;
+use engine::SCHEMA_VERSION;
+use engine::operations::life::{self, Options, Verb};
+use engine::supervisor::timing;
 use serde_json::json;
-use xtask::life::{self, Options, Verb};
-use xtask::{Ctx, SCHEMA_VERSION, timing};
 
 use super::{lock_wait, print_json};
 use crate::cli::{Life, Restart, Signal, Start, Stop};

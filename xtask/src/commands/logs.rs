@@ -2,16 +2,18 @@
 
 use std::process::ExitCode;
 
+use engine::Ctx;
+use engine::SCHEMA_VERSION;
+use engine::base::interrupt::{Interrupt, Interrupted};
+use engine::checkout::applied::Applied;
+use engine::instances::known;
+use engine::operations::follow::{self, Follow, Options};
+use engine::operations::inputs::Inputs;
+use engine::plan::select;
+use engine::plan::stack::Stack;
+use engine::supervisor::alive;
 use log_lines::{Filter, Format};
 use signal_hook::consts::SIGINT;
-use xtask::applied::Applied;
-use xtask::follow::{self, Follow, Options};
-use xtask::inputs::Inputs;
-use xtask::instances::known;
-use xtask::interrupt::{Interrupt, Interrupted};
-use xtask::stack::Stack;
-use xtask::supervisor::alive;
-use xtask::{Ctx, SCHEMA_VERSION, select};
 
 use crate::cli::Logs;
 

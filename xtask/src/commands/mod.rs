@@ -35,12 +35,12 @@ pub(crate) mod up;
 use std::fs;
 use std::path::Path;
 
+use engine::Ctx;
+use engine::base::interrupt::Interrupt;
+use engine::supervisor::operation::{Operation, Wait};
 use kit::{Exit, Failure};
 use serde::Serialize;
-use xtask::Ctx;
 use xtask::dep::Options;
-use xtask::interrupt::Interrupt;
-use xtask::supervisor::operation::{Operation, Wait};
 
 use crate::cli::FetchOptions;
 

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use xtask::Ctx;
-use xtask::inputs::Inputs;
-use xtask::topology::replicate::{self, Outcome, Report};
+use engine::Ctx;
+use engine::operations::inputs::Inputs;
+use engine::topology::replicate::{self, Outcome, Report};
 
 use super::{begin, lock_wait, print_json};
 use crate::cli::{NatsOwnCommand, Replicate};
@@ -21,7 +21,7 @@ fn replicate(ctx: &Ctx, args: &Replicate) -> anyhow::Result<ExitCode> {
     // Only now: the operation that we waited for may have changed the topology.
     let inputs = Inputs::load(ctx)?;
     let timeout = Duration::from_secs(args.timeout);
-    let report = replicate::replicate(ctx, &inputs, &args.streams, timeout)?;
+    let report = replicate::replicate(ctx, &inputs.topology, &args.streams, timeout)?;
     if args.json {
         print_json(ctx, &report)?;
     } else {

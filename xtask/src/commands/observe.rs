@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use xtask::Ctx;
-use xtask::observe::{self, Options};
+use engine::Ctx;
+use engine::operations::observe::{self, Options};
 
 use crate::cli::Observe;
 

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
-use xtask::Ctx;
+use engine::Ctx;
 use xtask::open;
 
 use crate::cli::Open;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
-use xtask::ui::Ui;
+use engine::base::ui::Ui;
 
 use crate::cli::Cli;
 

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use xtask::Ctx;
-use xtask::plan::{self, Action};
+use engine::Ctx;
+use engine::operations::preview::{self, Action};
 
 use super::print_json;
 use crate::cli::Plan;
@@ -19,7 +19,7 @@ pub(crate) fn overridden(ctx: &Ctx) -> String {
 
 pub(crate) fn run(instance: Option<&str>, args: &Plan) -> anyhow::Result<ExitCode> {
     let ctx = Ctx::load_for(instance, args.profile.profile.as_deref())?;
-    let plan = plan::plan(&ctx)?;
+    let plan = preview::preview(&ctx)?;
     if args.json {
         print_json(&ctx, &plan)?;
         return Ok(ExitCode::SUCCESS);

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use xtask::Ctx;
-use xtask::ports::{self, PortReport, PortState};
+use engine::Ctx;
+use engine::operations::ports::{self, PortReport, PortState};
 
 use super::{print_json, print_rows};
 use crate::cli::Ports;

@@ -1,9 +1,9 @@
 //! `--probe`: what clients of the running stack notice of a change.
 
+use engine::Ctx;
+use engine::supervisor::alive;
 use kit::{Exit, Failure};
-use xtask::Ctx;
 use xtask::load::{Client, Load, Report, Targets};
-use xtask::supervisor::alive;
 
 /// Puts the running stack under load. `None` when nothing runs.
 pub(crate) fn begin(ctx: &Ctx) -> anyhow::Result<Option<Load>> {

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use xtask::Ctx;
-use xtask::instances::ps;
+use engine::Ctx;
+use engine::operations::ps;
 
 use super::status::uptime;
 use super::{print_json, print_rows};

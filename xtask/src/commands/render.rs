@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
+use engine::Ctx;
+use engine::operations::inputs::Inputs;
+use engine::plan::render::compose::{self, Secrets};
+use engine::supervisor::alive;
 use kit::{Exit, Failure};
-use xtask::Ctx;
-use xtask::inputs::Inputs;
-use xtask::render::compose::{self, Secrets};
-use xtask::supervisor::alive;
 
 use super::{begin, lock_wait};
 use crate::cli::Render;

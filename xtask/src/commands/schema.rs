@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use xtask::Ctx;
+use engine::Ctx;
 
 use super::generate;
 use crate::cli::Generate;

@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
+use engine::Ctx;
+use engine::operations::inputs::Inputs;
 use service_nats::topology::SERVICE;
-use xtask::Ctx;
-use xtask::inputs::Inputs;
 use xtask::nats_run;
 use xtask::service::{self, Resolved};
 

@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use engine::Ctx;
+use engine::base::interrupt::{Interrupt, Interrupted};
+use engine::instances::known;
+use engine::operations::status::{self, ProcessStatus, Status as Document};
 use kit::Exit;
 use signal_hook::consts::SIGINT;
-use xtask::Ctx;
-use xtask::instances::known;
-use xtask::interrupt::{Interrupt, Interrupted};
-use xtask::status::{self, ProcessStatus, Status as Document};
 
 use self::narrow::Row;
 use super::print_json;

@@ -7,16 +7,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use engine::Ctx;
+use engine::SCHEMA_VERSION;
+use engine::base::interrupt::Interrupt;
+use engine::checkout::env::input;
+use engine::checkout::hints;
+use engine::supervisor::alive;
+use engine::topology::ask::Records;
+use engine::topology::record::{Edit, Entry, Record, State};
 use kit::{Exit, Failure};
 use serde_json::{Value, json};
 use service_nats::topology::{Facts, HubSpoke, Origin, SERVICE, Spec, read, spec};
-use xtask::env::input;
-use xtask::hints;
-use xtask::interrupt::Interrupt;
-use xtask::supervisor::alive;
-use xtask::topology::ask::Records;
-use xtask::topology::record::{Edit, Entry, Record, State};
-use xtask::{Ctx, SCHEMA_VERSION};
 
 use super::print_json;
 use crate::cli::{Topology, TopologySet, WaitOptions};

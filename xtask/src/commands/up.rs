@@ -4,20 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use engine::Ctx;
+use engine::SCHEMA_VERSION;
+use engine::base::interrupt::Interrupt;
+use engine::checkout::kept;
+use engine::instances::POLICY_VARIABLE;
+use engine::operations::follow::{Follow, LogSizes};
+use engine::operations::inputs::{Inputs, Selection};
+use engine::operations::up::{self, Mode, Options, Outcome, Report};
+use engine::plan::binaries::Request;
+use engine::supervisor::state::{Phase, State, States};
+use engine::supervisor::stop;
+use engine::supervisor::timing::{self, Step};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
-use xtask::follow::{Follow, LogSizes};
-use xtask::inputs::{Inputs, Selection};
-use xtask::instances::POLICY_VARIABLE;
-use xtask::interrupt::Interrupt;
-use xtask::kept;
 use xtask::load::{Load, Report as Noticed};
-use xtask::supervisor::state::{Phase, State, States};
-use xtask::supervisor::{stop, view};
-use xtask::timing::{self, Step};
-use xtask::ui;
-use xtask::up::{self, Mode, Options, Outcome, Report};
-use xtask::{Ctx, SCHEMA_VERSION};
+use xtask::{attach, bars, dep};
 
 use super::plan::overridden;
 use super::{begin, lock_wait, print_json, probe};
@@ -40,7 +42,7 @@ pub(crate) fn run(instance: Option<&str>, args: &Up) -> anyhow::Result<ExitCode>
     let ctx = context(instance, args)?;
     let begin = LogSizes::now(&ctx.paths);
     if args.tui {
-        view::needs_terminal()?;
+        attach::needs_terminal()?;
     }
     let (report, interrupt) = converge(&ctx, Mode::Up, selection(args), &args.converge)?;
     timings(&ctx, &report, args)?;
@@ -96,10 +98,12 @@ fn converge(
         selection,
         timeout: Duration::from_secs(args.timeout),
         lock: lock_wait(args.no_wait),
-        dep: (&args.fetch).into(),
         move_streams: args.move_streams,
     };
-    let prepared = up::prepare(ctx, &options)?;
+    let fetch = (&args.fetch).into();
+    let ensure =
+        |requests: &[Request]| dep::ensure(&ctx.paths, &ctx.env, &ctx.ui, requests, &fetch);
+    let prepared = up::prepare(ctx, &options, ensure)?;
     if let Err(error) = kept::keep(&ctx.paths) {
         ctx.ui.line(format!("{error:#}"));
     }
@@ -177,9 +181,9 @@ impl<'a> View<'a> {
             .filter(|(_, state)| state.phase() == Phase::Ready)
             .map(|(name, state)| (name.clone(), is_ready(state)))
             .collect();
-        if self.ctx.ui.interactive() {
+        if let Some(bars) = bars::bars() {
             for (name, state) in states {
-                self.bar(name).set_message(describe(state));
+                self.bar(bars, name).set_message(describe(state));
             }
         } else if let Some(before) = &self.ready {
             for (name, how) in ready.iter().filter(|(name, _)| !before.contains(*name)) {
@@ -189,17 +193,13 @@ impl<'a> View<'a> {
         self.ready = Some(ready.into_keys().collect());
     }
 
-    fn bar(&mut self, name: &str) -> &ProgressBar {
+    fn bar(&mut self, bars: &MultiProgress, name: &str) -> &ProgressBar {
         self.bars.entry(name.to_owned()).or_insert_with(|| {
             let style = ProgressStyle::with_template("{spinner} {prefix:<12} {msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_spinner());
-            let bar = self
-                .ctx
-                .ui
-                .bars()
-                .add(ProgressBar::new_spinner().with_style(style));
+            let bar = bars.add(ProgressBar::new_spinner().with_style(style));
             bar.set_prefix(name.to_owned());
-            ui::spin(&bar, Duration::from_millis(100));
+            bars::spin(&bar, Duration::from_millis(100));
             bar
         })
     }

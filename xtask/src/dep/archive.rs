@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use flate2::read::GzDecoder;
 
-use super::digest::{BUFFER_BYTES, Hashing};
+use engine::base::digest::{BUFFER_BYTES, Hashing};
 
 /// The file type bits of a Unix mode, and those of a regular file.
 const MODE_TYPE: u32 = 0o170_000;
@@ -110,8 +110,8 @@ impl<R: Read> Read for Bounded<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dep::digest;
     use crate::dep::testing::{tar_gz, zip_with};
+    use engine::base::digest;
 
     const LIMIT: u64 = 1 << 20;
 

@@ -16,15 +16,15 @@ use kit::{Exit, Failure};
 use serde::Deserialize;
 
 use super::context::Context;
-use super::digest;
 use super::freshness::{Built, Freshness, package_names};
 use super::place::{Layout, Place};
 use super::progress::Task;
 use super::record::{Record, Source};
 use super::store::{Facts, Guard};
 use crate::cargo;
-use crate::limits;
-use crate::tool;
+use engine::base::digest;
+use engine::base::limits;
+use engine::base::tool;
 
 /// Our own package, when the workspace has it.
 const OWN_PACKAGE: &str = "xtask";

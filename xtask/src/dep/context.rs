@@ -12,9 +12,9 @@ use super::record::Record;
 use super::store::{State, Store};
 use super::upstreams::Upstreams;
 use super::{Options, platform};
-use crate::env::Env;
-use crate::paths::Paths;
-use crate::ui::Ui;
+use engine::base::ui::Ui;
+use engine::checkout::paths::Paths;
+use engine::plan::env::Env;
 
 /// The variable that names a mirror of `https://github.com`.
 const MIRROR_VAR: &str = "CORE_DEP_MIRROR";

@@ -12,10 +12,10 @@ use super::freshness::Freshness;
 use super::lock::Lock;
 use super::record::Record;
 use super::{Installed, Kind, Options, Request, is_cancelled, update_hint};
-use crate::env::Env;
-use crate::paths::Paths;
-use crate::threads::{Task, side_by_side};
-use crate::ui::Ui;
+use engine::base::threads::{Task, side_by_side};
+use engine::base::ui::Ui;
+use engine::checkout::paths::Paths;
+use engine::plan::env::Env;
 
 /// Makes sure that every requested binary is in `.dep/`, verified. What is there and unchanged
 /// costs a few reads; the rest is had in parallel. What could be had stays, whatever else failed.

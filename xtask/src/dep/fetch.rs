@@ -11,13 +11,13 @@ use std::sync::atomic::Ordering;
 use kit::{Exit, Failure};
 
 use super::context::Context;
-use super::digest::{self, Hashing};
 use super::lock::{Artefact, Program};
 use super::net;
 use super::progress::Task;
 use super::record::{Record, Source};
 use super::store::{Facts, Guard};
 use super::{archive, gomod, system, wheel};
+use engine::base::digest::{self, Hashing};
 
 /// Why a source gave nothing.
 #[derive(Debug)]

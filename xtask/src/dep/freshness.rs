@@ -13,10 +13,10 @@ use std::time::SystemTime;
 use anyhow::{Context as _, anyhow};
 use sha2::{Digest as _, Sha256};
 
-use super::digest::hex;
 use super::place::Place;
 use super::record::Build;
-use crate::env::{Env, Origin};
+use engine::base::digest::hex;
+use engine::plan::env::{Env, Origin};
 
 /// Files of the workspace that concern every package.
 const WORKSPACE_FILES: [&str; 5] = [

@@ -10,14 +10,14 @@ use std::process::Command;
 use kit::{Exit, Failure};
 
 use super::context::Context;
-use super::digest;
 use super::fetch::{self, Got, Miss, Wanted};
 use super::progress::Task;
 use super::record::Source;
 use super::store::Guard;
 use super::upstreams;
-use crate::paths::Paths;
-use crate::tool::{self, Finished};
+use engine::base::digest;
+use engine::base::tool::{self, Finished};
+use engine::checkout::paths::Paths;
 
 /// What Go says when a module's digest differs from `go.sum` or from the checksum database.
 const GO_MISMATCH: [&str; 2] = ["checksum mismatch", "SECURITY ERROR"];

@@ -12,11 +12,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
-use super::digest::hex;
 use super::freshness;
-use crate::env::{Env, Origin};
-use crate::paths::Paths;
-use crate::tool;
+use engine::base::digest::hex;
+use engine::base::tool;
+use engine::checkout::paths::Paths;
+use engine::plan::env::{Env, Origin};
 
 /// Files and folders, from the root, whose contents enter. Folders that do not exist are no error:
 /// a checkout need not have a service with code.
@@ -49,7 +49,10 @@ pub fn cache_key(paths: &Paths, env: &Env) -> anyhow::Result<String> {
         hasher.update(Sha256::digest(content));
     };
     enter("rustc", toolchain(paths, env)?.as_bytes());
-    enter("xtask/tools.json", super::TOOLS.as_bytes());
+    enter(
+        "xtask/engine/tools.json",
+        engine::plan::binaries::TOOLS.as_bytes(),
+    );
     let variables = env
         .iter()
         .filter(|(name, _)| freshness::counts(name) && env.origin(name) == Some(Origin::Process));

@@ -12,8 +12,8 @@ use anyhow::anyhow;
 use kit::{Exit, Failure};
 use serde::{Deserialize, Serialize};
 
-use super::digest;
-use crate::env::input;
+use engine::base::digest;
+use engine::checkout::env::input;
 
 /// How long a lock that is no file may take to be written.
 const PIPE_WAIT: Duration = Duration::from_secs(2);

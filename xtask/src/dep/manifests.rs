@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::paths::Paths;
+use engine::checkout::paths::Paths;
 
 /// One line for each manifest that asks for another version of a program.
 pub(super) fn edits(paths: &Paths, name: &str, version: &str) -> Vec<String> {
@@ -30,7 +30,7 @@ fn files(paths: &Paths) -> Vec<PathBuf> {
         .filter(|file| file.is_file())
         .filter_map(|file| Some(file.strip_prefix(paths.root()).ok()?.to_path_buf()))
         .collect();
-    files.push("xtask/tools.json".into());
+    files.push("xtask/engine/tools.json".into());
     files.sort();
     files
 }

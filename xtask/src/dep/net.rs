@@ -16,8 +16,8 @@ use reqwest::blocking::{Client, Response};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Url, redirect};
 
-use super::digest::BUFFER_BYTES;
 use super::limits::Limits;
+use engine::base::digest::BUFFER_BYTES;
 
 /// How often a download may be sent on. GitHub needs one.
 const REDIRECTS_MAX: usize = 5;

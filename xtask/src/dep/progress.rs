@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::ui::{self, Ui};
+use crate::bars;
+use engine::base::ui::Ui;
 
 /// How often a spinner turns.
 const TICK: Duration = Duration::from_millis(100);
@@ -36,16 +37,16 @@ impl<'a> Task<'a> {
     /// Says what is done now: `fetching`, `wheel`.
     pub(super) fn stage(&mut self, doing: &str, source: &str) {
         let text = format!("{doing} {} ({source})", self.label);
-        if !self.ui.interactive() {
+        let Some(bars) = bars::bars() else {
             self.ui.line(text);
             return;
-        }
+        };
         self.bar.finish_and_clear();
-        self.bar = self.ui.bars().add(ProgressBar::new_spinner());
+        self.bar = bars.add(ProgressBar::new_spinner());
         self.bar
             .set_style(style("{spinner} {prefix} {wide_msg:.dim}"));
         self.bar.set_prefix(text);
-        ui::spin(&self.bar, TICK);
+        bars::spin(&self.bar, TICK);
     }
 
     /// The newest line of a tool's output.

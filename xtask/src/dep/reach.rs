@@ -11,10 +11,10 @@ use super::limits::Limits;
 use super::lock::Lock;
 use super::net::{Net, Problem};
 use super::{Options, platform};
-use crate::env::Env;
-use crate::paths::Paths;
-use crate::threads::{Task, side_by_side};
-use crate::ui::Ui;
+use engine::base::threads::{Task, side_by_side};
+use engine::base::ui::Ui;
+use engine::checkout::paths::Paths;
+use engine::plan::env::Env;
 
 /// How long an address may take to be connected to, and then to answer. Short: nothing waits for
 /// the answer but a reader.

@@ -7,16 +7,16 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::context::Context;
-use super::digest;
 use super::ensure::ensure_in;
 use super::fetch::{self, Wanted};
 use super::lock::Lock;
 use super::record::Stamp;
 use super::{Kind, Options, Request};
-use crate::SCHEMA_VERSION;
-use crate::env::Env;
-use crate::paths::Paths;
-use crate::ui::Ui;
+use engine::SCHEMA_VERSION;
+use engine::base::digest;
+use engine::base::ui::Ui;
+use engine::checkout::paths::Paths;
+use engine::plan::env::Env;
 use kit::{Exit, Failure};
 
 /// All binaries of a checkout.

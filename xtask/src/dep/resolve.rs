@@ -18,7 +18,7 @@ use super::net::{Net, Problem};
 use super::progress::Task;
 use super::upstreams::{Go, Platform, Release, Upstream, Wheel, fill};
 use super::{archive, digest, gomod, wheel};
-use crate::tool;
+use engine::base::tool;
 
 /// Size that a file of checksums may have.
 const CHECKSUMS_BYTES_MAX: u64 = 1 << 20;

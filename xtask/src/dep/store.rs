@@ -15,10 +15,10 @@ use anyhow::Context as _;
 use kit::files::FileLock;
 use kit::{Exit, Failure};
 
-use super::digest;
 use super::record::{Build, Record, Source, Stamp};
-use crate::interrupt::Interrupt;
-use crate::poll::wait_until;
+use engine::base::digest;
+use engine::base::interrupt::Interrupt;
+use engine::base::poll::wait_until;
 
 /// How often a taken lock is tried again.
 const LOCK_POLL: Duration = Duration::from_millis(50);

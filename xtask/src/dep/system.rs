@@ -10,7 +10,7 @@ use super::fetch::{self, Got, Miss, Wanted};
 use super::progress::Task;
 use super::record::Source;
 use super::store::Guard;
-use crate::tool;
+use engine::base::tool;
 
 pub(super) fn get(
     context: &Context<'_>,

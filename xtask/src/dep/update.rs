@@ -13,11 +13,11 @@ use super::context::Context;
 use super::lock::{Lock, Program};
 use super::resolve::{self, Resolved};
 use super::{Kind, Options, Request, is_cancelled, manifests};
-use crate::SCHEMA_VERSION;
-use crate::env::Env;
-use crate::paths::Paths;
-use crate::threads::{Task, side_by_side};
-use crate::ui::Ui;
+use engine::SCHEMA_VERSION;
+use engine::base::threads::{Task, side_by_side};
+use engine::base::ui::Ui;
+use engine::checkout::paths::Paths;
+use engine::plan::env::Env;
 
 /// The name under which two updates exclude each other; no binary can have it.
 const LOCK_NAME: &str = "dep.lock";

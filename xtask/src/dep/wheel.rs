@@ -8,12 +8,12 @@ use anyhow::Context as _;
 use kit::{Exit, Failure};
 
 use super::context::Context;
-use super::digest;
 use super::fetch::{self, Got, Miss, Wanted};
 use super::progress::Task;
 use super::record::Source;
 use super::store::Guard;
-use crate::tool::{self, Finished};
+use engine::base::digest;
+use engine::base::tool::{self, Finished};
 
 /// What pip says when a digest differs.
 const PIP_MISMATCH: &str = "DO NOT MATCH THE HASHES";

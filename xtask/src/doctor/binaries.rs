@@ -2,8 +2,9 @@
 
 use super::check::{Check, Id, or_ok};
 use super::scene::Scene;
+use crate::dep::Verified;
 use crate::dep::lock::Lock;
-use crate::dep::{Kind, Request, Verified};
+use engine::plan::binaries::{Kind, Request};
 
 pub(super) fn check(scene: &Scene<'_>) -> Vec<Check> {
     let lock = Lock::load(&scene.paths().dep_lock());

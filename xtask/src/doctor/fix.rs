@@ -12,13 +12,13 @@ use kit::files;
 
 use super::Fix;
 use super::check::{Check, Id, Severity};
-use super::inputs::{Dotenv, secret_variables};
 use super::remains::{self, Living};
 use super::scene::Scene;
 use crate::dep;
-use crate::interrupt::Interrupt;
-use crate::supervisor::operation::{Operation, Wait};
-use crate::supervisor::stop::{self, Stopped};
+use engine::base::interrupt::Interrupt;
+use engine::checkout::env::exposed::{Dotenv, secret_variables};
+use engine::supervisor::operation::{Operation, Wait};
+use engine::supervisor::stop::{self, Stopped};
 
 /// How long leftovers may take to stop by themselves before they are signalled.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);

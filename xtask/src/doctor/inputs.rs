@@ -2,38 +2,19 @@
 //! never.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::time::Duration;
 
 use super::check::{Check, Id};
 use super::scene::Scene;
-use crate::context::Ctx;
-use crate::env::{doubts, input};
-use crate::manifests;
-use crate::preflight;
-use crate::stack::{Process, Service, Stack};
-
-/// Parts of a variable's name by which it holds a secret, whatever uses it.
-const SECRET_WORDS: [&str; 6] = [
-    "PASSWORD",
-    "PASSWD",
-    "SECRET",
-    "TOKEN",
-    "CREDENTIAL",
-    "PRIVATE_KEY",
-];
+use engine::checkout::context::Ctx;
+use engine::checkout::env::exposed::{Dotenv, secret_variables};
+use engine::checkout::manifests;
+use engine::operations::preflight;
+use engine::plan::doubts;
+use engine::plan::stack::{Process, Stack};
 
 /// The variable of the superuser's address.
 const EMAIL: &str = "CORE_POCKETBASE_ADMIN_EMAIL";
-
-/// How long an `.env` that is no file may take to be written.
-const PIPE_WAIT: Duration = Duration::from_secs(2);
-
-/// Bits of a file's mode by which others than the owner may touch it.
-const OTHERS: u32 = 0o077;
 
 pub(super) fn check(scene: &Scene<'_>) -> Vec<Check> {
     let mut checks = vec![syntax(scene), mode(scene)];
@@ -69,70 +50,6 @@ pub(super) fn judge_doubts(warnings: &[String]) -> Check {
         return Check::ok(id, "`.env` can be read");
     }
     Check::warning(id, warnings.join("\n")).fix("correct these lines of `.env`")
-}
-
-/// `.env` as it lies there.
-pub(crate) struct Dotenv {
-    /// Its permissions.
-    pub(super) mode: u32,
-    /// The names of its variables, as far as lines can be told apart.
-    pub(super) names: Vec<String>,
-}
-
-impl Dotenv {
-    /// `None` when there is none.
-    pub(crate) fn look(path: &Path) -> io::Result<Option<Self>> {
-        let meta = match fs::metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            meta => meta?,
-        };
-        let text = String::from_utf8_lossy(&input::read(path, PIPE_WAIT)?).into_owned();
-        Ok(Some(Self {
-            mode: meta.permissions().mode() & 0o7777,
-            names: names(&text),
-        }))
-    }
-
-    /// The variables that hold secrets, when others may read them.
-    pub(crate) fn exposed(&self, secrets: &BTreeSet<String>) -> Vec<&str> {
-        let is_secret = |name: &&String| {
-            let name = name.to_ascii_uppercase();
-            secrets.contains(&name) || SECRET_WORDS.iter().any(|word| name.contains(word))
-        };
-        let exposed = self.names.iter().filter(is_secret);
-        let exposed = exposed.filter(|_| self.mode & OTHERS != 0);
-        exposed.map(String::as_str).collect()
-    }
-}
-
-/// What stands before `=`: works on a file that cannot be parsed, too.
-fn names(text: &str) -> Vec<String> {
-    let name = |line: &str| {
-        let (name, _) = line.split_once('=')?;
-        let name = name.trim().trim_start_matches("export ").trim();
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        (!name.is_empty() && name.chars().all(plain)).then(|| name.to_owned())
-    };
-    text.lines().filter_map(name).collect()
-}
-
-/// The variables that manifests put into a secret of a process.
-pub(crate) fn secret_variables(services: &[Service]) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for service in services {
-        let process = &service.document.manifest.process;
-        for value in process
-            .secrets
-            .iter()
-            .filter_map(|name| process.env.get(name))
-        {
-            for rest in value.split("${env.").skip(1) {
-                let plain = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
-                found.insert(rest.chars().take_while(plain).collect());
-            }
-        }
-    }
-    found
 }
 
 fn mode(scene: &Scene<'_>) -> Check {

@@ -8,8 +8,8 @@ use kit::files::FileLock;
 
 use super::check::{Check, Id, or_ok};
 use super::scene::Scene;
-use crate::supervisor::operation::AtWork;
-use crate::supervisor::ours;
+use engine::supervisor::operation::AtWork;
+use engine::supervisor::ours;
 
 /// How long others wait for a command at work; one that takes longer hangs, most likely.
 const PATIENCE: Duration = Duration::from_mins(10);

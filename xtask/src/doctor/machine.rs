@@ -12,7 +12,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::check::{Check, Id};
 use super::scene::Scene;
-use crate::env::Env;
+use engine::plan::env::Env;
 
 /// How long a name may take to be looked up: this one is in a file of the machine.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);

@@ -23,12 +23,11 @@ mod toolchain;
 use kit::Exit;
 use serde::Serialize;
 
-use crate::SCHEMA_VERSION;
-use crate::context::Ctx;
-use crate::threads::{Task, side_by_side};
+use engine::SCHEMA_VERSION;
+use engine::base::threads::{Task, side_by_side};
+use engine::checkout::context::Ctx;
 
 pub use check::{Check, Id, Severity};
-pub(crate) use inputs::{Dotenv, secret_variables};
 use scene::Scene;
 
 /// What is wanted.

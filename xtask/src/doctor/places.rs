@@ -10,9 +10,9 @@ use kit::files::FileLock;
 
 use super::check::{Check, Id};
 use super::scene::Scene;
-use crate::backup::disks;
-use crate::env::Env;
-use crate::paths::Paths;
+use engine::checkout::paths::Paths;
+use engine::operations::backup::disks;
+use engine::plan::env::Env;
 
 /// The variable that names the directory for sockets.
 const RUNTIME: &str = "XDG_RUNTIME_DIR";

@@ -13,9 +13,9 @@ use tokio::net::TcpSocket;
 
 use super::check::{Check, Id, or_ok};
 use super::scene::Scene;
-use crate::paths::Paths;
-use crate::stack::{Port, Process, Stack, port_variable};
-use crate::supervisor::ours;
+use engine::checkout::paths::Paths;
+use engine::plan::stack::{Port, Process, Stack, port_variable};
+use engine::supervisor::ours;
 
 /// A program that has a port.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,11 +10,11 @@ use kit::process::Process;
 
 use super::check::{Check, Id, or_ok};
 use super::scene::Scene;
-use crate::interrupt::Interrupt;
-use crate::paths::Paths;
-use crate::poll::wait_until;
-use crate::supervisor::BINARY;
-use crate::supervisor::{alive, operation, ours};
+use engine::base::interrupt::Interrupt;
+use engine::base::poll::wait_until;
+use engine::checkout::paths::Paths;
+use engine::supervisor::BINARY;
+use engine::supervisor::{alive, operation, ours};
 
 /// How long the alive lock may be held by a command that makes sure that nothing lives.
 const GLANCE: Duration = Duration::from_millis(50);

@@ -1,21 +1,22 @@
 //! What several checks look at, looked at once. What cannot be read is kept as its error, so that
 //! a check that does not need it goes on.
 
+use engine::plan::binaries::{self, Request};
 use std::path::Path;
 use std::sync::OnceLock;
 
 use super::Options;
-use crate::applied::Applied;
-use crate::context::Ctx;
-use crate::dep::{self, Request, Verified};
-use crate::env::Env;
-use crate::inputs::{Inputs, requests_of};
-use crate::manifests;
-use crate::paths::Paths;
-use crate::stack::{Service, Stack};
-use crate::supervisor::alive;
-use crate::supervisor::operation::{self, AtWork};
-use crate::ui::Ui;
+use crate::dep::{self, Verified};
+use engine::base::ui::Ui;
+use engine::checkout::applied::Applied;
+use engine::checkout::context::Ctx;
+use engine::checkout::manifests;
+use engine::checkout::paths::Paths;
+use engine::operations::inputs::{Inputs, requests_of};
+use engine::plan::env::Env;
+use engine::plan::stack::{Service, Stack};
+use engine::supervisor::alive;
+use engine::supervisor::operation::{self, AtWork};
 
 /// The checkout and its instance.
 pub(super) struct Scene<'a> {
@@ -79,7 +80,7 @@ impl<'a> Scene<'a> {
 
     /// The binaries that are needed, as far as the manifests can be read.
     pub(super) fn requests(&self) -> anyhow::Result<Vec<Request>> {
-        let mut requests = dep::tools()?;
+        let mut requests = binaries::tools()?;
         let services = self.services.as_deref().unwrap_or_default();
         requests.extend(services.iter().flat_map(requests_of));
         requests.sort_by(|a, b| a.name.cmp(&b.name));

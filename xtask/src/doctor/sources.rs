@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::check::{Check, Id};
 use super::scene::Scene;
 use crate::dep::{self, Reached};
+use engine::plan::binaries::{Kind, Request};
 
 /// How far the clock may be off: HTTP tells whole seconds, and an answer may be on its way for
 /// some. Certificates and tokens bear minutes.
@@ -32,8 +33,8 @@ pub(super) fn check(scene: &Scene<'_>) -> Vec<Check> {
 
 /// The fetched binaries that are not in `.dep`.
 fn missing(scene: &Scene<'_>) -> Vec<String> {
-    let fetched = |request: &dep::Request| matches!(request.kind, dep::Kind::Fetch { .. });
-    let absent = |request: &dep::Request| !scene.paths().dep().join(&request.name).exists();
+    let fetched = |request: &Request| matches!(request.kind, Kind::Fetch { .. });
+    let absent = |request: &Request| !scene.paths().dep().join(&request.name).exists();
     let requests = scene.requests().unwrap_or_default();
     let missing = requests.into_iter().filter(fetched).filter(absent);
     missing.map(|request| request.name).collect()

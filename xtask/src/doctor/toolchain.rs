@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::check::{Check, Id};
 use super::scene::Scene;
 use crate::cargo;
-use crate::tool;
+use engine::base::tool;
 
 /// How long a tool may take to tell its version; a cold `python3 -m pip` takes a second.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(15);

@@ -7,6 +7,7 @@
 mod files;
 mod workspace;
 
+use engine::plan::binaries;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,14 +17,13 @@ use kit::names;
 use kit::{Exit, Failure};
 use service_nats::topology::Facts;
 
-use crate::context::Ctx;
-use crate::dep;
-use crate::inputs::Inputs;
-use crate::instances::range;
-use crate::interrupt::Interrupt;
-use crate::manifests;
-use crate::stack::{self, Places, Service};
-use crate::supervisor::operation::{Operation, Wait};
+use engine::base::interrupt::Interrupt;
+use engine::checkout::context::Ctx;
+use engine::checkout::manifests;
+use engine::instances::range;
+use engine::operations::inputs::Inputs;
+use engine::plan::stack::{self, Places, Service};
+use engine::supervisor::operation::{Operation, Wait};
 use files::{File, Values};
 
 /// The first port that is tried, and the last.
@@ -141,7 +141,7 @@ fn check_program(ctx: &Ctx, inputs: Option<&Inputs>, name: &str) -> anyhow::Resu
     let packages = workspace::packages(&lock);
     let binaries = match inputs {
         Some(inputs) => inputs.requests()?,
-        None => dep::tools()?,
+        None => binaries::tools()?,
     };
     let problem = if RESERVED.contains(&name) {
         "is reserved"

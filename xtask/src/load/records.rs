@@ -12,8 +12,8 @@ use serde_json::json;
 use super::http::ANSWER_LIMIT;
 use super::tally::{Client, Found, Tally};
 use super::{RETRY_PAUSE, Work, chain};
-use crate::paths::Paths;
-use crate::topology::record;
+use engine::checkout::paths::Paths;
+use engine::topology::record;
 
 /// What the runs of records of ours begin with.
 const PREFIX: &str = "load-";

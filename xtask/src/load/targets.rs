@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use kit::http::Endpoint;
 use service_nats::credentials::Login;
 
-use crate::applied::Applied;
-use crate::paths::Paths;
-use crate::recorded::Recorded;
-use crate::stack::{Port, Stack};
+use engine::checkout::applied::Applied;
+use engine::checkout::paths::Paths;
+use engine::checkout::recorded::Recorded;
+use engine::plan::stack::{Port, Stack};
 
 /// Who is put under load. What does not run is left out.
 #[derive(Debug)]

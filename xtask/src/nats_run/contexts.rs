@@ -11,9 +11,9 @@ use serde::Serialize;
 use service_nats::credentials::{self, Login};
 use service_nats::topology::{Facts, Node, Role};
 
-use crate::context::Ctx;
-use crate::paths::Paths;
-use crate::stack::Stack;
+use engine::checkout::context::Ctx;
+use engine::checkout::paths::Paths;
+use engine::plan::stack::Stack;
 
 /// The context of the hub, and what that of its system account adds to the name.
 const HUB: &str = "core-hub";
@@ -72,7 +72,7 @@ pub(super) fn remove(paths: &Paths) {
 /// How a user uses them.
 pub(super) fn how_to_use(paths: &Paths) -> String {
     let home = config_home(paths).to_string_lossy().into_owned();
-    let home = crate::stack::words::join(&[home]);
+    let home = engine::plan::stack::words::join(&[home]);
     format!(
         "for the `nats` CLI:\n  export XDG_CONFIG_HOME={home}\n  \
          nats --context {HUB}{SYSTEM} server ls"

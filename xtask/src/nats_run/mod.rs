@@ -22,17 +22,17 @@ use serde_json::json;
 use service_nats::credentials;
 use service_nats::topology::{Origin, Role, Spec, spec};
 
-use crate::context::Ctx;
 use crate::dep;
-use crate::inputs::{Inputs, requests_of};
-use crate::instances::Given;
-use crate::interrupt::Interrupt;
-use crate::poll::{Waited, wait_until};
-use crate::preflight;
 use crate::service::Resolved;
-use crate::stack::{self, Stack};
-use crate::topology::link::Link;
-use crate::topology::{NATS_RUN, Topology, Wanted};
+use engine::base::interrupt::Interrupt;
+use engine::base::poll::{Waited, wait_until};
+use engine::checkout::context::Ctx;
+use engine::instances::Given;
+use engine::operations::inputs::{Inputs, requests_of};
+use engine::operations::preflight;
+use engine::plan::stack::{self, Stack};
+use engine::topology::link::Link;
+use engine::topology::{NATS_RUN, Topology, Wanted};
 use node::{Ended, Running};
 
 /// The file whose lock is held as long as it runs, in its state directory.
@@ -159,7 +159,7 @@ fn topology(ctx: &Ctx, inputs: &Inputs, spec: Spec) -> anyhow::Result<Topology> 
 fn nodes(inputs: &Inputs, topology: &Topology) -> anyhow::Result<Stack> {
     let places = inputs.places.beside(NATS_RUN);
     let stack = stack::build(&inputs.services, &inputs.env, &places, &topology.now);
-    let mut stack = stack.map_err(|findings| crate::manifests::invalid(&findings))?;
+    let mut stack = stack.map_err(|findings| engine::checkout::manifests::invalid(&findings))?;
     let nodes = topology.now.nodes();
     let is_node = |name: &String| nodes.iter().any(|node| node.process == *name);
     stack.processes.retain(|name, _| is_node(name));

@@ -14,11 +14,11 @@ use anyhow::Context as _;
 use kit::parent::SUPERVISED_VARIABLE;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::context::Ctx;
-use crate::interrupt::Interrupt;
-use crate::poll::wait_until;
-use crate::stack::Process;
-use crate::ui::Ui;
+use engine::base::interrupt::Interrupt;
+use engine::base::poll::wait_until;
+use engine::base::ui::Ui;
+use engine::checkout::context::Ctx;
+use engine::plan::stack::Process;
 
 /// Lines that are told when a node ends by itself.
 const TAIL_LINES: usize = 15;

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::TcpListener;
 
+use engine::plan::stack::port_variable;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use xtask::stack::port_variable;
 
 use crate::harness::{SOON, Sandbox, eventually, fake_program, processes, same};
 

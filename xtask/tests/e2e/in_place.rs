@@ -4,8 +4,8 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
+use engine::plan::stack::port_variable;
 use serde_json::{Value, json};
-use xtask::stack::port_variable;
 
 use crate::harness::{Sandbox, http, same, stranger};
 

@@ -27,7 +27,7 @@ fn replace(sandbox: &Sandbox, name: &str) {
 fn note(sandbox: &Sandbox, name: &str, file: &Path) {
     let path = format!(".dep/.records/{name}.json");
     let mut record: Value = serde_json::from_str(&sandbox.read(&path)).unwrap();
-    record["sha256"] = json!(xtask::dep::digest_of(file).unwrap());
+    record["sha256"] = json!(engine::base::digest::of_file(file).unwrap());
     fs::write(sandbox.path(&path), record.to_string()).unwrap();
 }
 

@@ -1,8 +1,8 @@
 //! `--probe`: what clients notice of a change, counted by clients.
 
+use engine::plan::stack::port_variable;
 use rustix::process::Signal;
 use serde_json::json;
-use xtask::stack::port_variable;
 
 use crate::harness::nats::Nats;
 use crate::harness::{SOON, Sandbox, eventually, same};

@@ -3,10 +3,10 @@
 
 use std::fs;
 
+use engine::checkout::paths::Paths;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use xtask::load::{Load, Targets};
-use xtask::paths::Paths;
 
 use crate::harness::http::{self, Answer};
 use crate::harness::nats::Nats;

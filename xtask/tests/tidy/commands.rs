@@ -1,7 +1,7 @@
 //! A line of a command that a user is told to run names the instance.
 //!
-//! Hints and fixes get it where they are printed (`xtask/src/hints.rs`). Everything else has to be
-//! made by `Paths::command`, and not written out.
+//! Hints and fixes get it where they are printed (`xtask/engine/src/checkout/hints.rs`). Everything
+//! else has to be made by `Paths::command`, and not written out.
 
 use crate::{Findings, text_files};
 
@@ -29,11 +29,11 @@ const EXCEPTIONS: [&str; 10] = [
     "xtask/src/commands/ci.rs",
     "xtask/src/bench/",
     // Where lines are made.
-    "xtask/src/hints.rs",
-    "xtask/src/paths.rs",
+    "xtask/engine/src/checkout/hints.rs",
+    "xtask/engine/src/checkout/paths.rs",
     // Who holds a lock.
-    "xtask/src/supervisor/operation.rs",
-    "xtask/src/supervisor/fake/",
+    "xtask/engine/src/supervisor/operation.rs",
+    "xtask/engine/src/supervisor/fake/",
     // A new service is one of every instance.
     "xtask/src/init/",
     "xtask/src/load/",
@@ -43,7 +43,7 @@ const EXCEPTIONS: [&str; 10] = [
 fn what_is_no_hint_names_the_instance_by_itself() {
     let mut findings = Findings::default();
     for file in text_files() {
-        let is_product = file.path.starts_with("xtask/src/") && file.has_extension("rs");
+        let is_product = file.is_product();
         let is_test = file.path.contains("/tests");
         let is_exception = EXCEPTIONS.iter().any(|place| file.path.starts_with(place));
         if !is_product || is_test || is_exception {

@@ -139,7 +139,7 @@ fn the_code_map_is_the_tree() {
     let mut folders = BTreeSet::new();
     for file in text_files() {
         let (folder, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
-        let is_source = folder.starts_with("xtask/src") && file.has_extension("rs");
+        let is_source = file.is_product();
         if name == "Cargo.toml" && !folder.is_empty() || is_source {
             folders.insert(folder.to_owned());
         }

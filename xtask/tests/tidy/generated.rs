@@ -171,7 +171,7 @@ fn every_variable_is_explained() {
     let mut findings = Findings::default();
     let text = read("docs/configuration.md").text;
     for file in text_files() {
-        let own = file.path.starts_with("xtask/src/") && file.has_extension("rs");
+        let own = file.is_product();
         let manifest = file.path.starts_with("services/") && file.path.ends_with("service.json");
         let marker = match (own, manifest) {
             (true, _) => "\"CORE_",

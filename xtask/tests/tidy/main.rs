@@ -5,6 +5,7 @@
 
 mod commands;
 mod documents;
+mod floors;
 mod generated;
 mod licences;
 mod own;
@@ -42,6 +43,13 @@ impl TextFile {
             .lines()
             .enumerate()
             .map(|(index, line)| (index + 1, line))
+    }
+
+    /// Whether it is a source of what `cargo xtask` does.
+    pub(crate) fn is_product(&self) -> bool {
+        let folders = ["xtask/src/", "xtask/engine/src/"];
+        let is_below = folders.iter().any(|folder| self.path.starts_with(folder));
+        is_below && self.has_extension("rs")
     }
 
     pub(crate) fn has_extension(&self, extension: &str) -> bool {

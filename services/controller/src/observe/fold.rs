@@ -5,9 +5,9 @@
 //! restarts that may or may not include the coming one; `Running` before there is a new process id,
 //! with the old one; times of the first start for good, however often it was started since.
 
-use xtask::events::{Event, Kind};
-use xtask::supervisor::state::State;
-use xtask::timing;
+use engine::supervisor::state::State;
+use engine::supervisor::timing;
+use engine::topology::events::{Event, Kind};
 
 /// What process-compose says for the exit code of a process that a signal ended.
 const SIGNALLED: i32 = -1;

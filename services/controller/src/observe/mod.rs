@@ -12,10 +12,10 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::checkout::paths::Paths;
 use kit::output::Output;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
-use xtask::paths::Paths;
 
 pub(crate) use outbox::{Notice, Outbox};
 

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use engine::topology::events::Event;
 use tokio::sync::Notify;
-use xtask::events::Event;
 
 use super::fold::Seen;
 
@@ -94,8 +94,8 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use xtask::events::Kind;
-    use xtask::paths::Paths;
+    use engine::checkout::paths::Paths;
+    use engine::topology::events::Kind;
 
     use super::*;
 

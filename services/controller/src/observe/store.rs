@@ -3,10 +3,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use engine::checkout::paths::Paths;
+use engine::topology::events::{self, Event, STREAM};
 use kit::output::Notes;
 use service_nats::jetstream::JetStream;
-use xtask::events::{self, Event, STREAM};
-use xtask::paths::Paths;
 
 use super::Patience;
 use super::fold::{self, Fact, Known, Seen};

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use engine::Ctx;
+use engine::checkout::paths::Paths;
+use engine::supervisor::runs::Runs;
+use engine::supervisor::state::{PUSHES, Push, State};
+use engine::supervisor::timing;
+use engine::supervisor::{own_log, socket};
 use kit::http::Endpoint;
 use kit::http::websocket::WebSocket;
 use kit::output::Notes;
 use tokio::time::Instant;
-use xtask::Ctx;
-use xtask::paths::Paths;
-use xtask::supervisor::runs::Runs;
-use xtask::supervisor::state::{PUSHES, Push, State};
-use xtask::supervisor::{own_log, socket};
-use xtask::timing;
 
 use super::Patience;
 use super::fold::Seen;

@@ -6,7 +6,7 @@ use super::super::programs::Program;
 use super::super::report::Report;
 use super::super::timing::run;
 use super::END_MS;
-use crate::context::Ctx;
+use engine::checkout::context::Ctx;
 
 /// How many services there are.
 const COUNT: usize = 20;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::super::programs::{self, GENERATION, Program, Records};
 use super::super::sandbox::Sandbox;
 use super::super::timing::run as timed;
-use crate::context::Ctx;
+use engine::checkout::context::Ctx;
 
 /// How long a killed process may take to be replaced: the supervisor's pause and its start.
 const BACK_LIMIT: Duration = Duration::from_secs(15);

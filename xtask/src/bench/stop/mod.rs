@@ -13,9 +13,9 @@ use std::thread;
 use super::programs::{self, Program};
 use super::report::Report;
 use super::sandbox::Sandbox;
-use crate::context::Ctx;
-use crate::threads::{Task, side_by_side};
 use course::Counts;
+use engine::base::threads::{Task, side_by_side};
+use engine::checkout::context::Ctx;
 
 /// Milliseconds that an end of what ends on SIGTERM may take.
 const END_MS: f64 = 1000.0;

@@ -16,8 +16,8 @@ use super::super::programs::{self, Program};
 use super::super::report::Report;
 use super::super::sandbox::Sandbox;
 use super::super::timing::{median, run};
-use crate::context::Ctx;
-use crate::supervisor::BINARY;
+use engine::checkout::context::Ctx;
+use engine::supervisor::BINARY;
 
 /// How many processes there are, and the milliseconds that the proof may take beside them.
 const BUDGETS: [(usize, f64); 2] = [(300, 30.0), (2000, 60.0)];

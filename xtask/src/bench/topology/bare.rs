@@ -9,11 +9,11 @@ use super::inputs_of;
 use crate::bench::bare::{Running, healthy, spawn};
 use crate::bench::servers::Server;
 use crate::bench::timing::millis;
-use crate::context::Ctx;
-use crate::inputs::Inputs;
-use crate::interrupt::Interrupt;
-use crate::paths::Paths;
-use crate::topology::link::Link;
+use engine::base::interrupt::Interrupt;
+use engine::checkout::context::Ctx;
+use engine::checkout::paths::Paths;
+use engine::operations::inputs::Inputs;
+use engine::topology::link::Link;
 
 /// Says when the servers of a topology have found each other.
 pub(super) struct Joined {

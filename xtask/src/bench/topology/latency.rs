@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use super::{CHANGE_LIMIT, SEEN_MARGIN_MS, Sandbox, alone, apply, save};
 use crate::bench::report::Report;
 use crate::bench::timing::{median, millis};
-use crate::interrupt::Interrupt;
-use crate::poll::wait_until;
-use crate::topology::ask::Records;
-use crate::topology::record::{COLLECTION, Client, State};
+use engine::base::interrupt::Interrupt;
+use engine::base::poll::wait_until;
+use engine::topology::ask::Records;
+use engine::topology::record::{COLLECTION, Client, State};
 
 /// How many changes are looked at.
 const CHANGES: usize = 15;

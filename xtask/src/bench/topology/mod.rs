@@ -16,12 +16,12 @@ use super::report::Report;
 use super::sandbox::Sandbox;
 use super::servers::{self, Server};
 use super::timing::{median, millis, run};
-use crate::context::Ctx;
-use crate::inputs::Inputs;
-use crate::interrupt::Interrupt;
-use crate::supervisor::state::States;
-use crate::topology::ask::Records;
-use crate::topology::record::{Edit, Record};
+use engine::base::interrupt::Interrupt;
+use engine::checkout::context::Ctx;
+use engine::operations::inputs::Inputs;
+use engine::supervisor::state::States;
+use engine::topology::ask::Records;
+use engine::topology::record::{Edit, Record};
 
 /// What a change may take against the bare servers started at once.
 const CHANGE_FACTOR: f64 = 2.0;

@@ -5,11 +5,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use xtask::applied::Applied;
-use xtask::follow;
-use xtask::instances::known;
-use xtask::manifests;
-use xtask::paths::Paths;
+use engine::checkout::applied::Applied;
+use engine::checkout::manifests;
+use engine::checkout::paths::Paths;
+use engine::instances::known;
+use engine::operations::follow;
 
 /// The option whose value is an instance.
 const INSTANCE: &str = "--instance";

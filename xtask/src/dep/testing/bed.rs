@@ -16,9 +16,9 @@ use crate::dep::place::Place;
 use crate::dep::update::{Update, update_in};
 use crate::dep::upstreams::Upstreams;
 use crate::dep::{Installed, Kind, Options, Request};
-use crate::env::Env;
-use crate::paths::Paths;
-use crate::ui::Ui;
+use engine::base::ui::Ui;
+use engine::checkout::paths::Paths;
+use engine::plan::env::Env;
 
 /// The platform that tests run as.
 pub(crate) const PLATFORM: &str = "linux-amd64";
@@ -188,7 +188,7 @@ pub(crate) fn artefact(location: &str, download: Option<&[u8]>, binary: Option<&
     } else {
         "tool"
     };
-    let sha256 = |bytes: &[u8]| crate::dep::digest::of_bytes(bytes);
+    let sha256 = |bytes: &[u8]| engine::base::digest::of_bytes(bytes);
     Artefact {
         location: location.to_owned(),
         file: file.to_owned(),

@@ -132,8 +132,8 @@ fn a_lie_stops_everything_and_names_both_digests() {
         // Whoever was asked, not whom it stands in for.
         "127.0.0.1",
         PATH,
-        &crate::dep::digest::of_bytes(&lie),
-        &crate::dep::digest::of_bytes(&good()),
+        &engine::base::digest::of_bytes(&lie),
+        &engine::base::digest::of_bytes(&good()),
     ] {
         assert!(text.contains(expected), "{text}");
     }

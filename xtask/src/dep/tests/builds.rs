@@ -62,7 +62,7 @@ pub(super) fn is_fresh(bed: &Bed) -> bool {
 pub(super) fn run(path: &Path) -> String {
     let mut command = std::process::Command::new(path);
     let limit = std::time::Duration::from_secs(20);
-    let finished = crate::tool::run(&mut command, limit, &AtomicBool::new(false), &|_| {});
+    let finished = engine::base::tool::run(&mut command, limit, &AtomicBool::new(false), &|_| {});
     finished.unwrap().tail.join("\n")
 }
 

@@ -8,7 +8,8 @@ mod reports;
 mod sources;
 mod updates;
 
-use crate::dep::{Kind, tools};
+use crate::dep::Kind;
+use engine::plan::binaries::tools;
 
 #[test]
 fn tools_are_process_compose_and_the_probe() {

@@ -57,7 +57,7 @@ fn a_wheel_comes_after_an_archive_that_cannot_be_reached() {
     for flag in ["--no-deps", "--require-hashes", "--only-binary=:all:"] {
         assert!(args.contains(flag), "{args}");
     }
-    let sha256 = crate::dep::digest::of_bytes(&wheel());
+    let sha256 = engine::base::digest::of_bytes(&wheel());
     let expected = format!("{WHEEL} --hash=sha256:{sha256}\n");
     assert_eq!(read("requirements"), expected);
 }

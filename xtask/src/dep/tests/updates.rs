@@ -6,9 +6,9 @@ use kit::Exit;
 use sha2::{Digest as _, Sha512};
 
 use super::{exit, told};
-use crate::dep::digest;
 use crate::dep::lock::{Artefacts, Lock};
 use crate::dep::testing::{Answer, Bed, PLATFORM, Server, artefact, tar_gz, zip_with};
+use engine::base::digest;
 
 const SUMS: &str = "/o/tool/releases/download/v2.0.0/sums-2.0.0.txt";
 const LINUX: &str = "/o/tool/releases/download/v2.0.0/tool-linux-amd64.tar.gz";

@@ -11,7 +11,6 @@ use kit::process::Process;
 use kit::{Exit, Failure};
 
 use super::check::{Check, Id, Severity};
-use super::inputs::Dotenv;
 use super::locks::Locks;
 use super::places::{FileSystem, Runtime};
 use super::ports::{Holder, Seen, Wanted};
@@ -19,9 +18,11 @@ use super::remains::Living;
 use super::toolchain::Tools;
 use super::{Report, binaries, inputs, locks, machine, places, ports, remains, sources, toolchain};
 use crate::dep::lock::Lock;
-use crate::dep::{Kind, Reached, Request, Verified};
-use crate::stack::Port;
-use crate::supervisor::operation::AtWork;
+use crate::dep::{Reached, Verified};
+use engine::checkout::env::exposed::Dotenv;
+use engine::plan::binaries::{Kind, Request};
+use engine::plan::stack::Port;
+use engine::supervisor::operation::AtWork;
 
 fn text(text: &str) -> String {
     text.to_owned()

@@ -8,14 +8,14 @@ use std::time::{Duration, SystemTime};
 use kit::manifest;
 
 use crate::doctor::check::Severity;
-use crate::doctor::inputs::{Dotenv, secret_variables};
 use crate::doctor::locks::{Held, Locks};
 use crate::doctor::places::{FileSystem, Runtime};
 use crate::doctor::ports::{Holder, Seen};
 use crate::doctor::remains::{Living, abandoned};
 use crate::doctor::{inputs, locks, machine, places, ports, remains, sources};
-use crate::paths::Paths;
-use crate::stack::Service;
+use engine::checkout::env::exposed::{Dotenv, secret_variables};
+use engine::checkout::paths::Paths;
+use engine::plan::stack::Service;
 
 use super::{
     addresses, at_work, held_by, holder, living, reached, runtime, supervised, text, wanted,

@@ -117,7 +117,7 @@ impl Nats {
         let answer = self.api("STREAM.NAMES", &json!({}));
         let names = answer["streams"].as_array().cloned().unwrap_or_default();
         let names = names.iter().filter_map(Value::as_str);
-        let names = names.filter(|name| *name != xtask::events::STREAM);
+        let names = names.filter(|name| *name != engine::topology::events::STREAM);
         names.map(str::to_owned).collect()
     }
 

@@ -11,9 +11,9 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use engine::plan::stack::port_variable;
 use serde_json::Value;
 use tempfile::TempDir;
-use xtask::stack::port_variable;
 
 use super::command::{Run, Running};
 use super::ports::PortBlock;

@@ -1,7 +1,7 @@
 //! What process-compose pushed in each case, as it was measured, and what it comes to.
 
+use engine::checkout::paths::Paths;
 use serde_json::json;
-use xtask::paths::Paths;
 
 use super::*;
 

@@ -1,0 +1,99 @@
+//! What a running stack was made from, remembered when it became healthy: inputs that were edited
+//! or broken since, or another environment, do not hide what runs.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::Context as _;
+use kit::files;
+use kit::manifest::{Binary, Source};
+use serde::{Deserialize, Serialize};
+use service_nats::topology::Facts;
+
+use crate::SCHEMA_VERSION;
+use crate::checkout::paths::Paths;
+use crate::checkout::recorded::Recorded;
+use crate::plan::stack::{self, Process, Service, Stack};
+
+/// Versions of the fetched programs of a service, by name.
+pub type Versions = BTreeMap<String, String>;
+
+/// A stack and what its services run. Holds no secret.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Applied {
+    /// Version of this document; another one is not understood.
+    schema_version: u32,
+    /// Services by name.
+    pub services: BTreeMap<String, Versions>,
+    /// The stack, its secrets masked.
+    pub stack: Stack,
+    /// Where each port is declared, by process and name: the stack as it is shown does not tell.
+    #[serde(default)]
+    declared: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl Applied {
+    /// What a stack of these services is.
+    pub(crate) fn from<'a>(services: impl Iterator<Item = &'a Service>, stack: Stack) -> Self {
+        let version = |binary: &Binary| Some((binary.name.clone(), binary.version.clone()?));
+        let services = services.map(|service| {
+            let binaries = service.document.manifest.binaries.iter();
+            let fetched = binaries.filter(|binary| binary.source == Source::Fetch);
+            (service.name.clone(), fetched.filter_map(version).collect())
+        });
+        Self {
+            schema_version: SCHEMA_VERSION,
+            services: services.collect(),
+            declared: declared(&stack),
+            stack,
+        }
+    }
+
+    /// What the recorded inputs of a stack that was started make, without further nodes of NATS.
+    /// `None` when there are none.
+    pub fn recorded(paths: &Paths) -> Option<Self> {
+        let recorded = Recorded::load(paths).ok()?;
+        let mut services = recorded.services().ok()?;
+        let env = recorded.env();
+        let mut stack = stack::build(&services, &env, &paths.places(), &Facts::default()).ok()?;
+        if let Some(chosen) = recorded.chosen() {
+            services.retain(|service| chosen.contains(&service.name));
+            stack = stack::part(stack, chosen);
+        }
+        Some(Self::from(services.iter(), stack))
+    }
+
+    /// Remembers it.
+    pub fn save(&self, paths: &Paths) -> anyhow::Result<()> {
+        let text = serde_json::to_vec(self).context("cannot describe the stack")?;
+        files::write_for_this_run(&paths.applied(), &text, files::PRIVATE_FILE_MODE)
+    }
+
+    /// What was remembered, if it can be understood.
+    pub fn load(paths: &Paths) -> Option<Self> {
+        let text = fs::read(paths.applied()).ok()?;
+        let mut applied: Self = serde_json::from_slice(&text).ok()?;
+        for (process, ports) in &applied.declared {
+            for (name, place) in ports {
+                let process = applied.stack.processes.get_mut(process);
+                if let Some(port) = process.and_then(|process| process.ports.get_mut(name)) {
+                    port.declared.clone_from(place);
+                }
+            }
+        }
+        (applied.schema_version == SCHEMA_VERSION).then_some(applied)
+    }
+}
+
+fn declared(stack: &Stack) -> BTreeMap<String, BTreeMap<String, String>> {
+    let of = |process: &Process| {
+        let ports = process.ports.iter();
+        ports
+            .map(|(name, port)| (name.clone(), port.declared.clone()))
+            .collect()
+    };
+    let processes = stack.processes.iter();
+    processes
+        .map(|(name, process)| (name.clone(), of(process)))
+        .collect()
+}

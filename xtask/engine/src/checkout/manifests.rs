@@ -1,0 +1,144 @@
+//! Reads every `services/*/service.json`.
+//!
+//! Owns discovery and the wording of what is wrong. Must not resolve anything: `stack` does.
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use kit::manifest::{self, Problem};
+use kit::{Exit, Failure};
+
+use crate::checkout::env::input;
+use crate::checkout::paths::Paths;
+use crate::plan::stack::{Finding, Service};
+
+/// The name of a manifest in its folder.
+pub const FILE: &str = "service.json";
+
+/// How long a manifest that is no file may take to be written.
+const PIPE_WAIT: Duration = Duration::from_secs(2);
+
+/// The path of a service's manifest from the root.
+pub fn file(service: &str) -> String {
+    format!("services/{service}/{FILE}")
+}
+
+/// The keys of manifests that are accepted and do nothing, each with its service; empty when there
+/// are none.
+pub fn without_effect(services: &[Service]) -> Vec<String> {
+    let keys = |service: &Service| {
+        let manifest = &service.document.manifest;
+        let given = [
+            ("scalable", manifest.scalable.is_some()),
+            ("scale_strategy", manifest.scale_strategy.is_some()),
+        ];
+        let given = given.into_iter().filter(|(_, is_given)| *is_given);
+        let of = &service.name;
+        let keys: Vec<String> = given.map(|(key, _)| format!("`{key}` of `{of}`")).collect();
+        keys
+    };
+    services.iter().flat_map(keys).collect()
+}
+
+/// All services of a checkout, by name. Folders without a manifest are not services.
+pub fn load(paths: &Paths) -> anyhow::Result<Vec<Service>> {
+    let services = read(paths)?.map_err(|findings| invalid(&findings))?;
+    if services.is_empty() {
+        let message = format!("no service found in `{}`", paths.services().display());
+        let hint = format!("add a folder with a `{FILE}`, see docs/manifest.md");
+        return Err(Failure::new(Exit::Invalid, message).hint(hint).into());
+    }
+    Ok(services)
+}
+
+/// The same, with everything that is wrong in any of them as it was found.
+pub fn read(paths: &Paths) -> anyhow::Result<Result<Vec<Service>, Vec<Finding>>> {
+    let mut services = Vec::new();
+    let mut findings = Vec::new();
+    for name in folders(paths)? {
+        let file = file(&name);
+        let text = match input::read_text(&paths.root().join(&file), PIPE_WAIT) {
+            Ok(text) => text,
+            Err(error) if is_absent(&error) => continue,
+            Err(error) => {
+                let message = format!("cannot be read: {error}");
+                let problem = Problem {
+                    line: 1,
+                    path: String::new(),
+                    message,
+                };
+                findings.push(Finding { file, problem });
+                continue;
+            }
+        };
+        match manifest::parse(&text) {
+            Ok(document) => services.push(Service {
+                name,
+                file,
+                document,
+            }),
+            Err(problems) => {
+                let located = |problem| Finding {
+                    file: file.clone(),
+                    problem,
+                };
+                findings.extend(problems.into_iter().map(located));
+            }
+        }
+    }
+    Ok(if findings.is_empty() {
+        Ok(services)
+    } else {
+        Err(findings)
+    })
+}
+
+/// The error that tells all findings, one a line.
+pub fn invalid(findings: &[Finding]) -> anyhow::Error {
+    let message = match findings {
+        [only] => format!("invalid input: {only}"),
+        many => {
+            let lines = many.iter().map(|finding| format!("\n  {finding}"));
+            format!(
+                "invalid input, {} problems:{}",
+                many.len(),
+                lines.collect::<String>()
+            )
+        }
+    };
+    Failure::new(Exit::Invalid, message)
+        .hint("nothing was changed; correct it and check with `cargo xtask render --check`")
+        .into()
+}
+
+fn folders(paths: &Paths) -> anyhow::Result<Vec<String>> {
+    let services = paths.services();
+    let entries =
+        fs::read_dir(&services)
+            .with_context(|| format!("cannot list the services in `{}`", services.display()))
+            .map_err(|error| {
+                Failure::new(Exit::Invalid, "cannot find the services").source(error).hint(
+                "run the command in a checkout of Core, or name one by the variable CORE_ROOT",
+            )
+            })?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.context("cannot list the services")?.file_name();
+        // Hidden folders belong to editors and operating systems.
+        let name = name.to_string_lossy().into_owned();
+        if !name.starts_with('.') {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}

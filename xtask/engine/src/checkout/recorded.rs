@@ -1,0 +1,191 @@
+//! The inputs that the running stack was made from: the text of its manifests and the variables.
+//!
+//! A change while it runs, that of the topology, is made from these and not from what the files
+//! say by now: it changes what it is asked to change and nothing else. Owns the file, which may
+//! hold secrets. Must not resolve anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+
+use anyhow::Context as _;
+use kit::{Exit, Failure, manifest};
+use serde::{Deserialize, Serialize};
+
+use crate::SCHEMA_VERSION;
+use crate::checkout::manifests;
+use crate::checkout::paths::Paths;
+use crate::plan::env::Env;
+use crate::plan::stack::Service;
+
+/// Beginning of the variables that Core itself reads.
+const OWN_VARIABLES: &str = "CORE_";
+
+/// A variable of others that says where the register of instances is.
+const STATE_VARIABLE: &str = "XDG_STATE_HOME";
+
+/// The text of every manifest, and every variable that may matter.
+#[derive(Serialize, Deserialize)]
+pub struct Recorded {
+    /// Version of this document; another one is not understood.
+    schema_version: u32,
+    /// The manifests, by service.
+    manifests: BTreeMap<String, String>,
+    /// The variables.
+    env: BTreeMap<String, String>,
+    /// Which of the variables are leased ports: the numbers that those should have, by
+    /// `SERVICE.PORT`.
+    #[serde(default)]
+    leased: BTreeMap<String, u16>,
+    /// Every port, by process and name: `nats.client`.
+    #[serde(default)]
+    ports: BTreeMap<String, u16>,
+    /// The services that were chosen, if not all were.
+    #[serde(default)]
+    chosen: Option<BTreeSet<String>>,
+}
+
+impl Recorded {
+    /// What these inputs are.
+    pub fn of(
+        services: &[Service],
+        env: &Env,
+        leased: &BTreeMap<String, u16>,
+        ports: &BTreeMap<String, u16>,
+        chosen: Option<&BTreeSet<String>>,
+    ) -> Self {
+        let passed_on: Vec<&str> = env.passed_on().map(|(name, _)| name).collect();
+        let matters = |name: &str| {
+            let placeholder = format!("${{env.{name}");
+            let named = |service: &Service| service.document.text.contains(&placeholder);
+            name.starts_with(OWN_VARIABLES)
+                || name == STATE_VARIABLE
+                || passed_on.contains(&name)
+                || services.iter().any(named)
+        };
+        let manifest = |service: &Service| (service.name.clone(), service.document.text.clone());
+        let variables = env.iter().filter(|(name, _)| matters(name));
+        Self {
+            schema_version: SCHEMA_VERSION,
+            manifests: services.iter().map(manifest).collect(),
+            env: variables
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            leased: leased.clone(),
+            ports: ports.clone(),
+            chosen: chosen.cloned(),
+        }
+    }
+
+    /// The content of the file.
+    pub fn to_bytes(&self) -> anyhow::Result<Vec<u8>> {
+        serde_json::to_vec(self).context("cannot describe the inputs")
+    }
+
+    /// Reads the file of a stack that runs.
+    pub fn load(paths: &Paths) -> anyhow::Result<Self> {
+        let file = paths.recorded();
+        let text = match fs::read(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let failure = Failure::new(Exit::NotRunning, "no stack runs that could be changed");
+                return Err(failure.hint(paths.command("up")).into());
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read `{}`", file.display()));
+            }
+        };
+        let recorded: Option<Self> = serde_json::from_slice(&text).ok();
+        recorded
+            .filter(|recorded| recorded.schema_version == SCHEMA_VERSION)
+            .ok_or_else(|| {
+                let message = format!("cannot understand `{}`", file.display());
+                let hint = paths.command("up");
+                Failure::new(Exit::Unexpected, message).hint(hint).into()
+            })
+    }
+
+    /// The numbers that leased ports should have, by `SERVICE.PORT`.
+    pub fn leased(&self) -> &BTreeMap<String, u16> {
+        &self.leased
+    }
+
+    /// Every port, by process and name.
+    pub fn ports(&self) -> &BTreeMap<String, u16> {
+        &self.ports
+    }
+
+    /// The services that were chosen; `None` when all were.
+    pub fn chosen(&self) -> Option<&BTreeSet<String>> {
+        self.chosen.as_ref()
+    }
+
+    /// The variables.
+    pub fn env(&self) -> Env {
+        Env::from_pairs(self.env.iter().map(|(name, value)| (&**name, &**value)))
+    }
+
+    /// The manifests. They were valid when they were recorded.
+    pub fn services(&self) -> anyhow::Result<Vec<Service>> {
+        let parse = |(name, text): (&String, &String)| {
+            let document = manifest::parse(text)
+                .map_err(|_| anyhow::anyhow!("the recorded manifest of `{name}` is damaged"))?;
+            Ok(Service {
+                name: name.clone(),
+                file: manifests::file(name),
+                document,
+            })
+        };
+        self.manifests.iter().map(parse).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kit::files;
+
+    use super::*;
+
+    #[test]
+    fn only_what_matters_is_recorded_and_it_reads_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path().to_path_buf());
+        files::create_private_dir(&paths.state()).unwrap();
+        let text = r#"{"process": {"command": "x", "env": {"A": "${env.USED:-}"}}}"#;
+        let service = Service {
+            name: "a".to_owned(),
+            file: manifests::file("a"),
+            document: manifest::parse(text).unwrap(),
+        };
+        let pairs = [
+            ("USED", "1"),
+            ("OTHER", "2"),
+            ("CORE_PROFILE", "local"),
+            ("PATH", "/bin"),
+        ];
+        let leased = [("a.http".to_owned(), 80)].into();
+        let ports = [("a.http".to_owned(), 30_000)].into();
+        let chosen = Some(["a".to_owned()].into());
+        let env = Env::from_pairs(pairs);
+        let bytes = Recorded::of(&[service], &env, &leased, &ports, chosen.as_ref()).to_bytes();
+        fs::write(paths.recorded(), bytes.unwrap()).unwrap();
+        let recorded = Recorded::load(&paths).unwrap();
+        assert_eq!(
+            (recorded.leased(), recorded.chosen()),
+            (&leased, chosen.as_ref())
+        );
+        assert_eq!(recorded.ports(), &ports);
+        let env = recorded.env();
+        let names: Vec<&str> = env.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["CORE_PROFILE", "PATH", "USED"]);
+        let services = recorded.services().unwrap();
+        assert_eq!(services[0].document.text, text);
+    }
+
+    #[test]
+    fn without_a_stack_there_is_nothing_to_change() {
+        let paths = Paths::new("/nonexistent".into());
+        let error = Recorded::load(&paths).err().unwrap();
+        assert_eq!(kit::failure::exit_of(&error), Exit::NotRunning);
+    }
+}

@@ -1,0 +1,45 @@
+//! One archive of the database and of all streams, and putting it back.
+//!
+//! Owns the form of the archive and `.data/restore.json`. Everything happens under the operation
+//! lock. Nothing in `.data` is deleted: what a restore replaces is moved aside and named. Must not
+//! start a server or touch a store that one has open: the supervisor starts and stops them, and
+//! PocketBase and NATS make and read their own copies.
+
+mod archive;
+mod database;
+pub mod disks;
+mod journal;
+mod manifest;
+mod progress;
+mod restore;
+mod running;
+mod streams;
+mod take;
+mod unpack;
+
+use jiff::Timestamp;
+
+use crate::base::interrupt::Interrupt;
+use crate::checkout::context::Ctx;
+use crate::topology;
+
+pub use manifest::{Entry, Skipped};
+pub(crate) use restore::settle;
+pub use restore::{Options as RestoreOptions, Report as RestoreReport, restore};
+pub use take::{
+    Contents, Options as BackupOptions, Report as BackupReport, Seconds, StreamReport, backup,
+};
+
+/// Puts right what commands left half done that were killed.
+fn settle_all(ctx: &Ctx, interrupt: &Interrupt) -> anyhow::Result<()> {
+    settle(ctx, interrupt)?;
+    let Some(running) = running::Running::find(ctx)? else {
+        return Ok(());
+    };
+    topology::streams::settle(ctx, &running.facts)
+}
+
+/// A time as part of a file name.
+fn compact(time: Timestamp) -> String {
+    time.strftime("%Y%m%dT%H%M%SZ").to_string()
+}

@@ -1,0 +1,337 @@
+//! From what runs to what is wanted, step by step: a first start, or a change of a running stack.
+//!
+//! Owns the order of the steps and the way back. Must not read inputs or tell the user: `up` does.
+
+mod description;
+mod hand_over;
+mod roll;
+pub(crate) mod shrink;
+#[cfg(test)]
+mod tests;
+mod under_way;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use kit::files;
+use kit::{Exit, Failure};
+use service_nats::topology::SERVICE;
+
+use crate::base::interrupt::Interrupt;
+use crate::checkout::context::Ctx;
+use crate::checkout::paths::Paths;
+use crate::operations::asked::{Options, Outcome};
+use crate::operations::inputs::Inputs;
+use crate::plan::binaries::Installed;
+use crate::supervisor::BINARY;
+use crate::supervisor::client::Client;
+use crate::supervisor::launch;
+use crate::supervisor::lost::{self, Lost};
+use crate::supervisor::settings::Settings;
+use crate::supervisor::state::{Change, States};
+use crate::supervisor::wait::{Baseline, Wait};
+use crate::supervisor::{alive, own_log, stop, stops};
+use crate::topology::link::Link;
+pub(crate) use description::Description;
+use hand_over::lost_track;
+
+/// How long a supervisor that holds the alive lock and does not answer is given: it may be
+/// starting or stopping. Wrappers without one need up to 5 s to stop by themselves.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// How long one look at the alive lock waits before the API is asked again.
+const SETTLE_POLL: Duration = Duration::from_millis(20);
+
+/// Processes that do not run because a user or a command stopped them: a change starts them.
+pub(crate) fn stopped(paths: &Paths) -> BTreeSet<String> {
+    &stops::load(paths) | &under_way::load(paths)
+}
+
+/// The way from what runs to what is wanted.
+pub(crate) struct Converge<'a> {
+    pub(crate) ctx: &'a Ctx,
+    pub(crate) options: &'a Options,
+    pub(crate) inputs: &'a Inputs,
+    pub(crate) installed: &'a BTreeMap<String, Installed>,
+    pub(crate) client: &'a Client,
+    pub(crate) interrupt: &'a Interrupt,
+    pub(crate) started: Instant,
+}
+
+impl Converge<'_> {
+    /// Finds out whether something runs. Returns the claim on the instance when nothing does;
+    /// what is left of a killed run is stopped first.
+    pub(crate) fn settle(&self) -> anyhow::Result<Option<files::FileLock>> {
+        let lock = self.ctx.paths.alive_lock();
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
+        loop {
+            if let Some(claim) = alive::try_claim(&lock)? {
+                let (paths, ui) = (&self.ctx.paths, &self.ctx.ui);
+                stop::stop_forgotten(paths, ui, self.client, self.options.timeout)?;
+                stop::settle_killed(paths, ui)?;
+                return Ok(Some(claim));
+            }
+            if self.client.is_live() {
+                return Ok(None);
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+            // A short wait for either: the lock that becomes free, the API that comes.
+            if let Some(claim) = alive::claim_until(&lock, Instant::now() + SETTLE_POLL)? {
+                stop::settle_killed(&self.ctx.paths, &self.ctx.ui)?;
+                return Ok(Some(claim));
+            }
+        }
+        let (paths, ui) = (&self.ctx.paths, &self.ctx.ui);
+        ui.line("something of an earlier run still lives without its supervisor");
+        let (claim, _) = stop::force(paths, ui)?;
+        stop::settle_killed(paths, ui)?;
+        Ok(Some(claim))
+    }
+
+    /// Starts everything. If that fails, everything is stopped again: a failed command leaves what
+    /// was there before it.
+    pub(crate) fn first_start(
+        &self,
+        binary: &Path,
+        claim: files::FileLock,
+        seen: impl FnMut(&States),
+    ) -> anyhow::Result<States> {
+        let (paths, ui) = (&self.ctx.paths, &self.ctx.ui);
+        under_way::forget(paths);
+        // Before anything is started: what dies at once has written its last words by then.
+        let baseline = Baseline::take(paths, &self.inputs.stack, &States::new());
+        let launched = launch::launch(paths, &self.ctx.env, binary, self.client, claim);
+        let result = launched
+            .and_then(|mut child| {
+                self.wait(&baseline, false)
+                    .until_ready(Some(&mut child), seen)
+            })
+            .and_then(|states| {
+                self.link().wait_until_joined(self.interrupt)?;
+                Ok(states)
+            });
+        if result.is_err() {
+            match stop::stop(paths, ui, self.client, self.options.timeout) {
+                Ok(_) if self.interrupt.signal().is_some() => {
+                    ui.line("what was started is stopped again; nothing is left running");
+                }
+                Ok(_) => {}
+                Err(error) => ui.line(format!("{error:#}")),
+            }
+        }
+        result
+    }
+
+    /// Gives a running supervisor the file, changed or not: only it knows what it runs. If what
+    /// that changes does not become healthy, the previous file and topology are given back.
+    pub(crate) fn reload(
+        &self,
+        wanted: &Description,
+        mut seen: impl FnMut(&States),
+    ) -> anyhow::Result<(Outcome, States)> {
+        let lost = lost::find(self.client);
+        if !lost.is_empty() {
+            return self.start_anew(wanted, &lost, seen);
+        }
+        let changes_topology = self.inputs.topology.changes();
+        let running = wanted.read_running(self.ctx);
+        let result = self.apply(wanted, running.as_ref(), &mut seen);
+        let result = result.and_then(|done| self.empty_first_leaving().map(|()| done));
+        let Err(error) = result else {
+            return result;
+        };
+        let lost = lost::find(self.client);
+        if !lost.is_empty() {
+            return self.start_anew(wanted, &lost, seen);
+        }
+        let previous = running.filter(|running| !running.runs_as(wanted) || changes_topology);
+        if let Some(previous) = previous {
+            return Err(self.restore(wanted, &previous, error));
+        }
+        // The file is the same: what was stopped for another program is to be there again.
+        let again = self.starts(under_way::load(&self.ctx.paths), [].into_iter());
+        match again.and_then(|again| self.start_again(again)) {
+            Ok(()) => {
+                under_way::forget(&self.ctx.paths);
+                if self.interrupt.signal().is_some() {
+                    self.ctx.ui.line("nothing was changed: what ran runs on");
+                }
+            }
+            Err(again) => self.ctx.ui.line(format!("{again:#}")),
+        }
+        Err(error)
+    }
+
+    /// Stops and starts everything, as the supervisor does not know any more what it runs.
+    fn start_anew(
+        &self,
+        wanted: &Description,
+        lost: &[Lost],
+        seen: impl FnMut(&States),
+    ) -> anyhow::Result<(Outcome, States)> {
+        let (paths, ui) = (&self.ctx.paths, &self.ctx.ui);
+        let error = lost_track(lost);
+        let Some(binary) = self.installed.get(BINARY) else {
+            return Err(error);
+        };
+        if lost::runs_us(self.client) {
+            return Err(error);
+        }
+        ui.line(format!("{error}: everything is started anew"));
+        for lost in lost {
+            lost.end(ui)?;
+        }
+        stop::stop(paths, ui, self.client, self.options.timeout)?;
+        let claim = alive::try_claim(&paths.alive_lock())?.ok_or(error)?;
+        self.inputs.topology.write(paths)?;
+        wanted.write(self.ctx)?;
+        let states = self.first_start(&binary.path, claim, seen)?;
+        Ok((Outcome::Started, states))
+    }
+
+    fn apply(
+        &self,
+        wanted: &Description,
+        running: Option<&Description>,
+        mut seen: impl FnMut(&States),
+    ) -> anyhow::Result<(Outcome, States)> {
+        let paths = &self.ctx.paths;
+        own_log::bound(paths);
+        let before = self.client.processes()?;
+        let mut baseline = Baseline::take(paths, &self.inputs.stack, &before);
+        self.inputs.topology.write(paths)?;
+        let link = self.link();
+        // Parted before the hub stops, the server never looks for what is no longer there.
+        let parted = link.is_alone() && self.relink(&link)?;
+        let mut rolling = self.rolling(wanted, running, &before)?;
+        let in_place = match running {
+            Some(running) => wanted.reloads(self.ctx, running, &before)?,
+            None => Vec::new(),
+        };
+        let file = rolling.file()?;
+        file.write_settings(self.ctx)?;
+        // Before the restarts: who forwards to a process waits for it at its new address already.
+        self.take_settings(&in_place)?;
+        let mut changes = self.hand_over().run(&file)?;
+        // What is stopped and started again keeps its count; what a reload changed begins anew.
+        for name in changes.keys() {
+            baseline.forget(name);
+        }
+        let outdated = rolling.add_outdated(self.outdated()?);
+        self.hand_over().stop_to_start(&outdated)?;
+        for name in outdated {
+            changes.insert(name, Change::NewBinary);
+        }
+        let stopped = stopped(paths);
+        let is_wanted = |name: &&String| {
+            let process = self.inputs.stack.processes.get(*name);
+            before.contains_key(*name) && process.is_some_and(|process| !process.disabled)
+        };
+        for name in stopped.iter().filter(is_wanted) {
+            changes.entry(name.clone()).or_insert(Change::Started);
+        }
+        let mut starts = self.starts(stopped, changes.keys())?;
+        // What had crashed is started, too.
+        for name in starts.ended() {
+            changes.entry(name.clone()).or_insert(Change::Started);
+        }
+        let wait = self.wait(&baseline, true);
+        let mut states = wait.until_started(None, &mut starts, &mut seen)?;
+        stops::forget(paths);
+        under_way::forget(paths);
+        if !rolling.is_empty() {
+            states = self.roll(&mut rolling, &mut baseline, &mut changes, &mut seen)?;
+        }
+        let relinked = self.relink(&link)? || parted;
+        let linked = relinked.then(|| SERVICE.to_owned());
+        for name in in_place.into_iter().chain(linked) {
+            changes.entry(name).or_insert(Change::Reloaded);
+        }
+        if !changes.is_empty() {
+            link.wait_until_joined(self.interrupt)?;
+        }
+        let outcome = if changes.is_empty() {
+            Outcome::Unchanged
+        } else {
+            Outcome::Changed(changes)
+        };
+        Ok((outcome, states))
+    }
+
+    /// The link of the first NATS server that is asked for.
+    fn link(&self) -> Link<'_> {
+        let inputs = self.inputs;
+        Link::new(&self.ctx.paths, &inputs.stack, &inputs.topology.now)
+    }
+
+    /// Lets the first NATS server take the link if it has another one. Says whether it had.
+    fn relink(&self, link: &Link<'_>) -> anyhow::Result<bool> {
+        let stale = !link.is_current();
+        if stale {
+            link.reload(self.client)?;
+        }
+        Ok(stale)
+    }
+
+    /// Lets running processes take the settings of their files.
+    fn take_settings(&self, names: &[String]) -> anyhow::Result<()> {
+        let mut names = names.iter();
+        names.try_for_each(|name| Settings::reload(&self.ctx.paths, self.client, name))
+    }
+
+    /// Gives the supervisor back what it ran, and says so in the error. Does not wait for health:
+    /// what ran before was as healthy as it was.
+    fn restore(
+        &self,
+        wanted: &Description,
+        previous: &Description,
+        error: anyhow::Error,
+    ) -> anyhow::Error {
+        let restore = || {
+            let facts = self.inputs.topology.write_before(&self.ctx.paths)?;
+            self.roll_back(previous)?;
+            previous.write_settings(self.ctx)?;
+            let never = Interrupt::default();
+            let changes = self.hand_back(&never).run(previous)?;
+            let stopped = under_way::load(&self.ctx.paths);
+            self.start_again(self.starts(stopped, changes.keys())?)?;
+            under_way::forget(&self.ctx.paths);
+            let states = self.client.processes()?;
+            self.take_settings(&previous.reloads(self.ctx, wanted, &states)?)?;
+            self.relink(&Link::new(&self.ctx.paths, &self.inputs.stack, &facts))
+        };
+        let restored = restore();
+        let what = match restored {
+            Ok(_) => "the change failed and the previous state was restored".to_owned(),
+            Err(again) => format!("the change failed, and so did restoring: {again:#}"),
+        };
+        let failure = Failure::new(Exit::ReloadFailed, what).source(error);
+        failure
+            .hint(format!(
+                "correct what is named above, then run `{}` again",
+                self.ctx.paths.command("up")
+            ))
+            .into()
+    }
+
+    /// When everything must be healthy.
+    fn deadline(&self) -> Instant {
+        self.started + self.options.timeout
+    }
+
+    fn wait<'b>(&'b self, baseline: &'b Baseline, ask: bool) -> Wait<'b> {
+        Wait {
+            paths: &self.ctx.paths,
+            stack: &self.inputs.stack,
+            client: self.client,
+            ask,
+            interrupt: self.interrupt,
+            baseline,
+            deadline: self.deadline(),
+            timeout: self.options.timeout,
+        }
+    }
+}

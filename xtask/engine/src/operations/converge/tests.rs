@@ -1,0 +1,37 @@
+//! Starts and changes, against a supervisor, and processes, that misbehave.
+
+mod change;
+mod hub;
+mod start;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::base::interrupt::Interrupt;
+use crate::operations::up::{Options, Outcome, Report};
+use crate::supervisor::fake::bed::{Bed, options};
+
+/// More than anything takes.
+const LONG: Duration = Duration::from_secs(10);
+/// Enough for what works.
+const SHORT: Duration = Duration::from_millis(250);
+
+/// `up` with this limit.
+fn within(bed: &Bed, timeout: Duration) -> anyhow::Result<Report> {
+    let options = Options {
+        timeout,
+        ..options()
+    };
+    bed.converge(&options, &Interrupt::default())
+}
+
+/// What a report says of each process.
+fn changed(report: &Report) -> BTreeMap<&str, &str> {
+    match &report.outcome {
+        Outcome::Changed(changes) => changes
+            .iter()
+            .map(|(name, change)| (name.as_str(), change.as_str()))
+            .collect(),
+        outcome => panic!("{outcome:?}"),
+    }
+}

@@ -1,0 +1,74 @@
+//! Where apps and tests find a stack: the variables that its services export.
+//!
+//! Owns whose variables they are. Must not know a service: manifests declare them.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+use kit::{Exit, Failure};
+
+use crate::checkout::applied::Applied;
+use crate::checkout::context::Ctx;
+use crate::operations::inputs::Inputs;
+use crate::plan::render::variables::Variables;
+use crate::plan::stack::Stack;
+
+/// The variables of what runs; with `declared`, of what would run.
+pub fn exports(ctx: &Ctx, declared: bool) -> anyhow::Result<Variables> {
+    if declared {
+        return Ok(of(&Inputs::load(ctx)?.stack));
+    }
+    let applied = Applied::running(ctx)?.ok_or_else(|| {
+        let failure = Failure::new(Exit::NotRunning, "there is no running stack to tell of");
+        failure.hint("start it with `cargo xtask up`, or say `--declared` for what would run")
+    })?;
+    Ok(of(&applied.stack))
+}
+
+/// The variables of every process that is not left out.
+pub fn of(stack: &Stack) -> Variables {
+    let processes = stack.processes.values();
+    let enabled = processes.filter(|process| !process.disabled);
+    enabled
+        .flat_map(|process| process.exports.clone())
+        .collect()
+}
+
+/// Adds entries to a file such as that of `GITHUB_ENV`, on lines of their own.
+pub fn append(path: &Path, text: &str) -> anyhow::Result<()> {
+    let append = || -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path)?;
+        let mut last = [b'\n'];
+        if file.metadata()?.len() > 0 {
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+        }
+        let begin = if last == [b'\n'] { "" } else { "\n" };
+        file.write_all(format!("{begin}{text}").as_bytes())
+    };
+    append().with_context(|| format!("cannot write to `{}`", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::append;
+
+    #[test]
+    fn entries_begin_on_a_line_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("env");
+        for (before, after) in [("", "A=1\n"), ("x", "x\nA=1\n"), ("x\n", "x\nA=1\n")] {
+            fs::write(&path, before).unwrap();
+            append(&path, "A=1\n").unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), after);
+        }
+    }
+}

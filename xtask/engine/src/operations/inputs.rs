@@ -1,0 +1,300 @@
+//! The inputs of a stack, read and resolved: what every command begins with.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kit::{Exit, Failure, names};
+use service_nats::topology::{Facts, Origin, SERVICE, Spec};
+
+use crate::checkout::applied::Applied;
+use crate::checkout::context::Ctx;
+use crate::checkout::manifests;
+use crate::checkout::recorded::Recorded;
+use crate::instances::Given;
+use crate::instances::register::{Locked, Others, Register};
+use crate::plan::binaries::{self, Request};
+use crate::plan::doubts;
+use crate::plan::env::Env;
+use crate::plan::stack::{self, Finding, Places, Service, Stack};
+use crate::supervisor::alive;
+use crate::topology::{self, Topology, Wanted};
+
+/// Everything that a stack is made from, and the stack.
+#[derive(Debug)]
+pub struct Inputs {
+    /// The manifests.
+    pub services: Vec<Service>,
+    /// Where the instance's directories are.
+    pub places: Places,
+    /// The variables, those with leased ports included.
+    pub env: Env,
+    /// The numbers that leased ports should have, by `SERVICE.PORT`.
+    pub leased: BTreeMap<String, u16>,
+    /// What other instances have.
+    pub others: Others,
+    /// The services that the stack is of; `None` when it is of all.
+    pub chosen: Option<BTreeSet<String>>,
+    /// The topology of NATS: the one applied last, and the one asked for.
+    pub topology: Topology,
+    /// The resolved stack.
+    pub stack: Stack,
+    /// Every port that the instance has or may come to need, by process and name.
+    pub(crate) ports: BTreeMap<String, u16>,
+}
+
+/// Which services are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// All of them.
+    All,
+    /// Those that run.
+    Running,
+    /// These, besides those that run.
+    Some {
+        /// Names of services.
+        names: Vec<String>,
+        /// Whether what they depend on is asked for, too.
+        dependencies: bool,
+    },
+}
+
+impl Inputs {
+    /// Reads the manifests and builds the stack of all services. Bad input is refused with all its
+    /// problems. While nothing runs, its ports are those that it would have if it started now.
+    pub fn load(ctx: &Ctx) -> anyhow::Result<Self> {
+        Self::load_for(ctx, &Selection::All)
+    }
+
+    /// The same for some services.
+    pub fn load_for(ctx: &Ctx, selection: &Selection) -> anyhow::Result<Self> {
+        let services = manifests::load(&ctx.paths)?;
+        doubts::refuse(&ctx.env, &services)?;
+        let kept = topology::kept_ports(&ctx.paths)?;
+        let given = Given::choose(ctx, &services, &Register::read(&ctx.env)?, kept)?;
+        Self::build(ctx, services, given, None, selection)
+    }
+
+    /// The same, with its ports leased: no other instance gets them as long as this one lives. The
+    /// caller holds the operation lock.
+    pub fn lease(ctx: &Ctx, selection: &Selection) -> anyhow::Result<Self> {
+        let services = manifests::load(&ctx.paths)?;
+        doubts::refuse(&ctx.env, &services)?;
+        let locked = Self::lock_register(ctx)?;
+        let kept = topology::kept_ports(&ctx.paths)?;
+        let given = Given::choose(ctx, &services, locked.register(), kept)?;
+        let inputs = Self::build(ctx, services, given, None, selection)?;
+        locked.remember(&ctx.paths, &inputs.ports)?;
+        Ok(inputs)
+    }
+
+    /// The inputs that the running stack was made from, with another topology, and its ports
+    /// leased. `ctx` has the variables of then, too: see [`Ctx::recorded`].
+    pub fn recorded(ctx: &Ctx, spec: Spec, origin: Origin) -> anyhow::Result<Self> {
+        let recorded = Recorded::load(&ctx.paths)?;
+        let services = recorded.services()?;
+        let locked = Self::lock_register(ctx)?;
+        let given = Given::recorded(ctx, &recorded, locked.register());
+        let change = Some((spec, origin));
+        let inputs = Self::build(ctx, services, given, change, &Selection::Running)?;
+        locked.remember(&ctx.paths, &inputs.ports)?;
+        Ok(inputs)
+    }
+
+    fn lock_register(ctx: &Ctx) -> anyhow::Result<Locked> {
+        let locked = Locked::take(&ctx.env)?;
+        if let Some(why) = locked.register().damaged() {
+            ctx.ui.line(format!("the register of instances: {why}"));
+        }
+        Ok(locked)
+    }
+
+    fn build(
+        ctx: &Ctx,
+        services: Vec<Service>,
+        given: Given,
+        change: Option<(Spec, Origin)>,
+        selection: &Selection,
+    ) -> anyhow::Result<Self> {
+        let places = ctx.paths.places();
+        let build = |facts: &Facts| {
+            let stack = stack::build(&services, &given.env, &places, facts);
+            stack.map_err(|findings| manifests::invalid(&findings))
+        };
+        // It has no node yet, but every problem of the inputs.
+        let alone = build(&Facts::default())?;
+        let declared = stack::topology(&services, &given.env)
+            .map_err(|findings| manifests::invalid(&findings))?;
+        let is_change = change.is_some();
+        let wanted = Wanted { declared, change };
+        let mut topology = Topology::prepare(&ctx.paths, &given, &services, wanted, &alone)?;
+        let chosen = selection.resolve(ctx, &services, &alone)?;
+        let has_nats = chosen.as_ref().is_none_or(|names| names.contains(SERVICE));
+        if !has_nats && !is_change {
+            // Nothing of what it is about is touched.
+            topology.now = topology.before.clone();
+        }
+        let mut stack = if topology.now.nodes().is_empty() {
+            alone
+        } else {
+            build(&topology.now)?
+        };
+        let ports = ports(&stack, &topology.now);
+        if let Some(chosen) = &chosen {
+            stack = stack::part(stack, chosen);
+        }
+        Ok(Self {
+            services,
+            places,
+            env: given.env,
+            leased: given.leased,
+            others: given.others,
+            chosen,
+            topology,
+            stack,
+            ports,
+        })
+    }
+
+    /// Leaves a process out, as the stack of a topology without its node would.
+    pub(crate) fn forget(&mut self, process: &str) {
+        self.stack.processes.remove(process);
+        self.stack.order.retain(|name| name != process);
+    }
+
+    /// Everything that is wrong with the inputs, by its place; empty when something else is.
+    pub fn findings(ctx: &Ctx) -> Vec<Finding> {
+        let services = match manifests::read(&ctx.paths) {
+            Ok(Ok(services)) => services,
+            Ok(Err(findings)) => return findings,
+            Err(_) => return Vec::new(),
+        };
+        let places = ctx.paths.places();
+        let stack = stack::build(&services, &ctx.env, &places, &Facts::default());
+        stack.err().unwrap_or_default()
+    }
+
+    /// What is doubtful in `.env` and keeps nothing from running, one line each.
+    pub fn warnings(&self, ctx: &Ctx) -> Vec<String> {
+        doubts::warnings(&ctx.env, &self.services)
+    }
+
+    /// The binaries that the chosen services and the orchestration need.
+    pub fn requests(&self) -> anyhow::Result<Vec<Request>> {
+        let mut requests = binaries::tools()?;
+        requests.extend(self.chosen_services().flat_map(requests_of));
+        // Two services may declare the same binary.
+        requests.sort_by(|a, b| a.name.cmp(&b.name));
+        requests.dedup();
+        Ok(requests)
+    }
+
+    /// The services that the stack is of.
+    pub fn chosen_services(&self) -> impl Iterator<Item = &Service> {
+        let is_chosen = |service: &&Service| {
+            let chosen = self.chosen.as_ref();
+            chosen.is_none_or(|names| names.contains(&service.name))
+        };
+        self.services.iter().filter(is_chosen)
+    }
+}
+
+impl Applied {
+    /// What these inputs make.
+    pub fn of(inputs: &Inputs) -> Self {
+        Self::from(inputs.chosen_services(), inputs.stack.clone())
+    }
+
+    /// What runs, or `None` when nothing does. Reads the inputs only when it was not remembered.
+    pub fn running(ctx: &Ctx) -> anyhow::Result<Option<Self>> {
+        if !ctx.is_running()? {
+            return Ok(None);
+        }
+        let applied = match Self::load(&ctx.paths) {
+            Some(applied) => applied,
+            None => Self::of(&Inputs::load(&ctx.with_dotenv()?)?),
+        };
+        Ok(Some(applied))
+    }
+}
+
+/// Every port of a whole stack, those of nodes that are away included: `nats.client`.
+fn ports(stack: &Stack, facts: &Facts) -> BTreeMap<String, u16> {
+    let mut all = BTreeMap::new();
+    for (process, ports) in &facts.ports {
+        let ports = ports.iter();
+        all.extend(ports.map(|(name, port)| (format!("{process}.{name}"), *port)));
+    }
+    for (process, model) in stack.processes.iter().filter(|(_, model)| !model.disabled) {
+        let ports = model.ports.iter();
+        all.extend(ports.map(|(name, port)| (format!("{process}.{name}"), port.port)));
+    }
+    all
+}
+
+impl Selection {
+    /// The services that are meant; `None` for all of them.
+    fn resolve(
+        &self,
+        ctx: &Ctx,
+        services: &[Service],
+        stack: &Stack,
+    ) -> anyhow::Result<Option<BTreeSet<String>>> {
+        let running = || -> anyhow::Result<Option<BTreeSet<String>>> {
+            Ok(Recorded::load(&ctx.paths)?.chosen().cloned())
+        };
+        let runs = alive::is_held(&ctx.paths.alive_lock())? && ctx.paths.recorded().exists();
+        match self {
+            Self::Running if runs => running(),
+            Self::All | Self::Running => Ok(None),
+            Self::Some {
+                names,
+                dependencies,
+            } => {
+                let mut chosen = check(names, services, stack)?;
+                if *dependencies {
+                    chosen = stack::with_dependencies(services, &chosen);
+                }
+                if runs {
+                    // All that runs goes on running, even if that is everything.
+                    return Ok(running()?.map(|running| &running | &chosen));
+                }
+                Ok(Some(chosen))
+            }
+        }
+    }
+}
+
+/// Refuses names of what is no service, or is not meant to run.
+fn check(
+    names: &[String],
+    services: &[Service],
+    stack: &Stack,
+) -> anyhow::Result<BTreeSet<String>> {
+    let known = || services.iter().map(|service| service.name.as_str());
+    for name in names {
+        if known().all(|service| service != name) {
+            let hint = names::nearest(name, known()).map_or_else(
+                || format!("services here: {}", known().collect::<Vec<_>>().join(", ")),
+                |meant| format!("did you mean `{meant}`?"),
+            );
+            let message = format!("there is no service `{name}`");
+            return Err(Failure::new(Exit::Usage, message).hint(hint).into());
+        }
+        if stack.processes.get(name).is_some_and(|p| p.disabled) {
+            let message = format!("the service `{name}` is disabled in its manifest");
+            let hint = format!("remove `disabled` from services/{name}/service.json");
+            return Err(Failure::new(Exit::Usage, message).hint(hint).into());
+        }
+    }
+    Ok(names.iter().cloned().collect())
+}
+
+/// The binaries that one service declares.
+pub fn requests_of(service: &Service) -> Vec<Request> {
+    service
+        .document
+        .manifest
+        .binaries
+        .iter()
+        .filter_map(Request::of)
+        .collect()
+}

@@ -1,0 +1,133 @@
+//! What processes need of one another, and whether they are there. Pure.
+
+use std::collections::BTreeSet;
+
+use kit::manifest::Condition;
+
+use crate::plan::stack::{Process, Stack};
+use crate::supervisor::state::States;
+
+/// A stack of one process, which is meant to run.
+pub(super) fn only(stack: &Stack, name: &str) -> Stack {
+    let own = stack.processes.get(name).map(|process| {
+        let process = Process {
+            disabled: false,
+            ..process.clone()
+        };
+        (name.to_owned(), process)
+    });
+    Stack {
+        processes: own.into_iter().collect(),
+        order: vec![name.to_owned()],
+    }
+}
+
+/// What must be started before `name` can, in order.
+pub(super) fn missing(stack: &Stack, states: &States, name: &str) -> Vec<String> {
+    let mut needed: BTreeSet<&String> = BTreeSet::new();
+    let mut open = vec![name];
+    while let Some(name) = open.pop() {
+        let depends_on = stack.processes.get(name).map(|process| &process.depends_on);
+        for (name, condition) in depends_on.into_iter().flatten() {
+            let wants_end = matches!(
+                condition,
+                Condition::ProcessCompleted | Condition::ProcessCompletedSuccessfully
+            );
+            let is_missing = states
+                .get(name)
+                .is_none_or(|state| state.has_ended() && !(wants_end && state.did_its_work()));
+            if is_missing && needed.insert(name) {
+                open.push(name);
+            }
+        }
+    }
+    let order = stack.order.iter();
+    order
+        .filter(|name| needed.contains(name))
+        .cloned()
+        .collect()
+}
+
+/// Everything that depends on `names`, directly or not.
+pub(super) fn dependents(stack: &Stack, names: &[String]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    // In this order, what a process depends on was looked at before it.
+    for name in &stack.order {
+        let mut on = stack.processes[name].depends_on.keys();
+        if on.any(|on| names.contains(on) || found.contains(on)) {
+            found.insert(name.clone());
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// `c` after `b` after `a`, and `d`, which wants the end of `once`.
+    fn stack() -> Stack {
+        let process = |depends_on| {
+            json!({
+                "service": "x", "disabled": false, "command": ["x"], "env": {}, "ports": {},
+                "depends_on": depends_on,
+                "restart": {"restart": "no", "backoff_seconds": 1, "max_restarts": 0},
+                "shutdown": {"signal": 15, "timeout_seconds": 10, "parent_only": true},
+                "log": {"max_size_mb": 20, "max_files": 5, "timestamps": true},
+            })
+        };
+        let stack = json!({
+            "processes": {
+                "a": process(json!({})),
+                "b": process(json!({"a": "process_healthy"})),
+                "c": process(json!({"b": "process_started"})),
+                "once": process(json!({})),
+                "d": process(json!({"once": "process_completed_successfully"})),
+            },
+            "order": ["a", "b", "c", "once", "d"],
+        });
+        serde_json::from_value(stack).unwrap()
+    }
+
+    fn states(states: &[(&str, &str, i32)]) -> States {
+        let state = |(name, status, exit_code): &(&str, &str, i32)| {
+            let state = json!({
+                "name": name, "status": status, "is_ready": "-", "has_ready_probe": false,
+                "restarts": 0, "exit_code": exit_code, "pid": 0, "is_running": false, "age": 0,
+            });
+            ((*name).to_owned(), serde_json::from_value(state).unwrap())
+        };
+        states.iter().map(state).collect()
+    }
+
+    #[test]
+    fn what_is_missing_comes_first() {
+        let stack = stack();
+        let down = states(&[
+            ("a", "Completed", 0),
+            ("b", "Error", 1),
+            ("once", "Completed", 0),
+        ]);
+        assert_eq!(missing(&stack, &down, "c"), ["a", "b"]);
+        assert_eq!(missing(&stack, &down, "d"), [""; 0], "it did its work");
+        let failed = states(&[("once", "Completed", 1)]);
+        assert_eq!(missing(&stack, &failed, "d"), ["once"]);
+        let half = states(&[("a", "Completed", 0), ("b", "Running", 0)]);
+        assert_eq!(
+            missing(&stack, &half, "c"),
+            [""; 0],
+            "what runs has what it needs"
+        );
+        assert_eq!(missing(&stack, &half, "a"), [""; 0]);
+    }
+
+    #[test]
+    fn dependents_of_dependents() {
+        let names = |name: &str| Vec::from_iter(dependents(&stack(), &[name.to_owned()]));
+        assert_eq!(names("a"), ["b", "c"]);
+        assert_eq!(names("once"), ["d"]);
+        assert_eq!(names("c"), [""; 0]);
+    }
+}

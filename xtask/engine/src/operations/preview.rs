@@ -1,0 +1,260 @@
+//! What `up` or `reload` would do now, without doing it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use anyhow::Context as _;
+use serde::Serialize;
+use service_nats::topology::{Origin, SERVICE, Spec};
+
+use crate::SCHEMA_VERSION;
+use crate::checkout::context::Ctx;
+use crate::checkout::manifests;
+use crate::operations::converge::stopped;
+use crate::operations::inputs::Inputs;
+use crate::plan::render::compose::{self, Secrets};
+use crate::plan::render::difference::{Difference, difference};
+use crate::plan::stack::Stack;
+use crate::supervisor::alive;
+use crate::supervisor::settings::Settings;
+use crate::supervisor::state::States;
+use crate::topology::guard;
+use crate::topology::link::Link;
+
+/// The cause of what the topology changes.
+const TOPOLOGY: &str = "topology";
+
+/// The cause of what a user stopped.
+const STOPPED: &str = "stopped";
+
+/// The cause of what ended by itself.
+const ENDED: &str = "ended";
+
+/// The cause of what a user scaled.
+const SCALED: &str = "scaled";
+
+/// The answer of `plan`.
+#[derive(Debug, Serialize)]
+pub struct Plan {
+    /// Version of this document.
+    pub schema_version: u32,
+    /// The name of the instance.
+    pub instance: String,
+    /// Whether the stack runs; without, everything would be started.
+    pub running: bool,
+    /// Whether anything would be done.
+    pub changes: bool,
+    /// Which topology of NATS counts.
+    pub topology: TopologyPlan,
+    /// What would happen to each process.
+    pub processes: BTreeMap<String, Step>,
+    /// Keys of manifests that are accepted and do nothing: `` `scalable` of `web` ``.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub without_effect: Vec<String>,
+}
+
+/// Which topology counts, and why.
+#[derive(Debug, Serialize)]
+pub struct TopologyPlan {
+    /// The one that counts.
+    pub spec: Spec,
+    /// Who asked for it.
+    pub origin: Origin,
+    /// What the manifest asks for instead, in vain until the record gives it back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overridden: Option<Spec>,
+}
+
+/// What would happen to one process.
+#[derive(Debug, Serialize)]
+pub struct Step {
+    /// In a word.
+    pub action: Action,
+    /// The keys of the process's entry that are the cause: `environment.NATS_HOST`, `command`; or
+    /// `topology`, `stopped`, `ended`, `scaled`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub because: Vec<String>,
+    /// Whether a failure takes it back. Otherwise the next `reload` finishes it.
+    #[serde(skip_serializing_if = "is_true")]
+    pub reversible: bool,
+}
+
+impl Step {
+    fn new(action: Action, because: Vec<String>) -> Self {
+        Self {
+            action,
+            because,
+            reversible: true,
+        }
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
+/// What happens to a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It keeps running, with its process id.
+    None,
+    /// It is started: with the stack, or because it does not run.
+    Start,
+    /// It is new in a stack that runs.
+    Add,
+    /// Its server reads its configuration anew, with its process id.
+    Reload,
+    /// It is stopped and started again.
+    Restart,
+    /// It is stopped.
+    Remove,
+}
+
+impl Action {
+    /// The word for people and documents.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Start => "start",
+            Self::Add => "add",
+            Self::Reload => "reload",
+            Self::Restart => "restart",
+            Self::Remove => "remove",
+        }
+    }
+}
+
+/// Plans the way from what runs to what the inputs describe. Changes nothing.
+pub fn preview(ctx: &Ctx) -> anyhow::Result<Plan> {
+    let inputs = Inputs::load(ctx)?;
+    let running = alive::is_held(&ctx.paths.alive_lock())?;
+    let new = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
+    guard::check(ctx, &inputs.topology, running)?;
+    let mut processes: BTreeMap<String, Step> = if running {
+        let file = ctx.paths.compose_file();
+        let old = fs::read_to_string(&file)
+            .with_context(|| format!("cannot read what runs from `{}`", file.display()))?;
+        let mut steps: BTreeMap<String, Step> = difference(&old, &new)?
+            .into_iter()
+            .map(|(name, found)| (name, step(found)))
+            .collect();
+        let states = ctx.client()?.processes().unwrap_or_default();
+        for (name, because) in stale_settings(ctx, &inputs, &states)? {
+            if let Some(step) = steps.get_mut(&name)
+                && step.action == Action::None
+            {
+                *step = Step::new(Action::Reload, because);
+            }
+        }
+        what_does_not_run(&mut steps, &inputs.stack, &stopped(&ctx.paths), &states);
+        let link = Link::new(&ctx.paths, &inputs.stack, &inputs.topology.now);
+        if let Some(step) = steps.get_mut(SERVICE)
+            && step.action == Action::None
+            && !link.is_current()
+        {
+            *step = Step::new(Action::Reload, vec![TOPOLOGY.to_owned()]);
+        }
+        steps
+    } else {
+        let start = |name: &String| (name.clone(), Step::new(Action::Start, Vec::new()));
+        inputs.stack.order.iter().map(start).collect()
+    };
+    for node in inputs.topology.now.leaving() {
+        let step = Step {
+            reversible: false,
+            ..Step::new(Action::Remove, vec![TOPOLOGY.to_owned()])
+        };
+        processes.insert(node.process, step);
+    }
+    let changes = processes.values().any(|step| step.action != Action::None);
+    Ok(Plan {
+        schema_version: SCHEMA_VERSION,
+        instance: ctx.paths.instance().to_owned(),
+        running,
+        changes,
+        topology: TopologyPlan {
+            spec: inputs.topology.now.spec,
+            origin: inputs.topology.now.origin,
+            overridden: inputs.topology.overridden,
+        },
+        processes,
+        without_effect: manifests::without_effect(&inputs.services),
+    })
+}
+
+/// What does not run as it is described, though its description is the same: it was stopped, has
+/// crashed, or somebody scaled it in the view of the supervisor.
+fn what_does_not_run(
+    steps: &mut BTreeMap<String, Step>,
+    stack: &Stack,
+    stopped: &BTreeSet<String>,
+    states: &States,
+) {
+    if states.is_empty() {
+        // Nobody can be asked.
+        return;
+    }
+    let because = |cause: &str| vec![cause.to_owned()];
+    let replicas = states
+        .keys()
+        .filter(|name| !stack.processes.contains_key(*name));
+    let replicas = replicas.filter(|name| scaled_from(name, stack).is_some());
+    for name in replicas {
+        let step = Step::new(Action::Remove, because(SCALED));
+        steps.entry(name.clone()).or_insert(step);
+    }
+    let wanted = stack
+        .processes
+        .iter()
+        .filter(|(_, process)| !process.disabled);
+    for (name, _) in wanted {
+        let Some(step) = steps
+            .get_mut(name)
+            .filter(|step| step.action == Action::None)
+        else {
+            continue;
+        };
+        match states.get(name) {
+            None => *step = Step::new(Action::Add, because(SCALED)),
+            Some(state) if stopped.contains(name) && state.can_be_started() => {
+                *step = Step::new(Action::Start, because(STOPPED));
+            }
+            Some(state) if state.has_crashed() => {
+                *step = Step::new(Action::Start, because(ENDED));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// The process of which another one is a replica: the supervisor numbers them, `worker-0`.
+fn scaled_from<'a>(name: &'a str, stack: &Stack) -> Option<&'a str> {
+    let (process, number) = name.rsplit_once('-')?;
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number && stack.processes.contains_key(process)).then_some(process)
+}
+
+/// Which processes run with other settings than the inputs ask for, and which ones differ.
+fn stale_settings(
+    ctx: &Ctx,
+    inputs: &Inputs,
+    states: &States,
+) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
+    let wanted = Settings::of(&inputs.stack)?;
+    Ok(wanted.stale(&ctx.paths, &wanted.read(&ctx.paths), states))
+}
+
+fn step(difference: Difference) -> Step {
+    let (action, because) = match difference {
+        Difference::None => (Action::None, Vec::new()),
+        Difference::Added => (Action::Add, Vec::new()),
+        Difference::Removed => (Action::Remove, Vec::new()),
+        Difference::Changed(keys) => (Action::Restart, keys),
+    };
+    Step::new(action, because)
+}

@@ -1,0 +1,202 @@
+//! `up`: from nothing, or from whatever runs, to the stack that the inputs describe, healthy.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use kit::files;
+use kit::{Exit, Failure};
+
+use crate::base::interrupt::Interrupt;
+use crate::checkout::applied::Applied;
+use crate::checkout::context::Ctx;
+use crate::checkout::env::exposed;
+use crate::checkout::scripts;
+use crate::operations::backup;
+use crate::operations::converge::{Converge, Description, shrink};
+use crate::operations::inputs::Inputs;
+use crate::operations::preflight;
+use crate::plan::binaries::{Installed, Request};
+use crate::supervisor::BINARY;
+use crate::supervisor::operation::Operation;
+use crate::supervisor::state::States;
+use crate::topology::{self, guard, streams};
+
+pub use super::asked::{Mode, Options, Outcome};
+
+/// Bits of a mode by which others than the owner may do something.
+const OTHERS: u32 = 0o077;
+
+/// How `up` ended.
+#[derive(Debug)]
+pub struct Report {
+    /// The inputs it used.
+    pub inputs: Inputs,
+    /// The binaries it used.
+    pub installed: BTreeMap<String, Installed>,
+    /// The states it left.
+    pub states: States,
+    /// What it did.
+    pub outcome: Outcome,
+    /// From the start of the supervisor, or of the reload, until everything was healthy.
+    pub ready_after: Duration,
+}
+
+/// All that is needed before anything of the stack is touched, and the right to touch it.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(crate) inputs: Inputs,
+    /// Empty when programs that were replaced meanwhile are to run on.
+    pub(crate) installed: BTreeMap<String, Installed>,
+    pub(crate) operation: Operation,
+}
+
+/// Reads the inputs, has `ensure` install the binaries, waits for other operations and checks the
+/// settings. It may be ended at any moment: nothing has to be taken back.
+pub fn prepare(
+    ctx: &Ctx,
+    options: &Options,
+    ensure: impl Fn(&[Request]) -> anyhow::Result<BTreeMap<String, Installed>>,
+) -> anyhow::Result<Prepared> {
+    let inputs = Inputs::load_for(ctx, &options.selection)?;
+    let exposed = exposed::warning(&ctx.paths, &inputs.services);
+    for warning in inputs.warnings(ctx).into_iter().chain(exposed) {
+        ctx.ui.line(format!("warning: {warning}"));
+    }
+    let requests = inputs.requests()?;
+    let mut installed = ensure(&requests)?;
+    let command = match options.mode {
+        Mode::Up => "up",
+        Mode::Reload => "reload",
+    };
+    // Nothing to end in order yet: a signal ends us as it is.
+    let interrupt = Interrupt::default();
+    let operation = Operation::begin(&ctx.paths, &ctx.ui, command, options.lock, &interrupt)?;
+    keep_private(ctx)?;
+    // Anew: an operation that we waited for may have changed them.
+    let mut inputs = Inputs::lease(ctx, &options.selection)?;
+    let now = inputs.requests()?;
+    if now != requests {
+        installed = ensure(&now)?;
+    }
+    inputs.topology.complete()?;
+    scripts::check(ctx.paths.root(), &inputs.stack)?;
+    preflight::check_settings(ctx, &inputs.stack)?;
+    Ok(Prepared {
+        inputs,
+        installed,
+        operation,
+    })
+}
+
+/// Makes the directory of the data its owner's alone, whoever made it otherwise.
+fn keep_private(ctx: &Ctx) -> anyhow::Result<()> {
+    let data = ctx.paths.data();
+    let Ok(meta) = fs::metadata(&data) else {
+        return Ok(());
+    };
+    if meta.permissions().mode() & OTHERS == 0 {
+        return Ok(());
+    }
+    files::create_private_dir(&data)?;
+    let shown = ctx.paths.shown(&data);
+    ctx.ui
+        .line(format!("`{shown}` was open to other users: made private"));
+    Ok(())
+}
+
+/// Brings the stack up. `seen` gets every state while waiting. When it is interrupted, or anything
+/// fails, what was there before is there again.
+pub fn up(
+    ctx: &Ctx,
+    options: &Options,
+    prepared: Prepared,
+    interrupt: &Interrupt,
+    mut seen: impl FnMut(&Inputs, &States),
+) -> anyhow::Result<Report> {
+    let Prepared {
+        mut inputs,
+        installed,
+        operation: _operation,
+    } = prepared;
+    let client = ctx.client()?;
+    let started = Instant::now();
+    let changes_topology = inputs.topology.changes() || !inputs.topology.now.leaving().is_empty();
+    let converge = Converge {
+        ctx,
+        options,
+        inputs: &inputs,
+        installed: &installed,
+        client: &client,
+        interrupt,
+        started,
+    };
+    let seen = |states: &States| seen(&inputs, states);
+    backup::settle(ctx, interrupt)?;
+    let (mut outcome, mut states) = reversible(&converge, seen)?;
+    let left = shrink::finish(ctx, &mut inputs, &client, interrupt)?;
+    if !left.is_empty() {
+        outcome.add(left);
+        states = client.processes()?;
+    }
+    Applied::of(&inputs).save(&ctx.paths)?;
+    if outcome != Outcome::Started && changes_topology {
+        topology::announce(&ctx.paths, &client, &inputs.stack)?;
+    }
+    // It counts now, and is not undone by what cannot be tidied up.
+    if let Err(error) = topology::remove_directories(&ctx.paths, &inputs.topology.now) {
+        ctx.ui.line(format!("{error:#}"));
+    }
+    let ready_after = started.elapsed();
+    Ok(Report {
+        inputs,
+        installed,
+        states,
+        outcome,
+        ready_after,
+    })
+}
+
+/// All that can be taken back, and is when it fails.
+fn reversible(
+    converge: &Converge<'_>,
+    seen: impl FnMut(&States),
+) -> anyhow::Result<(Outcome, States)> {
+    let (ctx, inputs) = (converge.ctx, converge.inputs);
+    let wanted = Description::of(inputs)?;
+    match converge.settle()? {
+        Some(_) if converge.options.mode == Mode::Reload => Err(not_running(ctx)),
+        Some(claim) => {
+            guard::check(ctx, &inputs.topology, false)?;
+            preflight::check_ports(&inputs.stack, &inputs.others)?;
+            let binary = converge
+                .installed
+                .get(BINARY)
+                .context("process-compose is not among the binaries")?;
+            inputs.topology.write(&ctx.paths)?;
+            wanted.write(ctx)?;
+            let states = converge.first_start(&binary.path, claim, seen)?;
+            Applied::of(inputs).save(&ctx.paths)?;
+            backup::settle(ctx, converge.interrupt)?;
+            streams::settle(ctx, &inputs.topology.now)?;
+            Ok((Outcome::Started, states))
+        }
+        None => {
+            preflight::check_new_ports(ctx, &inputs.stack, &inputs.others)?;
+            guard::pass(
+                ctx,
+                &inputs.topology,
+                converge.options.move_streams,
+                converge.interrupt,
+            )?;
+            converge.reload(&wanted, seen)
+        }
+    }
+}
+
+fn not_running(ctx: &Ctx) -> anyhow::Error {
+    let failure = Failure::new(Exit::NotRunning, "there is no running stack to reload");
+    failure.hint(ctx.paths.command("up")).into()
+}

@@ -1,0 +1,126 @@
+//! PURE: the lines of `.env`, each with what became of its value.
+//!
+//! Must not show a value, nor read a file.
+
+use std::cell::Cell;
+use std::io::{self, Read};
+
+use kit::{Exit, Failure};
+
+use super::Entry;
+use super::value::{self, Names};
+
+/// Parses the text of a `.env` file; `is_set` says which variables the environment has. dotenvy's
+/// own error shows the whole line and so the secret: only the number of the line is kept.
+pub(crate) fn parse(
+    text: &str,
+    is_set: &dyn Fn(&str) -> bool,
+) -> anyhow::Result<Vec<(Entry, String)>> {
+    // Text written on Windows may begin with a byte order mark, which dotenvy refuses.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let number = Cell::new(0);
+    let mut pairs = dotenvy::from_read_iter(Lines {
+        rest: text.as_bytes(),
+        number: &number,
+    });
+    let lines: Vec<&str> = text.lines().collect();
+    let mut entries: Vec<(Entry, String)> = Vec::new();
+    loop {
+        let before = number.get();
+        let Some(pair) = pairs.next() else {
+            return Ok(entries);
+        };
+        let (name, value) = pair.map_err(|_| {
+            let line = number.get();
+            let message = format!("cannot parse `.env`: line {line} is not `NAME=value`");
+            Failure::new(Exit::Invalid, message)
+                .hint("put values with spaces, `#` or `$` into single quotes: NAME='a value'")
+        })?;
+        // Empty lines and comments were passed over.
+        let passed = lines[before..]
+            .iter()
+            .take_while(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#'));
+        let first = before + passed.count();
+        let last = number.get().clamp(first, lines.len());
+        let raw = lines[first..last].join("\n");
+        let raw = raw.split_once('=').map_or("", |(_, raw)| raw);
+        let names = Names {
+            above: &|name| entries.iter().any(|(entry, _)| entry.name == name),
+            environment: is_set,
+        };
+        let entry = Entry {
+            change: value::change(raw, &value, &names),
+            name,
+            line: first + 1,
+            replaced_by: None,
+        };
+        entries.push((entry, value));
+    }
+}
+
+/// Hands out one line a read, so that `number` is the line the parser has come to.
+struct Lines<'a> {
+    rest: &'a [u8],
+    number: &'a Cell<usize>,
+}
+
+impl Read for Lines<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let line = self
+            .rest
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map_or(self.rest.len(), |n| n + 1);
+        let length = line.min(buffer.len());
+        buffer[..length].copy_from_slice(&self.rest[..length]);
+        self.rest = &self.rest[length..];
+        if length > 0 && length == line {
+            self.number.set(self.number.get() + 1);
+        }
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_dotenv(text: &str) -> anyhow::Result<Vec<(Entry, String)>> {
+        parse(text, &|name| std::env::var_os(name).is_some())
+    }
+
+    #[test]
+    fn pairs_are_read_in_order() {
+        let text = "\u{feff}# c\nA=1\r\n\nexport B='x $y'\nC='two\nlines'\nD=$A";
+        let pairs = parse_dotenv(text).unwrap();
+        let pairs: Vec<(&str, usize, &str)> = pairs
+            .iter()
+            .map(|(entry, value)| (&*entry.name, entry.line, &**value))
+            .collect();
+        let expected = [
+            ("A", 2, "1"),
+            ("B", 4, "x $y"),
+            ("C", 5, "two\nlines"),
+            ("D", 7, "1"),
+        ];
+        assert_eq!(pairs, expected);
+    }
+
+    #[test]
+    fn a_bad_line_is_named_and_its_value_is_not_shown() {
+        for (text, line) in [
+            ("A=1\nSECRET word\n", 2),
+            ("A=1\n\nB-C=secret\nX=1", 3),
+            ("A='two\nlines'\nPASS=secret word", 3),
+        ] {
+            let error = parse_dotenv(text).unwrap_err();
+            let told = kit::failure::describe(&error);
+            assert!(told.contains(&format!("line {line} ")), "{text:?}: {told}");
+            assert!(
+                !told.contains("secret") && !told.contains("SECRET"),
+                "{told}"
+            );
+            assert_eq!(kit::failure::exit_of(&error), Exit::Invalid);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Which processes the words of a command line mean.
+
+use std::collections::BTreeSet;
+
+use kit::{Exit, Failure, names};
+
+use crate::plan::stack::Stack;
+
+/// The processes that `words` name, each once, in the sequence of the words: a service stands for
+/// all of its processes, in the order in which they start; any other process for itself, and so
+/// does `SERVICE/PROCESS`. `further` processes are known by name alone. An unknown name is a wrong
+/// command line.
+pub fn processes(
+    stack: &Stack,
+    further: &BTreeSet<String>,
+    words: &[String],
+) -> anyhow::Result<Vec<String>> {
+    let mut found: Vec<String> = Vec::new();
+    for word in words {
+        for name in named(stack, further, word)? {
+            if !found.contains(&name) {
+                found.push(name);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn named(stack: &Stack, further: &BTreeSet<String>, word: &str) -> anyhow::Result<Vec<String>> {
+    let service_of = |name: &String| stack.processes[name].service.as_str();
+    let own = stack.order.iter().filter(|name| service_of(name) == word);
+    let own: Vec<String> = own.cloned().collect();
+    if !own.is_empty() {
+        return Ok(own);
+    }
+    if stack.processes.contains_key(word) || further.contains(word) {
+        return Ok(vec![word.to_owned()]);
+    }
+    if let Some((service, name)) = word.split_once('/')
+        && let Some(process) = stack.processes.get(name)
+        && process.service == service
+    {
+        return Ok(vec![name.to_owned()]);
+    }
+    let services = stack.processes.values().map(|process| &process.service);
+    let known: BTreeSet<&str> = services
+        .chain(stack.processes.keys())
+        .chain(further)
+        .map(String::as_str)
+        .collect();
+    let hint = names::nearest(word, known.iter().copied()).map_or_else(
+        || format!("known here: {}", Vec::from_iter(known).join(", ")),
+        |meant| format!("did you mean `{meant}`?"),
+    );
+    let message = format!("`{word}` is neither a service nor a process");
+    Err(Failure::new(Exit::Usage, message).hint(hint).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn stack() -> Stack {
+        let process = |service: &str| {
+            json!({
+                "service": service, "disabled": false, "command": ["x"], "env": {},
+                "depends_on": {}, "ports": {},
+                "restart": {"restart": "no", "backoff_seconds": 1, "max_restarts": 0},
+                "shutdown": {"signal": 15, "timeout_seconds": 10, "parent_only": true},
+                "log": {"max_size_mb": 20, "max_files": 5, "timestamps": true},
+            })
+        };
+        let stack = json!({
+            "processes": {
+                "caddy": process("caddy"), "nats": process("nats"), "nats-hub-2": process("nats"),
+            },
+            "order": ["nats-hub-2", "nats", "caddy"],
+        });
+        serde_json::from_value(stack).unwrap()
+    }
+
+    #[test]
+    fn services_processes_and_what_was_meant() {
+        let further = ["old".to_owned()].into();
+        let select = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+            processes(&stack(), &further, &words)
+        };
+        assert_eq!(select(&["nats"]).unwrap(), ["nats-hub-2", "nats"]);
+        assert_eq!(select(&["nats/nats"]).unwrap(), ["nats"]);
+        let several = ["old", "nats-hub-2", "caddy", "nats"];
+        assert_eq!(
+            select(&several).unwrap(),
+            ["old", "nats-hub-2", "caddy", "nats"]
+        );
+        for (word, hint) in [
+            ("cady", "did you mean `caddy`?"),
+            ("caddy/nats", "did you mean `caddy`?"),
+            ("zzz", "known here: caddy, nats, nats-hub-2, old"),
+        ] {
+            let error = select(&[word]).unwrap_err();
+            assert_eq!(kit::failure::exit_of(&error), Exit::Usage);
+            let text = kit::failure::describe(&error);
+            assert!(text.contains(&format!("`{word}` is neither")), "{text}");
+            assert!(text.ends_with(hint), "{text}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The one function: inputs to [`Stack`], or everything that is wrong with them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kit::manifest::{Binary, Condition, Source};
+use kit::names;
+use service_nats::topology::{Facts, SERVICE};
+
+use super::hosts::{self, Hosts};
+use super::nodes::{self, Expansion};
+use super::ports::{self, Ports};
+use super::process::{Resolver, secret_variables};
+use super::template::Template;
+use super::{Finding, Places, Process, Service, Stack, graph};
+use crate::plan::env::Env;
+
+/// Builds the stack of all `services`, NATS in the topology that `facts` hold. All findings of
+/// all manifests are returned at once.
+pub fn build(
+    services: &[Service],
+    env: &Env,
+    places: &Places,
+    facts: &Facts,
+) -> Result<Stack, Vec<Finding>> {
+    let mut findings = nodes::topology(services, env).err().unwrap_or_default();
+    check_names(services, facts, &mut findings);
+    check_binaries(services, &mut findings);
+    let hosts = hosts::resolve(services, env, &mut findings);
+    let ports = ports::resolve(services, env, &hosts, facts, &mut findings);
+    let mut processes = resolve(services, env, places, &hosts, &ports, &mut findings);
+    if let Some(service) = services.iter().find(|service| service.name == SERVICE) {
+        let expansion = Expansion {
+            service,
+            env,
+            places,
+            hosts: &hosts,
+            ports: &ports,
+            facts,
+        };
+        processes.extend(expansion.processes());
+    }
+    check_dependencies(services, &mut findings);
+    check_exports(services, &mut findings);
+    let order = order(services, &processes, &mut findings);
+    if findings.is_empty() {
+        return Ok(Stack { processes, order });
+    }
+    findings.sort();
+    findings.dedup();
+    Err(findings)
+}
+
+fn resolve(
+    services: &[Service],
+    env: &Env,
+    places: &Places,
+    hosts: &Hosts,
+    ports: &Ports,
+    findings: &mut Vec<Finding>,
+) -> BTreeMap<String, Process> {
+    let mut processes = BTreeMap::new();
+    for service in services {
+        let mut resolver = Resolver::new(service, env, places, hosts, ports);
+        let process = resolver.process();
+        let file = &service.file;
+        let located = |problem| Finding {
+            file: file.clone(),
+            problem,
+        };
+        findings.extend(resolver.into_problems().into_iter().map(located));
+        processes.insert(service.name.clone(), process);
+    }
+    processes
+}
+
+fn check_names(services: &[Service], facts: &Facts, findings: &mut Vec<Finding>) {
+    let nodes = facts.nodes();
+    for service in services {
+        if nodes.iter().any(|node| node.process == service.name) {
+            let message = format!(
+                "the folder's name `{}` is that of a node of NATS in this topology",
+                service.name
+            );
+            add(findings, service, "", message);
+        }
+        if service.name == super::INSTANCES {
+            let message =
+                "the folder's name is taken: named instances have their files there".to_owned();
+            add(findings, service, "", message);
+        }
+        if let Some(problem) = names::problem(&service.name) {
+            let message = format!("the folder's name `{}` {problem}", service.name);
+            add(findings, service, "", message);
+        }
+    }
+}
+
+/// One name in `.dep/` is one program, whoever declares it.
+fn check_binaries(services: &[Service], findings: &mut Vec<Finding>) {
+    let mut seen: BTreeMap<&str, (&Binary, &Service)> = BTreeMap::new();
+    for service in services {
+        for (index, binary) in service.document.manifest.binaries.iter().enumerate() {
+            if binary.source == Source::Placeholder {
+                continue;
+            }
+            let (first, owner) = *seen.entry(&binary.name).or_insert((binary, service));
+            if first != binary {
+                let message = format!("differs from what {} says of this binary", owner.file);
+                add(
+                    findings,
+                    service,
+                    &format!("binaries[{index}].name"),
+                    message,
+                );
+            }
+        }
+    }
+}
+
+/// A variable has one value, whoever asks; and no secret of any service, as those who read it
+/// print it. Its own secrets are found where a service is resolved.
+fn check_exports(services: &[Service], findings: &mut Vec<Finding>) {
+    let mut seen: BTreeMap<&str, &Service> = BTreeMap::new();
+    for service in services {
+        let others = services.iter().filter(|other| other.name != service.name);
+        let secrets: Vec<String> = others
+            .flat_map(|other| secret_variables(&other.document.manifest))
+            .collect();
+        for (name, text) in &service.document.manifest.exports {
+            let path = format!("exports.{name}");
+            let owner = *seen.entry(name).or_insert(service);
+            if owner.name != service.name {
+                let message = format!("is exported by `{}` already", owner.name);
+                add(findings, service, &path, message);
+            }
+            let template = Template::parse(text).ok();
+            let variables = template.iter().flat_map(Template::variables);
+            for variable in variables.filter(|name| secrets.iter().any(|secret| secret == name)) {
+                let message = format!("would show `{variable}`, a secret of another service");
+                add(findings, service, &path, message);
+            }
+        }
+    }
+}
+
+fn check_dependencies(services: &[Service], findings: &mut Vec<Finding>) {
+    let by_name: BTreeMap<&str, &Service> = services
+        .iter()
+        .map(|service| (service.name.as_str(), service))
+        .collect();
+    for service in services {
+        for (name, dependency) in &service.document.manifest.process.compose.depends_on {
+            let path = format!("process.compose.depends_on.{name}");
+            let Some(other) = by_name.get(name.as_str()) else {
+                let known = names::nearest(name, by_name.keys().copied());
+                let known =
+                    known.map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
+                add(
+                    findings,
+                    service,
+                    &path,
+                    format!("names a service that does not exist{known}"),
+                );
+                continue;
+            };
+            let compose = &other.document.manifest.process.compose;
+            if compose.disabled == Some(true) {
+                add(
+                    findings,
+                    service,
+                    &path,
+                    format!("names `{name}`, which is disabled"),
+                );
+            }
+            let waits_for_health = dependency.condition == Condition::ProcessHealthy;
+            if waits_for_health && compose.readiness_probe.is_none() {
+                let message =
+                    format!("waits for the health of `{name}`, which has no readiness probe");
+                add(findings, service, &path, message);
+            }
+        }
+    }
+}
+
+fn order(
+    services: &[Service],
+    processes: &BTreeMap<String, Process>,
+    findings: &mut Vec<Finding>,
+) -> Vec<String> {
+    let edges = processes.iter().map(|(name, process)| {
+        let on = process.depends_on.keys();
+        let on: BTreeSet<String> = on
+            .filter(|name| processes.contains_key(*name))
+            .cloned()
+            .collect();
+        (name.clone(), on)
+    });
+    graph::order(&edges.collect()).unwrap_or_else(|cycle| {
+        if let Some(service) = services
+            .iter()
+            .find(|service| Some(&service.name) == cycle.first())
+        {
+            let round = cycle.iter().chain(cycle.first()).map(String::as_str);
+            let message = format!("is a cycle: {}", round.collect::<Vec<_>>().join(" -> "));
+            let path = "process.compose.depends_on";
+            add(findings, service, path, message);
+        }
+        Vec::new()
+    })
+}
+
+fn add(findings: &mut Vec<Finding>, service: &Service, path: &str, message: String) {
+    let problem = service.document.lines.problem(path, message);
+    findings.push(Finding {
+        file: service.file.clone(),
+        problem,
+    });
+}

@@ -1,0 +1,108 @@
+//! PURE: manifests + environment + ports + topology -> [`Stack`].
+//!
+//! The typed model that every target renders from. Does no IO, knows no time and no machine: the
+//! same inputs give the same stack anywhere. Called at start-up and at runtime alike.
+
+mod build;
+mod choice;
+mod defaults;
+mod explain;
+mod graph;
+mod hosts;
+mod model;
+mod nodes;
+mod ports;
+mod process;
+mod template;
+pub mod words;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use kit::manifest::{Document, Problem};
+
+pub use build::build;
+pub use choice::{part, single, with_dependencies};
+pub use defaults::{CONTROLLER, INSTANCES, PROBE, RUN, SUPERVISED, TERM};
+pub use explain::{Entry, Provenance, explain};
+pub use model::{
+    Log, MASK, Port, Process, Readiness, ReadinessCheck, RestartPolicy, Shutdown, Stack, Value,
+};
+pub use nodes::{PROFILE_VARIABLE, TOPOLOGY_VARIABLE, topology};
+pub use ports::variable as port_variable;
+
+/// A manifest with its name and where it was read.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// The name of its folder.
+    pub name: String,
+    /// Its path from the root, for messages: `services/nats/service.json`.
+    pub file: String,
+    /// What it says.
+    pub document: Document,
+}
+
+/// Where the directories of the instance are, as the supervisor sees them from the root.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The root, absolute: only a service with a directory of its own sees it.
+    pub root: PathBuf,
+    /// Installed binaries, relative to the root.
+    pub dep: String,
+    /// User data, relative to the root.
+    pub data: String,
+    /// Generated files, relative to the root.
+    pub state: String,
+}
+
+impl Places {
+    /// The default instance of the checkout at `root`.
+    pub fn new(root: PathBuf) -> Self {
+        Self {
+            root,
+            dep: ".dep".into(),
+            data: ".data".into(),
+            state: ".core-stack".into(),
+        }
+    }
+
+    /// Those of something that runs beside it, as `Paths::beside`.
+    #[must_use]
+    pub fn beside(&self, name: &str) -> Self {
+        Self {
+            data: format!("{}/{name}", self.data),
+            state: format!("{}/{name}", self.state),
+            ..self.clone()
+        }
+    }
+}
+
+/// Something wrong in the inputs, with its place.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// The manifest's path from the root, or `environment`.
+    pub file: String,
+    /// What and where.
+    pub problem: Problem,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            file,
+            problem:
+                Problem {
+                    line,
+                    path,
+                    message,
+                },
+        } = self;
+        if *line == 0 {
+            write!(f, "{file}: `{path}` {message}")
+        } else if path.is_empty() {
+            write!(f, "{file}:{line}: {message}")
+        } else {
+            write!(f, "{file}:{line}: `{path}` {message}")
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! PURE: the further processes of NATS, one a node of its topology.
+//!
+//! A node is the manifest's process with ports, directories and a name of its own. No entry names
+//! another node's address: a topology that grows or shrinks leaves the entries of others alone.
+
+use std::collections::BTreeMap;
+
+use kit::manifest::Condition;
+use service_nats::topology::{Facts, Node, Profile, Role, SERVICE, Spec, spec};
+
+use super::hosts::{Hosts, LOOPBACK};
+use super::ports::Ports;
+use super::process::Resolver;
+use super::{Finding, Places, Port, Process, ReadinessCheck, Service, Value};
+use crate::plan::env::Env;
+
+/// The variable with a specification that takes the place of the manifest's.
+pub const TOPOLOGY_VARIABLE: &str = "CORE_TOPOLOGY_NATS";
+/// The variable that names the profile.
+pub const PROFILE_VARIABLE: &str = "CORE_PROFILE";
+/// A hub node is ready before it has found the others; plain `/healthz` waits for a majority of
+/// nodes.
+const HUB_HEALTH: &str = "js-server-only=true";
+/// Where allocated ports are kept, for messages.
+const KEPT: &str = "the topology file in `.data`";
+
+/// The topology that the inputs ask for, or what is wrong with it.
+pub fn topology(services: &[Service], env: &Env) -> Result<Spec, Vec<Finding>> {
+    let in_environment = |problems: Vec<kit::manifest::Problem>| {
+        let problems = problems.into_iter().map(|mut problem| {
+            problem.line = 0;
+            Finding {
+                file: "environment".to_owned(),
+                problem,
+            }
+        });
+        problems.collect::<Vec<_>>()
+    };
+    let mut findings = Vec::new();
+    let profile = env.non_empty(PROFILE_VARIABLE).unwrap_or("local");
+    let profile = Profile::of(profile).unwrap_or_else(|| {
+        let problem = kit::manifest::Problem {
+            line: 0,
+            path: PROFILE_VARIABLE.to_owned(),
+            message: format!("must be one of `{}`", Profile::NAMES.join("`, `")),
+        };
+        findings.extend(in_environment(vec![problem]));
+        Profile::Local
+    });
+    let nats = services.iter().find(|service| service.name == SERVICE);
+    let declared = nats.map_or(Ok(Spec::SingleNode), |service| {
+        let document = &service.document;
+        spec::from_config(&document.manifest.config, profile, &document.lines).map_err(|problems| {
+            let located = |problem| Finding {
+                file: service.file.clone(),
+                problem,
+            };
+            problems.into_iter().map(located).collect::<Vec<_>>()
+        })
+    });
+    let asked = match env.non_empty(TOPOLOGY_VARIABLE).filter(|_| nats.is_some()) {
+        Some(text) => spec::from_json(text, TOPOLOGY_VARIABLE)
+            .map(Some)
+            .map_err(in_environment),
+        None => Ok(None),
+    };
+    match (declared, asked) {
+        (Ok(declared), Ok(asked)) if findings.is_empty() => Ok(asked.unwrap_or(declared)),
+        (declared, asked) => {
+            findings.extend(declared.err().into_iter().flatten());
+            findings.extend(asked.err().into_iter().flatten());
+            Err(findings)
+        }
+    }
+}
+
+/// The ports of all nodes, in the form of those of services.
+pub(super) fn ports(services: &[Service], facts: &Facts, of_services: &Ports) -> Ports {
+    // Where a port of the first server listens, those of the nodes do.
+    let first = of_services.get(SERVICE);
+    let listen = |name: &str| first.and_then(|ports| Some(ports.get(name)?.listen));
+    let nats = services.iter().find(|service| service.name == SERVICE);
+    let nodes = facts.nodes().into_iter();
+    let of_node = |node: Node| {
+        let declared = nats.map(|service| &service.document.manifest.ports);
+        let ports = declared.into_iter().flatten().filter_map(|(name, port)| {
+            let port = Port {
+                port: facts.port(&node.process, name)?,
+                protocol: port.protocol.clone(),
+                listen: listen(name).unwrap_or(LOOPBACK),
+                declared: KEPT.to_owned(),
+            };
+            Some((name.clone(), port))
+        });
+        (node.process.clone(), ports.collect())
+    };
+    nodes.map(of_node).collect()
+}
+
+/// The variables of a node have its name in theirs: `NATS_URL_HUB_1`.
+fn exports(process: &str, exports: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let name = process.strip_prefix(SERVICE).unwrap_or(process);
+    let suffix = name.to_ascii_uppercase().replace('-', "_");
+    let of_node = |(name, text)| (format!("{name}{suffix}"), text);
+    exports.into_iter().map(of_node).collect()
+}
+
+/// What the nodes are resolved from.
+pub(super) struct Expansion<'a> {
+    pub(super) service: &'a Service,
+    pub(super) env: &'a Env,
+    pub(super) places: &'a Places,
+    pub(super) hosts: &'a Hosts,
+    pub(super) ports: &'a Ports,
+    pub(super) facts: &'a Facts,
+}
+
+impl Expansion<'_> {
+    /// The processes of all nodes. Problems of the manifest itself are found where the first
+    /// process is resolved.
+    pub(super) fn processes(&self) -> BTreeMap<String, Process> {
+        let nodes = self.facts.nodes().into_iter();
+        nodes
+            .map(|node| (node.process.clone(), self.process(&node)))
+            .collect()
+    }
+
+    fn process(&self, node: &Node) -> Process {
+        let mut ports = self.ports.clone();
+        let own = ports.get(&node.process).cloned().unwrap_or_default();
+        ports.insert(SERVICE.to_owned(), own);
+        let mut resolver = Resolver::new(self.service, self.env, self.places, self.hosts, &ports);
+        let mut process = resolver.process();
+        let data = resolver.path(&format!("{}/{}", self.places.data, node.directory));
+        let state = resolver.path(&format!("{}/{}", self.places.state, node.process));
+        let own = [
+            ("NATS_CLUSTER", node.role.word()),
+            ("NATS_NODE_ID", &node.name),
+            ("NATS_REGION", &node.region),
+            ("NATS_DATA_DIR", &data),
+            ("NATS_STATE_DIR", &state),
+        ];
+        for (name, text) in own {
+            let value = Value {
+                text: text.to_owned(),
+                secret: false,
+            };
+            process.env.insert(name.to_owned(), value);
+        }
+        process.exports = exports(&node.process, process.exports);
+        // The first process has had the same settings checked.
+        process.check = None;
+        let (what, depends_on) = match node.role {
+            Role::Hub => ("node of the hub", Vec::new()),
+            Role::Leaf => ("leaf node", self.facts.seeds()),
+        };
+        process.description = Some(format!("messaging: {what} in the region {}", node.region));
+        process.depends_on = depends_on
+            .into_iter()
+            .map(|name| (name, Condition::ProcessHealthy))
+            .collect();
+        if let (Role::Hub, Some(readiness)) = (node.role, &mut process.readiness)
+            && let ReadinessCheck::Http { url, .. } = &mut readiness.check
+        {
+            let base = url.split('?').next().unwrap_or_default();
+            *url = format!("{base}?{HUB_HEALTH}");
+        }
+        process
+    }
+}

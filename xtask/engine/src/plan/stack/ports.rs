@@ -1,0 +1,121 @@
+//! Port numbers: what the manifest says, unless a variable overrides it; each used once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kit::manifest::Problem;
+use kit::names::nearest;
+use service_nats::topology::Facts;
+
+use super::hosts::{self, Hosts};
+use super::{Finding, Port, Service, nodes};
+use crate::plan::env::{Env, Origin};
+
+/// What the names of variables that override a port begin with.
+const PREFIX: &str = "CORE_PORT_";
+
+/// The variable that overrides a port: `CORE_PORT_NATS_CLIENT`.
+pub fn variable(service: &str, port: &str) -> String {
+    let upper = |name: &str| name.to_ascii_uppercase().replace('-', "_");
+    format!("{PREFIX}{}_{}", upper(service), upper(port))
+}
+
+/// Ports by service and name.
+pub(super) type Ports = BTreeMap<String, BTreeMap<String, Port>>;
+
+/// Resolves all ports, those of further nodes included, and finds numbers that are used twice.
+pub(super) fn resolve(
+    services: &[Service],
+    env: &Env,
+    hosts: &Hosts,
+    facts: &Facts,
+    findings: &mut Vec<Finding>,
+) -> Ports {
+    let mut known = BTreeSet::new();
+    let mut ports = Ports::new();
+    for service in services {
+        let resolved = ports.entry(service.name.clone()).or_default();
+        for (name, port) in &service.document.manifest.ports {
+            let variable = variable(&service.name, name);
+            let line = service.document.lines.of(&format!("ports.{name}.port"));
+            let mut port = Port {
+                port: port.port,
+                protocol: port.protocol.clone(),
+                listen: hosts::of_port(service, name, hosts, env, findings),
+                declared: format!("`ports.{name}.port` in {}:{line}", service.file),
+            };
+            if let Some(value) = env.non_empty(&variable) {
+                match value.parse::<u16>() {
+                    Ok(number) if number > 0 => port.port = number,
+                    _ => findings.push(in_environment(&variable, "must be a port, 1 to 65535")),
+                }
+                port.declared = match env.origin(&variable) {
+                    // A number that was leased is nobody's order.
+                    Some(Origin::Lease) => format!("{}, leased", port.declared),
+                    _ => format!("`{variable}`"),
+                };
+            }
+            known.insert(variable);
+            resolved.insert(name.clone(), port);
+        }
+    }
+    find_unknown(&known, env, findings);
+    let of_nodes = nodes::ports(services, facts, &ports);
+    find_twins(services, &ports, &of_nodes, findings);
+    ports.extend(of_nodes);
+    ports
+}
+
+/// A misspelt override would silently leave the port as it is.
+fn find_unknown(known: &BTreeSet<String>, env: &Env, findings: &mut Vec<Finding>) {
+    for (name, _) in env.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+        if !known.contains(name) {
+            let meant = nearest(name, known.iter().map(String::as_str));
+            let meant =
+                meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+            findings.push(in_environment(
+                name,
+                format!("names no port of any service{meant}"),
+            ));
+        }
+    }
+}
+
+fn find_twins(services: &[Service], ports: &Ports, of_nodes: &Ports, findings: &mut Vec<Finding>) {
+    let of_nodes = of_nodes
+        .iter()
+        .flat_map(|(name, ports)| ports.values().map(move |port| (name, port)));
+    let mut seen: BTreeMap<u16, (&str, &Port)> = of_nodes
+        .map(|(name, port)| (port.port, (name.as_str(), port)))
+        .collect();
+    for service in services {
+        for (name, port) in &ports[&service.name] {
+            if let Some((owner, first)) = seen.get(&port.port) {
+                // Twins within one manifest are that manifest's own problem, unless overridden.
+                let message = format!(
+                    "is {}, which `{owner}` has already by {}",
+                    port.port, first.declared
+                );
+                let path = format!("ports.{name}.port");
+                let problem = service.document.lines.problem(path, message);
+                findings.push(Finding {
+                    file: service.file.clone(),
+                    problem,
+                });
+            } else {
+                seen.insert(port.port, (&service.name, port));
+            }
+        }
+    }
+}
+
+fn in_environment(variable: &str, message: impl Into<String>) -> Finding {
+    let problem = Problem {
+        line: 0,
+        path: variable.to_owned(),
+        message: message.into(),
+    };
+    Finding {
+        file: "environment".to_owned(),
+        problem,
+    }
+}

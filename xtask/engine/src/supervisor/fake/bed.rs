@@ -1,0 +1,218 @@
+//! A checkout with services of its own, whose supervisor is the fake.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use kit::files;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::Fake;
+use crate::base::interrupt::Interrupt;
+use crate::base::poll::holds_by;
+use crate::base::ui::Ui;
+use crate::checkout::applied::Applied;
+use crate::checkout::context::Ctx;
+use crate::checkout::paths::Paths;
+use crate::operations::converge::Description;
+use crate::operations::inputs::{Inputs, Selection};
+use crate::operations::up::{self, Mode, Options, Prepared};
+use crate::plan::binaries::Installed;
+use crate::plan::env::Env;
+use crate::supervisor::BINARY;
+use crate::supervisor::operation::{Operation, Wait};
+use crate::supervisor::state::Phase;
+
+/// What holds the alive lock in the place of the supervisor. The shell stays, so that a copy of its
+/// process id is right.
+const HOLDER: &str = "#!/bin/sh\necho $$ > holder.new\nmv holder.new holder\nexec sleep 60\n";
+
+/// How long anything of a test may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Taken by tests that start programs: a program that is started while another test hands on its
+/// alive lock would get that, too.
+static SPAWNING: Mutex<()> = Mutex::new(());
+
+/// The checkout.
+pub(crate) struct Bed {
+    pub(crate) fake: Fake,
+    pub(crate) ctx: Ctx,
+    _dir: TempDir,
+    _spawning: Option<MutexGuard<'static, ()>>,
+}
+
+impl Bed {
+    /// A checkout without services.
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("bed").tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let run = root.join("run");
+        fs::create_dir(&run).unwrap();
+        let path = std::env::var("PATH").unwrap();
+        let env = [
+            ("XDG_RUNTIME_DIR", run.to_str().unwrap()),
+            ("XDG_STATE_HOME", run.to_str().unwrap()),
+            ("PATH", path.as_str()),
+        ];
+        let ctx = Ctx {
+            paths: Paths::new(root.clone()),
+            env: Env::from_pairs(env),
+            ui: Ui::new(),
+        };
+        let program = root.join(BINARY);
+        fs::write(&program, HOLDER).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+        let socket = ctx.client().unwrap().socket().to_owned();
+        let fake = Fake::new(&socket, &ctx.paths.compose_file(), &root.join("holder"));
+        Self {
+            fake,
+            ctx,
+            _dir: dir,
+            _spawning: None,
+        }
+    }
+
+    /// Brings the stack up without a program, whatever the ports of the services are.
+    pub(crate) fn boot(&self) -> Inputs {
+        let mut inputs = Inputs::load(&self.ctx).unwrap();
+        inputs.topology.complete().unwrap();
+        inputs.topology.write(&self.ctx.paths).unwrap();
+        files::create_private_dir(&self.ctx.paths.state()).unwrap();
+        Description::of(&inputs).unwrap().write(&self.ctx).unwrap();
+        Applied::of(&inputs).save(&self.ctx.paths).unwrap();
+        self.fake.boot(&self.ctx.paths.alive_lock());
+        let client = self.ctx.client().unwrap();
+        let is_up = || {
+            let states = client.processes().unwrap_or_default();
+            let mut all = states.values();
+            !states.is_empty() && all.all(|state| state.phase() == Phase::Ready)
+        };
+        assert!(holds_by(
+            Instant::now() + LIMIT,
+            Duration::from_millis(1),
+            is_up
+        ));
+        inputs
+    }
+
+    /// A checkout with a service for each of `services`: its name, and what it needs healthy.
+    pub(crate) fn with(services: &[(&str, &[&str])]) -> Self {
+        let bed = Self::new();
+        for (name, needs) in services {
+            bed.service(name, needs, &json!({}));
+        }
+        bed
+    }
+
+    /// The same for a test that starts programs, the supervisor among them.
+    pub(crate) fn spawning(services: &[(&str, &[&str])]) -> Self {
+        // A test that has failed is no reason for others to fail.
+        let spawning = SPAWNING.lock().unwrap_or_else(PoisonError::into_inner);
+        Self {
+            _spawning: Some(spawning),
+            ..Self::with(services)
+        }
+    }
+
+    /// The same, and it runs.
+    pub(crate) fn running(services: &[(&str, &[&str])]) -> Self {
+        let bed = Self::with(services);
+        bed.boot();
+        bed
+    }
+
+    /// Writes a service with a probe. `env` changes it.
+    pub(crate) fn service(&self, name: &str, needs: &[&str], env: &Value) {
+        let needs = needs
+            .iter()
+            .map(|name| (*name, json!({"condition": "process_healthy"})));
+        let needs: BTreeMap<&str, Value> = needs.collect();
+        self.manifest(
+            name,
+            &json!({"process": {
+                "command": "true",
+                "env": env,
+                "compose": {
+                    "depends_on": needs,
+                    "readiness_probe": {"exec": {"command": "true"}},
+                },
+            }}),
+        );
+    }
+
+    /// Changes a service.
+    pub(crate) fn change(&self, name: &str, needs: &[&str]) {
+        self.service(name, needs, &json!({"CHANGED": "yes"}));
+    }
+
+    /// Writes a manifest.
+    pub(crate) fn manifest(&self, name: &str, manifest: &Value) {
+        let folder = self.ctx.paths.root().join("services").join(name);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("service.json"), manifest.to_string()).unwrap();
+    }
+
+    /// Removes a service.
+    pub(crate) fn remove(&self, name: &str) {
+        fs::remove_dir_all(self.ctx.paths.root().join("services").join(name)).unwrap();
+    }
+
+    /// What `up` does, without building anything.
+    pub(crate) fn up(&self) -> anyhow::Result<up::Report> {
+        self.converge(&options(), &Interrupt::default())
+    }
+
+    /// The same, as `options` say.
+    pub(crate) fn converge(
+        &self,
+        options: &Options,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<up::Report> {
+        self.converge_with(self.installed(), options, interrupt)
+    }
+
+    /// The same with other binaries.
+    pub(crate) fn converge_with(
+        &self,
+        installed: BTreeMap<String, Installed>,
+        options: &Options,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<up::Report> {
+        let (paths, ui) = (&self.ctx.paths, &self.ctx.ui);
+        let operation = Operation::begin(paths, ui, "up", options.lock, interrupt)?;
+        let mut inputs = Inputs::load_for(&self.ctx, &options.selection)?;
+        inputs.topology.complete()?;
+        let prepared = Prepared {
+            inputs,
+            installed,
+            operation,
+        };
+        up::up(&self.ctx, options, prepared, interrupt, |_, _| {})
+    }
+
+    /// The binaries that a stack is brought up with.
+    pub(crate) fn installed(&self) -> BTreeMap<String, Installed> {
+        let supervisor = Installed {
+            path: self.ctx.paths.root().join(BINARY),
+            version: None,
+            sha256: String::new(),
+            source: "archive".to_owned(),
+        };
+        [(BINARY.to_owned(), supervisor)].into()
+    }
+}
+
+/// What a test converges with.
+pub(crate) fn options() -> Options {
+    Options {
+        mode: Mode::Up,
+        selection: Selection::All,
+        timeout: LIMIT,
+        lock: Wait::For(LIMIT),
+        move_streams: false,
+    }
+}

@@ -1,0 +1,213 @@
+//! Whether what runs is what is installed: a program that was replaced under the same path is no
+//! change for the supervisor.
+//!
+//! Must not signal anything.
+
+#[cfg(not(target_os = "linux"))]
+pub use age::outdated;
+#[cfg(target_os = "linux")]
+pub use proc::outdated;
+
+/// Linux: `/proc` says which file a process was started from, and still has its bytes.
+#[cfg(target_os = "linux")]
+mod proc {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::MetadataExt as _;
+    use std::path::Path;
+
+    use anyhow::Context as _;
+    use kit::process::Process;
+
+    use crate::base::digest;
+    use crate::plan::binaries::Installed;
+    use crate::plan::stack::Stack;
+    use crate::supervisor::state::States;
+
+    /// What the kernel adds to the path of a program whose file is gone.
+    const GONE: &[u8] = b" (deleted)";
+
+    /// Longest way from a server up to the process that the supervisor knows.
+    const MAX_GENERATIONS: usize = 8;
+
+    /// The processes that run, themselves or below them, another program than is installed now.
+    pub fn outdated(
+        _stack: &Stack,
+        installed: &BTreeMap<String, Installed>,
+        states: &States,
+    ) -> anyhow::Result<BTreeSet<String>> {
+        let running = states.values().filter(|state| state.is_running);
+        let known: BTreeMap<i32, &String> = running.map(|state| (state.pid, &state.name)).collect();
+        let mut found = BTreeSet::new();
+        for entry in fs::read_dir("/proc").context("cannot list processes")? {
+            let name = entry.context("cannot list processes")?.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+                continue;
+            };
+            if let Some(binary) = program(pid, installed)
+                && let Some(process) = owner(pid, &known)
+                && runs_another(pid, binary)
+            {
+                found.insert(process.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    /// The installed binary under whose path a process was started.
+    fn program(pid: i32, installed: &BTreeMap<String, Installed>) -> Option<&Installed> {
+        let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+        let path = path.as_os_str().as_bytes();
+        let path = path.strip_suffix(GONE).unwrap_or(path);
+        let path = Path::new(std::ffi::OsStr::from_bytes(path));
+        let binary = installed.get(path.file_name()?.to_str()?)?;
+        // The kernel's path has no links in it.
+        (fs::canonicalize(&binary.path).ok()? == path).then_some(binary)
+    }
+
+    /// The process of the stack that this one is, or is below.
+    fn owner<'a>(mut pid: i32, known: &BTreeMap<i32, &'a String>) -> Option<&'a String> {
+        for _ in 0..MAX_GENERATIONS {
+            if let Some(name) = known.get(&pid) {
+                return Some(name);
+            }
+            pid = Process::read(pid)?.parent;
+        }
+        None
+    }
+
+    /// Another file may hold the same bytes, when it was only fetched or built again.
+    fn runs_another(pid: i32, binary: &Installed) -> bool {
+        let running = Path::new("/proc").join(pid.to_string()).join("exe");
+        let file = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+        file(&running) != file(&binary.path)
+            && digest::of_file(&running).is_ok_and(|digest| digest != binary.sha256)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use std::process::{Command, Stdio};
+
+        use serde_json::json;
+
+        use super::*;
+
+        fn outdated_below(pid: u32, binary: &Installed) -> BTreeSet<String> {
+            let state = json!({
+                "name": "x", "status": "Running", "is_ready": "Ready", "has_ready_probe": true,
+                "restarts": 0, "exit_code": 0, "pid": pid, "is_running": true, "age": 1,
+            });
+            let states = [("x".to_owned(), serde_json::from_value(state).unwrap())];
+            let installed = [("server".to_owned(), binary.clone())];
+            let stack = Stack {
+                processes: BTreeMap::new(),
+                order: Vec::new(),
+            };
+            outdated(&stack, &installed.into(), &states.into()).unwrap()
+        }
+
+        #[test]
+        fn a_server_that_was_replaced_is_told_by_its_bytes() {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("server");
+            fs::copy("/bin/sleep", &path).unwrap();
+            let mut binary = Installed {
+                path: path.clone(),
+                version: None,
+                sha256: digest::of_file(&path).unwrap(),
+                source: "archive".to_owned(),
+            };
+            // The supervisor knows the shell, the server is below it.
+            let script = r#""$0" 60 & read -r _; kill $!"#;
+            let mut shell = Command::new("/bin/sh")
+                .args(["-c", script])
+                .arg(&path)
+                .stdin(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let pid = shell.id();
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+            let children = || fs::read_dir("/proc").unwrap().flatten();
+            let started = || {
+                children().any(|entry| {
+                    fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == path)
+                })
+            };
+            while !started() {
+                assert!(std::time::Instant::now() < deadline, "the server starts");
+                std::thread::yield_now();
+            }
+            assert!(
+                outdated_below(pid, &binary).is_empty(),
+                "it is the installed one"
+            );
+
+            fs::remove_file(&path).unwrap();
+            fs::copy("/bin/sleep", &path).unwrap();
+            assert!(outdated_below(pid, &binary).is_empty(), "the same bytes");
+
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, "another program").unwrap();
+            binary.sha256 = digest::of_file(&path).unwrap();
+            assert_eq!(outdated_below(pid, &binary), ["x".to_owned()].into());
+
+            drop(shell.stdin.take());
+            shell.wait().unwrap();
+            assert!(
+                outdated_below(pid, &binary).is_empty(),
+                "nothing runs any more"
+            );
+        }
+    }
+}
+
+/// Elsewhere: a process is older than a program that was installed after it had started.
+#[cfg(not(target_os = "linux"))]
+mod age {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::path::Path;
+    use std::time::{Duration, SystemTime};
+
+    use crate::plan::binaries::Installed;
+    use crate::plan::stack::{Process, Stack};
+    use crate::supervisor::state::{State, States};
+
+    /// The processes that name a program in their command or environment which is newer than they.
+    pub fn outdated(
+        stack: &Stack,
+        installed: &BTreeMap<String, Installed>,
+        states: &States,
+    ) -> anyhow::Result<BTreeSet<String>> {
+        let now = SystemTime::now();
+        let mut found = BTreeSet::new();
+        for (name, process) in &stack.processes {
+            let started = states.get(name).and_then(|state| started(state, now));
+            let newest = installed
+                .iter()
+                .filter(|(binary, _)| names(process, binary))
+                .filter_map(|(_, binary)| binary.path.metadata().ok()?.modified().ok())
+                .max();
+            if started
+                .zip(newest)
+                .is_some_and(|(started, newest)| started < newest)
+            {
+                found.insert(name.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    fn started(state: &State, now: SystemTime) -> Option<SystemTime> {
+        let age = Duration::from_nanos(u64::try_from(state.age).ok()?);
+        now.checked_sub(age).filter(|_| state.is_running)
+    }
+
+    fn names(process: &Process, binary: &str) -> bool {
+        let path = Path::new(".dep").join(binary);
+        let values = process.env.values().map(|value| &value.text);
+        values
+            .chain(process.command.first())
+            .any(|word| Path::new(word).ends_with(&path))
+    }
+}
