@@ -33,9 +33,9 @@ const HISTORY_MAX: usize = 500;
 /// The most runs of a benchmark.
 const RUNS_MAX: usize = 1000;
 
-/// Runs NATS, PocketBase and Caddy as one stack, under process-compose.
+/// Run NATS, PocketBase and Caddy as one stack, supervised by process-compose.
 ///
-/// Data goes to stdout, talk to stderr. Exit codes are listed in docs/troubleshooting.md.
+/// Data goes to stdout, messages to stderr. docs/troubleshooting.md lists the exit codes.
 #[derive(Debug, Parser)]
 #[command(
     name = "xtask",
@@ -44,18 +44,18 @@ const RUNS_MAX: usize = 1000;
     max_term_width = 100
 )]
 pub(crate) struct Cli {
-    /// Which stack is meant.
+    /// Which stack to work on.
     #[command(flatten)]
     pub(crate) instance: InstanceOption,
-    /// What to do; without, a page of help.
+    /// The command; an overview is printed if there is none.
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
 
-/// Which of the stacks of this checkout is meant.
+/// Which stack of this checkout to work on.
 #[derive(Debug, Args)]
 pub(crate) struct InstanceOption {
-    /// The instance of this checkout; default: the variable `CORE_INSTANCE`, else `default`
+    /// Select an instance of this checkout; default: the variable `CORE_INSTANCE`, else `default`
     #[arg(long, global = true, value_name = "NAME", value_parser = instance)]
     pub(crate) instance: Option<String>,
 }
@@ -63,71 +63,71 @@ pub(crate) struct InstanceOption {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Start the stack and return when everything is healthy
+    /// Start the stack and return when every service is healthy
     Up(Up),
-    /// Stop the stack and prove that nothing of it is left
+    /// Stop the stack and verify that nothing is left running
     Down(Down),
     /// Apply edited manifests and variables to the running stack
     Reload(Reload),
-    /// Show what `up` or `reload` would do, and why
+    /// Show what `up` or `reload` would change, and why
     Plan(Plan),
     /// Show services, processes, health and ports
     Status(Status),
-    /// Follow what happens to processes and topology
+    /// Follow the events of processes and topology
     Observe(Observe),
-    /// List instances: those of this checkout, or all on this machine
+    /// List the instances of this checkout, or all instances on this machine
     Ps(Ps),
-    /// Check this checkout and this machine, and say what to do
+    /// Check this checkout and this machine, and suggest fixes
     Doctor(Doctor),
-    /// Show the logs of all processes, merged by time; also after the stack is down
+    /// Show the logs of all processes, merged by time; works after `down`, too
     Logs(Logs),
-    /// Restart services one after the other, and wait until they are healthy
+    /// Restart services one at a time, and wait until they are healthy
     Restart(Restart),
-    /// Stop services, until `start` or `up`
+    /// Stop services until the next `start`, `restart` or `up`
     Stop(Stop),
-    /// Start services that do not run, and wait until they are healthy
+    /// Start services that are not running, and wait until they are healthy
     Start(Start),
     /// Send a signal to the processes of a service
     Signal(Signal),
-    /// Open the view of process-compose on the running stack
+    /// Open the terminal UI of process-compose for the running stack
     Attach(Attach),
     /// Show and change the topology of NATS while the stack runs
     #[command(subcommand)]
     Topology(Topology),
-    /// Put the database and all streams into one archive
+    /// Back up the database and all streams into one archive
     Backup(Backup),
-    /// Put an archive back, whole or not at all
+    /// Restore an archive, completely or not at all
     Restore(Restore),
-    /// Write the file that process-compose runs
+    /// Write the configuration file of process-compose
     Render(Render),
-    /// Print variables that tell apps and tests where the running stack is
+    /// Print environment variables with the addresses of the running stack
     Env(Env),
-    /// Show every port: its number, where that is declared, who listens
+    /// Show every port: its number, where it is declared, which program listens
     Ports(Ports),
-    /// Show every resolved value of a service and where it comes from
+    /// Show every resolved value of a service and its source
     Explain(Explain),
-    /// Show what depends on what
+    /// Show the dependency graph of the processes
     Graph(Graph),
     /// Open the page of a service in a browser
     Open(Open),
-    /// Delete generated files, binaries or data; without options, say what that would be
+    /// Delete generated files, binaries or data; without options, list them only
     Clean(Clean),
-    /// Print a key for a cache of `.dep/` in CI
+    /// Print the key under which CI can cache `.dep/`
     CiKey,
-    /// Write a new service that is valid at once
+    /// Create a new service with a valid manifest
     Init(Init),
-    /// Print completions for a shell
+    /// Print the completion script for a shell
     Completions(Completions),
     /// List, fetch, verify and update binaries
     #[command(subcommand)]
     Dep(Dep),
-    /// Write docs/service.schema.json, the JSON schema of a manifest
+    /// Generate docs/service.schema.json, the JSON schema of manifests
     Schema(Generate),
-    /// Write docs/cli.md, this manual
+    /// Generate docs/cli.md, this reference
     Docs(Generate),
-    /// Measure what the stack costs against what it could cost
+    /// Measure the overhead of the stack against the bare servers
     Bench(Bench),
-    /// Print the names that can stand where somebody types, for the scripts of `completions`
+    /// Print the candidates for the last argument, for the scripts of `completions`
     #[command(hide = true)]
     CompleteNames(Complete),
     /// Answer every connection to a port, for the benchmark
@@ -136,50 +136,51 @@ pub(crate) enum Command {
         /// The port.
         port: u16,
     },
-    /// Run one service by itself: `cargo xtask SERVICE spec|command|run`
+    /// Inspect or run a single service: `cargo xtask SERVICE spec|command|run`
     #[command(external_subcommand)]
     Service(Vec<OsString>),
 }
 
-/// Start the stack and return when everything is healthy.
+/// Start the stack and return when every service is healthy.
 #[derive(Debug, Args)]
 pub(crate) struct Up {
-    /// Only these services and what they depend on; what runs goes on running
+    /// Start only these services and their dependencies; running processes keep running
     #[arg(value_name = "SERVICE")]
     pub(crate) services: Vec<String>,
-    /// Without what they depend on
+    /// Start the named services without their dependencies
     #[arg(long, requires = "services")]
     pub(crate) no_deps: bool,
-    /// How ports are chosen when it starts; default: the variable `CORE_PORTS`, else `sticky`
+    /// Choose how a start assigns ports; default: the variable `CORE_PORTS`, else `sticky`
     ///
-    /// `fixed`: those of the manifests and variables. `sticky`: the same, but while another
-    /// instance has one, a free one, the same each time. `auto`: free ones, anew each time.
+    /// `fixed`: the ports of the manifests and variables. `sticky`: the same, but a port that
+    /// another instance uses is replaced by a free one, the same at each start. `auto`: free
+    /// ports, chosen again at each start.
     #[arg(long, value_name = "POLICY", value_parser = Policy::NAMES)]
     pub(crate) ports: Option<String>,
-    /// Return when everything is healthy; that is what `up` always does
+    /// Return when every service is healthy; this is the default
     #[arg(short, long, conflicts_with = "attach")]
     pub(crate) detach: bool,
-    /// Stay and show the logs; Ctrl-C stops the stack
+    /// Stay in the foreground and show the logs; Ctrl-C stops the stack
     #[arg(long)]
     pub(crate) attach: bool,
-    /// Open the view of process-compose when everything is healthy; leaving it stops nothing
+    /// Open the terminal UI of process-compose after the start; leaving it stops nothing
     #[arg(long, conflicts_with_all = ["attach", "detach", "json", "ci"])]
     pub(crate) tui: bool,
-    /// Show which processes the start waited for, one after the other
+    /// Show the critical path of the start: which process waited for which
     #[arg(long)]
     pub(crate) timings: bool,
-    /// Group the output and annotate failures, as GitHub Actions and GitLab show them
+    /// Group the output and annotate failures for GitHub Actions and GitLab
     #[arg(long, conflicts_with = "attach")]
     pub(crate) ci: bool,
-    /// What it shares with `reload`.
+    /// Options shared with `reload`.
     #[command(flatten)]
     pub(crate) converge: Converge,
 }
 
-/// What `up` and `reload` share.
+/// The options that `up` and `reload` share.
 #[derive(Debug, Args)]
 pub(crate) struct Converge {
-    /// Seconds within which everything must be healthy
+    /// Fail if not every service is healthy after this many seconds
     #[arg(
         long,
         value_name = "SECONDS",
@@ -187,73 +188,73 @@ pub(crate) struct Converge {
         value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_SECONDS)
     )]
     pub(crate) timeout: u64,
-    /// Give up at once when another command is at work on this stack
+    /// Fail at once if another command holds the lock of this stack
     #[arg(long)]
     pub(crate) no_wait: bool,
-    /// Print what was done, and what each process waited for, as JSON
+    /// Print the actions and what each process waited for as JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Move streams of nodes that go to those that stay
+    /// Move the streams of removed nodes to nodes that stay
     #[arg(long)]
     pub(crate) move_streams: bool,
-    /// Put the running stack under load meanwhile and tell what its clients noticed
+    /// Run test clients during the change and report gaps, errors and losses
     #[arg(long)]
     pub(crate) probe: bool,
-    /// Which part of the manifests counts.
+    /// Which part of the manifests applies.
     #[command(flatten)]
     pub(crate) profile: ProfileOption,
-    /// How binaries are had.
+    /// How binaries are obtained.
     #[command(flatten)]
     pub(crate) fetch: FetchOptions,
 }
 
-/// Which part of the manifests counts.
+/// Which part of the manifests applies.
 #[derive(Debug, Args)]
 pub(crate) struct ProfileOption {
-    /// The deployment that counts; default: the variable `CORE_PROFILE`, else `local`
+    /// Select the deployment profile; default: the variable `CORE_PROFILE`, else `local`
     #[arg(long, value_name = "PROFILE", value_parser = Profile::NAMES)]
     pub(crate) profile: Option<String>,
 }
 
 /// Apply edited manifests and variables to the running stack.
 ///
-/// What did not change keeps running. A change that does not become healthy is taken back.
+/// Unchanged processes keep running. A change that does not become healthy is rolled back.
 #[derive(Debug, Args)]
 pub(crate) struct Reload {
-    /// What it shares with `up`.
+    /// Options shared with `up`.
     #[command(flatten)]
     pub(crate) converge: Converge,
 }
 
-/// Show what `up` or `reload` would do, and why.
+/// Show what `up` or `reload` would change, and why.
 #[derive(Debug, Args)]
 pub(crate) struct Plan {
-    /// Print it as JSON
+    /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Which part of the manifests counts.
+    /// Which part of the manifests applies.
     #[command(flatten)]
     pub(crate) profile: ProfileOption,
 }
 
-/// How binaries are had.
+/// How binaries are obtained.
 #[derive(Debug, Args)]
 pub(crate) struct FetchOptions {
-    /// Make no network call: use what is installed or cached
+    /// Make no network call; use installed or cached binaries
     #[arg(long, env = "CORE_OFFLINE", value_parser = switch)]
     pub(crate) offline: bool,
-    /// Build with Cargo.lock exactly as it is
+    /// Build with Cargo.lock unchanged
     #[arg(long)]
     pub(crate) locked: bool,
-    /// Accept a program of the pinned version that is on PATH
+    /// Accept a program on PATH if it has the pinned version
     #[arg(long)]
     pub(crate) system: bool,
 }
 
-/// Stop the stack and prove that nothing of it is left.
+/// Stop the stack and verify that nothing is left running.
 #[derive(Debug, Args)]
 pub(crate) struct Down {
-    /// Seconds within which everything must have stopped before it is signalled
+    /// Send signals to what is still running after this many seconds
     #[arg(
         long,
         value_name = "SECONDS",
@@ -261,10 +262,10 @@ pub(crate) struct Down {
         value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_SECONDS)
     )]
     pub(crate) timeout: u64,
-    /// Give up at once when another command is at work on this stack
+    /// Fail at once if another command holds the lock of this stack
     #[arg(long)]
     pub(crate) no_wait: bool,
-    /// Print what was done as JSON
+    /// Print the actions as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -272,30 +273,29 @@ pub(crate) struct Down {
 /// Show services, processes, health and ports.
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// Show it anew whenever something changes, until Ctrl-C; as JSON, one document a line
+    /// Update whenever something changes, until Ctrl-C; with `--json`, one document per line
     #[arg(long, short)]
     pub(crate) watch: bool,
-    /// Print everything as JSON
+    /// Print the status as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// List instances: those of this checkout, or all on this machine.
+/// List the instances of this checkout, or all instances on this machine.
 #[derive(Debug, Args)]
 pub(crate) struct Ps {
-    /// Of all checkouts of this user
+    /// Include all checkouts of this user
     #[arg(long)]
     pub(crate) all: bool,
-    /// Print it as JSON
+    /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Check this checkout and this machine, and say what to do. Each check is explained in
-/// docs/doctor.md.
+/// Check this checkout and this machine, and suggest fixes. docs/doctor.md explains each check.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
-    /// Put right what is safe to: the mode of `.env`, leftovers, damaged binaries
+    /// Apply the safe fixes: the mode of `.env`, leftovers, damaged binaries
     #[arg(long)]
     pub(crate) fix: bool,
     /// Print every check as JSON
@@ -306,16 +306,16 @@ pub(crate) struct Doctor {
     pub(crate) offline: bool,
 }
 
-/// Write the file that process-compose runs.
+/// Write the configuration file of process-compose.
 #[derive(Debug, Args)]
 pub(crate) struct Render {
-    /// Print it, with secrets masked, and write nothing
+    /// Print the file with secrets masked instead of writing it
     #[arg(long, conflicts_with = "check")]
     pub(crate) stdout: bool,
-    /// Only check that manifests and environment are valid
+    /// Check the manifests and the environment; write nothing
     #[arg(long)]
     pub(crate) check: bool,
-    /// Which part of the manifests counts.
+    /// Which part of the manifests applies.
     #[command(flatten)]
     pub(crate) profile: ProfileOption,
 }
@@ -323,61 +323,61 @@ pub(crate) struct Render {
 /// Show and change the topology of NATS while the stack runs, through its record in the database.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Topology {
-    /// Show what was applied last and what the record says
+    /// Show the topology that is applied and the one that is requested
     Show {
-        /// Print it as JSON
+        /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
-    /// Ask for another topology and wait until it is applied
+    /// Request another topology and wait until it is applied
     Set(TopologySet),
-    /// Give the topology back to the manifest
+    /// Return to the topology of the manifest
     Reset {
         /// How long to wait.
         #[command(flatten)]
         wait: WaitOptions,
     },
-    /// Show what was applied or refused before, the newest first
+    /// Show earlier changes, applied or refused, newest first
     History {
-        /// The most lines to show
+        /// Show at most this many changes
         #[arg(long, default_value_t = 20, value_parser = number::<HISTORY_MAX>)]
         limit: usize,
-        /// Print it as JSON
+        /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
 }
 
-/// Ask for another topology. What is not named stays as the record has it.
+/// Request another topology. Options that are not given keep their present value.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
 pub(crate) struct TopologySet {
-    /// The service
+    /// Name of the service
     #[arg(default_value = "nats")]
     pub(crate) service: String,
-    /// One server alone
+    /// Use a single server
     #[arg(long, group = "what", conflicts_with_all = ["hub_nodes", "hub_region", "leaf"])]
     pub(crate) single_node: bool,
-    /// How many nodes the hub has: odd, at least 3
+    /// Set the number of hub nodes: odd, at least 3
     #[arg(long, group = "what", value_name = "N")]
     pub(crate) hub_nodes: Option<u32>,
-    /// Where the hub is
+    /// Set the region of the hub
     #[arg(long, group = "what", value_name = "REGION")]
     pub(crate) hub_region: Option<String>,
-    /// The regions with a leaf node, all of them
+    /// Set the complete list of regions with leaf nodes
     #[arg(long, group = "what", value_name = "REGION", value_delimiter = ',')]
     pub(crate) leaf: Vec<String>,
-    /// No region with a leaf node
+    /// Remove all leaf nodes
     #[arg(long, group = "what", conflicts_with_all = ["leaf", "single_node"])]
     pub(crate) no_leaf: bool,
-    /// How many leaf nodes each region has
+    /// Set the number of leaf nodes in each region
     #[arg(long, group = "what", value_name = "N", conflicts_with = "single_node")]
     pub(crate) leaf_nodes: Option<u32>,
-    /// A file with the specification in JSON, `-` for stdin
+    /// Read the specification from a JSON file; `-` is stdin
     #[arg(long, group = "what", conflicts_with_all =
         ["single_node", "hub_nodes", "hub_region", "leaf", "no_leaf", "leaf_nodes"])]
     pub(crate) file: Option<PathBuf>,
-    /// Move streams of nodes that go to those that stay
+    /// Move the streams of removed nodes to nodes that stay
     #[arg(long)]
     pub(crate) move_streams: bool,
     /// How long to wait.
@@ -385,10 +385,10 @@ pub(crate) struct TopologySet {
     pub(crate) wait: WaitOptions,
 }
 
-/// How long a change of the topology is waited for.
+/// How long to wait for a change of the topology.
 #[derive(Debug, Args)]
 pub(crate) struct WaitOptions {
-    /// Seconds within which it must be applied
+    /// Fail if the change is not applied after this many seconds
     #[arg(
         long,
         value_name = "SECONDS",
@@ -396,7 +396,7 @@ pub(crate) struct WaitOptions {
         value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_SECONDS)
     )]
     pub(crate) timeout: u64,
-    /// Return as soon as it is written down
+    /// Return as soon as the request is stored
     #[arg(long)]
     pub(crate) no_wait: bool,
     /// Print the outcome as JSON
@@ -407,29 +407,29 @@ pub(crate) struct WaitOptions {
 /// List, fetch, verify and update binaries.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Dep {
-    /// Show every binary: version, source, platforms, whether it is installed
+    /// List every binary: version, source, platforms, whether it is installed
     List {
-        /// Print it as JSON
+        /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
-    /// Build or fetch what is not installed
+    /// Build or fetch the binaries that are not installed
     Fetch {
-        /// Only these binaries
+        /// Fetch only these binaries
         names: Vec<String>,
-        /// How binaries are had.
+        /// How binaries are obtained.
         #[command(flatten)]
         options: FetchOptions,
     },
-    /// Check the digest of everything that is installed
+    /// Verify the digests of all installed binaries
     Verify {
-        /// Print it as JSON
+        /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
     /// Pin the digests of a version in dep.lock
     Update {
-        /// Only these binaries: NAME at the manifest's version, or NAME@VERSION
+        /// Update only these binaries: NAME at the manifest's version, or NAME@VERSION
         #[arg(value_name = "NAME[@VERSION]")]
         targets: Vec<String>,
     },
@@ -438,21 +438,21 @@ pub(crate) enum Dep {
 /// Write a generated file.
 #[derive(Debug, Args)]
 pub(crate) struct Generate {
-    /// Only check that the file is up to date
+    /// Check that the file is up to date; write nothing
     #[arg(long)]
     pub(crate) check: bool,
 }
 
-/// Measure what the stack costs against what it could cost.
+/// Measure the overhead of the stack against the bare servers.
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
-    /// What to measure; all but `stop`, `reload` and `cold`, which take minutes, when none is named
+    /// What to measure; default: all but `stop`, `reload` and `cold`, which take minutes
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(xtask::bench::PARTS))]
     pub(crate) parts: Vec<String>,
-    /// Runs of which each figure is the median; default: 7, `stop` 20, `reload` 1000 changes
+    /// Set the runs per figure (the median); default: 7, `stop` 20, `reload` 1000 changes
     #[arg(long, value_parser = number::<RUNS_MAX>)]
     pub(crate) runs: Option<usize>,
-    /// Judge by what is counted alone: times are shown, and a slow machine is no failure
+    /// Judge by counts only; show times, but do not fail on a slow machine
     #[arg(long)]
     pub(crate) counts: bool,
     /// Print the figures as JSON
@@ -460,7 +460,7 @@ pub(crate) struct Bench {
     pub(crate) json: bool,
 }
 
-/// A switch by a variable: an empty one is off, as an unset one.
+/// A boolean variable; an empty value is off, like an unset one.
 fn switch(text: &str) -> Result<bool, clap::Error> {
     let parser = clap::builder::BoolishValueParser::new();
     let text = if text.is_empty() { "false" } else { text };

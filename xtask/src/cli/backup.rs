@@ -1,17 +1,17 @@
-//! The command lines of backup and restore.
+//! The clap types of backup and restore.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-/// Put the database and all streams into one archive.
+/// Back up the database and all streams into one archive.
 ///
-/// The archive holds secrets and is readable by you alone. It is there whole, or not at all.
+/// The archive contains secrets; only you can read it. It is written completely or not at all.
 #[derive(Debug, Args)]
 pub(crate) struct Backup {
-    /// The archive; default: `core-INSTANCE-TIME.core-backup.tar` in the current directory
+    /// Path of the archive; default: `core-INSTANCE-TIME.core-backup.tar` in this directory
     pub(crate) file: Option<PathBuf>,
-    /// Replace a file that is there
+    /// Overwrite an existing file
     #[arg(long)]
     pub(crate) force: bool,
     /// Lock and output.
@@ -19,14 +19,14 @@ pub(crate) struct Backup {
     pub(crate) report: ReportOptions,
 }
 
-/// Put an archive back, whole or not at all.
+/// Restore an archive, completely or not at all.
 ///
-/// Needs a running stack of the same topology. What the stack holds is kept beside the data.
+/// Requires a running stack with the same topology. Replaced data is kept beside the new data.
 #[derive(Debug, Args)]
 pub(crate) struct Restore {
-    /// The archive
+    /// Path of the archive
     pub(crate) file: PathBuf,
-    /// Replace what the stack holds; it is kept in `.data/replaced-TIME`
+    /// Replace the data of the stack; the old data is kept in `.data/replaced-TIME`
     #[arg(long)]
     pub(crate) replace: bool,
     /// Lock and output.
@@ -37,7 +37,7 @@ pub(crate) struct Restore {
 /// How a command waits and what it prints.
 #[derive(Debug, Args)]
 pub(crate) struct ReportOptions {
-    /// Give up at once when another command is at work on this stack
+    /// Fail at once if another command holds the lock of this stack
     #[arg(long)]
     pub(crate) no_wait: bool,
     /// Print sizes, digests and times as JSON

@@ -1,4 +1,4 @@
-//! The command lines of living with a running stack.
+//! The clap types of the commands that operate a running stack.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -32,42 +32,42 @@ const SIGNALS: [(&str, Number); 17] = [
 /// The largest number that the supervisor hands on.
 const SIGNAL_MAX: i32 = 22;
 
-/// Show the logs of all processes, merged by time; also after the stack is down.
+/// Show the logs of all processes, merged by time; works after `down`, too.
 ///
-/// Nothing that a process wrote reaches the terminal as a command: colours are left out, other
-/// control characters are shown as `^[`, damaged bytes as `\xff`.
+/// Output of a process cannot control the terminal: colours are removed, other control characters
+/// are shown as `^[`, invalid bytes as `\xff`.
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
-    /// Only these services or processes
+    /// Show only these services or processes
     #[arg(value_name = "SERVICE")]
     pub(crate) services: Vec<String>,
-    /// Go on with what is written, through restarts and rotation, until Ctrl-C
+    /// Follow new lines, through restarts and rotation, until Ctrl-C
     #[arg(short, long)]
     pub(crate) follow: bool,
-    /// Only lines written since: `90s`, `10m`, `1h30m`, `2d`, or a time like 2026-11-24T13:59:22Z
+    /// Show lines since: `90s`, `10m`, `1h30m`, `2d`, or a time like 2026-11-24T13:59:22Z
     #[arg(long, value_name = "TIME", value_parser = since)]
     pub(crate) since: Option<i64>,
-    /// Only the last lines of all, so many
+    /// Show only the last LINES lines of all processes together
     #[arg(long, short = 'n', value_name = "LINES")]
     pub(crate) tail: Option<usize>,
-    /// Only lines at least so serious: trace, debug, info, warn, error or fatal
+    /// Set the lowest level to show: trace, debug, info, warn, error or fatal
     #[arg(long, value_name = "LEVEL", value_parser = level)]
     pub(crate) level: Option<Level>,
-    /// Only lines whose text matches a regular expression; `(?i)` in front ignores case
+    /// Show only lines that match a regular expression; the prefix `(?i)` ignores case
     #[arg(long, value_name = "RE", value_parser = Regex::new)]
     pub(crate) grep: Option<Regex>,
-    /// Print one JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// What `restart`, `stop` and `start` share.
+/// The options that `restart`, `stop` and `start` share.
 #[derive(Debug, Args)]
 pub(crate) struct Life {
-    /// Services (all their processes) or processes
+    /// Names of services (all their processes) or of processes
     #[arg(required = true, value_name = "SERVICE")]
     pub(crate) services: Vec<String>,
-    /// Seconds within which all of it must be done
+    /// Fail if the command is not done after this many seconds
     #[arg(
         long,
         value_name = "SECONDS",
@@ -75,63 +75,63 @@ pub(crate) struct Life {
         value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_SECONDS)
     )]
     pub(crate) timeout: u64,
-    /// Give up at once when another command is at work on this stack
+    /// Fail at once if another command holds the lock of this stack
     #[arg(long)]
     pub(crate) no_wait: bool,
-    /// Print what was done as JSON
+    /// Print the actions as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Restart services one after the other, and wait until they are healthy.
+/// Restart services one at a time, and wait until they are healthy.
 ///
-/// What depends on them keeps running, unless `--with-dependents` is given. What they depend on is
-/// started first if it does not run.
+/// Dependents keep running unless `--with-dependents` is given. Dependencies that do not run are
+/// started first.
 #[derive(Debug, Args)]
 pub(crate) struct Restart {
-    /// Restart what depends on them, too: stopped before them, started after them
+    /// Restart the dependents, too: stop them before, start them after the services
     #[arg(long)]
     pub(crate) with_dependents: bool,
-    /// What it shares with `stop` and `start`.
+    /// Options shared with `stop` and `start`.
     #[command(flatten)]
     pub(crate) life: Life,
 }
 
-/// Stop services, until `start` or `up`.
+/// Stop services until the next `start`, `restart` or `up`.
 ///
-/// What depends on them keeps running. `status` ends with 4 meanwhile.
+/// Dependents keep running. `status` exits with code 4 meanwhile.
 #[derive(Debug, Args)]
 pub(crate) struct Stop {
-    /// What it shares with `restart` and `start`.
+    /// Options shared with `restart` and `start`.
     #[command(flatten)]
     pub(crate) life: Life,
 }
 
-/// Start services that do not run, and what they depend on, and wait until they are healthy.
+/// Start services that are not running, with their dependencies, and wait until they are healthy.
 #[derive(Debug, Args)]
 pub(crate) struct Start {
-    /// What it shares with `restart` and `stop`.
+    /// Options shared with `restart` and `stop`.
     #[command(flatten)]
     pub(crate) life: Life,
 }
 
 /// Send a signal to the processes of a service.
 ///
-/// It goes to the program of the service alone, for the services of Core to the wrapper: HUP lets
-/// it read its configuration anew, TERM lets the supervisor start it again.
+/// Only the program of the service receives it; for the services of Core, that is the wrapper. HUP
+/// reloads the configuration; after TERM, the supervisor restarts the service.
 #[derive(Debug, Args)]
 pub(crate) struct Signal {
-    /// A service (all its processes) or a process
+    /// Name of a service (all its processes) or of a process
     pub(crate) service: String,
-    /// Its name, with or without SIG, or its number, up to 22
+    /// Name of the signal, with or without SIG, or its number, up to 22
     #[arg(value_name = "SIGNAL", value_parser = signal)]
     pub(crate) number: u8,
-    /// Print what was done as JSON
+    /// Print the actions as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Open the view of process-compose on the running stack; leaving it leaves the stack running.
+/// Open the terminal UI of process-compose for the running stack; leaving it stops nothing.
 #[derive(Debug, Args)]
 pub(crate) struct Attach {}
 

@@ -4,16 +4,16 @@ use clap::Args;
 
 use super::life::since;
 
-/// Follow what happens to processes and topology. Ctrl-C ends it, and so does the end of the stack.
+/// Follow the events of processes and topology until Ctrl-C or the end of the stack.
 #[derive(Debug, Args)]
 pub(crate) struct Observe {
-    /// What to follow, `core.process.NAME.EVENT` with the wildcards of NATS
+    /// Subject to follow, `core.process.NAME.EVENT` with the wildcards of NATS
     #[arg(default_value = engine::operations::observe::ALL, value_parser = subject)]
     pub(crate) subject: String,
-    /// First show what has happened since: `90s`, `10m`, `2d`, or a time like 2026-11-24T13:59:22Z
+    /// Show stored events since: `90s`, `10m`, `2d`, or a time like 2026-11-24T13:59:22Z
     #[arg(long, value_name = "TIME", value_parser = since)]
     pub(crate) since: Option<i64>,
-    /// Print each event as a line of JSON
+    /// Print one JSON object per event and line
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -1,4 +1,4 @@
-//! A command line that cannot be understood: what the parser says, and where to read on.
+//! A command line that cannot be parsed: the parser's message, and where to read on.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -9,10 +9,10 @@ use kit::Exit;
 
 use super::Cli;
 
-/// Prints what the parser has to say: help and versions, which are no mistake, or a mistake with
-/// its hint. `service` is the service whose command it is.
+/// Prints the output of the parser: help or a version, or an error followed by a hint. `service` is
+/// the service whose command was given.
 pub(crate) fn refuse(error: &clap::Error, service: Option<&str>) -> ExitCode {
-    // A reader that went away is none to complain to.
+    // If the reader has closed the pipe, nothing can be reported.
     let _ = error.print();
     if !error.use_stderr() {
         return ExitCode::SUCCESS;
@@ -23,7 +23,7 @@ pub(crate) fn refuse(error: &clap::Error, service: Option<&str>) -> ExitCode {
     Exit::Usage.into()
 }
 
-/// The command that the words name, as far as there is one: ` dep fetch`.
+/// The command that the arguments name, as far as it exists: ` dep fetch`.
 fn named(words: &[OsString]) -> String {
     let mut command = Cli::command();
     let mut named = String::new();

@@ -1,10 +1,10 @@
-//! The clap types of one service by itself, and of what only NATS has.
+//! The clap types of the commands of a single service, and of those that only NATS has.
 
 use clap::{Args, Parser, Subcommand};
 
 use super::{FetchOptions, InstanceOption, TIMEOUT_MAX_SECONDS};
 
-/// One service by itself.
+/// The commands of a single service.
 #[derive(Debug, Parser)]
 #[command(
     no_binary_name = true,
@@ -12,15 +12,15 @@ use super::{FetchOptions, InstanceOption, TIMEOUT_MAX_SECONDS};
     max_term_width = 100
 )]
 pub(crate) struct ServiceCli {
-    /// Which stack is meant.
+    /// Which stack to work on.
     #[command(flatten)]
     pub(crate) instance: InstanceOption,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub(crate) command: ServiceCommand,
 }
 
-/// NATS by itself.
+/// The commands of NATS.
 #[derive(Debug, Parser)]
 #[command(
     no_binary_name = true,
@@ -28,39 +28,39 @@ pub(crate) struct ServiceCli {
     max_term_width = 100
 )]
 pub(crate) struct NatsCli {
-    /// Which stack is meant.
+    /// Which stack to work on.
     #[command(flatten)]
     pub(crate) instance: InstanceOption,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub(crate) command: NatsCommand,
 }
 
-/// What can be done with NATS: what every service has, and more.
+/// The commands of every service, and those that only NATS has.
 #[derive(Debug, Subcommand)]
 pub(crate) enum NatsCommand {
-    /// What every service has.
+    /// The commands of every service.
     #[command(flatten)]
     Common(ServiceCommand),
-    /// What only NATS has.
+    /// The commands that only NATS has.
     #[command(flatten)]
     Own(NatsOwnCommand),
 }
 
-/// What only NATS has.
+/// The commands that only NATS has.
 #[derive(Debug, Subcommand)]
 pub(crate) enum NatsOwnCommand {
-    /// Keep copies of the streams of `nats` at the hub
+    /// Mirror the streams of `nats` at the hub
     Replicate(Replicate),
 }
 
-/// Keep copies of the streams of `nats` at the hub, each on three of its nodes.
+/// Mirror the streams of `nats` at the hub, each with three replicas.
 #[derive(Debug, Args)]
 pub(crate) struct Replicate {
-    /// Only these streams; all that can be copied when none is named
+    /// Names of streams; default: all that can be mirrored
     #[arg(value_name = "STREAM")]
     pub(crate) streams: Vec<String>,
-    /// Seconds within which the copies must be complete
+    /// Fail if the mirrors are not complete after this many seconds
     #[arg(
         long,
         value_name = "SECONDS",
@@ -68,34 +68,34 @@ pub(crate) struct Replicate {
         value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_SECONDS)
     )]
     pub(crate) timeout: u64,
-    /// Give up at once when another command is at work on this stack
+    /// Fail at once if another command holds the lock of this stack
     #[arg(long)]
     pub(crate) no_wait: bool,
-    /// Print the copies as JSON
+    /// Print the mirrors as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// What can be done with one service.
+/// The commands of every service.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServiceCommand {
-    /// Print its resolved manifest as JSON, with secrets masked
+    /// Print the resolved manifest as JSON, with secrets masked
     Spec,
-    /// Print the exact command that runs it
+    /// Print the exact command that runs the service
     Command {
-        /// With its environment in front, secrets masked
+        /// Print the environment in front of it, with secrets masked
         #[arg(long)]
         env: bool,
     },
-    /// Run it in the foreground; Ctrl-C stops it gracefully
+    /// Run the service in the foreground; Ctrl-C stops it gracefully
     Run {
-        /// NATS alone: run a hub of so many nodes instead, beside the stack
+        /// Run a hub of N nodes beside the stack instead (NATS only)
         #[arg(long, value_name = "N")]
         nodes: Option<u32>,
-        /// NATS alone: with `--nodes`, a region with a leaf node; may be given several times
+        /// Add a region with a leaf node; needs `--nodes`; may be repeated (NATS only)
         #[arg(long, value_name = "REGION", requires = "nodes")]
         leaf: Vec<String>,
-        /// How binaries are had.
+        /// How binaries are obtained.
         #[command(flatten)]
         options: FetchOptions,
     },

@@ -2,83 +2,83 @@
 
 use clap::{Args, ValueEnum};
 
-/// Print variables that tell apps and tests where the running stack is.
+/// Print environment variables with the addresses of the running stack.
 #[derive(Debug, Args)]
 pub(crate) struct Env {
-    /// How they are written
+    /// Select the output format
     #[arg(long, value_enum, default_value_t = EnvFormat::Sh)]
     pub(crate) format: EnvFormat,
-    /// The same as `--format json`
+    /// Print JSON; the same as `--format json`
     #[arg(long, conflicts_with = "format")]
     pub(crate) json: bool,
-    /// Of the manifests, whether the stack runs or not
+    /// Print the values that the manifests declare, whether the stack runs or not
     #[arg(long)]
     pub(crate) declared: bool,
 }
 
-/// How variables are written.
+/// The formats of `env`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EnvFormat {
-    /// Lines for `eval`
+    /// Shell commands for `eval`
     Sh,
-    /// A document
+    /// A JSON document
     Json,
     /// Lines of a `.env` file
     Dotenv,
-    /// Added to the file that the variable `GITHUB_ENV` names, else printed
+    /// Append to the file that the variable `GITHUB_ENV` names, else print
     Github,
 }
 
-/// Show every port: its number, where that is declared, who listens.
+/// Show every port: its number, where it is declared, which program listens.
 #[derive(Debug, Args)]
 pub(crate) struct Ports {
-    /// Print it as JSON
+    /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Show every resolved value of a service and where it comes from.
+/// Show every resolved value of a service and its source.
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// The service
+    /// Name of the service
     pub(crate) service: String,
-    /// Print it as JSON
+    /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Show what depends on what.
+/// Show the dependency graph of the processes.
 #[derive(Debug, Args)]
 pub(crate) struct Graph {
-    /// How it is written
+    /// Select the output format
     #[arg(long, value_enum, default_value_t = GraphFormat::Text)]
     pub(crate) format: GraphFormat,
-    /// The same as `--format json`
+    /// Print JSON; the same as `--format json`
     #[arg(long, conflicts_with = "format")]
     pub(crate) json: bool,
 }
 
-/// How a graph is written.
+/// The formats of `graph`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum GraphFormat {
-    /// A line for each process, in the order of the start
+    /// One line per process, in start order
     Text,
     /// A flowchart for Mermaid
     Mermaid,
-    /// For Graphviz
+    /// A graph for Graphviz
     Dot,
-    /// A document
+    /// A JSON document
     Json,
 }
 
-/// Open the page of a service in a browser; print its address where there is none.
+/// Open the page of a service in a browser; print its address if there is no browser.
 #[derive(Debug, Args)]
 pub(crate) struct Open {
-    /// The service; without, the front of the stack: whatever exports `CORE_URL`
+    /// Name of the service; default: the one that exports `CORE_URL`
     pub(crate) service: Option<String>,
 }
 
-/// Delete what can be made again, and data if asked to; without options, say what that would be.
+/// Delete generated files, binaries or data; without options, list them only.
 #[derive(Debug, Args)]
 pub(crate) struct Clean {
     /// Delete generated files and logs: `.core-stack`
@@ -90,42 +90,42 @@ pub(crate) struct Clean {
     /// Delete the data of all services: `.data`
     #[arg(long)]
     pub(crate) data: bool,
-    /// Do not ask before data is deleted
+    /// Delete data without asking
     #[arg(long, requires = "data")]
     pub(crate) yes: bool,
-    /// Give up at once when another command is at work on this stack
+    /// Fail at once if another command holds the lock of this stack
     #[arg(long)]
     pub(crate) no_wait: bool,
-    /// Print it as JSON
+    /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Write a new service that is valid at once.
+/// Create a new service with a valid manifest.
 #[derive(Debug, Args)]
 pub(crate) struct Init {
-    /// Its name: a-z, 0-9 and `-`
+    /// Name of the service: a-z, 0-9 and `-`
     pub(crate) name: String,
-    /// With a program in Rust: packages in `services/` and `cmd/`, in the workspace
+    /// Create a Rust program, too: packages in `services/` and `cmd/`, in the workspace
     #[arg(long)]
     pub(crate) wrapper: bool,
-    /// Its HTTP port. Default: the first one from 9000 that is free
+    /// Set the HTTP port; default: the first free one from 9000
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
 }
 
-/// Print completions for a shell.
+/// Print the completion script for a shell.
 #[derive(Debug, Args)]
 pub(crate) struct Completions {
-    /// The shell
+    /// Name of the shell
     #[arg(value_enum)]
     pub(crate) shell: clap_complete::Shell,
 }
 
-/// Print the names that can stand where somebody types.
+/// Print the candidates for the last argument.
 #[derive(Debug, Args)]
 pub(crate) struct Complete {
-    /// The line so far, without the name of the program; the last word is the one that is typed
+    /// The arguments so far, without the program; the last one is being completed
     #[arg(last = true)]
     pub(crate) words: Vec<String>,
 }

@@ -12,19 +12,19 @@ use crate::cli::Cli;
 const TASKS: [(&str, &[&str]); 9] = [
     ("start and stop", &["up", "down", "reload"]),
     (
-        "live with it",
+        "operate",
         &[
             "logs", "observe", "restart", "stop", "start", "signal", "attach",
         ],
     ),
     ("change", &["plan", "topology"]),
     (
-        "look",
+        "inspect",
         &[
             "status", "ps", "doctor", "env", "ports", "explain", "graph", "open",
         ],
     ),
-    ("keep", &["backup", "restore"]),
+    ("back up", &["backup", "restore"]),
     ("clean up", &["clean"]),
     ("new services", &["init"]),
     ("binaries, CI and shells", &["dep", "ci-key", "completions"]),
@@ -73,7 +73,7 @@ fn page() -> String {
     add(
         &mut text,
         format_args!(
-            "\none service by itself\n  SERVICE spec|command|run\n\n\
+            "\na single service\n  SERVICE spec|command|run\n\n\
              `cargo xtask COMMAND --help` has the options; docs/ has the rest\n"
         ),
     );
