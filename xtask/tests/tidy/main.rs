@@ -11,6 +11,7 @@ mod licences;
 mod own;
 mod promises;
 mod sources;
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};
