@@ -15,13 +15,14 @@ use kit::server::reachable;
 use kit::{Exit, Failure};
 use serde_json::Value;
 use service_nats::cluster::Cluster;
-use service_nats::topology::{Facts, Node, Role, Spec};
+use service_nats::topology::{Facts, Node, Role, Spec, routes_in};
 
-use super::Topology;
 use super::hub::{Hub, Look};
+use super::{Topology, wrapper};
 use crate::base::interrupt::Interrupt;
 use crate::checkout::paths::Paths;
 use crate::plan::stack::Stack;
+use crate::supervisor::client::Client;
 
 /// Where a store keeps the streams of users.
 const STREAMS: &str = "jetstream/APP/streams";
@@ -115,6 +116,36 @@ fn stores(paths: &Paths, node: &Node) -> Vec<PathBuf> {
     let streams = paths.data().join(&node.directory).join(STREAMS);
     let entries = fs::read_dir(streams).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).collect()
+}
+
+/// Has the server of a node that was removed end: its clients get the time to go elsewhere.
+pub fn retire(paths: &Paths, stack: &Stack, client: &Client, process: &str) -> anyhow::Result<()> {
+    wrapper::reload(client, paths, stack, process, wrapper::RETIRE_TIMEOUT)
+}
+
+/// Lets the nodes that stay forget the addresses of those that left: they would look for them for
+/// ever. Returns who had to.
+pub fn forget_routes(
+    paths: &Paths,
+    stack: &Stack,
+    facts: &Facts,
+    client: &Client,
+) -> anyhow::Result<Vec<String>> {
+    let routes = facts.route_urls();
+    let mut forgot = Vec::new();
+    let hub = facts.nodes().into_iter();
+    for node in hub.filter(|node| node.role == Role::Hub) {
+        let config = wrapper::config(paths, stack, &node.process).unwrap_or_default();
+        if routes_in(&config)
+            .iter()
+            .any(|route| !routes.contains(route))
+        {
+            let limit = wrapper::RELOAD_TIMEOUT;
+            wrapper::reload(client, paths, stack, &node.process, limit)?;
+            forgot.push(node.process);
+        }
+    }
+    Ok(forgot)
 }
 
 /// The node that leaves the hub next.

@@ -14,7 +14,9 @@ mod ports;
 pub mod record;
 pub mod replicate;
 mod retired;
+pub(crate) mod seam;
 pub(crate) mod streams;
+mod turns;
 pub mod wrapper;
 
 use std::collections::BTreeSet;

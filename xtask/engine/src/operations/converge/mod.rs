@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use kit::files;
 use kit::{Exit, Failure};
-use service_nats::topology::SERVICE;
 
 use crate::base::interrupt::Interrupt;
 use crate::checkout::context::Ctx;
@@ -32,7 +31,7 @@ use crate::supervisor::settings::Settings;
 use crate::supervisor::state::{Change, States};
 use crate::supervisor::wait::{Baseline, Wait};
 use crate::supervisor::{alive, own_log, stop, stops};
-use crate::topology::link::Link;
+use crate::topology::seam::Seam;
 pub(crate) use description::Description;
 use hand_over::lost_track;
 
@@ -110,7 +109,7 @@ impl Converge<'_> {
                     .until_ready(Some(&mut child), seen)
             })
             .and_then(|states| {
-                self.link().wait_until_joined(self.interrupt)?;
+                self.seam().wait_until_joined()?;
                 Ok(states)
             });
         if result.is_err() {
@@ -139,7 +138,7 @@ impl Converge<'_> {
         let changes_topology = self.inputs.topology.changes();
         let running = wanted.read_running(self.ctx);
         let result = self.apply(wanted, running.as_ref(), &mut seen);
-        let result = result.and_then(|done| self.empty_first_leaving().map(|()| done));
+        let result = result.and_then(|done| self.seam().empty_first_leaving().map(|()| done));
         let Err(error) = result else {
             return result;
         };
@@ -202,10 +201,8 @@ impl Converge<'_> {
         own_log::bound(paths);
         let before = self.client.processes()?;
         let mut baseline = Baseline::take(paths, &self.inputs.stack, &before);
-        self.inputs.topology.write(paths)?;
-        let link = self.link();
-        // Parted before the hub stops, the server never looks for what is no longer there.
-        let parted = link.is_alone() && self.relink(&link)?;
+        let seam = self.seam();
+        let left = seam.before_stops()?;
         let mut rolling = self.rolling(wanted, running, &before)?;
         let in_place = match running {
             Some(running) => wanted.reloads(self.ctx, running, &before)?,
@@ -245,13 +242,11 @@ impl Converge<'_> {
         if !rolling.is_empty() {
             states = self.roll(&mut rolling, &mut baseline, &mut changes, &mut seen)?;
         }
-        let relinked = self.relink(&link)? || parted;
-        let linked = relinked.then(|| SERVICE.to_owned());
-        for name in in_place.into_iter().chain(linked) {
+        for name in in_place.into_iter().chain(seam.after_ready(left)?) {
             changes.entry(name).or_insert(Change::Reloaded);
         }
         if !changes.is_empty() {
-            link.wait_until_joined(self.interrupt)?;
+            seam.wait_until_joined()?;
         }
         let outcome = if changes.is_empty() {
             Outcome::Unchanged
@@ -261,19 +256,15 @@ impl Converge<'_> {
         Ok((outcome, states))
     }
 
-    /// The link of the first NATS server that is asked for.
-    fn link(&self) -> Link<'_> {
-        let inputs = self.inputs;
-        Link::new(&self.ctx.paths, &inputs.stack, &inputs.topology.now)
-    }
-
-    /// Lets the first NATS server take the link if it has another one. Says whether it had.
-    fn relink(&self, link: &Link<'_>) -> anyhow::Result<bool> {
-        let stale = !link.is_current();
-        if stale {
-            link.reload(self.client)?;
+    /// What NATS asks for around these steps.
+    fn seam(&self) -> Seam<'_> {
+        Seam {
+            paths: &self.ctx.paths,
+            stack: &self.inputs.stack,
+            topology: &self.inputs.topology,
+            client: self.client,
+            interrupt: self.interrupt,
         }
-        Ok(stale)
     }
 
     /// Lets running processes take the settings of their files.
@@ -291,7 +282,7 @@ impl Converge<'_> {
         error: anyhow::Error,
     ) -> anyhow::Error {
         let restore = || {
-            let facts = self.inputs.topology.write_before(&self.ctx.paths)?;
+            let before = self.seam().undo()?;
             self.roll_back(previous)?;
             previous.write_settings(self.ctx)?;
             let never = Interrupt::default();
@@ -301,11 +292,11 @@ impl Converge<'_> {
             under_way::forget(&self.ctx.paths);
             let states = self.client.processes()?;
             self.take_settings(&previous.reloads(self.ctx, wanted, &states)?)?;
-            self.relink(&Link::new(&self.ctx.paths, &self.inputs.stack, &facts))
+            self.seam().after_undo(&before)
         };
         let restored = restore();
         let what = match restored {
-            Ok(_) => "the change failed and the previous state was restored".to_owned(),
+            Ok(()) => "the change failed and the previous state was restored".to_owned(),
             Err(again) => format!("the change failed, and so did restoring: {again:#}"),
         };
         let failure = Failure::new(Exit::ReloadFailed, what).source(error);

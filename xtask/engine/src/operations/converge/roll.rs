@@ -1,23 +1,15 @@
-//! Restarts of hub nodes one after the other, each only when the hub is complete again: with two of
-//! three nodes away, nobody answers for a stream.
+//! Restarts one after the other, of processes that stand in for each other: the nodes of the hub.
+//!
+//! Whose turn it is, and when, the seam of NATS says.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Converge, Description, under_way};
 use crate::base::interrupt::Interrupt;
 use crate::plan::render::difference::Difference;
 use crate::supervisor::state::{Change, Changes, Phase, States};
 use crate::supervisor::wait::{Baseline, Wait};
-use crate::topology::hub::{Hub, Look};
-
-/// How long the hub may take to be complete again after the restart of one node. Most of it is the
-/// election of new leaders, 4 to 9 s; the rest is what the node has to catch up with.
-const COMPLETE_TIMEOUT: Duration = Duration::from_mins(2);
-/// How long a hub without a leader is given to elect one: it takes up to 9 s.
-const ELECTION_TIMEOUT: Duration = Duration::from_secs(12);
-/// How long it may take when what was tried is taken back: all of it is, whatever comes of that.
-const BACK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The hub nodes that are restarted one by one, and what they are given for it.
 pub(super) struct Rolling<'a> {
@@ -52,23 +44,9 @@ impl Rolling<'_> {
         self.kept.is_empty() && self.outdated.is_empty()
     }
 
-    /// All that are to be restarted: those that are away first, as they cost nothing, and the
-    /// leader last, as it costs an election.
-    fn order(&self, nodes: &[(String, String)], look: &Look) -> Vec<String> {
-        let (away, leader) = (look.away(), look.leader());
-        let mut order: Vec<(u8, String)> = Vec::new();
-        for (process, server) in nodes {
-            if self.kept.contains(process) || self.outdated.contains(process) {
-                let rank = match server.as_str() {
-                    server if away.contains(&server) => 0,
-                    server if Some(server) == leader => 2,
-                    _ => 1,
-                };
-                order.push((rank, process.clone()));
-            }
-        }
-        order.sort();
-        order.into_iter().map(|(_, process)| process).collect()
+    /// Whether a process has a turn.
+    fn restarts(&self, name: &str) -> bool {
+        self.kept.contains(name) || self.outdated.contains(name)
     }
 }
 
@@ -80,7 +58,7 @@ impl Converge<'_> {
         running: Option<&'a Description>,
         states: &States,
     ) -> anyhow::Result<Rolling<'a>> {
-        let hub: BTreeSet<String> = self.hub_nodes().into_iter().map(|(name, _)| name).collect();
+        let hub = self.seam().one_by_one();
         let mut kept = match running {
             Some(running) => changed(running, wanted, &hub)?,
             None => BTreeSet::new(),
@@ -99,13 +77,6 @@ impl Converge<'_> {
         })
     }
 
-    /// Processes and servers of the hub.
-    fn hub_nodes(&self) -> Vec<(String, String)> {
-        let facts = &self.inputs.topology.now;
-        let hub = facts.staying().into_iter().chain(facts.leaving());
-        hub.map(|node| (node.process, node.name)).collect()
-    }
-
     /// Restarts them.
     pub(super) fn roll(
         &self,
@@ -114,20 +85,13 @@ impl Converge<'_> {
         changes: &mut Changes,
         mut seen: impl FnMut(&States),
     ) -> anyhow::Result<States> {
-        let hub = Hub::new(&self.inputs.topology.now)?;
-        let what = "the hub of NATS has no leader";
-        let has_leader = |look: &Look| Ok(!look.has_jetstream() || look.leader().is_some());
-        // Without one there is nothing that could be interrupted.
-        let works = hub
-            .wait(what, ELECTION_TIMEOUT, self.interrupt, has_leader)
-            .is_ok();
-        let look = hub.look();
-        // What has no leader now is not waited for later.
-        let lost = look.leaderless();
+        let seam = self.seam();
+        let mut turns = seam.turns()?;
+        let works = turns.begin(self.interrupt);
         let mut states = self.client.processes()?;
-        for name in rolling.order(&self.hub_nodes(), &look) {
+        for name in turns.order(|name| rolling.restarts(name)) {
             if works {
-                wait_settled(&hub, &lost, COMPLETE_TIMEOUT, self.interrupt)?;
+                turns.wait(self.interrupt)?;
             }
             let what = if rolling.kept.remove(&name) {
                 self.hand_over().run(&rolling.file()?)?;
@@ -149,7 +113,7 @@ impl Converge<'_> {
             under_way::forget(&self.ctx.paths);
         }
         if works {
-            wait_settled(&hub, &lost, COMPLETE_TIMEOUT, self.interrupt)?;
+            turns.wait(self.interrupt)?;
         }
         Ok(states)
     }
@@ -162,10 +126,10 @@ impl Converge<'_> {
         };
         let states = self.client.processes()?;
         let mut rolling = self.rolling(previous, Some(&running), &states)?;
-        let hub = Hub::new(&self.inputs.topology.now)?;
-        let lost = hub.look().leaderless();
+        let seam = self.seam();
+        let turns = seam.turns()?;
         let never = Interrupt::default();
-        for name in rolling.order(&self.hub_nodes(), &hub.look()) {
+        for name in turns.order(|name| rolling.restarts(name)) {
             if rolling.kept.len() == 1 {
                 break;
             }
@@ -174,27 +138,10 @@ impl Converge<'_> {
             let stopped = under_way::load(&self.ctx.paths);
             self.start_again(self.starts(stopped, [&name].into_iter())?)?;
             under_way::forget(&self.ctx.paths);
-            let _ = wait_settled(&hub, &lost, BACK_TIMEOUT, &never);
+            turns.wait_back();
         }
         Ok(())
     }
-}
-
-/// Waits until the hub can do without a node: every node is up to date, and every stream has a
-/// leader and copies that are.
-fn wait_settled(
-    hub: &Hub<'_>,
-    lost: &BTreeSet<String>,
-    limit: Duration,
-    interrupt: &Interrupt,
-) -> anyhow::Result<()> {
-    let what = "the hub of NATS was not complete";
-    let is_settled = |look: &Look| {
-        let settled = look.is_complete() && look.unsettled().is_subset(lost);
-        // What is lost makes the nodes unhealthy, too.
-        Ok(settled && (!lost.is_empty() || hub.is_healthy()))
-    };
-    hub.wait(what, limit, interrupt, is_settled).map(drop)
 }
 
 /// The nodes of the hub whose entries differ.

@@ -1,34 +1,20 @@
 //! The hub gets smaller: its nodes leave one by one, the one with the highest number first.
 //!
-//! Emptying the first one belongs to what can be taken back. From its removal on nothing is: what
+//! The seam of NATS has the first one emptied as the last step that can be taken back. From its removal on nothing is: what
 //! is left to do is found out anew each time, so that the next command finishes what was killed.
 
 use anyhow::Context as _;
 use kit::{Exit, Failure};
-use service_nats::topology::{Role, routes_in};
 
+use super::Description;
 use super::hand_over::{HandOver, RELOAD_MARGIN};
-use super::{Converge, Description};
 use crate::base::interrupt::Interrupt;
 use crate::checkout::context::Ctx;
 use crate::operations::inputs::Inputs;
 use crate::supervisor::client::Client;
 use crate::supervisor::state::{Change, Changes};
-use crate::topology::leave::Leaving;
+use crate::topology::leave::{self, Leaving};
 use crate::topology::link::Link;
-use crate::topology::wrapper;
-
-impl Converge<'_> {
-    /// Has the first node that leaves the hub, if one does, give away what it holds.
-    pub(super) fn empty_first_leaving(&self) -> anyhow::Result<()> {
-        let (paths, inputs) = (&self.ctx.paths, self.inputs);
-        let facts = &inputs.topology.now;
-        match Leaving::first(paths, &inputs.stack, facts, self.interrupt)? {
-            Some(leaving) => leaving.empty(),
-            None => Ok(()),
-        }
-    }
-}
 
 /// Lets every node that is to leave the hub leave it. Returns what was done to which process;
 /// `inputs` are what is left then.
@@ -45,7 +31,7 @@ pub(crate) fn finish(
         }
         done.insert(node.process, Change::Removed);
     }
-    let forgotten = forget_routes(ctx, inputs, client);
+    let forgotten = leave::forget_routes(&ctx.paths, &inputs.stack, &inputs.topology.now, client);
     for process in forgotten.map_err(|error| unfinished("nats-hub-1", error))? {
         done.insert(process, Change::Reloaded);
     }
@@ -71,9 +57,7 @@ fn leave(
     let process = leaving.node().process.clone();
     // Only now: until it is removed, a hub that starts anew needs the node.
     inputs.topology.note_left(&ctx.paths)?;
-    let limit = wrapper::RETIRE_TIMEOUT;
-    let retired = wrapper::reload(client, &ctx.paths, &inputs.stack, &process, limit);
-    if let Err(error) = retired {
+    if let Err(error) = leave::retire(&ctx.paths, &inputs.stack, client, &process) {
         ctx.ui
             .line(format!("`{process}` is stopped at once: {error:#}"));
     }
@@ -89,27 +73,6 @@ fn leave(
         margin: RELOAD_MARGIN,
     };
     hand_over.run(&next).map(drop)
-}
-
-/// Lets the nodes that stay forget the addresses of those that left: they would look for them for
-/// ever. Returns who had to.
-fn forget_routes(ctx: &Ctx, inputs: &Inputs, client: &Client) -> anyhow::Result<Vec<String>> {
-    let (facts, stack) = (&inputs.topology.now, &inputs.stack);
-    let routes = facts.route_urls();
-    let mut forgot = Vec::new();
-    let hub = facts.nodes().into_iter();
-    for node in hub.filter(|node| node.role == Role::Hub) {
-        let config = wrapper::config(&ctx.paths, stack, &node.process).unwrap_or_default();
-        if routes_in(&config)
-            .iter()
-            .any(|route| !routes.contains(route))
-        {
-            let limit = wrapper::RELOAD_TIMEOUT;
-            wrapper::reload(client, &ctx.paths, stack, &node.process, limit)?;
-            forgot.push(node.process);
-        }
-    }
-    Ok(forgot)
 }
 
 /// What was done stays, and the way goes on from there.
