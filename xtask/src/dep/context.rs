@@ -4,12 +4,10 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
-use super::fetch::{self, Wanted};
 use super::limits::Limits;
 use super::net::Net;
 use super::place::Place;
-use super::record::Record;
-use super::store::{State, Store};
+use super::store::Store;
 use super::upstreams::Upstreams;
 use super::{Options, platform};
 use engine::base::ui::Ui;
@@ -106,32 +104,5 @@ impl<'a> Context<'a> {
         which::which_in_all(program, Some(self.path()), self.paths.root())
             .map(Iterator::collect)
             .unwrap_or_default()
-    }
-
-    /// The record of an installed binary whose file is intact and, when it is a fetched one, is
-    /// what the lock allows. `tell` says so when a file was changed.
-    pub(super) fn installed(
-        &self,
-        name: &str,
-        wanted: Option<Wanted<'_>>,
-        tell: bool,
-    ) -> anyhow::Result<Option<Record>> {
-        match self.store.state(name)? {
-            State::Absent => Ok(None),
-            State::Intact(record) => {
-                let allowed = wanted.is_none_or(|wanted| fetch::allowed(self, wanted, &record));
-                Ok(allowed.then_some(record))
-            }
-            State::Changed { record, found } => {
-                if tell {
-                    let expected = record.sha256;
-                    self.ui.line(format!(
-                        "`.dep/{name}` was changed: sha256 {found}, not {expected}; \
-                         installing it again"
-                    ));
-                }
-                Ok(None)
-            }
-        }
     }
 }

@@ -7,8 +7,9 @@ use kit::{Exit, Failure};
 
 use super::cargo::{self, Wrapper};
 use super::context::Context;
-use super::fetch::{self, Wanted};
+use super::fetch;
 use super::freshness::Freshness;
+use super::got::Wanted;
 use super::lock::Lock;
 use super::record::Record;
 use super::{Installed, Kind, Options, Request, is_cancelled, update_hint};

@@ -3,55 +3,22 @@
 //! Owns the order and what a failure of a source means: most are skipped with a reason, a wrong
 //! digest stops everything.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use kit::{Exit, Failure};
 
 use super::context::Context;
-use super::lock::{Artefact, Program};
+use super::got::{Got, Miss, Wanted, unpack};
+use super::lock::Artefact;
 use super::net;
 use super::progress::Task;
 use super::record::{Record, Source};
-use super::store::{Facts, Guard};
-use super::{archive, gomod, system, wheel};
-use engine::base::digest::{self, Hashing};
-
-/// Why a source gave nothing.
-#[derive(Debug)]
-pub(super) enum Miss {
-    /// The next source is tried; this line is shown if none is left.
-    Skip(String),
-    /// The same, and told at once: it is a surprise.
-    Told(String),
-    /// Nothing may go on.
-    Fatal(anyhow::Error),
-}
-
-impl From<anyhow::Error> for Miss {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Fatal(error)
-    }
-}
-
-/// A binary in the work directory, checked against its pins.
-#[derive(Debug)]
-pub(super) struct Got {
-    pub(super) file: PathBuf,
-    pub(super) sha256: String,
-    /// SHA-256 of what it was taken from.
-    pub(super) origin: Option<String>,
-}
-
-/// A program to get.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted<'a> {
-    pub(super) name: &'a str,
-    pub(super) version: &'a str,
-    pub(super) program: &'a Program,
-}
+use super::store::{Facts, Guard, State};
+use super::{gomod, system, wheel};
+use engine::base::digest::Hashing;
 
 /// How a program was had, or one line for each source that did not give it.
 pub(super) type Outcome = Result<Record, Vec<String>>;
@@ -182,57 +149,6 @@ pub(super) fn download_archive(
     Ok(writer.finish().1)
 }
 
-/// Checks a download, takes the binary out, checks it too.
-pub(super) fn unpack(
-    context: &Context<'_>,
-    guard: &Guard,
-    download: &Path,
-    name: &str,
-    pin: &Artefact,
-    sha256: String,
-) -> Result<Got, Miss> {
-    if let Some(expected) = &pin.download {
-        check(&context.net.mirrored(&pin.location), expected, &sha256)?;
-    }
-    let file = guard.work().join(format!("binary-of-{name}"));
-    let limit = context.limits.unpacked_bytes;
-    let binary = archive::extract(download, name, &pin.file, &file, limit).map_err(|error| {
-        // What is not pinned itself may be broken without anybody lying.
-        match pin.download {
-            Some(_) => Miss::Fatal(binary_failure(&error)),
-            None => Miss::Told(format!("{error:#}")),
-        }
-    })?;
-    if let Some(expected) = &pin.binary {
-        let what = format!("`{}` in {}", pin.file, pin.location);
-        check(&what, expected, &binary)?;
-    }
-    // A failure leaves it to the guard.
-    let _ = fs::remove_file(download);
-    Ok(Got {
-        file,
-        sha256: binary,
-        origin: Some(sha256),
-    })
-}
-
-fn binary_failure(error: &anyhow::Error) -> anyhow::Error {
-    Failure::new(Exit::Binary, format!("{error:#}")).into()
-}
-
-/// A wrong digest ends everything: somebody lies, or the pin is wrong.
-pub(super) fn check(what: &str, expected: &str, found: &str) -> Result<(), Miss> {
-    if expected == found {
-        return Ok(());
-    }
-    let message = format!("wrong digest of {what}: expected sha256 {expected}, found {found}");
-    Err(Miss::Fatal(
-        Failure::new(Exit::Binary, message)
-            .hint("nothing was installed; find out who changed it before trusting it")
-            .into(),
-    ))
-}
-
 /// Whether an installed program is one that the lock allows.
 pub(super) fn allowed(context: &Context<'_>, wanted: Wanted<'_>, record: &Record) -> bool {
     if record.version.as_deref() != Some(wanted.version) {
@@ -256,12 +172,31 @@ pub(super) fn allowed(context: &Context<'_>, wanted: Wanted<'_>, record: &Record
     }
 }
 
-/// Digests a file that some tool left in the work directory.
-pub(super) fn got(file: PathBuf, origin: Option<String>) -> Result<Got, Miss> {
-    let sha256 = digest::of_file(&file)?;
-    Ok(Got {
-        file,
-        sha256,
-        origin,
-    })
+impl Context<'_> {
+    /// The record of an installed binary whose file is intact and, when it is a fetched one, is
+    /// what the lock allows. `tell` says so when a file was changed.
+    pub(super) fn installed(
+        &self,
+        name: &str,
+        wanted: Option<Wanted<'_>>,
+        tell: bool,
+    ) -> anyhow::Result<Option<Record>> {
+        match self.store.state(name)? {
+            State::Absent => Ok(None),
+            State::Intact(record) => {
+                let allowed = wanted.is_none_or(|wanted| allowed(self, wanted, &record));
+                Ok(allowed.then_some(record))
+            }
+            State::Changed { record, found } => {
+                if tell {
+                    let expected = record.sha256;
+                    self.ui.line(format!(
+                        "`.dep/{name}` was changed: sha256 {found}, not {expected}; \
+                         installing it again"
+                    ));
+                }
+                Ok(None)
+            }
+        }
+    }
 }

@@ -10,7 +10,7 @@ use std::process::Command;
 use kit::{Exit, Failure};
 
 use super::context::Context;
-use super::fetch::{self, Got, Miss, Wanted};
+use super::got::{self, Got, Miss, Wanted};
 use super::progress::Task;
 use super::record::Source;
 use super::store::Guard;
@@ -86,7 +86,7 @@ pub(super) fn get(
     let detail = |line: &str| task.detail(line);
     let finished = tool::run(&mut command, context.limits.tool, &context.cancel, &detail)?;
     if finished.success() {
-        return fetch::got(file, Some(origin)).map(Some);
+        return got::of_file(file, Some(origin)).map(Some);
     }
     Err(miss(context, &finished))
 }

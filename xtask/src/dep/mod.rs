@@ -11,6 +11,7 @@ mod ensure;
 mod fetch;
 mod freshness;
 mod gomod;
+mod got;
 mod key;
 mod limits;
 pub mod lock;

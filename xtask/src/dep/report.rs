@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::ensure::ensure_in;
-use super::fetch::{self, Wanted};
+use super::fetch;
+use super::got::Wanted;
 use super::lock::Lock;
 use super::record::Stamp;
 use super::{Kind, Options, Request};

@@ -11,7 +11,8 @@ use kit::{Exit, Failure};
 use sha2::{Digest as _, Sha512};
 
 use super::context::Context;
-use super::fetch::{self, Miss};
+use super::fetch;
+use super::got::{self, Miss};
 use super::limits::Limits;
 use super::lock::{Artefact, Artefacts, Program};
 use super::net::{Net, Problem};
@@ -181,7 +182,7 @@ impl Resolver<'_> {
                     fetch::download_archive(self.context, &pin.location, &file, &mut self.task)?;
                 let bytes = fs::read(&file).map_err(|error| Miss::Fatal(error.into()))?;
                 let found = digest::hex(&Sha512::digest(&bytes));
-                fetch::check(&pin.location, sum, &found)?;
+                got::check(&pin.location, sum, &found)?;
                 pin.binary = Some(self.binary(&file, &name, &pin.file, platform)?);
                 pin.download = Some(sha256);
             }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::context::Context;
-use super::fetch::{self, Got, Miss, Wanted};
+use super::got::{self, Got, Miss, Wanted};
 use super::progress::Task;
 use super::record::Source;
 use super::store::Guard;
@@ -41,7 +41,7 @@ pub(super) fn get(
     let file = guard.work().join("binary");
     fs::copy(&program, &file)
         .map_err(|error| Miss::Told(format!("cannot copy `{shown}`: {error}")))?;
-    fetch::got(file, None).map(Some)
+    got::of_file(file, None).map(Some)
 }
 
 fn has_version(

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use kit::{Exit, Failure};
 
 use super::context::Context;
-use super::fetch::{self, Got, Miss, Wanted};
+use super::got::{self, Got, Miss, Wanted};
 use super::progress::Task;
 use super::record::Source;
 use super::store::Guard;
@@ -49,7 +49,7 @@ pub(super) fn get(
     let finished = download(context, &python, &dir, &requirement, &args, task)?;
     let wheel = check(&pin.location, &finished, &dir)?;
     let sha256 = digest::of_file(&wheel)?;
-    fetch::unpack(context, guard, &wheel, "wheel.whl", &pin, sha256).map(Some)
+    got::unpack(context, guard, &wheel, "wheel.whl", &pin, sha256).map(Some)
 }
 
 /// The Python to run pip with.

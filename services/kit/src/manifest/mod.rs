@@ -6,12 +6,14 @@
 
 mod check;
 mod document;
+mod lines;
 mod schema;
 mod shape;
 mod types;
 mod units;
 
-pub use document::{Document, Lines, Problem, parse};
+pub use document::{Document, parse};
+pub use lines::{Lines, Problem};
 pub use schema::schema;
 pub use types::{
     Availability, Binary, Compose, Condition, Config, Dependency, EnvMap, ExecProbe, HttpGet, Log,

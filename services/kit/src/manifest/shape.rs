@@ -7,7 +7,7 @@ use jsonc_parser::ast::{Object, Value as Node};
 use jsonc_parser::common::Ranged as _;
 use serde_json::Value;
 
-use super::document::{Lines, Problem};
+use super::lines::{Lines, Problem};
 use crate::names::nearest;
 
 /// Keys that process-compose knows and a manifest may not use, with the reason.

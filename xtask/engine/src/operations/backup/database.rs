@@ -16,7 +16,7 @@ use super::archive::Archive;
 use super::manifest::Database;
 use super::progress::Progress;
 use super::running::Running;
-use super::unpack::Unpacking;
+use super::unpack::{DATABASE_FILE, Unpacking, refuse};
 use crate::checkout::paths::Paths;
 use crate::topology::record::RecordError;
 
@@ -31,8 +31,6 @@ const TEMPORARY: &str = "core-tmp-";
 const SUPERUSER_ENTRY: &str = "superuser.json";
 /// The entry with PocketBase's backup.
 const ENTRY: &str = "pocketbase.zip";
-/// The database in it.
-pub(super) const DATABASE_FILE: &str = "data.db";
 
 #[derive(Deserialize)]
 struct Made {
@@ -163,11 +161,6 @@ fn check(running: &Running<'_>) -> anyhow::Result<BTreeMap<String, u64>> {
             Err(refuse(what).into())
         }
     }
-}
-
-pub(super) fn refuse(what: String) -> Failure {
-    let failure = Failure::new(Exit::Invalid, what);
-    failure.hint("nothing was changed; take another backup")
 }
 
 /// Removes what was unpacked and never used.

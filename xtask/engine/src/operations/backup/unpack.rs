@@ -9,11 +9,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use kit::files::create_private_dir;
+use kit::{Exit, Failure};
 use zip::ZipArchive;
 use zip::read::ZipFile;
 
-use super::database::{DATABASE_FILE, refuse};
 use super::progress::Progress;
+
+/// The database in it.
+pub(super) const DATABASE_FILE: &str = "data.db";
 
 /// How much is copied between two looks at whether to go on.
 const CHUNK: u64 = 1024 * 1024;
@@ -166,6 +169,11 @@ fn damaged(error: zip::result::ZipError) -> anyhow::Error {
 
 fn megabytes(bytes: u64) -> u64 {
     bytes / 1_000_000
+}
+
+pub(super) fn refuse(what: String) -> Failure {
+    let failure = Failure::new(Exit::Invalid, what);
+    failure.hint("nothing was changed; take another backup")
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use kit::manifest::Condition;
 use service_nats::topology::{Facts, Node, Profile, Role, SERVICE, Spec, spec};
 
-use super::hosts::{Hosts, LOOPBACK};
+use super::hosts::Hosts;
 use super::ports::Ports;
 use super::process::Resolver;
-use super::{Finding, Places, Port, Process, ReadinessCheck, Service, Value};
+use super::{Finding, Places, Process, ReadinessCheck, Service, Value};
 use crate::plan::env::Env;
 
 /// The variable with a specification that takes the place of the manifest's.
@@ -21,8 +21,6 @@ pub const PROFILE_VARIABLE: &str = "CORE_PROFILE";
 /// A hub node is ready before it has found the others; plain `/healthz` waits for a majority of
 /// nodes.
 const HUB_HEALTH: &str = "js-server-only=true";
-/// Where allocated ports are kept, for messages.
-const KEPT: &str = "the topology file in `.data`";
 
 /// The topology that the inputs ask for, or what is wrong with it.
 pub fn topology(services: &[Service], env: &Env) -> Result<Spec, Vec<Finding>> {
@@ -72,29 +70,6 @@ pub fn topology(services: &[Service], env: &Env) -> Result<Spec, Vec<Finding>> {
             Err(findings)
         }
     }
-}
-
-/// The ports of all nodes, in the form of those of services.
-pub(super) fn ports(services: &[Service], facts: &Facts, of_services: &Ports) -> Ports {
-    // Where a port of the first server listens, those of the nodes do.
-    let first = of_services.get(SERVICE);
-    let listen = |name: &str| first.and_then(|ports| Some(ports.get(name)?.listen));
-    let nats = services.iter().find(|service| service.name == SERVICE);
-    let nodes = facts.nodes().into_iter();
-    let of_node = |node: Node| {
-        let declared = nats.map(|service| &service.document.manifest.ports);
-        let ports = declared.into_iter().flatten().filter_map(|(name, port)| {
-            let port = Port {
-                port: facts.port(&node.process, name)?,
-                protocol: port.protocol.clone(),
-                listen: listen(name).unwrap_or(LOOPBACK),
-                declared: KEPT.to_owned(),
-            };
-            Some((name.clone(), port))
-        });
-        (node.process.clone(), ports.collect())
-    };
-    nodes.map(of_node).collect()
 }
 
 /// The variables of a node have its name in theirs: `NATS_URL_HUB_1`.

@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kit::manifest::Problem;
 use kit::names::nearest;
-use service_nats::topology::Facts;
+use service_nats::topology::{Facts, Node, SERVICE};
 
-use super::hosts::{self, Hosts};
-use super::{Finding, Port, Service, nodes};
+use super::hosts::{self, Hosts, LOOPBACK};
+use super::{Finding, Port, Service};
 use crate::plan::env::{Env, Origin};
 
 /// What the names of variables that override a port begin with.
 const PREFIX: &str = "CORE_PORT_";
+
+/// Where allocated ports are kept, for messages.
+const KEPT: &str = "the topology file in `.data`";
 
 /// The variable that overrides a port: `CORE_PORT_NATS_CLIENT`.
 pub fn variable(service: &str, port: &str) -> String {
@@ -59,10 +62,33 @@ pub(super) fn resolve(
         }
     }
     find_unknown(&known, env, findings);
-    let of_nodes = nodes::ports(services, facts, &ports);
+    let of_nodes = of_nodes(services, facts, &ports);
     find_twins(services, &ports, &of_nodes, findings);
     ports.extend(of_nodes);
     ports
+}
+
+/// The ports of all nodes, in the form of those of services.
+fn of_nodes(services: &[Service], facts: &Facts, of_services: &Ports) -> Ports {
+    // Where a port of the first server listens, those of the nodes do.
+    let first = of_services.get(SERVICE);
+    let listen = |name: &str| first.and_then(|ports| Some(ports.get(name)?.listen));
+    let nats = services.iter().find(|service| service.name == SERVICE);
+    let nodes = facts.nodes().into_iter();
+    let of_node = |node: Node| {
+        let declared = nats.map(|service| &service.document.manifest.ports);
+        let ports = declared.into_iter().flatten().filter_map(|(name, port)| {
+            let port = Port {
+                port: facts.port(&node.process, name)?,
+                protocol: port.protocol.clone(),
+                listen: listen(name).unwrap_or(LOOPBACK),
+                declared: KEPT.to_owned(),
+            };
+            Some((name.clone(), port))
+        });
+        (node.process.clone(), ports.collect())
+    };
+    nodes.map(of_node).collect()
 }
 
 /// A misspelt override would silently leave the port as it is.
