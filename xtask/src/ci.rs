@@ -48,6 +48,14 @@ impl System {
         };
         Section { begin, end }
     }
+
+    /// `text` outside of any section. It may hold anything, and nothing of it is a command.
+    pub fn outside(self, text: &str, token: &str) -> String {
+        match self {
+            Self::GitHub => format!("::stop-commands::{token}\n{text}\n::{token}::"),
+            Self::GitLab | Self::Other => text.to_owned(),
+        }
+    }
 }
 
 /// What stands before and after a section; an empty text is no line.
@@ -146,6 +154,9 @@ mod tests {
         );
         assert_eq!(gitlab.end, "\x1b[0Ksection_end:99:core_2\r\x1b[0K");
         assert_eq!(section(System::Other).begin, "== log of `a` ::x::");
+        let outside = System::GitHub.outside("::x::", "tok");
+        assert_eq!(outside, "::stop-commands::tok\n::x::\n::tok::");
+        assert_eq!(System::GitLab.outside("x", "tok"), "x");
     }
 
     #[test]

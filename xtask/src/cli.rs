@@ -112,6 +112,8 @@ pub(crate) enum Command {
     Open(Open),
     /// Delete generated files, binaries or data; without options, list them only
     Clean(Clean),
+    /// Run the checks of a change: formatting, lints, tests, stops and reloads
+    Ci,
     /// Print the key under which CI can cache `.dep/`
     CiKey,
     /// Create a new service with a valid manifest

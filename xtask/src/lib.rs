@@ -15,3 +15,4 @@ pub mod load;
 pub mod nats_run;
 pub mod open;
 pub mod service;
+pub mod stages;

@@ -73,6 +73,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Graph(args) => commands::graph::run(instance, &args),
         Command::Open(args) => commands::open::run(instance, &args),
         Command::Clean(args) => commands::clean::run(instance, &args),
+        Command::Ci => commands::stages::run(),
         Command::CiKey => commands::ci_key::run(),
         Command::Init(args) => commands::init::run(&args),
         Command::Completions(args) => commands::completions::run(&args),

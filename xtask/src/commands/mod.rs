@@ -28,6 +28,7 @@ pub(crate) mod ps;
 pub(crate) mod render;
 pub(crate) mod schema;
 pub(crate) mod service;
+pub(crate) mod stages;
 pub(crate) mod status;
 pub(crate) mod topology;
 pub(crate) mod up;

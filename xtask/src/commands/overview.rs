@@ -28,7 +28,10 @@ const TASKS: [(&str, &[&str]); 9] = [
     ("clean up", &["clean"]),
     ("new services", &["init"]),
     ("binaries, CI and shells", &["dep", "ci-key", "completions"]),
-    ("for contributors", &["render", "schema", "docs", "bench"]),
+    (
+        "for contributors",
+        &["ci", "render", "schema", "docs", "bench"],
+    ),
 ];
 
 /// Where commands are shown that no task has.

@@ -49,6 +49,7 @@ mod record_faults;
 mod recovery;
 mod render;
 mod scripts;
+mod stages;
 mod streams;
 #[cfg(target_os = "linux")]
 mod stubborn;

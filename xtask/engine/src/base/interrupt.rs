@@ -57,6 +57,16 @@ impl Interrupt {
 
     /// Begins to notice. A second signal of the same kind ends the command at once.
     pub fn watch() -> anyhow::Result<Self> {
+        Self::begin(true)
+    }
+
+    /// Begins to notice what comes from now on. No signal ends the command by itself: that is for
+    /// those who have to end something first, however impatient the user is.
+    pub fn notice() -> anyhow::Result<Self> {
+        Self::begin(false)
+    }
+
+    fn begin(ends_at_second: bool) -> anyhow::Result<Self> {
         // What ignores them for us, `nohup` above all, wants the command to survive them.
         let optional = [SIGHUP, SIGQUIT].into_iter();
         let wanted = optional.filter(|signal| !is_ignored(*signal));
@@ -69,7 +79,8 @@ impl Interrupt {
                 let (code, flag) = (128 + signal, flag.clone());
                 signal_hook::flag::register_conditional_shutdown(signal, code, flag).map(drop)
             };
-            let armed = if signal == SIGHUP { Ok(()) } else { arm() };
+            let is_armed = ends_at_second && signal != SIGHUP;
+            let armed = if is_armed { arm() } else { Ok(()) };
             armed
                 .and_then(|()| signal_hook::flag::register(signal, flag.clone()))
                 .context("cannot watch for signals")?;

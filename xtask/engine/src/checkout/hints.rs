@@ -12,8 +12,9 @@ const COMMAND: &str = "cargo xtask ";
 /// The option.
 const OPTION: &str = "--instance";
 /// Commands that are about no instance, or about all of them.
-const OF_NO_INSTANCE: [&str; 8] = [
+const OF_NO_INSTANCE: [&str; 9] = [
     "bench",
+    "ci",
     "ci-key",
     "completions",
     "dep",

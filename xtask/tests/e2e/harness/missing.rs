@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write as _;
 
-/// What a test that lacks a program is written to. `.ci/run` sets it and counts.
+/// What a test that lacks a program is written to. `cargo xtask ci` sets it and counts.
 const VARIABLE: &str = "CORE_TESTS_MISSING";
 
 /// Says, past the capture of the test's output, that a test was not run, and counts it.

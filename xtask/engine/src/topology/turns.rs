@@ -1,0 +1,98 @@
+//! Whose turn it is when nodes of the hub are restarted one after the other: each only when the hub
+//! is complete again, since with two of three nodes away nobody answers for a stream.
+//!
+//! Must not restart anything.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use service_nats::topology::Facts;
+
+use super::hub::{Hub, Look};
+use crate::base::interrupt::Interrupt;
+
+/// How long the hub may take to be complete again after the restart of one node. Most of it is the
+/// election of new leaders, 4 to 9 s; the rest is what the node has to catch up with.
+const COMPLETE_TIMEOUT: Duration = Duration::from_mins(2);
+/// How long a hub without a leader is given to elect one: it takes up to 9 s.
+const ELECTION_TIMEOUT: Duration = Duration::from_secs(12);
+/// How long it may take when what was tried is taken back: all of it is, whatever comes of that.
+const BACK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The hub, and what of it is lost already.
+#[derive(Debug)]
+pub(crate) struct Turns<'a> {
+    facts: &'a Facts,
+    hub: Hub<'a>,
+    /// Streams without a leader: they are not waited for.
+    lost: BTreeSet<String>,
+}
+
+impl<'a> Turns<'a> {
+    /// The hub that `facts` name, as it is now.
+    pub(super) fn new(facts: &'a Facts) -> anyhow::Result<Self> {
+        let hub = Hub::new(facts)?;
+        let lost = hub.look().leaderless();
+        Ok(Self { facts, hub, lost })
+    }
+
+    /// Processes and servers of the hub.
+    pub(super) fn members(facts: &Facts) -> Vec<(String, String)> {
+        let hub = facts.staying().into_iter().chain(facts.leaving());
+        hub.map(|node| (node.process, node.name)).collect()
+    }
+
+    /// Waits for a leader of the hub. Without one there is nothing that could be interrupted, and
+    /// nothing to wait for between two restarts: says whether there is.
+    pub(crate) fn begin(&mut self, interrupt: &Interrupt) -> bool {
+        let what = "the hub of NATS has no leader";
+        let has_leader = |look: &Look| Ok(!look.has_jetstream() || look.leader().is_some());
+        let works = self
+            .hub
+            .wait(what, ELECTION_TIMEOUT, interrupt, has_leader)
+            .is_ok();
+        self.lost = self.hub.look().leaderless();
+        works
+    }
+
+    /// Those of `restarted` in the order of their turns: who is away first, as that costs nothing,
+    /// and the leader last, as it costs an election.
+    pub(crate) fn order(&self, restarted: impl Fn(&str) -> bool) -> Vec<String> {
+        let look = self.hub.look();
+        let (away, leader) = (look.away(), look.leader());
+        let mut order: Vec<(u8, String)> = Vec::new();
+        for (process, server) in Self::members(self.facts) {
+            if restarted(&process) {
+                let rank = match server.as_str() {
+                    server if away.contains(&server) => 0,
+                    server if Some(server) == leader => 2,
+                    _ => 1,
+                };
+                order.push((rank, process));
+            }
+        }
+        order.sort();
+        order.into_iter().map(|(_, process)| process).collect()
+    }
+
+    /// Waits until the hub can do without the next one.
+    pub(crate) fn wait(&self, interrupt: &Interrupt) -> anyhow::Result<()> {
+        self.wait_settled(COMPLETE_TIMEOUT, interrupt)
+    }
+
+    /// The same while something is taken back, which goes on whatever comes of it.
+    pub(crate) fn wait_back(&self) {
+        let _ = self.wait_settled(BACK_TIMEOUT, &Interrupt::default());
+    }
+
+    /// Waits until every node is up to date, and every stream has a leader and copies that are.
+    fn wait_settled(&self, limit: Duration, interrupt: &Interrupt) -> anyhow::Result<()> {
+        let what = "the hub of NATS was not complete";
+        let is_settled = |look: &Look| {
+            let settled = look.is_complete() && look.unsettled().is_subset(&self.lost);
+            // What is lost makes the nodes unhealthy, too.
+            Ok(settled && (!self.lost.is_empty() || self.hub.is_healthy()))
+        };
+        self.hub.wait(what, limit, interrupt, is_settled).map(drop)
+    }
+}

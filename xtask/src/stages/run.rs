@@ -1,0 +1,177 @@
+//! Running one stage to its end, or ending it with all that it started.
+//!
+//! A stage may take as long as it takes: who watches it decides that.
+
+use std::io::{self, Read as _, Write};
+use std::os::fd::AsFd as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use kit::process::rest::{self, Ask, Signalled};
+use kit::process::{descendants, reap};
+use kit::{Exit, Failure};
+
+use super::summary::Summary;
+use super::{Stage, Surroundings};
+use crate::cargo;
+use engine::base::interrupt::{Interrupt, Interrupted};
+
+/// How often the end of the stage and a signal are looked at.
+const POLL: Duration = Duration::from_millis(10);
+/// How long the last output may take once the stage ended: something that it started may hold the
+/// pipe.
+const LAST_OUTPUT_WAIT: Duration = Duration::from_secs(5);
+/// How long all that a stage started may take to end: a stack that stops in order needs some.
+const GRACE: Duration = Duration::from_secs(20);
+/// How much is read at once.
+const BLOCK_BYTES: usize = 16 * 1024;
+
+/// How a stage ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// By itself: 128 + n when it died of signal n.
+    Code(u8),
+    /// The user gave up.
+    Interrupted(Interrupted),
+}
+
+/// Runs a stage. The output of tests is copied to `out`, and what failed goes to the summary.
+pub(super) fn run(
+    stage: &Stage,
+    surroundings: &Surroundings<'_>,
+    variables: &[(&str, &Path)],
+    summary: &mut Summary,
+    out: &mut dyn Write,
+) -> anyhow::Result<End> {
+    if let Some(signal) = surroundings.interrupt.signal() {
+        return Ok(End::Interrupted(signal));
+    }
+    let mut command = command(stage.command)?;
+    command
+        .current_dir(&surroundings.root)
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        // A signal from the terminal is for us, and we end the stage in order.
+        .process_group(0);
+    let blocks = connect(&mut command, stage)?;
+    let cannot = || format!("cannot run `{}`", stage.command);
+    let mut child = command.spawn().with_context(cannot)?;
+    // It holds our ends of the pipe, too.
+    drop(command);
+    let pid = i32::try_from(child.id()).ok();
+    let mut copy = |block: &[u8]| {
+        summary.failures.read(block);
+        let _ = out.write_all(block).and_then(|()| out.flush());
+    };
+    let end = loop {
+        if let Some(status) = child.try_wait().with_context(cannot)? {
+            break End::Code(code(status));
+        }
+        if let Some(signal) = surroundings.interrupt.signal() {
+            if surroundings.owns_children {
+                end_all()?;
+            } else {
+                child.kill()?;
+                child.wait()?;
+            }
+            break End::Interrupted(signal);
+        }
+        if surroundings.owns_children {
+            reap(pid);
+        }
+        match blocks.recv_timeout(POLL) {
+            Ok(block) => copy(&block),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => thread::sleep(POLL),
+        }
+    };
+    let last = Instant::now() + LAST_OUTPUT_WAIT;
+    let rest = || blocks.recv_timeout(last.saturating_duration_since(Instant::now()));
+    while let Ok(block) = rest() {
+        copy(&block);
+    }
+    Ok(end)
+}
+
+/// The words of a stage as a command; cargo is the one that runs us.
+fn command(line: &str) -> anyhow::Result<Command> {
+    let words = shell_words::split(line).with_context(|| format!("cannot split `{line}`"))?;
+    let Some((program, arguments)) = words.split_first() else {
+        bail!("a stage has no command");
+    };
+    let program = match program.as_str() {
+        "cargo" => cargo::program(),
+        other => other.into(),
+    };
+    let mut command = cargo::command(program);
+    command.args(arguments);
+    Ok(command)
+}
+
+/// Both outputs of a stage go the same way, so that they stay in their order: to our stdout, or,
+/// of tests, through the pipe whose blocks are returned.
+fn connect(command: &mut Command, stage: &Stage) -> anyhow::Result<Receiver<Vec<u8>>> {
+    let (sender, receiver) = mpsc::channel();
+    if !stage.has_tests {
+        let stdout = || io::stdout().as_fd().try_clone_to_owned();
+        let cannot = "cannot pass on stdout";
+        command.stdout(stdout().context(cannot)?);
+        command.stderr(stdout().context(cannot)?);
+        return Ok(receiver);
+    }
+    let (mut reader, writer) = io::pipe().context("cannot make a pipe")?;
+    command.stdout(writer.try_clone().context("cannot make a pipe")?);
+    command.stderr(writer);
+    let read = move || {
+        let mut block = vec![0; BLOCK_BYTES];
+        while let Ok(count) = reader.read(&mut block) {
+            if count == 0 || sender.send(block[..count].to_vec()).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new()
+        .spawn(read)
+        .context("cannot start a thread that reads the output of the stage")?;
+    Ok(receiver)
+}
+
+/// Ends all that runs below us, from the top, as who has started something ends it in order; at
+/// once when the user asks again.
+fn end_all() -> anyhow::Result<()> {
+    let again = Interrupt::notice()?;
+    let own = i32::try_from(std::process::id()).unwrap_or_default();
+    let find = || {
+        reap(None);
+        descendants(own, |_| false)
+    };
+    let left = kit::runtime::current_thread()?.block_on(async {
+        let hurry = async {
+            while again.signal().is_none() {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        let grace_end = tokio::time::Instant::now() + GRACE;
+        let mut signalled = Signalled::default();
+        rest::end(find, Ask::Tops, &mut signalled, |_, _| {}, grace_end, hurry).await
+    });
+    if left.is_empty() {
+        return Ok(());
+    }
+    let left: Vec<String> = left.iter().map(ToString::to_string).collect();
+    let message = format!("still running after SIGKILL: {}", left.join(", "));
+    Err(Failure::new(Exit::Survivors, message)
+        .hint("end them by hand")
+        .into())
+}
+
+fn code(status: ExitStatus) -> u8 {
+    let signal = status.signal().map(|signal| 128 + signal);
+    let code = status.code().or(signal).unwrap_or(1);
+    u8::try_from(code).unwrap_or(1)
+}
