@@ -12,6 +12,7 @@ mod own;
 mod promises;
 mod sources;
 mod words;
+mod workflow;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -22,7 +22,8 @@ const PROGRAMS: [&str; 6] = [
 const FOLDERS: [&str; 4] = [".cargo", ".ci", ".github/workflows", "xtask"];
 
 /// Its files in the root.
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
+    ".github/deny.toml",
     ".gitignore",
     "CHANGELOG.md",
     "Cargo.toml",
