@@ -1,7 +1,8 @@
 //! The hub gets smaller: its nodes leave one by one, the one with the highest number first.
 //!
-//! The seam of NATS has the first one emptied as the last step that can be taken back. From its removal on nothing is: what
-//! is left to do is found out anew each time, so that the next command finishes what was killed.
+//! Emptying the first one is the last step that can be taken back, and comes before this. From its
+//! removal on nothing is: what is left to do is found out anew each time, so that the next command
+//! finishes what was killed.
 
 use anyhow::Context as _;
 use kit::{Exit, Failure};
