@@ -22,7 +22,8 @@ const PROGRAMS: [&str; 6] = [
 const FOLDERS: [&str; 4] = [".cargo", ".ci", ".github/workflows", "xtask"];
 
 /// Its files in the root.
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
+    ".editorconfig",
     ".github/deny.toml",
     ".gitignore",
     "CHANGELOG.md",
