@@ -249,8 +249,8 @@ fn explained() -> Vec<String> {
         ("TOKEN", "hush"),
         ("CORE_PORT_HELLO_HTTP", "9001"),
     ];
-    let stack = stack(&services, &env);
-    let entries = explain(&services, &services[0], &Env::from_pairs(env), &stack);
+    let env = Env::from_pairs(env);
+    let entries = explain(&services, &services[0], &env, &places());
     let line = |entry: &Entry| {
         let from: Vec<String> = entry.from.iter().map(ToString::to_string).collect();
         format!("{} = {} <- {}", entry.key, entry.value, from.join("; "))

@@ -20,7 +20,7 @@ pub(crate) fn run(instance: Option<&str>, args: &Explain) -> anyhow::Result<Exit
         &inputs.services,
         resolved.service,
         &inputs.env,
-        &inputs.stack,
+        &inputs.places,
     );
     if args.json {
         let document = json!({

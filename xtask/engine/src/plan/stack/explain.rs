@@ -1,15 +1,16 @@
 //! PURE: where every resolved value of a service comes from.
 //!
-//! Owns the walk over a manifest and its process. Must never tell a secret, not even as the text
-//! of a manifest.
+//! The resolver writes it down while it resolves. Must never tell a secret, not even as the text of
+//! a manifest.
 
 use std::fmt;
 
-use kit::manifest::{Compose, ReadinessProbe};
 use serde::Serialize;
+use service_nats::topology::Facts;
 
+use super::process::Resolver;
 use super::template::{Source, Template};
-use super::{Log, Process, ReadinessCheck, Service, Stack, port_variable, words};
+use super::{Places, Service, hosts, port_variable, ports};
 use crate::plan::env::{Env, Origin};
 
 /// One resolved value.
@@ -72,43 +73,68 @@ impl fmt::Display for Provenance {
     }
 }
 
-/// Explains the service's own process. `stack` must be made from the same inputs.
-pub fn explain(services: &[Service], service: &Service, env: &Env, stack: &Stack) -> Vec<Entry> {
-    let Some(process) = stack.processes.get(&service.name) else {
-        return Vec::new();
-    };
-    let mut walk = Walk {
+/// The order in which values are told, by what their keys begin with.
+const ORDER: [&str; 9] = [
+    "process.command",
+    "process.check",
+    "process.env.",
+    "environment.",
+    "ports.",
+    "process.compose.",
+    "exports.",
+    "open",
+    "login",
+];
+
+/// Explains the service's own process. The inputs must be those of a stack.
+pub fn explain(services: &[Service], service: &Service, env: &Env, places: &Places) -> Vec<Entry> {
+    let mut problems = Vec::new();
+    let hosts = hosts::resolve(services, env, &mut problems);
+    let ports = ports::resolve(services, env, &hosts, &Facts::default(), &mut problems);
+    let mut trace = Trace {
         services,
         service,
         env,
         entries: Vec::new(),
     };
-    walk.commands(process);
-    walk.environment(process);
-    walk.ports(process);
-    walk.compose(process);
-    walk.exports(process);
-    walk.binaries();
-    walk.entries
+    for (name, value) in env.passed_on() {
+        let from = vec![trace.variable(name).unwrap_or(Provenance::Default)];
+        trace.push(&format!("environment.{name}"), value, from);
+    }
+    for (name, port) in ports.get(&service.name).into_iter().flatten() {
+        let from = vec![trace.port_origin(&service.name, name)];
+        trace.push(&format!("ports.{name}"), port.url(), from);
+    }
+    for (index, binary) in service.document.manifest.binaries.iter().enumerate() {
+        let what = binary.version.as_ref().or(binary.path.as_ref());
+        let what = what.map_or_else(String::new, |what| format!(" {what}"));
+        let value = format!("{}{what}", binary.name);
+        trace.add(&format!("binaries[{index}]"), value, Some(""));
+    }
+    let mut resolver = Resolver::new(service, env, places, &hosts, &ports).traced(trace);
+    resolver.process();
+    let mut entries = resolver.into_entries();
+    let rank = |entry: &Entry| {
+        let found = ORDER.iter().position(|begin| entry.key.starts_with(begin));
+        found.unwrap_or(ORDER.len())
+    };
+    entries.sort_by_key(rank);
+    entries
 }
 
-struct Walk<'a> {
+/// What the resolver writes down.
+pub(super) struct Trace<'a> {
     services: &'a [Service],
     service: &'a Service,
     env: &'a Env,
     entries: Vec<Entry>,
 }
 
-impl Walk<'_> {
+impl Trace<'_> {
     /// A value whose text in the manifest, if it has one, is `text`.
-    fn add(&mut self, key: &str, value: impl Into<String>, text: Option<&str>) {
+    pub(super) fn add(&mut self, key: &str, value: impl Into<String>, text: Option<&str>) {
         let from = text.map_or(vec![Provenance::Default], |text| self.origins(key, text));
         self.push(key, value, from);
-    }
-
-    /// A value that holds no placeholder: it is `given` in the manifest or it is the default.
-    fn plain(&mut self, key: &str, value: impl fmt::Display, given: bool) {
-        self.add(key, value.to_string(), given.then_some(""));
     }
 
     fn push(&mut self, key: &str, value: impl Into<String>, from: Vec<Provenance>) {
@@ -116,205 +142,8 @@ impl Walk<'_> {
         self.entries.push(Entry { key, value, from });
     }
 
-    fn commands(&mut self, process: &Process) {
-        let manifest = &self.service.document.manifest.process;
-        let texts = std::iter::once(manifest.command.as_str());
-        let texts: Vec<&str> = texts
-            .chain(manifest.args.iter().map(String::as_str))
-            .collect();
-        self.add(
-            "process.command",
-            words::join(&process.command),
-            Some(&texts.join(" ")),
-        );
-        if let (Some(check), Some(text)) = (&process.check, &manifest.check) {
-            self.add("process.check", words::join(check), Some(text));
-        }
-    }
-
-    fn environment(&mut self, process: &Process) {
-        let manifest = &self.service.document.manifest.process;
-        for (name, value) in &process.env {
-            let text = manifest.env.get(name).map(String::as_str);
-            self.add(&format!("process.env.{name}"), value.shown(), text);
-        }
-        let passed: Vec<(String, String)> = self
-            .env
-            .passed_on()
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-        for (name, value) in passed {
-            let from = vec![self.variable(&name).unwrap_or(Provenance::Default)];
-            self.push(&format!("environment.{name}"), value, from);
-        }
-    }
-
-    fn ports(&mut self, process: &Process) {
-        for (name, port) in &process.ports {
-            let from = vec![self.port_origin(&self.service.name, name)];
-            self.push(&format!("ports.{name}"), port.url(), from);
-        }
-    }
-
-    fn compose(&mut self, process: &Process) {
-        const AT: &str = "process.compose";
-        let compose = self.service.document.manifest.process.compose.clone();
-        for (name, condition) in &process.depends_on {
-            let condition = serde_json::to_value(condition).unwrap_or_default();
-            let condition = condition.as_str().unwrap_or_default().to_owned();
-            self.plain(&format!("{AT}.depends_on.{name}"), condition, true);
-        }
-        self.plain(
-            &format!("{AT}.disabled"),
-            process.disabled,
-            compose.disabled.is_some(),
-        );
-        let directory = process.working_dir.as_deref().unwrap_or(".");
-        let text = compose.working_dir.as_deref();
-        self.add(&format!("{AT}.working_dir"), directory, text);
-        self.readiness(process, compose.readiness_probe.as_ref());
-        self.policies(process, &compose);
-        self.log(&process.log, &compose);
-    }
-
-    fn readiness(&mut self, process: &Process, probe: Option<&ReadinessProbe>) {
-        const AT: &str = "process.compose.readiness_probe";
-        let (Some(readiness), Some(probe)) = (&process.readiness, probe) else {
-            self.add(AT, "healthy as soon as it runs", None);
-            return;
-        };
-        let http = probe.http_get.as_ref();
-        let (kind, text) = match &readiness.check {
-            ReadinessCheck::Http { .. } => {
-                let parts = http.map(|http| {
-                    [&http.url, &http.host, &http.port, &http.path]
-                        .map(|part| part.clone().unwrap_or_default())
-                        .concat()
-                });
-                ("http_get", parts)
-            }
-            ReadinessCheck::Tcp { .. } => {
-                let tcp = probe.tcp.as_ref();
-                let parts = tcp.map(|tcp| {
-                    let host = tcp.host.clone().unwrap_or_default();
-                    format!("{host}{}", tcp.port)
-                });
-                ("tcp", parts)
-            }
-            ReadinessCheck::Lock { .. } => ("lock", probe.lock.clone()),
-            ReadinessCheck::Exec { .. } => {
-                ("exec", probe.exec.as_ref().map(|exec| exec.command.clone()))
-            }
-        };
-        let check = readiness.check.to_string().replace('`', "");
-        self.add(&format!("{AT}.{kind}"), check, text.as_deref());
-        for (key, value, given) in [
-            (
-                "initial_delay_seconds",
-                readiness.initial_delay_seconds,
-                probe.initial_delay_seconds.is_some(),
-            ),
-            (
-                alias(probe.interval.is_some(), "interval", "period_seconds"),
-                readiness.period_seconds,
-                probe.period_seconds.is_some() || probe.interval.is_some(),
-            ),
-            (
-                alias(probe.timeout.is_some(), "timeout", "timeout_seconds"),
-                readiness.timeout_seconds,
-                probe.timeout_seconds.is_some() || probe.timeout.is_some(),
-            ),
-            (
-                "success_threshold",
-                readiness.success_threshold,
-                probe.success_threshold.is_some(),
-            ),
-            (
-                "failure_threshold",
-                readiness.failure_threshold,
-                probe.failure_threshold.is_some(),
-            ),
-        ] {
-            self.plain(&format!("{AT}.{key}"), value, given);
-        }
-    }
-
-    fn policies(&mut self, process: &Process, compose: &Compose) {
-        let restart = compose.availability.clone().unwrap_or_default();
-        let shutdown = compose.shutdown.clone().unwrap_or_default();
-        let policy = serde_json::to_value(process.restart.restart).unwrap_or_default();
-        let policy = policy.as_str().unwrap_or_default().to_owned();
-        for (key, value, given) in [
-            ("availability.restart", policy, restart.restart.is_some()),
-            (
-                "availability.backoff_seconds",
-                process.restart.backoff_seconds.to_string(),
-                restart.backoff_seconds.is_some(),
-            ),
-            (
-                "availability.max_restarts",
-                process.restart.max_restarts.to_string(),
-                restart.max_restarts.is_some(),
-            ),
-            (
-                "shutdown.signal",
-                process.shutdown.signal.to_string(),
-                shutdown.signal.is_some(),
-            ),
-            (
-                "shutdown.timeout_seconds",
-                process.shutdown.timeout_seconds.to_string(),
-                shutdown.timeout_seconds.is_some(),
-            ),
-            (
-                "shutdown.parent_only",
-                process.shutdown.parent_only.to_string(),
-                shutdown.parent_only.is_some(),
-            ),
-        ] {
-            self.plain(&format!("process.compose.{key}"), value, given);
-        }
-    }
-
-    fn log(&mut self, log: &Log, compose: &Compose) {
-        let given = compose.log.clone().unwrap_or_default();
-        let at = "process.compose.log";
-        let size = format!("{}mb", log.max_size_mb);
-        self.plain(&format!("{at}.max_size"), size, given.max_size.is_some());
-        self.plain(
-            &format!("{at}.max_files"),
-            log.max_files,
-            given.max_files.is_some(),
-        );
-        self.plain(
-            &format!("{at}.timestamps"),
-            log.timestamps,
-            given.timestamps.is_some(),
-        );
-    }
-
-    fn exports(&mut self, process: &Process) {
-        let manifest = &self.service.document.manifest;
-        for (name, value) in &process.exports {
-            let text = manifest.exports.get(name).map(String::as_str);
-            self.add(&format!("exports.{name}"), value, text);
-        }
-        if let Some(open) = process.open.as_ref().or(process.url().as_ref()) {
-            self.add("open", open, manifest.open.as_deref());
-        }
-        if let Some(login) = &process.login {
-            self.add("login", login, manifest.login.as_deref());
-        }
-    }
-
-    fn binaries(&mut self) {
-        let binaries = self.service.document.manifest.binaries.clone();
-        for (index, binary) in binaries.iter().enumerate() {
-            let what = binary.version.as_ref().or(binary.path.as_ref());
-            let what = what.map_or_else(String::new, |what| format!(" {what}"));
-            let value = format!("{}{what}", binary.name);
-            self.plain(&format!("binaries[{index}]"), value, true);
-        }
+    pub(super) fn into_entries(self) -> Vec<Entry> {
+        self.entries
     }
 
     /// The place of a key, then what the placeholders of its text read.
@@ -392,8 +221,4 @@ fn line(service: &Service, key: &str) -> Provenance {
         file: service.file.clone(),
         line: service.document.lines.of(key),
     }
-}
-
-fn alias(is_given: bool, given: &'static str, usual: &'static str) -> &'static str {
-    if is_given { given } else { usual }
 }

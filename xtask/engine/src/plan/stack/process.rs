@@ -1,14 +1,18 @@
 //! From the manifest of one service to its process, every placeholder resolved.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 
 use kit::manifest::{
-    Availability, Compose, HttpGet, Log as LogManifest, Manifest, Problem, ReadinessProbe, Restart,
-    Shutdown as ShutdownManifest, Source, megabytes, seconds,
+    Availability, Compose, Condition, HttpGet, Log as LogManifest, Manifest, Problem,
+    ReadinessProbe, Restart, Shutdown as ShutdownManifest, Source, megabytes, seconds,
 };
 
+use serde::Serialize;
+
+use super::explain::{Entry, Trace};
 use super::hosts::{Hosts, LOOPBACK, dialled};
 use super::ports::Ports;
 use super::template::{Scope, Template};
@@ -25,6 +29,8 @@ pub(super) struct Resolver<'a> {
     /// Variables that secret entries are made from: they may not reach a command line.
     secret_variables: Vec<String>,
     problems: Vec<Problem>,
+    /// Where values come from, when somebody wants to know.
+    trace: Option<Trace<'a>>,
 }
 
 impl<'a> Resolver<'a> {
@@ -51,7 +57,36 @@ impl<'a> Resolver<'a> {
             scope,
             secret_variables,
             problems: Vec::new(),
+            trace: None,
         }
+    }
+
+    /// The same, writing down where each value comes from.
+    pub(super) fn traced(self, trace: Trace<'a>) -> Self {
+        Self {
+            trace: Some(trace),
+            ..self
+        }
+    }
+
+    /// What was written down.
+    pub(super) fn into_entries(self) -> Vec<Entry> {
+        self.trace.map_or_else(Vec::new, Trace::into_entries)
+    }
+
+    /// Writes down a value whose text in the manifest, if it has one, is `text`.
+    fn note(&mut self, key: &str, value: impl fmt::Display, text: Option<&str>) {
+        if let Some(trace) = &mut self.trace {
+            trace.add(key, value.to_string(), text);
+        }
+    }
+
+    /// A value without a placeholder: what the manifest gives, else the default.
+    fn given<T: fmt::Display>(&mut self, key: &str, given: Option<T>, default: T) -> T {
+        let text = given.is_some().then_some("");
+        let value = given.unwrap_or(default);
+        self.note(&format!("process.compose.{key}"), &value, text);
+        value
     }
 
     pub(super) fn into_problems(self) -> Vec<Problem> {
@@ -67,58 +102,96 @@ impl<'a> Resolver<'a> {
         let manifest = &self.service.document.manifest;
         let process = &manifest.process;
         let compose = &process.compose;
+        let command = self.command(manifest);
+        let check = process.check.as_ref().map(|text| {
+            let check = self.words(text, "process.check");
+            self.note("process.check", words::join(&check), Some(text));
+            check
+        });
+        let env = self.environment(manifest);
+        let depends_on = self.depends_on(compose);
+        let disabled = self.given("disabled", compose.disabled, false);
+        let working_dir = self.working_dir(compose);
+        let readiness = self.readiness(compose.readiness_probe.as_ref());
+        let restart = self.restart(compose.availability.as_ref());
+        let shutdown = self.shutdown(compose.shutdown.as_ref());
+        let log = self.log(compose.log.as_ref());
+        let ports = self.scope.ports.get(&self.service.name);
+        let ports = ports.cloned().unwrap_or_default();
+        let exports = self.exports(manifest);
+        let open = self.page("open", manifest.open.as_deref());
+        let login = self.page("login", manifest.login.as_deref());
+        let process = Process {
+            service: self.service.name.clone(),
+            description: compose.description.clone(),
+            disabled,
+            command,
+            env,
+            reloadable: process.reloadable.iter().cloned().collect(),
+            check,
+            working_dir,
+            depends_on,
+            readiness,
+            restart,
+            runner: !(shutdown.parent_only && is_built_here(manifest)),
+            shutdown,
+            log,
+            ports,
+            exports,
+            open,
+            login,
+        };
+        if process.open.is_none()
+            && let Some(url) = process.url()
+        {
+            self.note("open", url, None);
+        }
+        process
+    }
+
+    fn command(&mut self, manifest: &Manifest) -> Vec<String> {
+        let process = &manifest.process;
         let mut command = self.words(&process.command, "process.command");
         for (index, arg) in process.args.iter().enumerate() {
             command.push(self.public_text(arg, &format!("process.args[{index}]")));
         }
-        let check = process.check.as_ref();
-        let shutdown = shutdown(compose.shutdown.as_ref());
-        Process {
-            service: self.service.name.clone(),
-            description: compose.description.clone(),
-            disabled: compose.disabled.unwrap_or(false),
-            command,
-            env: self.environment(manifest),
-            reloadable: process.reloadable.iter().cloned().collect(),
-            check: check.map(|check| self.words(check, "process.check")),
-            working_dir: self.working_dir(compose),
-            depends_on: compose
-                .depends_on
-                .iter()
-                .map(|(k, v)| (k.clone(), v.condition))
-                .collect(),
-            readiness: compose
-                .readiness_probe
-                .as_ref()
-                .map(|probe| self.readiness(probe)),
-            restart: restart(compose.availability.as_ref()),
-            runner: !(shutdown.parent_only && is_built_here(manifest)),
-            shutdown,
-            log: log(compose.log.as_ref()),
-            ports: self
-                .scope
-                .ports
-                .get(&self.service.name)
-                .cloned()
-                .unwrap_or_default(),
-            exports: self.exports(manifest),
-            open: manifest
-                .open
-                .as_ref()
-                .map(|text| self.public_text(text, "open")),
-            login: manifest
-                .login
-                .as_ref()
-                .map(|text| self.public_text(text, "login")),
+        let texts = std::iter::once(&process.command).chain(&process.args);
+        let texts: Vec<&str> = texts.map(String::as_str).collect();
+        self.note(
+            "process.command",
+            words::join(&command),
+            Some(&texts.join(" ")),
+        );
+        command
+    }
+
+    fn depends_on(&mut self, compose: &Compose) -> BTreeMap<String, Condition> {
+        let mut depends_on = BTreeMap::new();
+        for (name, dependency) in &compose.depends_on {
+            let condition = dependency.condition;
+            let key = format!("process.compose.depends_on.{name}");
+            self.note(&key, word(condition), Some(""));
+            depends_on.insert(name.clone(), condition);
         }
+        depends_on
+    }
+
+    /// The address of a page.
+    fn page(&mut self, key: &str, text: Option<&str>) -> Option<String> {
+        let text = text?;
+        let page = self.public_text(text, key);
+        self.note(key, &page, Some(text));
+        Some(page)
     }
 
     fn exports(&mut self, manifest: &Manifest) -> BTreeMap<String, String> {
         let exports = manifest.exports.iter();
         exports
             .map(|(name, text)| {
-                let text = self.public_text(text, &format!("exports.{name}"));
-                (name.clone(), text)
+                let key = format!("exports.{name}");
+                let value = self.public_text(text, &key);
+                self.note(&key, &value, Some(text));
+                (name.clone(), value)
             })
             .collect()
     }
@@ -127,60 +200,144 @@ impl<'a> Resolver<'a> {
         let process = &manifest.process;
         let mut env = BTreeMap::new();
         for (name, text) in &process.env {
-            let text = self.text(text, &format!("process.env.{name}"));
-            let secret = process.secrets.contains(name);
-            env.insert(name.clone(), Value { text, secret });
+            let key = format!("process.env.{name}");
+            let value = Value {
+                text: self.text(text, &key),
+                secret: process.secrets.contains(name),
+            };
+            self.note(&key, value.shown(), Some(text));
+            env.insert(name.clone(), value);
         }
         env
     }
 
     fn working_dir(&mut self, compose: &Compose) -> Option<String> {
-        let text = compose.working_dir.as_ref()?;
-        let text = self.text(text, "process.compose.working_dir");
-        Some(
-            self.scope
-                .places
-                .root
-                .join(text)
-                .to_string_lossy()
-                .into_owned(),
-        )
+        const AT: &str = "process.compose.working_dir";
+        let Some(text) = &compose.working_dir else {
+            self.note(AT, ".", None);
+            return None;
+        };
+        let directory = self.text(text, AT);
+        let directory = self.scope.places.root.join(directory);
+        let directory = directory.to_string_lossy().into_owned();
+        self.note(AT, &directory, Some(text));
+        Some(directory)
     }
 
-    fn readiness(&mut self, probe: &ReadinessProbe) -> Readiness {
+    fn readiness(&mut self, probe: Option<&ReadinessProbe>) -> Option<Readiness> {
+        let Some(probe) = probe else {
+            self.note(
+                "process.compose.readiness_probe",
+                "healthy as soon as it runs",
+                None,
+            );
+            return None;
+        };
+        let check = self.check(probe);
+        let interval = probe.interval.as_deref();
+        let timeout = probe.timeout.as_deref();
+        let (success, failure) = (probe.success_threshold, probe.failure_threshold);
+        let at = |key: &str| format!("readiness_probe.{key}");
+        Some(Readiness {
+            check,
+            initial_delay_seconds: self.given(
+                &at("initial_delay_seconds"),
+                probe.initial_delay_seconds,
+                0,
+            ),
+            period_seconds: self.given(
+                &at(interval.map_or("period_seconds", |_| "interval")),
+                probe.period_seconds.or(interval.and_then(seconds)),
+                defaults::PROBE_PERIOD_SECONDS,
+            ),
+            timeout_seconds: self.given(
+                &at(timeout.map_or("timeout_seconds", |_| "timeout")),
+                probe.timeout_seconds.or(timeout.and_then(seconds)),
+                defaults::PROBE_TIMEOUT_SECONDS,
+            ),
+            success_threshold: self.given(&at("success_threshold"), success, 1),
+            failure_threshold: self.given(
+                &at("failure_threshold"),
+                failure,
+                defaults::PROBE_FAILURE_THRESHOLD,
+            ),
+        })
+    }
+
+    fn check(&mut self, probe: &ReadinessProbe) -> ReadinessCheck {
         const AT: &str = "process.compose.readiness_probe";
-        let check = if let Some(exec) = &probe.exec {
+        let (check, kind, text) = if let Some(exec) = &probe.exec {
             let command = self.words(&exec.command, &format!("{AT}.exec.command"));
-            ReadinessCheck::Exec { command }
+            let text = exec.command.clone();
+            (ReadinessCheck::Exec { command }, "exec", text)
         } else if let Some(lock) = &probe.lock {
             let path = self.public_text(lock, &format!("{AT}.lock"));
-            ReadinessCheck::Lock { path }
+            (ReadinessCheck::Lock { path }, "lock", lock.clone())
         } else if let Some(tcp) = &probe.tcp {
             let host = tcp.host.as_deref();
+            let text = format!("{}{}", host.unwrap_or_default(), tcp.port);
             let host = self.probed_host(host, &tcp.port, &format!("{AT}.tcp.host"));
             let port = self.port(&tcp.port, &format!("{AT}.tcp.port"));
-            ReadinessCheck::Tcp {
-                address: format!("{host}:{port}"),
-            }
+            let address = format!("{host}:{port}");
+            (ReadinessCheck::Tcp { address }, "tcp", text)
         } else {
             let http = probe.http_get.clone().unwrap_or_default();
-            ReadinessCheck::Http {
-                url: self.url(&http, AT),
-                status: http.status_code,
-            }
+            let parts = [&http.url, &http.host, &http.port, &http.path];
+            let text = parts
+                .map(|part| part.as_deref().unwrap_or_default())
+                .concat();
+            let url = self.url(&http, AT);
+            let status = http.status_code;
+            (ReadinessCheck::Http { url, status }, "http_get", text)
         };
-        let duration = |text: &Option<String>| text.as_deref().and_then(seconds);
-        let period = probe.period_seconds.or(duration(&probe.interval));
-        let timeout = probe.timeout_seconds.or(duration(&probe.timeout));
-        Readiness {
-            check,
-            initial_delay_seconds: probe.initial_delay_seconds.unwrap_or(0),
-            period_seconds: period.unwrap_or(defaults::PROBE_PERIOD_SECONDS),
-            timeout_seconds: timeout.unwrap_or(defaults::PROBE_TIMEOUT_SECONDS),
-            success_threshold: probe.success_threshold.unwrap_or(1),
-            failure_threshold: probe
-                .failure_threshold
-                .unwrap_or(defaults::PROBE_FAILURE_THRESHOLD),
+        let shown = check.to_string().replace('`', "");
+        self.note(&format!("{AT}.{kind}"), shown, Some(&text));
+        check
+    }
+
+    fn restart(&mut self, availability: Option<&Availability>) -> RestartPolicy {
+        let given = availability.cloned().unwrap_or_default();
+        let restart = given.restart.unwrap_or(Restart::Always);
+        let text = given.restart.is_some().then_some("");
+        self.note("process.compose.availability.restart", word(restart), text);
+        RestartPolicy {
+            restart,
+            backoff_seconds: self.given(
+                "availability.backoff_seconds",
+                given.backoff_seconds,
+                defaults::RESTART_BACKOFF_SECONDS,
+            ),
+            max_restarts: self.given("availability.max_restarts", given.max_restarts, 0),
+        }
+    }
+
+    fn shutdown(&mut self, shutdown: Option<&ShutdownManifest>) -> Shutdown {
+        let given = shutdown.cloned().unwrap_or_default();
+        Shutdown {
+            signal: self.given("shutdown.signal", given.signal, defaults::TERM),
+            timeout_seconds: self.given(
+                "shutdown.timeout_seconds",
+                given.timeout_seconds,
+                defaults::SHUTDOWN_TIMEOUT_SECONDS,
+            ),
+            parent_only: self.given("shutdown.parent_only", given.parent_only, false),
+        }
+    }
+
+    fn log(&mut self, log: Option<&LogManifest>) -> Log {
+        let given = log.cloned().unwrap_or_default();
+        let size = given.max_size.as_deref();
+        let max_size_mb = size.and_then(megabytes).unwrap_or(defaults::LOG_SIZE_MB);
+        let text = size.is_some().then_some("");
+        self.note(
+            "process.compose.log.max_size",
+            format!("{max_size_mb}mb"),
+            text,
+        );
+        Log {
+            max_size_mb,
+            max_files: self.given("log.max_files", given.max_files, defaults::LOG_FILES),
+            timestamps: self.given("log.timestamps", given.timestamps, true),
         }
     }
 
@@ -301,6 +458,12 @@ pub(super) fn secret_variables(manifest: &Manifest) -> Vec<String> {
         .collect()
 }
 
+/// The word of a manifest for a choice.
+fn word(choice: impl Serialize) -> String {
+    let word = serde_json::to_value(choice).unwrap_or_default();
+    word.as_str().unwrap_or_default().to_owned()
+}
+
 /// Whether the command is a program of this workspace. One that wants the signal to end for itself
 /// alone is a wrapper: it ends what it started, and needs no runner for that.
 fn is_built_here(manifest: &Manifest) -> bool {
@@ -310,41 +473,6 @@ fn is_built_here(manifest: &Manifest) -> bool {
         let placeholder = format!("${{dep.{}}}", binary.name);
         binary.source == Source::CargoBuild && words.first() == Some(&placeholder)
     })
-}
-
-fn restart(availability: Option<&Availability>) -> RestartPolicy {
-    let given = availability.cloned().unwrap_or_default();
-    RestartPolicy {
-        restart: given.restart.unwrap_or(Restart::Always),
-        backoff_seconds: given
-            .backoff_seconds
-            .unwrap_or(defaults::RESTART_BACKOFF_SECONDS),
-        max_restarts: given.max_restarts.unwrap_or(0),
-    }
-}
-
-fn shutdown(shutdown: Option<&ShutdownManifest>) -> Shutdown {
-    let given = shutdown.cloned().unwrap_or_default();
-    Shutdown {
-        signal: given.signal.unwrap_or(defaults::TERM),
-        timeout_seconds: given
-            .timeout_seconds
-            .unwrap_or(defaults::SHUTDOWN_TIMEOUT_SECONDS),
-        parent_only: given.parent_only.unwrap_or(false),
-    }
-}
-
-fn log(log: Option<&LogManifest>) -> Log {
-    let given = log.cloned().unwrap_or_default();
-    Log {
-        max_size_mb: given
-            .max_size
-            .as_deref()
-            .and_then(megabytes)
-            .unwrap_or(defaults::LOG_SIZE_MB),
-        max_files: given.max_files.unwrap_or(defaults::LOG_FILES),
-        timestamps: given.timestamps.unwrap_or(true),
-    }
 }
 
 /// Where the placeholders of one service get their values.
