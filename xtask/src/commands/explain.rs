@@ -9,6 +9,7 @@ use engine::plan::stack::{self, Entry, Provenance};
 use serde_json::json;
 use xtask::service;
 
+use super::columns::width;
 use super::print_json;
 use crate::cli::Explain;
 
@@ -33,8 +34,7 @@ pub(crate) fn run(instance: Option<&str>, args: &Explain) -> anyhow::Result<Exit
     } else {
         let file = &resolved.service.file;
         ctx.ui.data(format!("lines are those of {file}"))?;
-        let keys = entries.iter().map(|entry| entry.key.len());
-        let width = keys.max().unwrap_or(0);
+        let width = width(entries.iter().map(|entry| &entry.key));
         for entry in &entries {
             let value = entry.value.replace('\n', "\\n");
             let from = origins(entry, file);

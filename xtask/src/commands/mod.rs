@@ -6,6 +6,7 @@ pub(crate) mod bench;
 mod ci;
 pub(crate) mod ci_key;
 pub(crate) mod clean;
+mod columns;
 pub(crate) mod completions;
 pub(crate) mod dep;
 pub(crate) mod docs;
@@ -79,16 +80,8 @@ fn print_json(ctx: &Ctx, value: &impl Serialize) -> anyhow::Result<()> {
 
 /// Rows in columns; the last one is as long as it is.
 fn print_rows(ctx: &Ctx, rows: &[Vec<String>]) -> anyhow::Result<()> {
-    let length = |cell: &String| cell.chars().count();
-    let columns = rows.first().map_or(0, Vec::len);
-    let width = |column| rows.iter().map(|row| length(&row[column])).max();
-    let widths: Vec<usize> = (0..columns).filter_map(width).collect();
-    for row in rows {
-        let cells = row.iter().zip(&widths);
-        let cells: Vec<String> = cells.map(|(cell, n)| format!("{cell:n$}")).collect();
-        ctx.ui.data(cells.join("  ").trim_end())?;
-    }
-    Ok(())
+    let mut lines = columns::aligned(rows).into_iter();
+    lines.try_for_each(|line| ctx.ui.data(line))
 }
 
 /// Writes a generated file, or says how to when it is out of date.

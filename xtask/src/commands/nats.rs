@@ -7,6 +7,7 @@ use engine::Ctx;
 use engine::operations::inputs::Inputs;
 use engine::topology::replicate::{self, Outcome, Report};
 
+use super::columns::width;
 use super::{begin, lock_wait, print_json};
 use crate::cli::{NatsOwnCommand, Replicate};
 
@@ -35,8 +36,8 @@ fn table(ctx: &Ctx, report: &Report) -> anyhow::Result<()> {
         ctx.ui
             .line(format!("no copy of `{}`: {}", skipped.name, skipped.reason));
     }
-    let names = report.streams.iter().map(|stream| stream.name.len());
-    let width = names.max().unwrap_or(0).max("STREAM".len());
+    let names = report.streams.iter().map(|stream| stream.name.as_str());
+    let width = width(names.chain(["STREAM"]));
     ctx.ui
         .data(format!("{:width$}  MESSAGES  LAG  COPY", "STREAM"))?;
     for stream in &report.streams {

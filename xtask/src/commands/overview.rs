@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::CommandFactory as _;
 use engine::base::ui::Ui;
 
+use super::columns::width;
 use crate::cli::Cli;
 
 /// Commands by task, in the order in which they are shown.
@@ -51,8 +52,7 @@ fn page() -> String {
         cli.get_subcommands()
             .filter(|command| !command.is_hide_set())
     };
-    let width = visible().map(|command| command.get_name().len()).max();
-    let width = width.unwrap_or(0);
+    let width = width(visible().map(clap::Command::get_name));
     let others: Vec<&str> = visible()
         .map(clap::Command::get_name)
         .filter(|name| !listed(name))

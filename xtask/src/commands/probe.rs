@@ -5,6 +5,8 @@ use engine::supervisor::alive;
 use kit::{Exit, Failure};
 use xtask::load::{Client, Load, Report, Targets};
 
+use super::columns::width;
+
 /// Puts the running stack under load. `None` when nothing runs.
 pub(crate) fn begin(ctx: &Ctx) -> anyhow::Result<Option<Load>> {
     if !alive::is_held(&ctx.paths.alive_lock())? {
@@ -15,7 +17,7 @@ pub(crate) fn begin(ctx: &Ctx) -> anyhow::Result<Option<Load>> {
 
 /// A line for each client.
 pub(crate) fn tell(ctx: &Ctx, report: &Report) {
-    let width = report.clients.keys().map(String::len).max().unwrap_or(0);
+    let width = width(report.clients.keys());
     for (name, client) in &report.clients {
         let Client {
             operations,

@@ -21,6 +21,7 @@ use serde_json::json;
 use xtask::load::{Load, Report as Noticed};
 use xtask::{attach, bars, dep};
 
+use super::columns::width;
 use super::plan::overridden;
 use super::{begin, lock_wait, print_json, probe};
 use crate::cli::{Converge, Reload, Up};
@@ -246,7 +247,7 @@ fn summary(ctx: &Ctx, report: &Report) {
     if report.inputs.topology.overridden.is_some() {
         ctx.ui.line(overridden(ctx));
     }
-    let width = stack.order.iter().map(String::len).max().unwrap_or(0);
+    let width = width(&stack.order);
     for name in &stack.order {
         let process = &stack.processes[name];
         let url = process.url().unwrap_or_default();
@@ -321,11 +322,7 @@ fn timings(ctx: &Ctx, report: &Report, args: &Up) -> anyhow::Result<()> {
             .line("nothing was started that could have taken time");
         return Ok(());
     }
-    let width = path
-        .iter()
-        .map(|step| step.process.len())
-        .max()
-        .unwrap_or(0);
+    let width = width(path.iter().map(|step| &step.process));
     for step in path {
         let Step {
             process,

@@ -3,10 +3,10 @@
 //! Pure. What has no room in a column, the last one first, is told below the table beside versions
 //! and ports.
 
+use super::super::columns::{aligned, width};
+
 /// Columns of the terminals that everything has to fit.
 const COLUMNS: usize = 80;
-/// Between columns.
-const GAP: &str = "  ";
 /// What continued lines begin with.
 const INDENT: &str = "    ";
 /// The columns that are always there.
@@ -30,7 +30,7 @@ pub(super) fn lines(rows: &[Row]) -> Vec<String> {
     let all = (0..=FIGURES.len())
         .rev()
         .map(|figures| table(rows, figures));
-    let fits = |table: &Vec<String>| table.iter().all(|line| width(line) <= COLUMNS);
+    let fits = |table: &Vec<String>| table.iter().all(|line| width([line]) <= COLUMNS);
     let mut shown = FIGURES.len();
     let mut lines = Vec::new();
     for table in all {
@@ -59,14 +59,7 @@ fn table(rows: &[Row], figures: usize) -> Vec<String> {
         first.chain(figures).collect::<Vec<_>>()
     });
     let rows: Vec<Vec<&str>> = std::iter::once(heading).chain(cells).collect();
-    let longest = |column: usize| rows.iter().map(|row| width(row[column])).max();
-    let widths: Vec<usize> = (0..FIRST.len() + figures).filter_map(longest).collect();
-    let line = |row: &Vec<&str>| {
-        let cells = row.iter().zip(&widths);
-        let cells: Vec<String> = cells.map(|(cell, n)| format!("{cell:n$}")).collect();
-        cells.join(GAP).trim_end().to_owned()
-    };
-    rows.iter().map(line).collect()
+    aligned(&rows)
 }
 
 /// What the table has no column for, with so many figures, in lines that fit.
@@ -87,7 +80,7 @@ fn below(row: &Row, figures: usize) -> Vec<String> {
             word
         };
         let Some(line) = lines.last_mut() else { break };
-        if width(line) + 1 + width(&word) <= COLUMNS {
+        if width([&*line]) + 1 + width([&word]) <= COLUMNS {
             line.push(' ');
             line.push_str(&word);
         } else {
@@ -95,10 +88,6 @@ fn below(row: &Row, figures: usize) -> Vec<String> {
         }
     }
     lines
-}
-
-fn width(text: &str) -> usize {
-    text.chars().count()
 }
 
 #[cfg(test)]
@@ -128,7 +117,7 @@ mod tests {
         ] {
             let lines = lines(&[row("nats", "-", 1), row(name, url, ports)]);
             let text = lines.join("\n");
-            assert!(lines.iter().all(|line| width(line) <= COLUMNS), "{text}");
+            assert!(lines.iter().all(|line| width([line]) <= COLUMNS), "{text}");
             for word in [name, "failed (exit 255)", "4194304", "12", "23h 59m"] {
                 assert!(text.contains(word), "{word}: {text}");
             }
