@@ -10,6 +10,7 @@ mod tools;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 use engine::instances::Policy;
@@ -28,6 +29,11 @@ pub(crate) use tools::{
 
 /// A day: more is a mistake, and what is added to the present time must stay a time.
 const TIMEOUT_MAX_SECONDS: u64 = 86_400;
+
+/// Parses the seconds that a command may take.
+fn seconds() -> RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=TIMEOUT_MAX_SECONDS)
+}
 /// The most lines of history that are asked for at once.
 const HISTORY_MAX: usize = 500;
 /// The most runs of a benchmark.
@@ -179,20 +185,23 @@ pub(crate) struct Up {
     pub(crate) converge: Converge,
 }
 
+/// Whether a command waits for another one on the same stack.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct LockOption {
+    /// Fail at once if another command holds the lock of this stack
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
 /// The options that `up` and `reload` share.
 #[derive(Debug, Args)]
 pub(crate) struct Converge {
     /// Fail if not every service is healthy after this many seconds
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        default_value_t = 60,
-        value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_SECONDS)
-    )]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = seconds())]
     pub(crate) timeout: u64,
-    /// Fail at once if another command holds the lock of this stack
-    #[arg(long)]
-    pub(crate) no_wait: bool,
+    /// Whether to wait for another command.
+    #[command(flatten)]
+    pub(crate) lock: LockOption,
     /// Print the actions and what each process waited for as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -257,16 +266,11 @@ pub(crate) struct FetchOptions {
 #[derive(Debug, Args)]
 pub(crate) struct Down {
     /// Send signals to what is still running after this many seconds
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        default_value_t = 30,
-        value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_SECONDS)
-    )]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = seconds())]
     pub(crate) timeout: u64,
-    /// Fail at once if another command holds the lock of this stack
-    #[arg(long)]
-    pub(crate) no_wait: bool,
+    /// Whether to wait for another command.
+    #[command(flatten)]
+    pub(crate) lock: LockOption,
     /// Print the actions as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -391,12 +395,7 @@ pub(crate) struct TopologySet {
 #[derive(Debug, Args)]
 pub(crate) struct WaitOptions {
     /// Fail if the change is not applied after this many seconds
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        default_value_t = 120,
-        value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_SECONDS)
-    )]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = seconds())]
     pub(crate) timeout: u64,
     /// Return as soon as the request is stored
     #[arg(long)]

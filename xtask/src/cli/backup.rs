@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::LockOption;
+
 /// Back up the database and all streams into one archive.
 ///
 /// The archive contains secrets; only you can read it. It is written completely or not at all.
@@ -37,9 +39,9 @@ pub(crate) struct Restore {
 /// How a command waits and what it prints.
 #[derive(Debug, Args)]
 pub(crate) struct ReportOptions {
-    /// Fail at once if another command holds the lock of this stack
-    #[arg(long)]
-    pub(crate) no_wait: bool,
+    /// Whether to wait for another command.
+    #[command(flatten)]
+    pub(crate) lock: LockOption,
     /// Print sizes, digests and times as JSON
     #[arg(long)]
     pub(crate) json: bool,

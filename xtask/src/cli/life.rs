@@ -6,7 +6,7 @@ use clap::Args;
 use log_lines::{Level, Regex};
 use rustix::process::Signal as Number;
 
-use super::TIMEOUT_MAX_SECONDS;
+use super::{LockOption, seconds};
 
 /// Signals by name: those that the supervisor (1.120) hands on, which end at 22.
 const SIGNALS: [(&str, Number); 17] = [
@@ -68,16 +68,11 @@ pub(crate) struct Life {
     #[arg(required = true, value_name = "SERVICE")]
     pub(crate) services: Vec<String>,
     /// Fail if the command is not done after this many seconds
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        default_value_t = 60,
-        value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_SECONDS)
-    )]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = seconds())]
     pub(crate) timeout: u64,
-    /// Fail at once if another command holds the lock of this stack
-    #[arg(long)]
-    pub(crate) no_wait: bool,
+    /// Whether to wait for another command.
+    #[command(flatten)]
+    pub(crate) lock: LockOption,
     /// Print the actions as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{FetchOptions, InstanceOption, TIMEOUT_MAX_SECONDS};
+use super::{FetchOptions, InstanceOption, LockOption, seconds};
 
 /// The commands of a single service.
 #[derive(Debug, Parser)]
@@ -61,16 +61,11 @@ pub(crate) struct Replicate {
     #[arg(value_name = "STREAM")]
     pub(crate) streams: Vec<String>,
     /// Fail if the mirrors are not complete after this many seconds
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        default_value_t = 60,
-        value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_SECONDS)
-    )]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = seconds())]
     pub(crate) timeout: u64,
-    /// Fail at once if another command holds the lock of this stack
-    #[arg(long)]
-    pub(crate) no_wait: bool,
+    /// Whether to wait for another command.
+    #[command(flatten)]
+    pub(crate) lock: LockOption,
     /// Print the mirrors as JSON
     #[arg(long)]
     pub(crate) json: bool,

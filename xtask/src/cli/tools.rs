@@ -2,6 +2,8 @@
 
 use clap::{Args, ValueEnum};
 
+use super::LockOption;
+
 /// Print environment variables with the addresses of the running stack.
 #[derive(Debug, Args)]
 pub(crate) struct Env {
@@ -93,9 +95,9 @@ pub(crate) struct Clean {
     /// Delete data without asking
     #[arg(long, requires = "data")]
     pub(crate) yes: bool,
-    /// Fail at once if another command holds the lock of this stack
-    #[arg(long)]
-    pub(crate) no_wait: bool,
+    /// Whether to wait for another command.
+    #[command(flatten)]
+    pub(crate) lock: LockOption,
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,

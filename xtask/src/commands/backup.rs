@@ -17,7 +17,7 @@ pub(crate) fn run(instance: Option<&str>, args: &Backup) -> anyhow::Result<ExitC
     let options = BackupOptions {
         file: args.file.clone(),
         force: args.force,
-        lock: lock_wait(args.report.no_wait),
+        lock: lock_wait(args.report.lock.no_wait),
     };
     let report = backup::backup(&ctx, &options, &Interrupt::watch()?)?;
     tell_skipped(&ctx, &report.contents);
@@ -36,7 +36,7 @@ pub(crate) fn restore(instance: Option<&str>, args: &Restore) -> anyhow::Result<
     let options = RestoreOptions {
         file: args.file.clone(),
         replace: args.replace,
-        lock: lock_wait(args.report.no_wait),
+        lock: lock_wait(args.report.lock.no_wait),
     };
     let report = backup::restore(&ctx, &options, &Interrupt::watch()?)?;
     tell_skipped(&ctx, &report.contents);

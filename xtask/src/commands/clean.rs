@@ -37,7 +37,7 @@ pub(crate) fn run(instance: Option<&str>, args: &Clean) -> anyhow::Result<ExitCo
     if args.data && !args.yes {
         ask(&ctx)?;
     }
-    let deleted = clean::clean(&ctx, &levels, lock_wait(args.no_wait))?;
+    let deleted = clean::clean(&ctx, &levels, lock_wait(args.lock.no_wait))?;
     tell(&ctx, &deleted, args, true)
 }
 

@@ -25,12 +25,12 @@ pub(crate) fn run(instance: Option<&str>, args: &Down) -> anyhow::Result<ExitCod
         return tell(&ctx, args, &Stopped::NothingRan, begun);
     }
     // Whoever does not want to wait must not end what the others do either.
-    let request = if args.no_wait {
+    let request = if args.lock.no_wait {
         None
     } else {
         StopRequest::announce(&ctx.paths)?
     };
-    let _operation = begin(&ctx, "down", lock_wait(args.no_wait))?;
+    let _operation = begin(&ctx, "down", lock_wait(args.lock.no_wait))?;
     drop(request);
     let stopped = stop::stop(
         &ctx.paths,

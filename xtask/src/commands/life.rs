@@ -34,7 +34,7 @@ fn run(
     let begun = Instant::now();
     let options = Options {
         timeout: Duration::from_secs(args.timeout),
-        lock: lock_wait(args.no_wait),
+        lock: lock_wait(args.lock.no_wait),
         with_dependents,
     };
     let report = life::run(&ctx, verb, &args.services, options)?;

@@ -18,7 +18,7 @@ pub(crate) fn run(ctx: &Ctx, command: &NatsOwnCommand) -> anyhow::Result<ExitCod
 }
 
 fn replicate(ctx: &Ctx, args: &Replicate) -> anyhow::Result<ExitCode> {
-    let _operation = begin(ctx, "nats replicate", lock_wait(args.no_wait))?;
+    let _operation = begin(ctx, "nats replicate", lock_wait(args.lock.no_wait))?;
     // Only now: the operation that we waited for may have changed the topology.
     let inputs = Inputs::load(ctx)?;
     let timeout = Duration::from_secs(args.timeout);

@@ -98,7 +98,7 @@ fn converge(
         mode,
         selection,
         timeout: Duration::from_secs(args.timeout),
-        lock: lock_wait(args.no_wait),
+        lock: lock_wait(args.lock.no_wait),
         move_streams: args.move_streams,
     };
     let fetch = (&args.fetch).into();
