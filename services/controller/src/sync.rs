@@ -146,14 +146,14 @@ impl Sync {
                 self.client.change(record, &edit).await.map(drop)
             }
             Step::Confirm => {
-                self.settle(record, record, State::Applied, "", output)
+                self.write_outcome(record, record, State::Applied, "", output)
                     .await
             }
             Step::Refuse(why) => {
                 if !self.refusals.contains_key(&record.id) {
                     output.note(&told(record, &format!("is refused\n{why}")));
                 }
-                self.settle(record, record, State::Failed, &why, output)
+                self.write_outcome(record, record, State::Failed, &why, output)
                     .await
             }
             Step::Apply(change) => return self.begin(record, change, output).await,
@@ -209,7 +209,10 @@ impl Sync {
             Err(error) => (State::Failed, describe(error)),
         };
         if let Some(now) = records.iter().find(|record| record.id == begun.id) {
-            match self.settle(now, begun, state, &message, output).await {
+            match self
+                .write_outcome(now, begun, state, &message, output)
+                .await
+            {
                 Ok(()) | Err(RecordError::Gone) => {}
                 Err(error) if error.is_of_the_data() => {
                     self.refused(begun, &error.into(), output);
@@ -230,7 +233,7 @@ impl Sync {
 
     /// Writes the end of what `begun` asked for, into the history and into the record as it is
     /// `now`.
-    async fn settle(
+    async fn write_outcome(
         &mut self,
         now: &Record,
         begun: &Record,

@@ -134,7 +134,7 @@ pub fn up(
         started,
     };
     let seen = |states: &States| seen(&inputs, states);
-    backup::settle(ctx, interrupt)?;
+    backup::recover(ctx, interrupt)?;
     let (mut outcome, mut states) = reversible(&converge, seen)?;
     let left = shrink::finish(ctx, &mut inputs, &client, interrupt)?;
     if !left.is_empty() {
@@ -166,7 +166,7 @@ fn reversible(
 ) -> anyhow::Result<(Outcome, States)> {
     let (ctx, inputs) = (converge.ctx, converge.inputs);
     let wanted = Description::of(inputs)?;
-    match converge.settle()? {
+    match converge.claim()? {
         Some(_) if converge.options.mode == Mode::Reload => Err(not_running(ctx)),
         Some(claim) => {
             guard::check(ctx, &inputs.topology, false)?;
@@ -179,8 +179,8 @@ fn reversible(
             wanted.write(ctx)?;
             let states = converge.first_start(&binary.path, claim, seen)?;
             Applied::of(inputs).save(&ctx.paths)?;
-            backup::settle(ctx, converge.interrupt)?;
-            streams::settle(ctx, &inputs.topology.now)?;
+            backup::recover(ctx, converge.interrupt)?;
+            streams::recover(ctx, &inputs.topology.now)?;
             Ok((Outcome::Started, states))
         }
         None => {

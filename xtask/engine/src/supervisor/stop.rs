@@ -99,7 +99,7 @@ impl Before {
 pub fn stop(paths: &Paths, ui: &Ui, client: &Client, timeout: Duration) -> anyhow::Result<Stopped> {
     if let Some(claim) = alive::try_claim(&paths.alive_lock())? {
         let forgotten = stop_forgotten(paths, ui, client, timeout)?;
-        let ended = settle_killed(paths, ui)?;
+        let ended = end_leftovers(paths, ui)?;
         clear(paths, client, claim)?;
         return Ok(match ended {
             ended if !ended.is_empty() => Stopped::BySignal(ended),
@@ -114,7 +114,7 @@ pub fn stop(paths: &Paths, ui: &Ui, client: &Client, timeout: Duration) -> anyho
         Err(error) => {
             // A `status` holds the lock for an instant to see whether it is free.
             if let Some(claim) = alive::claim_until(&paths.alive_lock(), Instant::now() + GLANCE)? {
-                let ended = settle_killed(paths, ui)?;
+                let ended = end_leftovers(paths, ui)?;
                 clear(paths, client, claim)?;
                 return Ok(if ended.is_empty() {
                     Stopped::NothingRan
@@ -160,7 +160,7 @@ pub fn stop(paths: &Paths, ui: &Ui, client: &Client, timeout: Duration) -> anyho
 
 /// Ends what a start left that was killed before its end was proved. To be called while the alive
 /// lock is ours. Returns what had to be ended.
-pub(crate) fn settle_killed(paths: &Paths, ui: &Ui) -> anyhow::Result<Vec<Process>> {
+pub(crate) fn end_leftovers(paths: &Paths, ui: &Ui) -> anyhow::Result<Vec<Process>> {
     if ours::is_proved(paths) {
         return Ok(Vec::new());
     }

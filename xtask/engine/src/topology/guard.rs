@@ -21,7 +21,7 @@ pub fn pass(
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
     leave::check(&ctx.paths, topology, true)?;
-    streams::settle(ctx, &topology.before)?;
+    streams::recover(ctx, &topology.before)?;
     if move_streams {
         streams::move_all(ctx, topology, interrupt)
     } else {

@@ -24,19 +24,19 @@ use crate::checkout::context::Ctx;
 use crate::topology;
 
 pub use manifest::{Entry, Skipped};
-pub(crate) use restore::settle;
+pub(crate) use restore::recover;
 pub use restore::{Options as RestoreOptions, Report as RestoreReport, restore};
 pub use take::{
     Contents, Options as BackupOptions, Report as BackupReport, Seconds, StreamReport, backup,
 };
 
 /// Puts right what commands left half done that were killed.
-fn settle_all(ctx: &Ctx, interrupt: &Interrupt) -> anyhow::Result<()> {
-    settle(ctx, interrupt)?;
+fn recover_all(ctx: &Ctx, interrupt: &Interrupt) -> anyhow::Result<()> {
+    recover(ctx, interrupt)?;
     let Some(running) = running::Running::find(ctx)? else {
         return Ok(());
     };
-    topology::streams::settle(ctx, &running.facts)
+    topology::streams::recover(ctx, &running.facts)
 }
 
 /// A time as part of a file name.

@@ -57,7 +57,7 @@ pub struct Report {
 pub fn restore(ctx: &Ctx, options: &Options, interrupt: &Interrupt) -> anyhow::Result<Report> {
     Running::need(ctx, "restore")?;
     let _operation = Operation::begin(&ctx.paths, &ctx.ui, "restore", options.lock, interrupt)?;
-    super::settle_all(ctx, interrupt)?;
+    super::recover_all(ctx, interrupt)?;
     let running = Running::need(ctx, "restore")?;
     let progress = Progress::new(&ctx.ui, interrupt);
     let mut seconds = Seconds::default();
@@ -254,7 +254,7 @@ fn finish(ctx: &Ctx, running: &Running<'_>, journal: &Journal) -> anyhow::Result
 
 /// Ends a restore that was cut off: takes it back, or goes on with it when it counts already.
 /// Under the operation lock. What needs running servers waits until there are some.
-pub(crate) fn settle(ctx: &Ctx, interrupt: &Interrupt) -> anyhow::Result<()> {
+pub(crate) fn recover(ctx: &Ctx, interrupt: &Interrupt) -> anyhow::Result<()> {
     let Some(journal) = Journal::read(&ctx.paths, |text| ctx.ui.line(text))? else {
         return Ok(());
     };

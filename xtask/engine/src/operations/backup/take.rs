@@ -122,7 +122,7 @@ pub fn backup(ctx: &Ctx, options: &Options, interrupt: &Interrupt) -> anyhow::Re
     let target = target(options, ctx.paths.instance(), now)?;
     Running::need(ctx, "backup")?;
     let _operation = Operation::begin(&ctx.paths, &ctx.ui, "backup", options.lock, interrupt)?;
-    super::settle_all(ctx, interrupt)?;
+    super::recover_all(ctx, interrupt)?;
     let running = Running::need(ctx, "backup")?;
     let mounted = disks::mounted(&ctx.paths, &running.facts);
     if !mounted.is_empty() {

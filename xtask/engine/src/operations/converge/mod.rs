@@ -37,10 +37,10 @@ use hand_over::lost_track;
 
 /// How long a supervisor that holds the alive lock and does not answer is given: it may be
 /// starting or stopping. Wrappers without one need up to 5 s to stop by themselves.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(6);
+const CLAIM_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How long one look at the alive lock waits before the API is asked again.
-const SETTLE_POLL: Duration = Duration::from_millis(20);
+const CLAIM_POLL: Duration = Duration::from_millis(20);
 
 /// Processes that do not run because a user or a command stopped them: a change starts them.
 pub(crate) fn stopped(paths: &Paths) -> BTreeSet<String> {
@@ -61,14 +61,14 @@ pub(crate) struct Converge<'a> {
 impl Converge<'_> {
     /// Finds out whether something runs. Returns the claim on the instance when nothing does;
     /// what is left of a killed run is stopped first.
-    pub(crate) fn settle(&self) -> anyhow::Result<Option<files::FileLock>> {
+    pub(crate) fn claim(&self) -> anyhow::Result<Option<files::FileLock>> {
         let lock = self.ctx.paths.alive_lock();
-        let deadline = Instant::now() + SETTLE_TIMEOUT;
+        let deadline = Instant::now() + CLAIM_TIMEOUT;
         loop {
             if let Some(claim) = alive::try_claim(&lock)? {
                 let (paths, ui) = (&self.ctx.paths, &self.ctx.ui);
                 stop::stop_forgotten(paths, ui, self.client, self.options.timeout)?;
-                stop::settle_killed(paths, ui)?;
+                stop::end_leftovers(paths, ui)?;
                 return Ok(Some(claim));
             }
             if self.client.is_live() {
@@ -78,15 +78,15 @@ impl Converge<'_> {
                 break;
             }
             // A short wait for either: the lock that becomes free, the API that comes.
-            if let Some(claim) = alive::claim_until(&lock, Instant::now() + SETTLE_POLL)? {
-                stop::settle_killed(&self.ctx.paths, &self.ctx.ui)?;
+            if let Some(claim) = alive::claim_until(&lock, Instant::now() + CLAIM_POLL)? {
+                stop::end_leftovers(&self.ctx.paths, &self.ctx.ui)?;
                 return Ok(Some(claim));
             }
         }
         let (paths, ui) = (&self.ctx.paths, &self.ctx.ui);
         ui.line("something of an earlier run still lives without its supervisor");
         let (claim, _) = stop::force(paths, ui)?;
-        stop::settle_killed(paths, ui)?;
+        stop::end_leftovers(paths, ui)?;
         Ok(Some(claim))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A stream that is being moved says so in its metadata, with the configuration it had. So does
 //! its copy, until it is the one that counts: then it carries the number of the move. From these
-//! two marks [`Carry::settle`] knows how far a move came, and either ends it or takes it back.
+//! two marks [`Carry::recover`] knows how far a move came, and either ends it or takes it back.
 
 use std::collections::BTreeMap;
 
@@ -134,7 +134,7 @@ impl Carry<'_> {
     }
 
     /// Ends a move that somebody began, or takes it back if it is not past the point of no return.
-    pub(crate) async fn settle(&self) -> anyhow::Result<()> {
+    pub(crate) async fn recover(&self) -> anyhow::Result<()> {
         let source = self.from.stream(self.name()).await?;
         let copy = self.to.stream(self.name()).await?;
         let moved = copy.as_ref().and_then(moved);

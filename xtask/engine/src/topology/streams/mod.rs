@@ -77,7 +77,7 @@ pub(crate) fn move_all(
 
 /// Ends the moves that a command began which was killed, or takes them back. `facts` say where
 /// places are; what was at one that is gone by now needs nothing.
-pub(crate) fn settle(ctx: &Ctx, facts: &Facts) -> anyhow::Result<()> {
+pub(crate) fn recover(ctx: &Ctx, facts: &Facts) -> anyhow::Result<()> {
     let moves = journal::read(&ctx.paths, |text| ctx.ui.line(text))?;
     if moves.is_empty() {
         return Ok(());
@@ -96,7 +96,7 @@ pub(crate) fn settle(ctx: &Ctx, facts: &Facts) -> anyhow::Result<()> {
         let ends = Ends::connect(ctx, facts, &moves).await?;
         for step in &moves {
             let carry = ends.carry(step);
-            carry.settle().await.with_context(|| told(step))?;
+            carry.recover().await.with_context(|| told(step))?;
         }
         for step in &gone {
             let to = places.connect(&step.to).await?;
