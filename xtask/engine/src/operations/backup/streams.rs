@@ -1,6 +1,7 @@
 //! The streams in a backup: copied with their consumers, and put back closed: until all of them
 //! are proved, nobody can publish into one, so nobody gets an acknowledgement that could be lost.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write as _};
@@ -247,7 +248,12 @@ async fn put_back_one(
     if can_be_closed(&config) {
         config = closed(&config, PRIVATE_SUBJECT);
     }
+    let is_again = Cell::new(false);
     let put = async || {
+        // The hub may have begun what it gave no answer to: no other client makes streams here yet.
+        if is_again.replace(true) {
+            js.delete_restored(&stream.name).await?;
+        }
         let mut source = Source {
             entry: archive.open(&stream.entry)?,
             progress,
