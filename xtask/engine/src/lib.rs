@@ -1,8 +1,8 @@
-//! The engine of a Core stack, as a library: `cargo xtask` and the controller stand on it.
+//! The engine of a Core stack, as a library. `cargo xtask` and the controller are built on it.
 //!
-//! Its folders are floors, from the ground up: `base`, `plan`, `checkout`, `supervisor`,
-//! `instances`, `topology`, `operations`. Each may use those below it and none above it, which a
-//! test checks. Knows no command line, and not where binaries come from.
+//! Its directories are floors, from the lowest up: `base`, `plan`, `checkout`, `supervisor`,
+//! `instances`, `topology`, `operations`. A floor may use those below it and none above it; a test
+//! checks this. Must not know the command line or where binaries come from.
 
 pub mod base;
 pub mod checkout;
@@ -14,5 +14,5 @@ pub mod topology;
 
 pub use checkout::context::Ctx;
 
-/// The version of every document that a command prints as JSON: only additions within one.
+/// The version of every JSON document that a command prints; within a version, keys are only added.
 pub const SCHEMA_VERSION: u32 = 1;

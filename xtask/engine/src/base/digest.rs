@@ -1,4 +1,4 @@
-//! SHA-256 of files and of what passes through a writer, as lower-case hex.
+//! SHA-256 digests of files and of bytes written through a writer, as lower-case hex.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write};
@@ -7,12 +7,12 @@ use std::path::Path;
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
-/// Bytes read at once. Large, because each round costs much in an unoptimised build.
+/// Bytes per read. Large, because each iteration is expensive in an unoptimised build.
 pub const BUFFER_BYTES: usize = 256 * 1024;
-/// Hex digits of a SHA-256.
+/// Number of hex digits of a SHA-256 digest.
 const SHA256_HEX_DIGITS: usize = 64;
 
-/// The digest of a file's content.
+/// Returns the digest of a file's content.
 pub fn of_file(path: &Path) -> anyhow::Result<String> {
     let read = || -> io::Result<String> {
         let mut file = File::open(path)?;
@@ -30,12 +30,12 @@ pub fn of_file(path: &Path) -> anyhow::Result<String> {
     read().with_context(|| format!("cannot read `{}`", path.display()))
 }
 
-/// The digest of some bytes.
+/// Returns the digest of `bytes`.
 pub fn of_bytes(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// Lower-case hex.
+/// Formats bytes as lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(bytes.len() * 2);
@@ -46,7 +46,7 @@ pub fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// Whether a text is a SHA-256 as this module writes it.
+/// Whether a text is a SHA-256 digest in the form that this module writes.
 pub fn is_sha256(text: &str) -> bool {
     text.len() == SHA256_HEX_DIGITS
         && text
@@ -54,14 +54,14 @@ pub fn is_sha256(text: &str) -> bool {
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Copies into a writer and digests what went through.
+/// A writer that forwards to another one and digests what passes through.
 pub struct Hashing<W> {
     inner: W,
     hasher: Sha256,
 }
 
 impl<W: Write> Hashing<W> {
-    /// A writer in front of `inner`.
+    /// Creates a writer in front of `inner`.
     pub fn new(inner: W) -> Self {
         Self {
             inner,
@@ -69,7 +69,7 @@ impl<W: Write> Hashing<W> {
         }
     }
 
-    /// The inner writer and the digest of all that was written.
+    /// Returns the inner writer and the digest of everything that was written.
     pub fn finish(self) -> (W, String) {
         (self.inner, hex(&self.hasher.finalize()))
     }

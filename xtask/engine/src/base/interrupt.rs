@@ -1,5 +1,5 @@
-//! Ctrl-C, SIGTERM and a terminal that is closed while a command is at work: noticed, not obeyed at
-//! once, so that what was begun is ended in order.
+//! Ctrl-C, SIGTERM and a closed terminal while a command runs. Signals are recorded and not obeyed
+//! at once, so that the command can finish or undo its work in order.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,20 +13,20 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use crate::base::ui::Ui;
 
-/// How often it is looked whether somebody waits for an answer.
+/// How often the thread of an [`Answer`] polls for a signal.
 const ANSWER_POLL: Duration = Duration::from_millis(20);
 
-/// Whether the user asked to end.
+/// Records whether the user asked the command to stop.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt {
     flags: Vec<(i32, Arc<AtomicBool>)>,
 }
 
-/// The error of a command that was asked to end. Its exit code is 128 + the signal.
+/// The error of a command that was asked to stop. Its exit code is 128 + the signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interrupted(pub i32);
 
-/// That a signal is answered at once, until this is dropped.
+/// Until this is dropped, a signal is answered with a message at once.
 #[derive(Debug)]
 #[must_use]
 pub struct Answer(#[expect(dead_code, reason = "that it is dropped is the message")] Sender<()>);
@@ -40,14 +40,14 @@ impl fmt::Display for Interrupted {
 impl std::error::Error for Interrupted {}
 
 impl Interrupt {
-    /// An end that is asked for by a flag instead of a signal; it counts as SIGTERM.
+    /// Creates an interrupt that is requested by a flag instead of a signal; it counts as SIGTERM.
     pub fn by_flag(flag: Arc<AtomicBool>) -> Self {
         Self {
             flags: vec![(SIGTERM, flag)],
         }
     }
 
-    /// The same, and an end that is asked for by a flag.
+    /// Returns this interrupt, which `flag` can also request.
     #[must_use]
     pub fn or_flag(&self, flag: Arc<AtomicBool>) -> Self {
         let mut flags = self.flags.clone();
@@ -55,26 +55,26 @@ impl Interrupt {
         Self { flags }
     }
 
-    /// Begins to notice. A second signal of the same kind ends the command at once.
+    /// Starts to record signals. A second signal of the same kind ends the process at once.
     pub fn watch() -> anyhow::Result<Self> {
         Self::begin(true)
     }
 
-    /// Begins to notice what comes from now on. No signal ends the command by itself: that is for
-    /// those who have to end something first, however impatient the user is.
+    /// Starts to record signals. No signal ends the process by itself: for callers that must stop
+    /// other processes first, however often the user presses Ctrl-C.
     pub fn notice() -> anyhow::Result<Self> {
         Self::begin(false)
     }
 
     fn begin(ends_at_second: bool) -> anyhow::Result<Self> {
-        // What ignores them for us, `nohup` above all, wants the command to survive them.
+        // A parent that ignores these signals, such as `nohup`, wants us to survive them.
         let optional = [SIGHUP, SIGQUIT].into_iter();
         let wanted = optional.filter(|signal| !is_ignored(*signal));
         let mut flags = Vec::new();
         for signal in [SIGINT, SIGTERM].into_iter().chain(wanted) {
             let flag = Arc::new(AtomicBool::new(false));
-            // In this order: the flag that the first signal sets arms the shutdown. A terminal that
-            // is closed may hang up more than once, and nobody is impatient there.
+            // The order matters: the flag that the first signal sets arms the shutdown. A closed
+            // terminal may hang up more than once without any user who is impatient.
             let arm = || {
                 let (code, flag) = (128 + signal, flag.clone());
                 signal_hook::flag::register_conditional_shutdown(signal, code, flag).map(drop)
@@ -89,8 +89,8 @@ impl Interrupt {
         Ok(Self { flags })
     }
 
-    /// Says `what` as soon as the signal comes, whatever the command waits for then: ending in
-    /// order may take seconds. Until the answer is dropped.
+    /// Prints `what` as soon as a signal arrives, whatever the command waits for, because stopping
+    /// in order may take seconds. Works until the returned answer is dropped.
     pub fn answer(&self, ui: &Ui, what: &str) -> Answer {
         let (answer, dropped) = mpsc::channel();
         let (interrupt, ui, what) = (self.clone(), ui.clone(), what.to_owned());
@@ -101,12 +101,12 @@ impl Interrupt {
                 }
             }
         };
-        // Without a thread, the end itself is the answer.
+        // If no thread can be started, the end of the command is the only answer.
         let _ = thread::Builder::new().spawn(watch);
         Answer(answer)
     }
 
-    /// The signal that came, if one did.
+    /// Returns the signal that was received, if any.
     pub fn signal(&self) -> Option<Interrupted> {
         let came = |(_, flag): &&(i32, Arc<AtomicBool>)| flag.load(Ordering::Relaxed);
         self.flags
@@ -116,7 +116,7 @@ impl Interrupt {
     }
 }
 
-/// Whether we were started with a signal ignored.
+/// Whether this process was started with a signal ignored.
 #[cfg(target_os = "linux")]
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -127,7 +127,7 @@ fn is_ignored(signal: i32) -> bool {
     ignored.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
-/// Whether we were started with a signal ignored: `nohup` takes the terminal away from stderr.
+/// Whether this process was started with a signal ignored: `nohup` redirects stderr.
 #[cfg(not(target_os = "linux"))]
 fn is_ignored(signal: i32) -> bool {
     use std::io::IsTerminal as _;

@@ -1,23 +1,23 @@
-//! Limits of this machine by which programs fail with words that name none: open files, memory,
-//! processes and threads. What we start has ours.
+//! Limits of this machine on open files, memory, processes and threads. Programs fail at them with
+//! messages that do not name the limit. Programs that we start inherit ours.
 //!
-//! Looks only after something failed.
+//! Must be called only after something has failed.
 
 use std::fs;
 
 use rustix::process::{Resource, getrlimit};
 
-/// Below this a supervisor or a server may not come up: measured, process-compose has 24 files open
-/// and PocketBase 21 while nobody asks them anything, and each process of the stack is some more.
+/// Below this a supervisor or a server may not start: measured, an idle process-compose has 24
+/// files open and an idle PocketBase 21, and each process of the stack needs some more.
 const FILES_LOW: u64 = 128;
 
-/// Below this programs written in Go do not begin: they reserve some 700 MB of addresses.
+/// Below this, programs written in Go do not start: they reserve some 700 MB of address space.
 const MEMORY_LOW: u64 = 2 << 30;
 
-/// Below this the threads of a stack are too many: each server has a dozen or two.
+/// Below this, a stack has too many threads: each server has one or two dozen.
 const TASKS_LOW: u64 = 256;
 
-/// What is limited.
+/// The resource that is limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Files,
@@ -25,7 +25,7 @@ enum Kind {
     Tasks,
 }
 
-/// How programs and the system say that a limit is reached, in lower case.
+/// How programs and the system report that a limit is reached, in lower case.
 const WORDS: [(Kind, &[&str]); 3] = [
     (
         Kind::Files,
@@ -54,20 +54,20 @@ const WORDS: [(Kind, &[&str]); 3] = [
     ),
 ];
 
-/// The limits that count; `None` is no limit.
+/// The limits in effect; `None` means no limit.
 #[derive(Debug, Clone, Copy, Default)]
 struct Limits {
     files: Option<u64>,
     memory: Option<u64>,
     tasks: Option<u64>,
-    /// Processes and threads of the control group: of a container, most often.
+    /// Limit on processes and threads of the control group, usually that of a container.
     group_tasks: Option<u64>,
 }
 
 impl Limits {
     fn now() -> Self {
         Self {
-            // Programs written in Go raise theirs up to the hard one.
+            // Programs written in Go raise their soft limit to the hard one.
             files: getrlimit(Resource::Nofile).maximum,
             memory: getrlimit(Resource::As).current,
             tasks: getrlimit(Resource::Nproc).current,
@@ -84,7 +84,7 @@ impl Limits {
         }
     }
 
-    /// The limit and what to do about it.
+    /// Returns the limit with its value, and what to do about it.
     fn name(&self, kind: Kind) -> String {
         let number = |limit: Option<u64>| limit.map_or("not set".to_owned(), |it| it.to_string());
         match kind {
@@ -113,14 +113,14 @@ impl Limits {
         }
     }
 
-    /// The limit that words tell of.
+    /// Returns the limit that the message `words` reports.
     fn refused(&self, words: &str) -> Option<String> {
         let words = words.to_ascii_lowercase();
         let told = |(_, phrases): &&(Kind, &[&str])| phrases.iter().any(|it| words.contains(it));
         WORDS.iter().find(told).map(|(kind, _)| self.name(*kind))
     }
 
-    /// The same, or those that are so low that they must be why.
+    /// Returns the limit that `words` reports, else the limits that are low enough to be the cause.
     fn hint(&self, words: &str) -> Option<String> {
         self.refused(words).or_else(|| {
             let kinds = WORDS.iter().map(|(kind, _)| *kind);
@@ -133,17 +133,17 @@ impl Limits {
     }
 }
 
-/// The limit that the last words of a program tell of, and what to do.
+/// Returns the limit that the last output of a program reports, and what to do about it.
 pub fn refused(words: &str) -> Option<String> {
     Limits::now().refused(words)
 }
 
-/// Which limit has ended a supervisor, whatever its last words were; `None` when none is low.
+/// Returns the limit that stopped a supervisor, whatever it printed last; `None` if none is low.
 pub fn hint(words: &str) -> Option<String> {
     Limits::now().hint(words)
 }
 
-/// `pids.max` of our control group, on Linux.
+/// Returns `pids.max` of our control group, on Linux.
 fn group_tasks() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let own = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
@@ -220,7 +220,7 @@ mod tests {
             .hint(""),
             None
         );
-        // Words of a service say it, low or not: others use them up, too.
+        // A service's message counts even if the limit is high: others use it up, too.
         let limits = Limits {
             files: Some(1_000_000),
             ..NONE

@@ -1,4 +1,4 @@
-//! What everything stands on: talking to the user, waiting, running programs, digests.
+//! What every other floor uses: messages to the user, waiting, running programs, digests.
 //!
 //! Must not know what a stack is.
 

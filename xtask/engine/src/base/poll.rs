@@ -1,6 +1,6 @@
-//! Waiting until something is so, by looking again and again.
+//! Polls a condition until it holds, a deadline passes or the user interrupts.
 //!
-//! The one place that sleeps between two looks. Must not know what is waited for.
+//! The only place that sleeps between two polls. Must not know what the condition is.
 
 use std::convert::Infallible;
 use std::thread;
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use crate::base::interrupt::{Interrupt, Interrupted};
 
-/// How a wait ended.
+/// The result of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Waited<T> {
-    /// What was waited for is there.
+    /// The condition held; this is its value.
     Done(T),
     /// The deadline passed first.
     Deadline,
@@ -21,7 +21,7 @@ pub enum Waited<T> {
 }
 
 impl<T> Waited<T> {
-    /// What was waited for, if it came.
+    /// Returns the value of the condition, if it held.
     pub fn done(self) -> Option<T> {
         match self {
             Self::Done(value) => Some(value),
@@ -30,8 +30,8 @@ impl<T> Waited<T> {
     }
 }
 
-/// How long to wait for what may never come: a tenth of `limit` in tests of this crate, whose
-/// supervisor is a thread that does everything at once or not at all.
+/// Returns how long to wait for what may never happen: a tenth of `limit` in tests of this crate,
+/// whose supervisor is a thread that does everything at once or not at all.
 pub const fn patience(limit: Duration) -> Duration {
     match limit.checked_div(10) {
         Some(tenth) if cfg!(test) => tenth,
@@ -39,8 +39,8 @@ pub const fn patience(limit: Duration) -> Duration {
     }
 }
 
-/// Asks `predicate` every `interval` until it returns something, until `deadline`, or until the
-/// user gives up. It is asked at least once, and a last time after the deadline.
+/// Calls `predicate` every `interval` until it returns a value, `deadline` passes or the user
+/// interrupts. It is called at least once, and one last time after the deadline.
 pub fn wait_until<T, E>(
     deadline: Instant,
     interval: Duration,
@@ -48,7 +48,7 @@ pub fn wait_until<T, E>(
     mut predicate: impl FnMut() -> Result<Option<T>, E>,
 ) -> Result<Waited<T>, E> {
     loop {
-        // Before the look, so that the last one is not older than the deadline.
+        // Read before the call, so that the last call is not older than the deadline.
         let is_last = Instant::now() >= deadline;
         if let Some(value) = predicate()? {
             return Ok(Waited::Done(value));
@@ -63,8 +63,8 @@ pub fn wait_until<T, E>(
     }
 }
 
-/// The same for a condition that cannot fail and a wait that nobody interrupts. Says whether it
-/// came true in time.
+/// Polls a condition that cannot fail, without interruption by the user. Returns whether it held
+/// before the deadline.
 pub fn holds_by(
     deadline: Instant,
     interval: Duration,

@@ -1,5 +1,5 @@
-//! Work side by side that also gets done where another thread is refused: a limit on processes
-//! counts threads, and `thread::spawn` panics at it.
+//! Parallel work that is also done when a thread is refused: a limit on processes counts threads,
+//! and `thread::spawn` panics when it is reached.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,8 +8,8 @@ use std::thread;
 /// A piece of work.
 pub type Task<'a, R> = Box<dyn FnOnce() -> R + Send + 'a>;
 
-/// Does all `tasks` at once and gives what they return, in their order. What no thread can be had
-/// for is done by those that there are, ours at least.
+/// Runs all `tasks` in parallel and returns their results in the order of the tasks. If threads are
+/// refused, the existing threads do the rest; the calling one always exists.
 pub fn side_by_side<R: Send>(tasks: Vec<Task<'_, R>>) -> Vec<R> {
     with_threads(tasks, usize::MAX)
 }
@@ -71,7 +71,7 @@ mod tests {
                 all.wait();
             }) as Task<'_, _>
         });
-        // Each waits for all others.
+        // Each task waits for all the others.
         assert_eq!(side_by_side(tasks.collect()).len(), 3);
     }
 }

@@ -1,7 +1,7 @@
-//! Running a tool (cargo, pip, go, the check of a service) to its end, under a deadline.
+//! Runs a tool (cargo, pip, go, the check of a service) until it exits, under a deadline.
 //!
-//! Owns what is kept of its output and the text of a failure. The tool stays in our process group,
-//! so that Ctrl-C reaches both. Must not print.
+//! Owns the tail of its output and the text of a failure. The tool stays in our process group, so
+//! that Ctrl-C reaches both. Must not print.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -18,18 +18,18 @@ use anyhow::Context as _;
 use crate::base::interrupt::Interrupt;
 use crate::base::poll::wait_until;
 
-/// Lines of output that are kept for the text of a failure.
+/// Number of lines of output that are kept for the text of a failure.
 const TAIL_LINES: usize = 30;
-/// How often the end of the tool, its deadline and a cancellation are looked at.
+/// How often the exit of the tool, its deadline and a cancellation are polled.
 const POLL: Duration = Duration::from_millis(10);
-/// The same once the tool has closed its output.
+/// How often the exit of the tool is polled after it has closed its output.
 const END_POLL: Duration = Duration::from_millis(1);
-/// How long a program file may be busy.
+/// How long starting a program is retried while its file is busy.
 const BUSY_WAIT: Duration = Duration::from_secs(2);
-/// How long the last output may take once the tool ended: something it started may hold the pipe.
+/// How long to read after the tool exits: a process that it started may hold the pipe open.
 const LAST_OUTPUT_WAIT: Duration = Duration::from_millis(500);
 
-/// The error of work that ended because other work failed; never shown.
+/// The error of work that was cancelled because other work failed; never shown.
 #[derive(Debug)]
 struct Cancelled;
 
@@ -41,12 +41,12 @@ impl fmt::Display for Cancelled {
 
 impl std::error::Error for Cancelled {}
 
-/// The error of work that was given up, as other work had failed.
+/// Returns the error of work that was cancelled because other work failed.
 pub fn cancelled() -> anyhow::Error {
     Cancelled.into()
 }
 
-/// Whether an error is that one.
+/// Whether an error is [`cancelled`].
 pub fn is_cancelled(error: &anyhow::Error) -> bool {
     error.is::<Cancelled>()
 }
@@ -54,29 +54,29 @@ pub fn is_cancelled(error: &anyhow::Error) -> bool {
 /// How a tool ended.
 #[derive(Debug)]
 pub enum End {
-    /// By itself.
+    /// It exited or was ended by a signal.
     Status(ExitStatus),
     /// It was killed at its deadline.
     Deadline(Duration),
 }
 
-/// A tool that ended, and the last lines it wrote.
+/// A tool that ended, and its last lines of output.
 #[derive(Debug)]
 pub struct Finished {
-    /// How.
+    /// How it ended.
     pub end: End,
-    /// The last lines that it wrote.
+    /// Its last lines of output.
     pub tail: Vec<String>,
     command: String,
 }
 
 impl Finished {
-    /// Whether it ended with 0.
+    /// Whether it exited with code 0.
     pub fn success(&self) -> bool {
         matches!(&self.end, End::Status(status) if status.success())
     }
 
-    /// Its command line, directory and end, on one line.
+    /// Returns its command line, directory and exit on one line.
     pub fn summary(&self) -> String {
         let end = match &self.end {
             End::Status(status) => status.to_string(),
@@ -85,7 +85,7 @@ impl Finished {
         format!("{} ended with {end}", self.command)
     }
 
-    /// [`Finished::summary`] and the last lines of output, indented.
+    /// Returns [`Finished::summary`] and the last lines of output, indented.
     pub fn report(&self) -> String {
         let mut text = self.summary();
         for line in &self.tail {
@@ -96,7 +96,7 @@ impl Finished {
     }
 }
 
-/// Runs a command to its end. `on_line` sees each line of output as it comes.
+/// Runs a command until it ends. `on_line` receives each line of output when it arrives.
 pub fn run(
     command: &mut Command,
     deadline: Duration,
@@ -106,8 +106,8 @@ pub fn run(
     run_reading(command, deadline, cancel, on_line, None)
 }
 
-/// The same; `on_data`, if there is one, sees the lines of standard output, which then are no part
-/// of what is told about the end.
+/// Runs a command like [`run`]. `on_data`, if given, receives the lines of standard output, which
+/// then are not part of the report.
 pub fn run_reading(
     command: &mut Command,
     deadline: Duration,
@@ -139,7 +139,7 @@ pub fn run_reading(
             break End::Status(status);
         }
         if !more {
-            // It closed its output; most of the time it is just ending.
+            // The tool closed its output; usually it exits right after.
             thread::sleep(END_POLL);
         }
         let late = started.elapsed() >= deadline;
@@ -161,8 +161,8 @@ pub fn run_reading(
     })
 }
 
-/// Starts a command. A file that was written a moment ago counts as busy while a child that another
-/// thread is just starting still holds the descriptor: it is tried again.
+/// Starts a command. A file that was just written is busy while a child process that another thread
+/// is starting still has its descriptor: the start is retried.
 fn spawn(command: &mut Command) -> io::Result<Child> {
     let mut busy = None;
     let spawned = || match command.spawn() {
@@ -178,19 +178,19 @@ fn spawn(command: &mut Command) -> io::Result<Child> {
     spawned.done().ok_or_else(busy)
 }
 
-/// A line that a tool wrote, and whether to its standard output.
+/// A line of output, and whether it was written to standard output.
 struct Line {
     line: String,
     is_data: bool,
 }
 
-/// Who sees the lines.
+/// The receivers of the lines.
 struct Output<'a> {
     on_line: &'a dyn Fn(&str),
     on_data: Option<&'a dyn Fn(&str)>,
 }
 
-/// Takes what came until now, waiting `wait` for a first line. False when no more can come.
+/// Passes on the lines received so far; waits `wait` for the first. Returns false at the end.
 fn receive(
     lines: &Receiver<Line>,
     wait: Duration,
@@ -224,7 +224,7 @@ fn read_lines(child: &mut Child) -> io::Result<Receiver<Line>> {
     Ok(receiver)
 }
 
-/// The thread ends with the pipe; nobody waits for it.
+/// Starts a thread that forwards lines. It ends with the pipe and is not joined.
 fn forward(
     pipe: impl Read + Send + 'static,
     is_data: bool,
@@ -244,7 +244,7 @@ fn forward(
     forwarding.map(drop)
 }
 
-/// The command line and directory of a command, for people.
+/// Formats the command line and directory of a command for people.
 fn describe(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<_> = words.map(OsStr::to_string_lossy).collect();

@@ -1,7 +1,6 @@
-//! Talk on stderr, data on stdout.
+//! Messages go to stderr, data to stdout.
 //!
-//! The only module that prints. What draws bars on a terminal is handed in. Must not decide
-//! anything.
+//! The only module that prints. The screen that draws bars is passed in. Must not decide anything.
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -11,53 +10,53 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// What draws on the user's terminal. Without one there are plain lines.
+/// Draws on the user's terminal. Without a screen, output is plain lines.
 pub trait Screen: fmt::Debug + Send + Sync {
-    /// Prints one line of talk above what is drawn.
+    /// Prints one line of a message above what is drawn.
     fn line(&self, text: &str) -> io::Result<()>;
 
-    /// Takes away what is drawn while `write` writes data.
+    /// Hides what is drawn while `write` writes data.
     fn apart(&self, write: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()>;
 
-    /// A bar, which goes when it is dropped.
+    /// Returns a bar, which disappears when it is dropped.
     fn bar(&self) -> Box<dyn Bar>;
 }
 
-/// How far work on many bytes is.
+/// Shows the progress of work on many bytes.
 pub trait Bar: fmt::Debug {
-    /// Begins another piece of work, of about `total` bytes.
+    /// Begins another piece of work of about `total` bytes.
     fn begin(&self, doing: &str, total: u64);
 
-    /// So many bytes more are done.
+    /// Adds `bytes` to what is done.
     fn add(&self, bytes: u64);
 }
 
-/// The terminal of this process, if anything draws on it.
+/// The screen of this process, if it has one.
 static SCREEN: OnceLock<Box<dyn Screen>> = OnceLock::new();
 
-/// Lets everything that is said from now on go through `screen`. The first one stays.
+/// Sends all later output through `screen`. Only the first call has an effect.
 pub fn draw_on(screen: Box<dyn Screen>) {
-    // There is one terminal.
+    // A process has only one terminal.
     let _ = SCREEN.set(screen);
 }
 
-/// How the user is talked to.
+/// The output of a command to the user.
 #[derive(Debug, Clone, Default)]
 pub struct Ui;
 
 impl Ui {
-    /// Through the screen of this process; plain lines where there is none.
+    /// Uses the screen of this process; prints plain lines if there is none.
     pub fn new() -> Self {
         Self
     }
 
-    /// A bar; `None` where nothing is drawn.
+    /// Returns a bar; `None` if there is no screen.
     pub fn bar(&self) -> Option<Box<dyn Bar>> {
         SCREEN.get().map(|screen| screen.bar())
     }
 
-    /// One line of talk, above any bars. A closed stderr is not an error, nor is a terminal that
-    /// was closed.
+    /// Prints one line of a message above any bars. A closed stderr or a closed terminal is not an
+    /// error.
     pub fn line(&self, text: impl AsRef<str>) {
         let text = text.as_ref();
         let _ = match SCREEN.get() {
@@ -66,7 +65,7 @@ impl Ui {
         };
     }
 
-    /// One line of data on stdout. A reader that has seen enough (`| head`) is not an error.
+    /// Prints one line of data on stdout. A reader that closed the pipe (`| head`) is not an error.
     pub fn data(&self, text: impl AsRef<str>) -> anyhow::Result<()> {
         match self.stream(text) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -74,7 +73,8 @@ impl Ui {
         }
     }
 
-    /// The same for data without an end: it must be told when nobody reads it any more.
+    /// Prints one line of data that has no end: a closed pipe is an error, so that the caller
+    /// stops.
     pub fn stream(&self, text: impl AsRef<str>) -> io::Result<()> {
         let mut write = || {
             let mut stdout = io::stdout().lock();
@@ -88,12 +88,12 @@ impl Ui {
         }
     }
 
-    /// Where data goes that comes in blocks of whole lines.
+    /// Returns stdout for data that is written in blocks of whole lines.
     pub fn blocks(&self) -> impl io::Write {
         io::stdout().lock()
     }
 
-    /// Whether data goes to a person's terminal.
+    /// Whether data goes to a terminal.
     pub fn is_watched(&self) -> bool {
         io::stdout().is_terminal()
     }
@@ -105,13 +105,13 @@ impl Ui {
         self.is_watched() && !dumb && !set("NO_COLOR")
     }
 
-    /// Waits so long, or until nobody can read our data any more. Says whether that is so.
+    /// Waits for `time` or until the reader of our data has closed it; returns whether it has.
     pub fn pause(&self, time: Duration) -> bool {
         let stdout = io::stdout();
-        // Asked for nothing, a pipe tells only that its other end was closed.
+        // With no requested events, a pipe reports only that its other end was closed.
         let mut ends = [PollFd::new(&stdout, PollFlags::empty())];
         let timeout = Timespec::try_from(time).ok();
-        // A signal ends the wait: whoever waits looks at that.
+        // A signal ends the wait; the caller checks for it.
         let found = poll(&mut ends, timeout.as_ref()).unwrap_or(0);
         found > 0
             && ends[0]
