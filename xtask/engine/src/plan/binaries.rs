@@ -1,6 +1,6 @@
-//! Binaries: which a stack needs, and what is known of one that is installed.
+//! The binaries that a stack needs, and what is known about an installed one.
 //!
-//! Must not know where a binary comes from: that is `dep`'s, which stands above.
+//! Must not know where a binary comes from: `dep` does, which is above the engine.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use kit::manifest::{Binary, Source as Declared};
 use serde::Deserialize;
 
-/// The binaries that xtask itself needs, declared as a manifest declares its own.
+/// The binaries that xtask itself needs, declared in the form of a manifest.
 pub const TOOLS: &str = include_str!("../../tools.json");
 
 /// A binary that must be in `.dep/`.
@@ -16,21 +16,21 @@ pub const TOOLS: &str = include_str!("../../tools.json");
 pub struct Request {
     /// Its name in `.dep/`.
     pub name: String,
-    /// How it is had.
+    /// How it is obtained.
     pub kind: Kind,
 }
 
-/// How a binary is had.
+/// How a binary is obtained.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// Built from a package of the workspace.
     CargoBuild {
-        /// Folder of the package, relative to the root: `./cmd/nats`.
+        /// Directory of the package, relative to the root: `./cmd/nats`.
         path: PathBuf,
     },
     /// Fetched as pinned in `dep.lock`.
     Fetch {
-        /// The version that the manifest asks for.
+        /// The version that the manifest requests.
         version: String,
     },
 }
@@ -49,8 +49,8 @@ pub struct Installed {
 }
 
 impl Request {
-    /// What a manifest's entry asks for; `None` for a placeholder. Entries that lack what their
-    /// source needs are refused when the manifest is loaded, and ask for an empty path or version.
+    /// Returns the request of a manifest's entry; `None` for a placeholder. Entries that lack what
+    /// the source needs are refused when a manifest is loaded; here, that path or version is empty.
     pub fn of(binary: &Binary) -> Option<Self> {
         let kind = match binary.source {
             Declared::Placeholder => return None,
@@ -68,7 +68,7 @@ impl Request {
     }
 }
 
-/// The binaries that xtask itself needs: `xtask/engine/tools.json`.
+/// Returns the binaries that xtask itself needs, from `xtask/engine/tools.json`.
 pub fn tools() -> anyhow::Result<Vec<Request>> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]

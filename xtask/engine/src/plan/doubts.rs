@@ -1,5 +1,5 @@
-//! PURE: what is doubtful in `.env`: values that are not what their lines say, and names that
-//! nothing reads. Tells file, line and name; never a value.
+//! PURE: doubtful entries of `.env`: values that differ from their lines, and names that no program
+//! reads. Reports file, line and name; must never show a value.
 
 use std::collections::BTreeSet;
 
@@ -20,16 +20,16 @@ const OWN: [&str; 7] = [
     "CORE_TOPOLOGY_PORTS",
 ];
 
-/// Those that it reads from the environment alone.
+/// Variables that Core reads only from the environment.
 const ENVIRONMENT_ONLY: [&str; 3] = ["CORE_OFFLINE", "CORE_REGISTER_DIR", "CORE_ROOT"];
 
-/// Begin of the variables of ports: `CORE_PORT_SERVICE_NAME`. Wrong ones are refused elsewhere.
+/// The prefix of variables of ports: `CORE_PORT_SERVICE_NAME`. Wrong ones are refused elsewhere.
 const PORTS: &str = "CORE_PORT_";
 
-/// Begins of names that look like ours.
+/// Prefixes of names that look like ours.
 const OURS: [&str; 4] = ["CORE_", "NATS_", "POCKETBASE_", "CADDY_"];
 
-/// Refuses a value that something reads and that is not what its line says.
+/// Refuses a value that is read and that differs from its line.
 pub fn refuse(env: &Env, services: &[Service]) -> anyhow::Result<()> {
     if env.dotenv.iter().all(|entry| entry.change.is_none()) {
         return Ok(());
@@ -49,11 +49,11 @@ pub fn refuse(env: &Env, services: &[Service]) -> anyhow::Result<()> {
     Err(Failure::new(Exit::Invalid, message).hint(HINT).into())
 }
 
-/// How a value is written so that it is taken as it stands.
+/// How to write a value so that it is not changed.
 const HINT: &str = "put the value into single quotes: NAME='a value'; \
                     `${NAME}` stands for a variable";
 
-/// What is doubtful and keeps nothing from running, one line each.
+/// Returns warnings about `.env` that do not prevent a start, one per line.
 pub fn warnings(env: &Env, services: &[Service]) -> Vec<String> {
     if env.dotenv.is_empty() {
         return Vec::new();
@@ -78,7 +78,7 @@ pub fn warnings(env: &Env, services: &[Service]) -> Vec<String> {
     warnings
 }
 
-/// The entries whose values count.
+/// Returns the entries whose values are used.
 fn counting(env: &Env) -> impl Iterator<Item = &Entry> {
     let counts = |entry: &&Entry| {
         entry.replaced_by.is_none() && env.origin(&entry.name) == Some(Origin::DotEnv)
@@ -91,7 +91,7 @@ fn changed(entry: &Entry) -> Option<String> {
     Some(format!("`.env`:{line}: the value of `{name}` {told}"))
 }
 
-/// A name that looks like ours and that nothing reads.
+/// Returns a warning for a name that looks like ours and that is not read.
 fn unread(entry: &Entry, read: &BTreeSet<String>, services: &[Service]) -> Option<String> {
     let (line, name) = (entry.line, entry.name.as_str());
     let looks_ours = OURS.iter().any(|begin| name.starts_with(begin));
@@ -114,7 +114,7 @@ fn unread(entry: &Entry, read: &BTreeSet<String>, services: &[Service]) -> Optio
     })
 }
 
-/// Every variable that Core or a manifest reads.
+/// Returns every variable that Core or a manifest reads.
 fn read(services: &[Service]) -> BTreeSet<String> {
     let mut found: BTreeSet<String> = OWN.iter().map(ToString::to_string).collect();
     found.extend(kit::spawn::PASSED_VARIABLES.iter().map(ToString::to_string));

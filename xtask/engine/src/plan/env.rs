@@ -1,7 +1,7 @@
-//! The variables a stack is resolved with, and where each came from.
+//! The variables from which a stack is resolved, and where each comes from.
 //!
-//! PURE: who reads the process environment and `.env` is `checkout::env`. Must never show a value:
-//! an error names the file and the line.
+//! PURE: `checkout::env` reads the process environment and `.env`. Must never show a value: an
+//! error names the file and the line.
 
 pub(crate) mod dotenv;
 pub(crate) mod value;
@@ -10,15 +10,15 @@ use std::collections::BTreeMap;
 
 use value::Change;
 
-/// Python keeps what it prints to a pipe until there are 8 KiB of it, so that a log would be empty
-/// while its service runs. Set to 1 unless the user has set it.
+/// Python buffers its output to a pipe up to 8 KiB, so the log of a running service would be empty.
+/// Set to 1 unless the user has set it.
 const UNBUFFERED: &str = "PYTHONUNBUFFERED";
 
-/// Variables by name, with where each came from.
+/// Variables by name, each with its origin.
 #[derive(Debug, Clone, Default)]
 pub struct Env {
     pub(crate) vars: BTreeMap<String, (String, Origin)>,
-    /// What `.env` says, in its order.
+    /// The entries of `.env`, in their order.
     pub(crate) dotenv: Vec<Entry>,
 }
 
@@ -28,13 +28,13 @@ pub(crate) struct Entry {
     pub(crate) name: String,
     /// Its first line.
     pub(crate) line: usize,
-    /// What became of the value, if that is not what the line says.
+    /// How the value was changed, if it is not what the line says.
     pub(crate) change: Option<Change>,
-    /// The line that gives another value to the name, further down.
+    /// The later line that gives another value to the name.
     pub(crate) replaced_by: Option<usize>,
 }
 
-/// Where a variable came from.
+/// Where a variable comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// The environment of the command.
@@ -46,7 +46,7 @@ pub enum Origin {
 }
 
 impl Env {
-    /// Adds what `.env` says, in its order: the last line of a name counts.
+    /// Adds the entries of `.env`, in their order: the last line of a name is used.
     pub(crate) fn add_dotenv(&mut self, lines: Vec<(Entry, String)>) {
         for (entry, value) in lines {
             let before = self.vars.get(&entry.name);
@@ -62,7 +62,7 @@ impl Env {
         }
     }
 
-    /// Variables given directly, as if they came from the process.
+    /// Creates variables as if they came from the process.
     pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let entry =
             |(name, value): (&str, &str)| (name.to_owned(), (value.to_owned(), Origin::Process));
@@ -72,33 +72,33 @@ impl Env {
         }
     }
 
-    /// Gives a variable a value, as if it came from the process.
+    /// Sets a variable as if it came from the process.
     pub fn set(&mut self, name: &str, value: &str) {
         self.set_by(Origin::Process, name, value);
     }
 
-    /// Gives a variable a value that comes from `origin`.
+    /// Sets a variable that comes from `origin`.
     pub fn set_by(&mut self, origin: Origin, name: &str, value: &str) {
         self.vars
             .insert(name.to_owned(), (value.to_owned(), origin));
     }
 
-    /// The value of a variable.
+    /// Returns the value of a variable.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.vars.get(name).map(|(value, _)| value.as_str())
     }
 
-    /// The value of a variable unless it is empty.
+    /// Returns the value of a variable unless it is empty.
     pub fn non_empty(&self, name: &str) -> Option<&str> {
         self.get(name).filter(|value| !value.is_empty())
     }
 
-    /// Where a variable came from.
+    /// Returns where a variable comes from.
     pub fn origin(&self, name: &str) -> Option<Origin> {
         self.vars.get(name).map(|(_, origin)| *origin)
     }
 
-    /// What every process of a stack gets besides its own variables.
+    /// Returns what every process of a stack receives besides its own variables.
     pub fn passed_on(&self) -> impl Iterator<Item = (&str, &str)> {
         let names = kit::spawn::PASSED_VARIABLES.into_iter();
         let passed = names.filter_map(|name| Some((name, self.get(name)?)));
@@ -106,7 +106,7 @@ impl Env {
         passed.chain([(UNBUFFERED, unbuffered)])
     }
 
-    /// All names and values.
+    /// Returns all names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.vars
             .iter()

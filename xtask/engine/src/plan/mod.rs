@@ -1,6 +1,6 @@
-//! From manifests, variables, ports and a topology to the file that process-compose runs.
+//! Turns manifests, variables, ports and a topology into the file that process-compose runs.
 //!
-//! Pure: no file, no process, no clock, no network, which a test checks.
+//! Pure: no files, processes, clock or network; a test checks this.
 
 pub mod binaries;
 pub mod doubts;

@@ -1,4 +1,4 @@
-//! Which processes the words of a command line mean.
+//! Resolves the arguments of a command line to processes.
 
 use std::collections::BTreeSet;
 
@@ -6,10 +6,10 @@ use kit::{Exit, Failure, names};
 
 use crate::plan::stack::Stack;
 
-/// The processes that `words` name, each once, in the sequence of the words: a service stands for
-/// all of its processes, in the order in which they start; any other process for itself, and so
-/// does `SERVICE/PROCESS`. `further` processes are known by name alone. An unknown name is a wrong
-/// command line.
+/// Returns the processes that `words` name, each once, in the order of the words. The name of a
+/// service selects all its processes in start order; the name of another process, or
+/// `SERVICE/PROCESS`, selects that process. `further` processes are known by name only. An unknown
+/// name is a wrong command line.
 pub fn processes(
     stack: &Stack,
     further: &BTreeSet<String>,

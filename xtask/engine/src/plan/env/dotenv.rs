@@ -1,6 +1,6 @@
-//! PURE: the lines of `.env`, each with what became of its value.
+//! PURE: parses the lines of `.env` and records how the parser changed each value.
 //!
-//! Must not show a value, nor read a file.
+//! Must not show a value or read a file.
 
 use std::cell::Cell;
 use std::io::{self, Read};
@@ -11,7 +11,7 @@ use super::Entry;
 use super::value::{self, Names};
 
 /// Parses the text of a `.env` file; `is_set` says which variables the environment has. dotenvy's
-/// own error shows the whole line and so the secret: only the number of the line is kept.
+/// own error shows the whole line and so the secret: only the line number is kept.
 pub(crate) fn parse(
     text: &str,
     is_set: &dyn Fn(&str) -> bool,
@@ -36,7 +36,7 @@ pub(crate) fn parse(
             Failure::new(Exit::Invalid, message)
                 .hint("put values with spaces, `#` or `$` into single quotes: NAME='a value'")
         })?;
-        // Empty lines and comments were passed over.
+        // The parser skipped empty lines and comments.
         let passed = lines[before..]
             .iter()
             .take_while(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#'));
@@ -58,7 +58,7 @@ pub(crate) fn parse(
     }
 }
 
-/// Hands out one line a read, so that `number` is the line the parser has come to.
+/// Returns one line per read, so that `number` is the line that the parser has reached.
 struct Lines<'a> {
     rest: &'a [u8],
     number: &'a Cell<usize>,

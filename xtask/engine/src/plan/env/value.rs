@@ -1,23 +1,23 @@
-//! PURE: whether a value of `.env` is what its line says.
+//! PURE: whether the parsed value of a line of `.env` is what its author meant.
 //!
-//! The parser has the rules of a shell: quotes and backslashes go, `$NAME` is replaced, ` #` begins
-//! a comment. Owns which of these were meant. A value is compared and never told.
+//! The parser has the rules of a shell: it removes quotes and backslashes, replaces `$NAME`, and `
+//! #` begins a comment. Owns the rules for what was meant. Must not show a value, only compare it.
 
-/// What became of a value.
+/// How the parser changed a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// Nothing is left of it.
+    /// It is empty now.
     Emptied,
     /// A part was cut off at a `#`.
     Cut,
-    /// It names a variable that is not set, or takes one of the shell's.
+    /// It names a variable that is not set, or one of the shell.
     Replaced,
-    /// Quotes or backslashes went, or it was joined with what follows.
+    /// Quotes or backslashes were removed, or it was joined with the following text.
     Altered,
 }
 
 impl Change {
-    /// What is told of it.
+    /// Returns what a message says about the change.
     pub(crate) fn told(self) -> &'static str {
         match self {
             Self::Emptied => "is empty, as `#` begins a comment",
@@ -28,15 +28,15 @@ impl Change {
     }
 }
 
-/// Where the names after a `$` come from.
+/// The variables that a name after `$` can refer to.
 pub(crate) struct Names<'a> {
-    /// Whether a variable is given above in the file.
+    /// Whether a line above in the file sets a variable.
     pub(crate) above: &'a dyn Fn(&str) -> bool,
-    /// Whether the environment has it.
+    /// Whether the environment has a variable.
     pub(crate) environment: &'a dyn Fn(&str) -> bool,
 }
 
-/// Compares what stands behind `=` with what was made of it.
+/// Compares the text after `=` with the parsed value.
 pub(crate) fn change(raw: &str, parsed: &str, names: &Names<'_>) -> Option<Change> {
     let raw = raw.trim();
     if raw == parsed || is_comment(raw) {
@@ -45,7 +45,7 @@ pub(crate) fn change(raw: &str, parsed: &str, names: &Names<'_>) -> Option<Chang
     if raw.starts_with('#') {
         return Some(Change::Emptied);
     }
-    // In quotes all is meant, as long as the quotes are one pair around all of it.
+    // One pair of quotes around the whole text means that everything in it is intended.
     if let Some((inner, quote)) = quoted(raw) {
         let meant = match quote {
             '\'' => inner == parsed,
@@ -56,7 +56,7 @@ pub(crate) fn change(raw: &str, parsed: &str, names: &Names<'_>) -> Option<Chang
     }
     let kept = match comment(raw) {
         Some((kept, true)) => kept,
-        // A password may well have a `#` after a blank.
+        // A password may contain a blank and a `#`.
         Some((_, false)) => return Some(Change::Cut),
         None => raw,
     };
@@ -66,19 +66,19 @@ pub(crate) fn change(raw: &str, parsed: &str, names: &Names<'_>) -> Option<Chang
     if kept.contains('$') && !kept.contains(['\'', '"', '\\']) {
         return replaced(kept, names);
     }
-    // `\ `, `\$` and escaped quotes are written by those who know what a backslash does.
+    // Authors of `\ `, `\$` and escaped quotes know what a backslash does.
     let plain = !kept.contains(['\'', '"', '$']) || kept.contains('\\');
     let meant = plain && !kept.contains("\\n") && !kept.contains("\\\\") && escapes_all(kept);
     (!meant || unescaped(kept) != parsed).then_some(Change::Altered)
 }
 
-/// Whether all of it is a comment that says so: `# text`.
+/// Whether the whole text is a comment that looks like one: `# text`.
 fn is_comment(raw: &str) -> bool {
     raw.strip_prefix('#')
         .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']))
 }
 
-/// What stands before a comment behind a blank, and whether it looks like one: `# text`.
+/// Returns the text before a comment after a blank, and whether that looks like one: `# text`.
 fn comment(raw: &str) -> Option<(&str, bool)> {
     let at = raw.find([' ', '\t'])?;
     let (kept, rest) = raw.split_at(at);
@@ -86,7 +86,7 @@ fn comment(raw: &str) -> Option<(&str, bool)> {
     rest.starts_with('#').then(|| (kept, is_comment(rest)))
 }
 
-/// The text within one pair of quotes that holds all of it, but for a comment.
+/// Returns the text and the quote if one pair of quotes contains everything but a comment.
 fn quoted(raw: &str) -> Option<(&str, char)> {
     let quote = raw.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
     let mut escaped = false;
@@ -104,7 +104,7 @@ fn quoted(raw: &str) -> Option<(&str, char)> {
     None
 }
 
-/// Without backslashes.
+/// Removes the backslashes.
 fn unescaped(text: &str) -> String {
     let mut plain = String::new();
     let mut chars = text.chars();
@@ -121,7 +121,7 @@ fn unescaped(text: &str) -> String {
     plain
 }
 
-/// Whether every quote and every `$` has a backslash.
+/// Whether every quote and every `$` is escaped by a backslash.
 fn escapes_all(text: &str) -> bool {
     let mut escaped = false;
     text.chars().all(|c| {
@@ -131,8 +131,8 @@ fn escapes_all(text: &str) -> bool {
     })
 }
 
-/// Whether every variable that is named is one that was meant: `${NAME}` that is set, or `$NAME`
-/// that stands above in the file. `$NAME` of the shell may be a part of a password.
+/// Returns a change unless every named variable is intended: `${NAME}` that is set, or `$NAME` that
+/// is set above in the file. `$NAME` of the environment may be part of a password.
 fn replaced(text: &str, names: &Names<'_>) -> Option<Change> {
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -141,7 +141,7 @@ fn replaced(text: &str, names: &Names<'_>) -> Option<Change> {
         if escaped {
             continue;
         }
-        // The parser's names: no `_` without braces.
+        // The parser's rule for names: no `_` without braces.
         let braced = rest.strip_prefix('{');
         let braced = braced.map(|inner| inner.split('}').next().unwrap_or_default());
         let plain = || {
@@ -161,7 +161,7 @@ fn replaced(text: &str, names: &Names<'_>) -> Option<Change> {
 mod tests {
     use super::*;
 
-    /// Parses a line as `.env` does, below one that sets `ABOVE`.
+    /// Parses a line as in a `.env` whose line above sets `ABOVE`.
     fn of(line: &str) -> Result<Option<Change>, ()> {
         let text = format!("ABOVE=1\n{line}\n");
         let pairs: Result<Vec<_>, _> = dotenvy::from_read_iter(text.as_bytes()).collect();
@@ -230,7 +230,7 @@ mod tests {
         ] {
             assert_eq!(of(line), Ok(Some(expected)), "{line}");
         }
-        // A backslash at the end is gone; a quote that the next line closes is refused.
+        // A backslash at the end is removed; a quote that the next line closes is refused.
         assert_eq!(of("X=abc\\"), Ok(Some(Change::Altered)));
         assert_eq!(of("X='abc\\'\nY='d'"), Err(()));
     }

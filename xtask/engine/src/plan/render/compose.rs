@@ -1,7 +1,7 @@
 //! The file that process-compose runs.
 //!
-//! Owns its types (separate from the manifest's: a boundary), readiness probes that block, and
-//! the quoting that keeps values byte for byte. The traps it avoids were measured on 1.120.0.
+//! Owns its types (separate from the manifest's: a boundary), the readiness probes that block, and
+//! the quoting that keeps values byte for byte. The defects it avoids were measured on 1.120.0.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::plan::stack::{
     PROBE, Places, Process, RUN, Readiness, ReadinessCheck, SUPERVISED, Stack, TERM, words,
 };
 
-/// Seconds the probe's own limit lies below the supervisor's, so that it ends by itself.
+/// Seconds by which the probe's own limit is below the supervisor's, so that it exits by itself.
 const PROBE_LIMIT_MARGIN_SECONDS: f64 = 0.2;
 
 /// The first lines of the file.
@@ -26,9 +26,9 @@ const HEADER: &str =
 /// How secrets are rendered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secrets {
-    /// As they are: only for the private file that the supervisor reads.
+    /// In plain text: only for the private file that the supervisor reads.
     Plain,
-    /// Masked: for everything that is shown.
+    /// Masked: for all output.
     Masked,
 }
 
@@ -131,7 +131,7 @@ struct Rotation {
     max_backups: u32,
 }
 
-/// The file `new` with the entries of `kept` as the file `old` has them, where it has them.
+/// Returns `new` in which the entries of `kept` are replaced by those that `old` has.
 pub fn with_kept(old: &str, new: &str, kept: &BTreeSet<String>) -> anyhow::Result<String> {
     let read = |text: &str| -> anyhow::Result<Value> {
         serde_yaml::from_str(text).context("cannot read a rendered file")
@@ -145,7 +145,7 @@ pub fn with_kept(old: &str, new: &str, kept: &BTreeSet<String>) -> anyhow::Resul
     Ok(format!("{HEADER}{}", yaml::write(&new)))
 }
 
-/// Renders the stack. The text is parsed again and compared before it is returned.
+/// Renders the stack. The text is parsed again and compared with the model before it is returned.
 pub fn render(stack: &Stack, places: &Places, secrets: Secrets) -> anyhow::Result<String> {
     let project = project(stack, places, secrets);
     let value = serde_json::to_value(&project).context("cannot serialise the compose file")?;
@@ -245,7 +245,7 @@ fn entry(name: &str, process: &Process, places: &Places, secrets: Secrets) -> En
     }
 }
 
-/// The command of a process, below a runner unless it is a wrapper.
+/// Returns the command of a process, below a runner unless it is a wrapper.
 fn command(name: &str, process: &Process, places: &Places) -> Vec<String> {
     if !process.runner {
         return process.command.clone();
@@ -274,8 +274,8 @@ fn command(name: &str, process: &Process, places: &Places) -> Vec<String> {
     words
 }
 
-/// How the supervisor stops a process. A runner gets the signal alone and needs time of its own
-/// once the program's is over.
+/// Returns how the supervisor stops a process. A runner receives the signal alone, and needs time
+/// of its own after the program's time has passed.
 fn shutdown(process: &Process) -> Shutdown {
     let own = &process.shutdown;
     if !process.runner {
@@ -292,8 +292,8 @@ fn shutdown(process: &Process) -> Shutdown {
     }
 }
 
-/// A declarative check becomes a process that blocks until the server answers: the supervisor
-/// itself asks only on a grid of whole seconds.
+/// Renders a declarative check as a process that blocks until the server answers: the supervisor
+/// itself polls only on a grid of whole seconds.
 fn probe(readiness: &Readiness, process: &Process, places: &Places) -> Probe {
     let probe = seen_from(process, places, format!("{}/{PROBE}", places.dep));
     let limit = f64::from(readiness.timeout_seconds) - PROBE_LIMIT_MARGIN_SECONDS;
@@ -324,7 +324,7 @@ fn probe(readiness: &Readiness, process: &Process, places: &Places) -> Probe {
     }
 }
 
-/// A path of the root as a process, and its probes, see it.
+/// Returns a path of the root as seen from a process and its probes.
 fn seen_from(process: &Process, places: &Places, path: String) -> String {
     match process.working_dir {
         Some(_) => places.root.join(path).to_string_lossy().into_owned(),
@@ -332,13 +332,13 @@ fn seen_from(process: &Process, places: &Places, path: String) -> String {
     }
 }
 
-/// A command line for the shell. Without `exec`, shells that fork would stand between the
+/// Returns a command line for the shell. Without `exec`, a shell that forks would be between the
 /// supervisor and the process, and a probe's timeout would end only the shell.
 fn exec(command: &[String]) -> String {
     format!("exec {}", words::join(command))
 }
 
-/// Text that a Go template renders as itself.
+/// Escapes text so that a Go template renders it unchanged.
 fn template_literal(text: &str) -> String {
     text.replace("{{", r#"{{"{{"}}"#)
 }

@@ -1,25 +1,25 @@
-//! PURE: what process-compose would do about a changed file, and which keys are the cause.
+//! PURE: how process-compose reacts to a changed file, and which keys are the cause.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 use serde_json::Value;
 
-/// What happens to a process when one file takes the place of another.
+/// What happens to a process when one file replaces another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Difference {
     /// Its entry is the same.
     None,
-    /// It is new.
+    /// It is added.
     Added,
-    /// It is gone.
+    /// It is removed.
     Removed,
-    /// These keys of its entry differ: `environment.NATS_HOST`, `command`. Values are not told,
-    /// they may be secret.
+    /// These keys of its entry differ: `environment.NATS_HOST`, `command`. Values are left out
+    /// because they may be secret.
     Changed(Vec<String>),
 }
 
-/// Compares two rendered files, by process.
+/// Compares two rendered files, per process.
 pub fn difference(old: &str, new: &str) -> anyhow::Result<BTreeMap<String, Difference>> {
     let (old, new) = (entries(old)?, entries(new)?);
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
@@ -35,7 +35,7 @@ pub fn difference(old: &str, new: &str) -> anyhow::Result<BTreeMap<String, Diffe
         .collect())
 }
 
-/// The keys of every entry, flattened.
+/// The keys of an entry, flattened, with their values.
 type Entry = BTreeMap<String, Value>;
 
 fn entries(text: &str) -> anyhow::Result<BTreeMap<String, Entry>> {
@@ -62,7 +62,7 @@ fn flatten(flat: &mut Entry, path: &str, value: &Value) {
         Value::Object(map) => map
             .iter()
             .for_each(|(key, value)| flatten(flat, &join(key), value)),
-        // The environment is the one list: `NAME=value`.
+        // The environment is the only list: `NAME=value`.
         Value::Array(items) => {
             for item in items.iter().filter_map(Value::as_str) {
                 let (name, value) = item.split_once('=').unwrap_or((item, ""));

@@ -1,4 +1,4 @@
-//! PURE: what depends on what, as text, Mermaid, DOT or a document.
+//! PURE: the graph of dependencies as text, Mermaid, DOT or a JSON document.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,29 +9,29 @@ use serde::Serialize;
 use crate::SCHEMA_VERSION;
 use crate::plan::stack::Stack;
 
-/// The graph as a document.
+/// The graph as a JSON document.
 #[derive(Debug, Serialize)]
 pub struct Graph<'a> {
     /// Version of this document.
     pub schema_version: u32,
-    /// Process names so that each comes after those it depends on.
+    /// Process names, each after its dependencies.
     pub order: &'a [String],
     /// Processes by name.
     pub processes: BTreeMap<&'a str, Node<'a>>,
 }
 
-/// One process of it.
+/// A process in the graph.
 #[derive(Debug, Serialize)]
 pub struct Node<'a> {
     /// The service it belongs to.
     pub service: &'a str,
     /// Left out of `up`.
     pub disabled: bool,
-    /// What comes first, and what must have happened to it.
+    /// Its dependencies, each with the condition that must hold.
     pub depends_on: &'a BTreeMap<String, Condition>,
 }
 
-/// The graph as a document.
+/// Returns the graph as a document.
 pub fn document(stack: &Stack) -> Graph<'_> {
     let processes = stack.processes.iter().map(|(name, process)| {
         let node = Node {
@@ -48,7 +48,7 @@ pub fn document(stack: &Stack) -> Graph<'_> {
     }
 }
 
-/// One line a process, in the order of the start.
+/// Renders the graph as text, one line per process, in start order.
 pub fn text(stack: &Stack) -> String {
     let width = stack.order.iter().map(String::len).max().unwrap_or(0);
     let mut text = String::new();
@@ -70,7 +70,7 @@ pub fn text(stack: &Stack) -> String {
     text
 }
 
-/// A flowchart for Mermaid: arrows lead from what comes first to what waits for it.
+/// Renders a flowchart for Mermaid; arrows lead from a dependency to its dependents.
 pub fn mermaid(stack: &Stack) -> String {
     let mut text = "flowchart LR\n".to_owned();
     for (index, name) in stack.order.iter().enumerate() {
@@ -84,7 +84,7 @@ pub fn mermaid(stack: &Stack) -> String {
     text
 }
 
-/// The same for Graphviz.
+/// Renders the graph for Graphviz; arrows lead from a dependency to its dependents.
 pub fn dot(stack: &Stack) -> String {
     let mut text = "digraph core {\n  rankdir=LR;\n".to_owned();
     for (index, name) in stack.order.iter().enumerate() {
@@ -100,7 +100,7 @@ pub fn dot(stack: &Stack) -> String {
     text
 }
 
-/// Indices into the order: what comes first, what waits, and for what.
+/// Returns the edges: the indices of a dependency and its dependent, and the condition.
 fn edges(stack: &Stack) -> Vec<(usize, usize, Condition)> {
     let index = |wanted: &String| stack.order.iter().position(|name| name == wanted);
     let mut edges = Vec::new();
@@ -112,7 +112,7 @@ fn edges(stack: &Stack) -> Vec<(usize, usize, Condition)> {
     edges
 }
 
-/// Names hold letters, digits and `-` only: nothing has to be quoted.
+/// Names contain only letters, digits and `-`: they need no quotes.
 fn label(stack: &Stack, name: &str) -> String {
     if stack.processes[name].disabled {
         format!("{name} (disabled)")

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Variables by name. Names are those of a shell: letters, digits and `_`.
+/// Variables by name. Names are valid in a shell: letters, digits and `_`.
 pub type Variables = BTreeMap<String, String>;
 
-/// What the delimiter of a value in a file of GitHub Actions begins with.
+/// The prefix of the delimiter of a value in a file of GitHub Actions.
 const DELIMITER: &str = "END_OF_VALUE";
 
-/// Lines for `eval` in any POSIX shell.
+/// Renders lines for `eval` in any POSIX shell.
 pub fn shell(variables: &Variables) -> String {
     let quoted = |value: &str| value.replace('\'', r"'\''");
     lines(variables, |name, value| {
@@ -17,10 +17,10 @@ pub fn shell(variables: &Variables) -> String {
     })
 }
 
-/// Lines of a `.env` file.
+/// Renders lines of a `.env` file.
 pub fn dotenv(variables: &Variables) -> String {
     lines(variables, |name, value| {
-        // Parsers take a `\` before a quote for more than itself.
+        // Parsers treat a `\` before a quote as part of an escape.
         if value.contains(['\'', '\\']) {
             format!("{name}=\"{}\"\n", escaped(value))
         } else {
@@ -29,7 +29,7 @@ pub fn dotenv(variables: &Variables) -> String {
     })
 }
 
-/// A value between double quotes, where `\`, `"` and `$` mean something.
+/// Escapes a value for double quotes, where `\`, `"` and `$` are special.
 fn escaped(value: &str) -> String {
     let mut text = String::new();
     for char in value.chars() {
@@ -41,8 +41,8 @@ fn escaped(value: &str) -> String {
     text
 }
 
-/// Entries of the file that GitHub Actions names by `GITHUB_ENV`, each with a delimiter that its
-/// value does not hold. Form:
+/// Renders entries of the file that `GITHUB_ENV` names, each with a delimiter that its value does
+/// not contain. Format:
 /// <https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands>.
 pub fn github(variables: &Variables) -> String {
     lines(variables, |name, value| {
@@ -82,7 +82,7 @@ mod tests {
         [("A_1".to_owned(), value.to_owned())].into()
     }
 
-    /// The value that GitHub Actions reads: lines up to the delimiter.
+    /// Returns the value that GitHub Actions reads: the lines up to the delimiter.
     fn read_github(text: &str) -> String {
         let (head, rest) = text.split_once('\n').unwrap();
         let end = head.strip_prefix("A_1<<").unwrap();

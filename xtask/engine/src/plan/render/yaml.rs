@@ -1,8 +1,8 @@
-//! YAML in which every string is double-quoted and no `$` byte ever stands.
+//! YAML in which every string is double-quoted and no byte is `$`.
 //!
-//! process-compose substitutes variables over the raw text of its file before it parses it, and a
-//! bad substitution ends even a running supervisor. No YAML library lets the quoting be chosen,
-//! so the text is written here; `compose` proves it by parsing it with one.
+//! process-compose substitutes variables in the raw text of its file before it parses it, and a bad
+//! substitution ends even a running supervisor. No YAML library allows a choice of the quoting, so
+//! the text is written here; `compose` verifies it by parsing it with a library.
 
 use std::fmt::Write as _;
 
@@ -40,7 +40,7 @@ fn node(text: &mut String, value: &Value, depth: usize) {
     }
 }
 
-/// What follows a key or a dash: a scalar on the same line, a block on the next ones.
+/// Writes what follows a key or a dash: a scalar on the same line, a block on the next ones.
 fn inner(text: &mut String, value: &Value, depth: usize) {
     let is_block = match value {
         Value::Object(map) => !map.is_empty(),
@@ -72,27 +72,27 @@ fn scalar_text(value: &Value) -> String {
     }
 }
 
-/// Our own keys are plain words; names that users choose may read as a number or a truth value.
+/// Quotes a key if needed: names that users choose may parse as a number or a boolean.
 fn plain_or_quoted(key: &str) -> String {
     let word = |c: char| c.is_ascii_lowercase() || c == '_';
     let plain = key.len() > 3 && key.chars().all(word) && !matches!(key, "true" | "false" | "null");
     if plain { key.to_owned() } else { quote(key) }
 }
 
-/// A double-quoted scalar. `$` and everything that is not printable is escaped.
+/// Writes a double-quoted scalar. `$` and everything that is not printable is escaped.
 fn quote(value: &str) -> String {
     let mut text = String::with_capacity(value.len() + 2);
     text.push('"');
     for char in value.chars() {
         match char {
             '"' => text.push_str("\\\""),
-            // Not as two backslashes: the substitution takes one away before the end of a string.
+            // Not as two backslashes: the substitution removes one before the end of a string.
             '\\' => text.push_str("\\x5c"),
             '\n' => text.push_str("\\n"),
             '\r' => text.push_str("\\r"),
             '\t' => text.push_str("\\t"),
             '$' => text.push_str("\\x24"),
-            // Not printable in YAML, or a line break to some parsers.
+            // Not printable in YAML, or a line break for some parsers.
             '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{a0}' => push(&mut text, "x", char, 2),
             '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
                 push(&mut text, "u", char, 4);

@@ -1,4 +1,4 @@
-//! The one function: inputs to [`Stack`], or everything that is wrong with them.
+//! Owns the one function that turns inputs into a [`Stack`], or reports everything wrong with them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,8 +14,8 @@ use super::template::Template;
 use super::{Finding, Places, Process, Service, Stack, graph};
 use crate::plan::env::Env;
 
-/// Builds the stack of all `services`, NATS in the topology that `facts` hold. All findings of
-/// all manifests are returned at once.
+/// Builds the stack of all `services`, with NATS in the topology of `facts`. Returns all findings
+/// of all manifests at once.
 pub fn build(
     services: &[Service],
     env: &Env,
@@ -95,7 +95,7 @@ fn check_names(services: &[Service], facts: &Facts, findings: &mut Vec<Finding>)
     }
 }
 
-/// One name in `.dep/` is one program, whoever declares it.
+/// Checks that a name in `.dep/` means one program in all manifests.
 fn check_binaries(services: &[Service], findings: &mut Vec<Finding>) {
     let mut seen: BTreeMap<&str, (&Binary, &Service)> = BTreeMap::new();
     for service in services {
@@ -117,8 +117,8 @@ fn check_binaries(services: &[Service], findings: &mut Vec<Finding>) {
     }
 }
 
-/// A variable has one value, whoever asks; and no secret of any service, as those who read it
-/// print it. Its own secrets are found where a service is resolved.
+/// Checks that a variable has the same value in all services, and holds no secret of another
+/// service, since readers print it. A service's own secrets are checked where it is resolved.
 fn check_exports(services: &[Service], findings: &mut Vec<Finding>) {
     let mut seen: BTreeMap<&str, &Service> = BTreeMap::new();
     for service in services {

@@ -1,10 +1,10 @@
-//! PURE: a part of a stack, by the services that are chosen.
+//! PURE: reduces a stack to the selected services.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Service, Stack};
 
-/// The chosen services with all that they depend on, by any way.
+/// Returns the selected services with all their direct and indirect dependencies.
 pub fn with_dependencies(services: &[Service], names: &BTreeSet<String>) -> BTreeSet<String> {
     let by_name: BTreeMap<&str, &Service> = services
         .iter()
@@ -23,7 +23,7 @@ pub fn with_dependencies(services: &[Service], names: &BTreeSet<String>) -> BTre
     chosen
 }
 
-/// One process of a stack alone.
+/// Returns the stack with one process only.
 #[must_use]
 pub fn single(stack: &Stack, name: &str) -> Stack {
     let mut stack = stack.clone();
@@ -32,7 +32,7 @@ pub fn single(stack: &Stack, name: &str) -> Stack {
     stack
 }
 
-/// The processes of the chosen services. None waits for what is left out.
+/// Returns the processes of the selected services, without dependencies on the others.
 #[must_use]
 pub fn part(mut stack: Stack, services: &BTreeSet<String>) -> Stack {
     stack

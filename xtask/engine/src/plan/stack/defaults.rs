@@ -1,6 +1,6 @@
-//! What a manifest that says nothing means, with the reasons.
+//! The values that count where a manifest leaves a key out, with their reasons.
 
-/// Where named instances have their state and their data, below those of the default one.
+/// The directory of named instances, below the state and the data of the default one.
 pub const INSTANCES: &str = "instances";
 
 /// The readiness probe's name in `.dep/`.
@@ -9,13 +9,13 @@ pub const PROBE: &str = "probe";
 /// The service that keeps the record of the topology in the database.
 pub const CONTROLLER: &str = "controller";
 
-/// What makes a runner of the probe, and where runners note what they run, below the state.
+/// The argument that makes the probe a runner, and the directory of runners' notes in the state.
 pub const RUN: &str = "run";
 
-/// Set to 1 in every process that the supervisor starts: a wrapper then watches its parent.
+/// Is 1 in every process that the supervisor starts: a wrapper then watches its parent.
 pub const SUPERVISED: &str = "CORE_SUPERVISED";
 
-/// Seconds one check may take. The supervisor's own default of 1 would restart a server that
+/// Seconds that one check may take. The supervisor's own default of 1 would restart a server that
 /// recovers a large store.
 pub(super) const PROBE_TIMEOUT_SECONDS: u32 = 60;
 
@@ -25,10 +25,10 @@ pub(super) const PROBE_PERIOD_SECONDS: u32 = 10;
 /// Failed checks in a row before the supervisor restarts a process.
 pub(super) const PROBE_FAILURE_THRESHOLD: u32 = 3;
 
-/// Seconds before a process that ended is started again: the least the supervisor knows.
+/// Seconds before a process that exited is started again: the minimum of the supervisor.
 pub(super) const RESTART_BACKOFF_SECONDS: u32 = 1;
 
-/// Seconds from SIGTERM to SIGKILL: above the wrappers' own limit of 8.
+/// Seconds from SIGTERM to SIGKILL: more than the wrappers' own limit of 8.
 pub(super) const SHUTDOWN_TIMEOUT_SECONDS: u32 = 10;
 
 /// SIGTERM.

@@ -1,7 +1,7 @@
 //! PURE: where every resolved value of a service comes from.
 //!
-//! The resolver writes it down while it resolves. Must never tell a secret, not even as the text of
-//! a manifest.
+//! The resolver records it while it resolves. Must never show a secret, not even as the text of a
+//! manifest.
 
 use std::fmt;
 
@@ -18,9 +18,9 @@ use crate::plan::env::{Env, Origin};
 pub struct Entry {
     /// Its key in the manifest: `process.env.NATS_HOST`.
     pub key: String,
-    /// What it is; a secret is masked.
+    /// Its value; a secret is masked.
     pub value: String,
-    /// Where that comes from: its place, then what its placeholders read.
+    /// Where the value comes from: its place, then the sources of its placeholders.
     pub from: Vec<Provenance>,
 }
 
@@ -46,17 +46,17 @@ pub enum Provenance {
         /// Its name.
         name: String,
     },
-    /// A port that was leased, since another instance has the one that is declared.
+    /// A port that was leased, since another instance has the declared one.
     Lease {
-        /// The variable that it counts as.
+        /// The name of the variable that the lease counts as.
         name: String,
     },
-    /// A variable that is not set, so that the manifest's default for it counts.
+    /// A variable that is not set, so that the manifest's default is used.
     Unset {
         /// Its name.
         name: String,
     },
-    /// What a manifest that says nothing means.
+    /// The default for a key that the manifest leaves out.
     Default,
 }
 
@@ -73,7 +73,7 @@ impl fmt::Display for Provenance {
     }
 }
 
-/// The order in which values are told, by what their keys begin with.
+/// The output order of values, by the prefixes of their keys.
 const ORDER: [&str; 9] = [
     "process.command",
     "process.check",
@@ -86,7 +86,7 @@ const ORDER: [&str; 9] = [
     "login",
 ];
 
-/// Explains the service's own process. The inputs must be those of a stack.
+/// Explains the service's own process. The inputs must be those of a valid stack.
 pub fn explain(services: &[Service], service: &Service, env: &Env, places: &Places) -> Vec<Entry> {
     let mut problems = Vec::new();
     let hosts = hosts::resolve(services, env, &mut problems);
@@ -122,7 +122,7 @@ pub fn explain(services: &[Service], service: &Service, env: &Env, places: &Plac
     entries
 }
 
-/// What the resolver writes down.
+/// The record that the resolver keeps.
 pub(super) struct Trace<'a> {
     services: &'a [Service],
     service: &'a Service,
@@ -131,7 +131,7 @@ pub(super) struct Trace<'a> {
 }
 
 impl Trace<'_> {
-    /// A value whose text in the manifest, if it has one, is `text`.
+    /// Records a value; `text` is its text in the manifest, if it has one.
     pub(super) fn add(&mut self, key: &str, value: impl Into<String>, text: Option<&str>) {
         let from = text.map_or(vec![Provenance::Default], |text| self.origins(key, text));
         self.push(key, value, from);
@@ -146,7 +146,7 @@ impl Trace<'_> {
         self.entries
     }
 
-    /// The place of a key, then what the placeholders of its text read.
+    /// Returns the place of a key, then the sources of the placeholders in its text.
     fn origins(&self, key: &str, text: &str) -> Vec<Provenance> {
         let mut from = vec![line(self.service, key)];
         for source in self.sources(text) {
@@ -175,7 +175,7 @@ impl Trace<'_> {
         Template::parse(text).map_or_else(|_| Vec::new(), |template| template.sources(&env))
     }
 
-    /// Where the address of a service comes from.
+    /// Returns where the address of a service comes from.
     fn host_origins(&self, owner: &str) -> Vec<Provenance> {
         let owner = self.services.iter().find(|service| service.name == owner);
         let Some((owner, text)) =
@@ -188,7 +188,7 @@ impl Trace<'_> {
             match source {
                 Source::Variable(name) => from.extend(self.variable(&name)),
                 Source::Unset(name) => from.push(Provenance::Unset { name }),
-                // It holds nothing else.
+                // `listen` contains no other placeholders.
                 Source::Port { .. } | Source::Host(_) => {}
             }
         }

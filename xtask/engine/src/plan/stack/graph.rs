@@ -1,9 +1,9 @@
-//! The order in which processes start, from what they depend on.
+//! The start order of processes, from their dependencies.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Names so that each comes after its dependencies, alphabetically where that leaves a choice; or
-/// the names of one cycle, in its order, from its alphabetically first.
+/// Returns the names with each after its dependencies, alphabetically where several orders are
+/// possible; or the names of one cycle, in its order, from its alphabetically first.
 pub(super) fn order(
     edges: &BTreeMap<String, BTreeSet<String>>,
 ) -> Result<Vec<String>, Vec<String>> {
@@ -29,7 +29,7 @@ pub(super) fn order(
     Ok(order)
 }
 
-/// Follows dependencies among those that all wait until one comes up again.
+/// Returns a cycle: follows dependencies among waiting processes until a name is repeated.
 fn cycle(waiting: &BTreeMap<&String, BTreeSet<&String>>) -> Vec<String> {
     let mut path: Vec<&String> = Vec::new();
     let mut next = waiting.keys().next().copied();

@@ -1,4 +1,4 @@
-//! PURE: the addresses that services listen on, and where they are reached by others.
+//! PURE: the addresses that services listen on, and the addresses at which clients reach them.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,7 +9,7 @@ use super::template::{Scope, Template};
 use super::{Finding, Service};
 use crate::plan::env::Env;
 
-/// Where everything listens that says nothing else.
+/// The address for a service that configures none.
 pub(super) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// The addresses that the services listen on, by name.
@@ -26,7 +26,7 @@ pub(super) fn resolve(services: &[Service], env: &Env, findings: &mut Vec<Findin
     hosts
 }
 
-/// The address that a port of a service is listened on.
+/// Returns the address that a port of a service listens on.
 pub(super) fn of_port(
     service: &Service,
     port: &str,
@@ -47,7 +47,7 @@ pub(super) fn of_port(
     )
 }
 
-/// Where a server that listens on `host` is reached from this machine.
+/// Returns the address at which this machine reaches a server that listens on `host`.
 pub(super) fn dialled(host: IpAddr) -> IpAddr {
     reachable(host, 0).ip()
 }
@@ -88,7 +88,7 @@ fn one(
     })
 }
 
-/// An IP address as a person writes it. One of IPv4 that is written as one of IPv6 is the former.
+/// Parses an IP address in any usual notation. An IPv4 address in IPv6 notation becomes IPv4.
 fn address(text: &str) -> Option<IpAddr> {
     if text == "localhost" {
         return Some(LOOPBACK);
@@ -97,7 +97,7 @@ fn address(text: &str) -> Option<IpAddr> {
     Some(ip.to_canonical())
 }
 
-/// Only variables: ports and paths are resolved later.
+/// Resolves variables only: ports and paths are resolved later.
 struct Variables<'a>(&'a Env);
 
 impl Variables<'_> {

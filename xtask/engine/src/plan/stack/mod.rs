@@ -1,7 +1,7 @@
 //! PURE: manifests + environment + ports + topology -> [`Stack`].
 //!
-//! The typed model that every target renders from. Does no IO, knows no time and no machine: the
-//! same inputs give the same stack anywhere. Called at start-up and at runtime alike.
+//! The typed model that every target renders from. Does no IO and reads no clock or machine: the
+//! same inputs give the same stack anywhere. Called both at start-up and at runtime.
 
 mod build;
 mod choice;
@@ -31,21 +31,21 @@ pub use model::{
 pub use nodes::{PROFILE_VARIABLE, TOPOLOGY_VARIABLE, topology};
 pub use ports::variable as port_variable;
 
-/// A manifest with its name and where it was read.
+/// A manifest with the service's name and the path of its file.
 #[derive(Debug, Clone)]
 pub struct Service {
-    /// The name of its folder.
+    /// The name of its directory.
     pub name: String,
     /// Its path from the root, for messages: `services/nats/service.json`.
     pub file: String,
-    /// What it says.
+    /// Its content.
     pub document: Document,
 }
 
-/// Where the directories of the instance are, as the supervisor sees them from the root.
+/// The paths of the instance's directories, as the supervisor sees them from the root.
 #[derive(Debug, Clone)]
 pub struct Places {
-    /// The root, absolute: only a service with a directory of its own sees it.
+    /// The root, absolute: only for a service with a working directory of its own.
     pub root: PathBuf,
     /// Installed binaries, relative to the root.
     pub dep: String,
@@ -56,7 +56,7 @@ pub struct Places {
 }
 
 impl Places {
-    /// The default instance of the checkout at `root`.
+    /// Returns the places of the default instance of the checkout at `root`.
     pub fn new(root: PathBuf) -> Self {
         Self {
             root,
@@ -66,7 +66,7 @@ impl Places {
         }
     }
 
-    /// Those of something that runs beside it, as `Paths::beside`.
+    /// Returns the places of a stack that runs beside this one, as `Paths::beside` does.
     #[must_use]
     pub fn beside(&self, name: &str) -> Self {
         Self {
@@ -77,12 +77,12 @@ impl Places {
     }
 }
 
-/// Something wrong in the inputs, with its place.
+/// A problem in the inputs, with its place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
     /// The manifest's path from the root, or `environment`.
     pub file: String,
-    /// What and where.
+    /// The problem and its line.
     pub problem: Problem,
 }
 

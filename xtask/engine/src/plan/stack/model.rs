@@ -1,4 +1,4 @@
-//! The typed model of a stack: what every target is rendered from.
+//! The typed model of a stack, from which every target is rendered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,7 +18,7 @@ pub const MASK: &str = "********";
 pub struct Stack {
     /// Processes by name.
     pub processes: BTreeMap<String, Process>,
-    /// Process names so that each comes after those it depends on.
+    /// Process names, each after its dependencies.
     pub order: Vec<String>,
 }
 
@@ -27,59 +27,59 @@ pub struct Stack {
 pub struct Process {
     /// The service it belongs to.
     pub service: String,
-    /// What it is for.
+    /// Its purpose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Left out of `up`.
     pub disabled: bool,
     /// Program and arguments.
     pub command: Vec<String>,
-    /// Environment, besides what every process gets.
+    /// Environment variables, besides those that every process receives.
     pub env: BTreeMap<String, Value>,
-    /// Names of those values of `env` that it takes while it runs, from a file.
+    /// Names of the values of `env` that it reloads from a file while it runs.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub reloadable: BTreeSet<String>,
-    /// Command that checks the environment before anything is started.
+    /// Command that checks the environment before any process is started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<Vec<String>>,
-    /// The directory it runs in, when not the root.
+    /// Its working directory, if not the root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
-    /// Processes that come first.
+    /// The processes that it depends on.
     pub depends_on: BTreeMap<String, Condition>,
-    /// When it counts as ready; without, as soon as it runs.
+    /// When it counts as ready; without it, as soon as it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readiness: Option<Readiness>,
     /// When it is started again.
     pub restart: RestartPolicy,
     /// How it is stopped.
     pub shutdown: Shutdown,
-    /// Whether a runner stands above it: it is no wrapper, which ends what it started by itself.
+    /// Whether it runs below a runner. A wrapper does not: it stops its own child processes.
     #[serde(default)]
     pub runner: bool,
     /// Its log file.
     pub log: Log,
     /// Ports it listens on, by name.
     pub ports: BTreeMap<String, Port>,
-    /// Variables that tell others where it is.
+    /// Variables that tell other programs its address.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub exports: BTreeMap<String, String>,
-    /// The page of it that is shown to people.
+    /// The URL of its page for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<String>,
-    /// Who that page is for, and how they come in.
+    /// Who that page is for, and how they log in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<String>,
 }
 
 impl Process {
-    /// The directory it runs in.
+    /// Returns its working directory.
     pub fn directory(&self, root: &Path) -> PathBuf {
         let own = self.working_dir.as_ref();
         own.map_or_else(|| root.to_path_buf(), PathBuf::from)
     }
 
-    /// Seconds that the supervisor gives it to stop before it kills its process group.
+    /// Returns the seconds from the order to stop until the supervisor kills its process group.
     pub fn stop_limit_seconds(&self) -> u32 {
         let margin = if self.runner {
             kit::runner::STOP_MARGIN_SECONDS
@@ -89,7 +89,7 @@ impl Process {
         self.shutdown.timeout_seconds.saturating_add(margin)
     }
 
-    /// Where a program lies, seen from the directory it is run in, unless it is looked up on PATH.
+    /// Returns the path of a program as seen from `directory`, unless it is looked up on PATH.
     pub fn program(directory: &Path, word: &str) -> PathBuf {
         if word.contains('/') {
             directory.join(word)
@@ -98,7 +98,7 @@ impl Process {
         }
     }
 
-    /// The URL a user reaches it at: its port `client`, else `http`, else its only one.
+    /// Returns the URL for users: of its port `client`, else `http`, else its only one.
     pub fn url(&self) -> Option<String> {
         let only = || self.ports.values().next().filter(|_| self.ports.len() == 1);
         let client = self.ports.get("client");
@@ -110,14 +110,14 @@ impl Process {
 /// A value of the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Value {
-    /// What the process gets.
+    /// The text that the process receives.
     pub text: String,
     /// Whether it must not be shown.
     pub secret: bool,
 }
 
 impl Value {
-    /// What may be shown.
+    /// Returns the text for output: a secret is masked.
     pub fn shown(&self) -> &str {
         if self.secret && !self.text.is_empty() {
             MASK
@@ -128,14 +128,14 @@ impl Value {
 }
 
 impl Serialize for Value {
-    /// A model is serialised to be shown: a secret never is.
+    /// A model is serialised for output, so a secret is masked.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.shown())
     }
 }
 
 impl<'de> Deserialize<'de> for Value {
-    /// What was shown: a secret is read as its mask.
+    /// Reads what was serialised for output: a secret is its mask.
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Ok(Self {
@@ -148,7 +148,7 @@ impl<'de> Deserialize<'de> for Value {
 /// When a process counts as ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readiness {
-    /// What is asked.
+    /// What is checked.
     pub check: ReadinessCheck,
     /// Seconds before the first check.
     pub initial_delay_seconds: u32,
@@ -156,21 +156,21 @@ pub struct Readiness {
     pub period_seconds: u32,
     /// Seconds one check may take.
     pub timeout_seconds: u32,
-    /// Successes in a row that count.
+    /// Successes in a row after which it is ready.
     pub success_threshold: u32,
-    /// Failures in a row that count.
+    /// Failures in a row after which it is not ready.
     pub failure_threshold: u32,
 }
 
-/// How readiness is found out.
+/// How readiness is checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReadinessCheck {
-    /// A GET that must be answered with 2xx, or with `status`.
+    /// A GET request that must be answered with 2xx, or with `status`.
     Http {
-        /// The whole address.
+        /// The complete URL.
         url: String,
-        /// The one status that counts.
+        /// The only status that counts.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         status: Option<u16>,
     },
@@ -179,12 +179,12 @@ pub enum ReadinessCheck {
         /// `HOST:PORT`.
         address: String,
     },
-    /// A lock that somebody must hold.
+    /// A lock that another process must hold.
     Lock {
-        /// Its file, seen from the directory of the process.
+        /// Its file, relative to the directory of the process.
         path: String,
     },
-    /// A command that must end with 0.
+    /// A command that must exit with code 0.
     Exec {
         /// Program and arguments.
         command: Vec<String>,
@@ -194,11 +194,11 @@ pub enum ReadinessCheck {
 /// When a process is started again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestartPolicy {
-    /// After which endings.
+    /// After which exits.
     pub restart: kit::manifest::Restart,
-    /// Seconds before it.
+    /// Seconds before the restart.
     pub backoff_seconds: u32,
-    /// How often, 0 for without end.
+    /// How often; 0 means without limit.
     pub max_restarts: u32,
 }
 
@@ -207,9 +207,9 @@ pub struct RestartPolicy {
 pub struct Shutdown {
     /// By which signal.
     pub signal: u8,
-    /// Seconds before it is killed, with all that it started.
+    /// Seconds before it is killed, with all its descendants.
     pub timeout_seconds: u32,
-    /// Whether the signal goes to the process alone, not to its process group.
+    /// Whether only the process receives the signal, not its process group.
     pub parent_only: bool,
 }
 
@@ -218,21 +218,21 @@ pub struct Shutdown {
 pub struct Log {
     /// Megabytes at which it is rotated.
     pub max_size_mb: u32,
-    /// Old files kept.
+    /// Number of rotated files that are kept.
     pub max_files: u32,
     /// Whether lines begin with the time.
     pub timestamps: bool,
 }
 
-/// A port that is listened on.
+/// A port that a process listens on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port {
     /// Its number.
     pub port: u16,
-    /// What is spoken there.
+    /// Its protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
-    /// The address it is listened on; left out where it is 127.0.0.1.
+    /// The address it listens on; omitted from output if it is 127.0.0.1.
     #[serde(default = "loopback", skip_serializing_if = "is_loopback")]
     pub listen: IpAddr,
     /// Where it is declared: `services/nats/service.json:41`, or the variable that overrides it.
@@ -241,23 +241,23 @@ pub struct Port {
 }
 
 impl Port {
-    /// The address on this machine, as a URL.
+    /// Returns its address on this machine as a URL.
     pub fn url(&self) -> String {
         let scheme = self.protocol.as_deref().unwrap_or("tcp");
         format!("{scheme}://{}", self.address())
     }
 
-    /// Where it is bound.
+    /// Returns the address that it is bound to.
     pub fn bound(&self) -> SocketAddr {
         SocketAddr::new(self.listen, self.port)
     }
 
-    /// Where it is reached from this machine.
+    /// Returns the address at which this machine reaches it.
     pub fn address(&self) -> SocketAddr {
         reachable(self.listen, self.port)
     }
 
-    /// The same, for the client.
+    /// Returns the address at which this machine reaches it, for the HTTP client.
     pub fn endpoint(&self) -> Endpoint {
         let address = self.address();
         Endpoint::tcp(address.ip().to_string(), address.port())

@@ -1,7 +1,7 @@
-//! PURE: the further processes of NATS, one a node of its topology.
+//! PURE: the further processes of NATS, one per node of its topology.
 //!
-//! A node is the manifest's process with ports, directories and a name of its own. No entry names
-//! another node's address: a topology that grows or shrinks leaves the entries of others alone.
+//! A node is the manifest's process with ports, directories and a name of its own. No entry has
+//! another node's address: a change of the topology leaves the entries of other nodes unchanged.
 
 use std::collections::BTreeMap;
 
@@ -14,15 +14,15 @@ use super::process::Resolver;
 use super::{Finding, Places, Process, ReadinessCheck, Service, Value};
 use crate::plan::env::Env;
 
-/// The variable with a specification that takes the place of the manifest's.
+/// The variable whose specification replaces that of the manifest.
 pub const TOPOLOGY_VARIABLE: &str = "CORE_TOPOLOGY_NATS";
-/// The variable that names the profile.
+/// The variable that selects the profile.
 pub const PROFILE_VARIABLE: &str = "CORE_PROFILE";
 /// A hub node is ready before it has found the others; plain `/healthz` waits for a majority of
 /// nodes.
 const HUB_HEALTH: &str = "js-server-only=true";
 
-/// The topology that the inputs ask for, or what is wrong with it.
+/// Returns the topology that the inputs request, or what is wrong with it.
 pub fn topology(services: &[Service], env: &Env) -> Result<Spec, Vec<Finding>> {
     let in_environment = |problems: Vec<kit::manifest::Problem>| {
         let problems = problems.into_iter().map(|mut problem| {
@@ -72,7 +72,7 @@ pub fn topology(services: &[Service], env: &Env) -> Result<Spec, Vec<Finding>> {
     }
 }
 
-/// The variables of a node have its name in theirs: `NATS_URL_HUB_1`.
+/// Adds the name of a node to the names of its variables: `NATS_URL_HUB_1`.
 fn exports(process: &str, exports: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let name = process.strip_prefix(SERVICE).unwrap_or(process);
     let suffix = name.to_ascii_uppercase().replace('-', "_");
@@ -80,7 +80,7 @@ fn exports(process: &str, exports: BTreeMap<String, String>) -> BTreeMap<String,
     exports.into_iter().map(of_node).collect()
 }
 
-/// What the nodes are resolved from.
+/// The inputs from which the nodes are resolved.
 pub(super) struct Expansion<'a> {
     pub(super) service: &'a Service,
     pub(super) env: &'a Env,
@@ -91,8 +91,8 @@ pub(super) struct Expansion<'a> {
 }
 
 impl Expansion<'_> {
-    /// The processes of all nodes. Problems of the manifest itself are found where the first
-    /// process is resolved.
+    /// Returns the processes of all nodes. Problems of the manifest itself are reported where the
+    /// first process is resolved.
     pub(super) fn processes(&self) -> BTreeMap<String, Process> {
         let nodes = self.facts.nodes().into_iter();
         nodes
@@ -123,7 +123,7 @@ impl Expansion<'_> {
             process.env.insert(name.to_owned(), value);
         }
         process.exports = exports(&node.process, process.exports);
-        // The first process has had the same settings checked.
+        // The same settings are checked for the first process.
         process.check = None;
         let (what, depends_on) = match node.role {
             Role::Hub => ("node of the hub", Vec::new()),

@@ -1,4 +1,4 @@
-//! Port numbers: what the manifest says, unless a variable overrides it; each used once.
+//! Port numbers: from the manifest, or a variable that overrides it; each is used once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,13 +10,13 @@ use super::hosts::{self, Hosts, LOOPBACK};
 use super::{Finding, Port, Service};
 use crate::plan::env::{Env, Origin};
 
-/// What the names of variables that override a port begin with.
+/// The prefix of the variables that override a port.
 const PREFIX: &str = "CORE_PORT_";
 
-/// Where allocated ports are kept, for messages.
+/// Where allocated ports are stored, for messages.
 const KEPT: &str = "the topology file in `.data`";
 
-/// The variable that overrides a port: `CORE_PORT_NATS_CLIENT`.
+/// Returns the variable that overrides a port: `CORE_PORT_NATS_CLIENT`.
 pub fn variable(service: &str, port: &str) -> String {
     let upper = |name: &str| name.to_ascii_uppercase().replace('-', "_");
     format!("{PREFIX}{}_{}", upper(service), upper(port))
@@ -25,7 +25,7 @@ pub fn variable(service: &str, port: &str) -> String {
 /// Ports by service and name.
 pub(super) type Ports = BTreeMap<String, BTreeMap<String, Port>>;
 
-/// Resolves all ports, those of further nodes included, and finds numbers that are used twice.
+/// Resolves all ports, including those of further nodes, and finds numbers that are used twice.
 pub(super) fn resolve(
     services: &[Service],
     env: &Env,
@@ -52,7 +52,7 @@ pub(super) fn resolve(
                     _ => findings.push(in_environment(&variable, "must be a port, 1 to 65535")),
                 }
                 port.declared = match env.origin(&variable) {
-                    // A number that was leased is nobody's order.
+                    // A leased number is not a setting of the user.
                     Some(Origin::Lease) => format!("{}, leased", port.declared),
                     _ => format!("`{variable}`"),
                 };
@@ -68,9 +68,9 @@ pub(super) fn resolve(
     ports
 }
 
-/// The ports of all nodes, in the form of those of services.
+/// Returns the ports of all nodes, in the form of the ports of services.
 fn of_nodes(services: &[Service], facts: &Facts, of_services: &Ports) -> Ports {
-    // Where a port of the first server listens, those of the nodes do.
+    // Ports of the nodes listen on the address of the first server's port.
     let first = of_services.get(SERVICE);
     let listen = |name: &str| first.and_then(|ports| Some(ports.get(name)?.listen));
     let nats = services.iter().find(|service| service.name == SERVICE);
@@ -91,7 +91,7 @@ fn of_nodes(services: &[Service], facts: &Facts, of_services: &Ports) -> Ports {
     nodes.map(of_node).collect()
 }
 
-/// A misspelt override would silently leave the port as it is.
+/// Finds misspelt overrides, which would otherwise leave the port unchanged without a message.
 fn find_unknown(known: &BTreeSet<String>, env: &Env, findings: &mut Vec<Finding>) {
     for (name, _) in env.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
         if !known.contains(name) {
@@ -116,7 +116,7 @@ fn find_twins(services: &[Service], ports: &Ports, of_nodes: &Ports, findings: &
     for service in services {
         for (name, port) in &ports[&service.name] {
             if let Some((owner, first)) = seen.get(&port.port) {
-                // Twins within one manifest are that manifest's own problem, unless overridden.
+                // A duplicate within one manifest is reported for that manifest, unless overridden.
                 let message = format!(
                     "is {}, which `{owner}` has already by {}",
                     port.port, first.declared

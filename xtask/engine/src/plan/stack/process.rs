@@ -1,4 +1,4 @@
-//! From the manifest of one service to its process, every placeholder resolved.
+//! Resolves the manifest of one service to its process, with every placeholder replaced.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,14 +22,14 @@ use super::{
 };
 use crate::plan::env::Env;
 
-/// Resolves one manifest and collects what is wrong with it.
+/// Resolves one manifest and collects its problems.
 pub(super) struct Resolver<'a> {
     service: &'a Service,
     scope: ServiceScope<'a>,
-    /// Variables that secret entries are made from: they may not reach a command line.
+    /// Variables that secret entries are made from: they must not reach a command line.
     secret_variables: Vec<String>,
     problems: Vec<Problem>,
-    /// Where values come from, when somebody wants to know.
+    /// Where values come from, if the caller wants to know.
     trace: Option<Trace<'a>>,
 }
 
@@ -61,7 +61,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// The same, writing down where each value comes from.
+    /// Returns the resolver with a record of where each value comes from.
     pub(super) fn traced(self, trace: Trace<'a>) -> Self {
         Self {
             trace: Some(trace),
@@ -69,19 +69,19 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// What was written down.
+    /// Returns the recorded entries.
     pub(super) fn into_entries(self) -> Vec<Entry> {
         self.trace.map_or_else(Vec::new, Trace::into_entries)
     }
 
-    /// Writes down a value whose text in the manifest, if it has one, is `text`.
+    /// Records a value; `text` is its text in the manifest, if it has one.
     fn note(&mut self, key: &str, value: impl fmt::Display, text: Option<&str>) {
         if let Some(trace) = &mut self.trace {
             trace.add(key, value.to_string(), text);
         }
     }
 
-    /// A value without a placeholder: what the manifest gives, else the default.
+    /// Returns a value without placeholders: the manifest's, else the default.
     fn given<T: fmt::Display>(&mut self, key: &str, given: Option<T>, default: T) -> T {
         let text = given.is_some().then_some("");
         let value = given.unwrap_or(default);
@@ -93,7 +93,7 @@ impl<'a> Resolver<'a> {
         self.problems
     }
 
-    /// A path as the process sees it.
+    /// Returns a path as the process sees it.
     pub(super) fn path(&self, relative: &str) -> String {
         self.scope.path(relative)
     }
@@ -176,7 +176,7 @@ impl<'a> Resolver<'a> {
         depends_on
     }
 
-    /// The address of a page.
+    /// Resolves the URL of a page.
     fn page(&mut self, key: &str, text: Option<&str>) -> Option<String> {
         let text = text?;
         let page = self.public_text(text, key);
@@ -356,8 +356,8 @@ impl<'a> Resolver<'a> {
         format!("http://{host}:{port}{slash}{path}")
     }
 
-    /// Where a probe asks: what the manifest says, else where the service, or the very port, is
-    /// reached.
+    /// Returns the host that a probe connects to: the manifest's, else the address of the port,
+    /// else that of the service.
     fn probed_host(&mut self, text: Option<&str>, port: &str, path: &str) -> String {
         let ip = match text {
             Some(text) => {
@@ -386,8 +386,8 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// The words of a command. It is split before placeholders are replaced, so that no value can
-    /// become two words.
+    /// Splits a command into words. It is split before placeholders are replaced, so that no value
+    /// can become two words.
     fn words(&mut self, command: &str, path: &str) -> Vec<String> {
         match words::split(command) {
             Ok(words) => words
@@ -401,7 +401,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// A text that others can see: a command line, a probe. Must not hold a secret.
+    /// Resolves a text that others can see: a command line, a probe. Must not hold a secret.
     fn public_text(&mut self, text: &str, path: &str) -> String {
         if let Ok(template) = Template::parse(text) {
             let secrets = &self.secret_variables;
@@ -440,7 +440,7 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// The variables that the secret entries of a manifest are made from.
+/// Returns the variables that the secret entries of a manifest are made from.
 pub(super) fn secret_variables(manifest: &Manifest) -> Vec<String> {
     let process = &manifest.process;
     let texts = process
@@ -458,14 +458,14 @@ pub(super) fn secret_variables(manifest: &Manifest) -> Vec<String> {
         .collect()
 }
 
-/// The word of a manifest for a choice.
+/// Returns a choice as it is written in a manifest.
 fn word(choice: impl Serialize) -> String {
     let word = serde_json::to_value(choice).unwrap_or_default();
     word.as_str().unwrap_or_default().to_owned()
 }
 
-/// Whether the command is a program of this workspace. One that wants the signal to end for itself
-/// alone is a wrapper: it ends what it started, and needs no runner for that.
+/// Whether the command is a program of this workspace. If only the program itself receives the
+/// signal to stop, it is a wrapper: it stops its child processes and needs no runner.
 fn is_built_here(manifest: &Manifest) -> bool {
     let words = words::split(&manifest.process.command).unwrap_or_default();
     let mut built = manifest.binaries.iter();
@@ -475,19 +475,19 @@ fn is_built_here(manifest: &Manifest) -> bool {
     })
 }
 
-/// Where the placeholders of one service get their values.
+/// The values for the placeholders of one service.
 struct ServiceScope<'a> {
     service: &'a Service,
     env: &'a Env,
     places: &'a Places,
     hosts: &'a Hosts,
     ports: &'a Ports,
-    /// Whether paths are absolute: the process does not run in the root.
+    /// Whether paths are absolute, because the process does not run in the root.
     absolute: bool,
 }
 
 impl ServiceScope<'_> {
-    /// Where the own service is reached, at the port that a placeholder names.
+    /// Returns the address at which the own service is reached, at the port of a placeholder.
     fn own_host(&self, port: &str) -> IpAddr {
         let name = port.strip_prefix("${port.");
         let name = name.and_then(|rest| rest.strip_suffix('}'));

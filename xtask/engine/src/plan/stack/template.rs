@@ -1,8 +1,8 @@
 //! Placeholders: `${dep.NAME}`, `${data}`, `${state}`, `${env.VAR}`, `${env.VAR:-default}`,
 //! `${port.NAME}`, `${port.SERVICE.NAME}`, `${listen}`, `${host.SERVICE}`, `${host.SERVICE.PORT}`.
 //!
-//! Only `${` begins one; `$${` stands for a literal `${`, every other `$` for itself. What a
-//! variable holds is never read as a placeholder.
+//! Only `${` begins one; `$${` stands for a literal `${`, and any other `$` for itself. The value
+//! of a variable is never parsed for placeholders.
 
 use std::net::IpAddr;
 
@@ -36,18 +36,18 @@ enum Segment {
 pub(super) enum Source {
     /// A variable that is set.
     Variable(String),
-    /// A variable that is not, or is empty: its default counts.
+    /// A variable that is unset or empty: its default is used.
     Unset(String),
-    /// A port, of the own service when `service` is `None`.
+    /// A port; of the own service if `service` is `None`.
     Port {
         service: Option<String>,
         name: String,
     },
-    /// The address of a service, of the own one when it is `None`.
+    /// The address of a service; of the own one if it is `None`.
     Host(Option<String>),
 }
 
-/// Where placeholders get their values. Errors say what is wrong, as a fragment.
+/// Returns the values of placeholders. An error is a fragment that says what is wrong.
 pub(super) trait Scope {
     /// The path of a binary.
     fn dep(&self, name: &str) -> Result<String, String>;
@@ -57,11 +57,11 @@ pub(super) trait Scope {
     fn state(&self) -> Result<String, String>;
     /// A variable, if it is set.
     fn env(&self, name: &str) -> Option<String>;
-    /// The number of a port, of the own service when `service` is `None`.
+    /// The number of a port; of the own service if `service` is `None`.
     fn port(&self, service: Option<&str>, name: &str) -> Result<u16, String>;
     /// The address that the own service listens on.
     fn listen(&self) -> Result<IpAddr, String>;
-    /// The address at which a service is reached, or one port of it.
+    /// The address at which a service, or one of its ports, is reached.
     fn host(&self, service: &str, port: Option<&str>) -> Result<IpAddr, String>;
 }
 
@@ -73,13 +73,13 @@ impl Template {
         Ok(template)
     }
 
-    /// The text with every placeholder replaced, or everything that is wrong.
+    /// Returns the text with every placeholder replaced, or all errors.
     pub(super) fn resolve(&self, scope: &dyn Scope) -> Result<String, Vec<String>> {
         let mut text = String::new();
         let mut problems = Vec::new();
         for (index, segment) in self.0.iter().enumerate() {
             match segment.resolve(scope) {
-                // Its colons would be read as those of a port.
+                // Its colons would be parsed as that of a port.
                 Ok(part) if segment.is_address() && part.contains(':') => {
                     let is_in_url = ["//", "@"].iter().any(|end| text.ends_with(end));
                     let has_port = match self.0.get(index + 1) {
@@ -103,7 +103,7 @@ impl Template {
         }
     }
 
-    /// Where its text comes from, given what variables hold.
+    /// Returns where the parts of the text come from, with the variables of `env`.
     pub(super) fn sources(&self, env: &dyn Fn(&str) -> Option<String>) -> Vec<Source> {
         let mut sources = Vec::new();
         for segment in &self.0 {
@@ -132,7 +132,7 @@ impl Template {
         sources
     }
 
-    /// The variables it reads.
+    /// Returns the variables that the text reads.
     pub(super) fn variables(&self) -> Vec<&str> {
         let mut names = Vec::new();
         for segment in &self.0 {
@@ -179,7 +179,7 @@ impl Segment {
     }
 }
 
-/// Parses up to the end, or inside a default up to the `}` that closes it. Returns the rest.
+/// Parses up to the end, or inside a default up to its closing `}`. Returns the rest.
 fn parse(text: &str, inside: bool) -> Result<(Template, &str), String> {
     let mut segments = Vec::new();
     let mut plain = String::new();
@@ -212,7 +212,7 @@ fn parse(text: &str, inside: bool) -> Result<(Template, &str), String> {
     Ok((Template(segments), rest))
 }
 
-/// Parses what follows `${`, the closing `}` included.
+/// Parses the text after `${`, including the closing `}`.
 fn parse_placeholder(text: &str) -> Result<(Segment, &str), String> {
     let end = text
         .find(['}', ':'])

@@ -1,7 +1,7 @@
-//! Splitting a command into words, in shell quoting but without a shell.
+//! Splits a command into words, with the quoting of a shell but without a shell.
 
-/// The words of a command, or what is wrong with it. An operator outside quotes is refused: it
-/// would reach the program as an argument.
+/// Returns the words of a command, or what is wrong with it. An operator outside quotes is refused:
+/// it would reach the program as an argument.
 pub(super) fn split(command: &str) -> Result<Vec<String>, String> {
     if let Some(operator) = operator(command) {
         return Err(format!(
@@ -16,7 +16,7 @@ pub(super) fn split(command: &str) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
-/// The words as one line for `sh -c`, each quoted where needed.
+/// Returns the words as one line for `sh -c`, each quoted if needed.
 pub fn join(words: &[String]) -> String {
     shell_words::join(words)
 }
