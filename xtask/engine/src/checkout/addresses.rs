@@ -1,6 +1,6 @@
-//! Whether the addresses that services are to listen on are addresses of this machine.
+//! Checks that the addresses that services are configured to listen on belong to this machine.
 //!
-//! Must not listen: it only binds, to port 0, which is in nobody's way.
+//! Must not listen: it only binds, to port 0, so no other program is affected.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -10,8 +10,8 @@ use rustix::net::{AddressFamily, SocketType, bind, socket};
 
 use crate::plan::stack::Stack;
 
-/// Refuses a stack with an address that no server could bind: each would only fail once it is
-/// started, and be started again until the time is over.
+/// Refuses a stack with an address that no server could bind: the server would only fail after its
+/// start, and be restarted until the deadline.
 pub(crate) fn check(stack: &Stack) -> anyhow::Result<()> {
     let mut refused = BTreeSet::new();
     for process in stack.processes.values().filter(|it| !it.disabled) {
@@ -37,7 +37,7 @@ pub(crate) fn check(stack: &Stack) -> anyhow::Result<()> {
         .into())
 }
 
-/// Why nothing on this machine can bind an address.
+/// Returns why no program on this machine can bind an address, if none can.
 fn refusal(ip: IpAddr) -> Option<String> {
     let family = match ip {
         IpAddr::V4(_) => AddressFamily::INET,
@@ -61,7 +61,7 @@ mod tests {
         for (ip, fine) in [
             ("127.0.0.1", true),
             ("0.0.0.0", true),
-            // Reserved for documentation: nobody has them.
+            // Reserved for documentation: no machine has them.
             ("192.0.2.1", false),
             ("2001:db8::1", false),
         ] {

@@ -1,5 +1,5 @@
-//! What a running stack was made from, remembered when it became healthy: inputs that were edited
-//! or broken since, or another environment, do not hide what runs.
+//! The stack that runs, recorded when it became healthy: inputs that were edited or broken later,
+//! or another environment, do not change what is reported.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,25 +15,25 @@ use crate::checkout::paths::Paths;
 use crate::checkout::recorded::Recorded;
 use crate::plan::stack::{self, Process, Service, Stack};
 
-/// Versions of the fetched programs of a service, by name.
+/// Versions of a service's fetched programs, by name.
 pub type Versions = BTreeMap<String, String>;
 
-/// A stack and what its services run. Holds no secret.
+/// A stack and the versions that its services run. Holds no secret.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Applied {
-    /// Version of this document; another one is not understood.
+    /// Version of this document; any other version is ignored.
     schema_version: u32,
     /// Services by name.
     pub services: BTreeMap<String, Versions>,
     /// The stack, its secrets masked.
     pub stack: Stack,
-    /// Where each port is declared, by process and name: the stack as it is shown does not tell.
+    /// Where each port is declared, by process and name; the serialised stack leaves this out.
     #[serde(default)]
     declared: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Applied {
-    /// What a stack of these services is.
+    /// Describes the stack of these services.
     pub(crate) fn from<'a>(services: impl Iterator<Item = &'a Service>, stack: Stack) -> Self {
         let version = |binary: &Binary| Some((binary.name.clone(), binary.version.clone()?));
         let services = services.map(|service| {
@@ -49,8 +49,8 @@ impl Applied {
         }
     }
 
-    /// What the recorded inputs of a stack that was started make, without further nodes of NATS.
-    /// `None` when there are none.
+    /// Builds the stack from the recorded inputs of the last start, without further nodes of NATS.
+    /// `None` if there are none.
     pub fn recorded(paths: &Paths) -> Option<Self> {
         let recorded = Recorded::load(paths).ok()?;
         let mut services = recorded.services().ok()?;
@@ -63,13 +63,13 @@ impl Applied {
         Some(Self::from(services.iter(), stack))
     }
 
-    /// Remembers it.
+    /// Writes the record.
     pub fn save(&self, paths: &Paths) -> anyhow::Result<()> {
         let text = serde_json::to_vec(self).context("cannot describe the stack")?;
         files::write_for_this_run(&paths.applied(), &text, files::PRIVATE_FILE_MODE)
     }
 
-    /// What was remembered, if it can be understood.
+    /// Reads the record, if it is valid.
     pub fn load(paths: &Paths) -> Option<Self> {
         let text = fs::read(paths.applied()).ok()?;
         let mut applied: Self = serde_json::from_slice(&text).ok()?;

@@ -1,7 +1,7 @@
-//! What to do when the system refuses: files that belong to another user, most often root after
-//! one command with `sudo`, and a file system that cannot be written to.
+//! What to do when the system refuses an operation: files that belong to another user, usually root
+//! after one command with `sudo`, and a file system that is read-only.
 //!
-//! Looks only after something failed. Must not change anything.
+//! Must be called only after something failed, and must not change anything.
 
 use std::fs;
 use std::io;
@@ -13,13 +13,13 @@ use rustix::io::Errno;
 use crate::base::limits;
 use crate::checkout::paths::{DATA, Paths, STATE};
 
-/// Entries that are looked at in one directory of the checkout; a target directory has many.
+/// Maximum of entries that are read in one directory of the checkout; a target directory has many.
 const ENTRIES_MAX: usize = 10_000;
 
-/// How deep they are.
+/// Maximum depth of the entries that are read.
 const DEPTH_MAX: usize = 4;
 
-/// What to do about an error that has no hint of its own.
+/// Returns what to do about an error that has no hint of its own.
 pub fn hint(error: &anyhow::Error, paths: &Paths) -> Option<String> {
     let limits = error.chain().filter_map(limit_of);
     if let Some(limit) = limits.into_iter().next() {
@@ -61,7 +61,7 @@ pub fn hint(error: &anyhow::Error, paths: &Paths) -> Option<String> {
     ))
 }
 
-/// The limit that the system has refused something by, to us.
+/// Returns the limit of this process that caused a refusal of the system.
 fn limit_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     let io = cause
         .downcast_ref::<io::Error>()
@@ -80,7 +80,7 @@ fn kind_of(cause: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
     io.or_else(|| errno.map(|errno| io::Error::from(*errno).kind()))
 }
 
-/// Something at or below a path that belongs to another user.
+/// Returns an entry at or below a path that belongs to another user.
 fn find_foreign(place: &Path, uid: u32) -> Option<PathBuf> {
     let mut left = ENTRIES_MAX;
     let mut open = vec![(place.to_path_buf(), 0)];
@@ -136,7 +136,7 @@ mod tests {
         assert!(hint(&errno(Errno::ACCESS), &paths).is_some());
         let files = hint(&errno(Errno::MFILE), &paths).unwrap();
         assert!(files.contains("open files"), "{files}");
-        // A lock that somebody holds is no limit.
+        // A lock that another process holds is no limit.
         assert_eq!(hint(&errno(Errno::AGAIN), &paths), None);
     }
 }

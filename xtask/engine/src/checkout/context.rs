@@ -1,4 +1,4 @@
-//! What every operation needs: where things are, and the variables.
+//! The context of every operation: its paths and variables.
 
 use std::process::Command;
 
@@ -13,24 +13,24 @@ use crate::plan::stack::{PROFILE_VARIABLE, Process};
 /// Passed first to every operation.
 #[derive(Debug)]
 pub struct Ctx {
-    /// Where everything lies.
+    /// The paths of the instance.
     pub paths: Paths,
-    /// The environment over `.env`.
+    /// The process environment, and below it `.env`.
     pub env: Env,
-    /// Talk and data.
+    /// Messages and data for the user.
     pub ui: Ui,
 }
 
 impl Ctx {
-    /// The context of the checkout that is worked on, and of the instance that is named on the
-    /// command line, else by a variable, else of the default one.
+    /// Returns the context of the current checkout, and of the instance that the command line
+    /// names, else a variable, else of the default one.
     pub fn load(instance: Option<&str>) -> anyhow::Result<Self> {
         let paths = Paths::discover()?;
         let env = Env::load(&paths.dotenv())?;
         Self::of(&paths, env, instance)
     }
 
-    /// The same with the deployment `profile`, if one is named on the command line.
+    /// Returns [`Ctx::load`] with the deployment `profile`, if the command line names one.
     pub fn load_for(instance: Option<&str>, profile: Option<&str>) -> anyhow::Result<Self> {
         let mut ctx = Self::load(instance)?;
         if let Some(profile) = profile {
@@ -39,8 +39,8 @@ impl Ctx {
         Ok(ctx)
     }
 
-    /// The same for a command that must work whatever `.env` holds: stopping a stack needs none
-    /// of it but the name of the instance.
+    /// Returns the context for a command that must work with any `.env`: stopping a stack needs
+    /// only the name of the instance from it.
     pub fn without_dotenv(instance: Option<&str>) -> anyhow::Result<Self> {
         let paths = Paths::discover()?;
         let mut env = Env::of_process();
@@ -56,7 +56,7 @@ impl Ctx {
         }
         let ctx = Self::of(&paths, env, instance)?;
         if let Some(error) = unread {
-            // Better the usual instance than none.
+            // The usual instance is better than a refusal.
             let instance = ctx.paths.instance();
             ctx.ui.line(format!(
                 "cannot read `.env`: {error}; working on the instance `{instance}`"
@@ -65,12 +65,12 @@ impl Ctx {
         Ok(ctx)
     }
 
-    /// The same without a word, for a shell that completes: with what the process was handed.
+    /// Returns the context from the process environment alone, without messages, for completions.
     pub fn quietly(instance: Option<&str>) -> anyhow::Result<Self> {
         Self::of(&Paths::discover()?, Env::of_process(), instance)
     }
 
-    /// The same instance with all that `.env` holds.
+    /// Returns the context of the same instance with all variables of `.env`.
     pub fn with_dotenv(&self) -> anyhow::Result<Self> {
         let env = Env::load(&self.paths.dotenv())?;
         Self::of(&self.paths, env, Some(self.paths.instance()))
@@ -81,7 +81,7 @@ impl Ctx {
         let name = named.or_else(kept_instance).unwrap_or_default();
         let paths = checkout.of_instance(&name)?;
         hints::note(&paths);
-        // What is named on the command line is told to manifests and records as by the variable.
+        // Manifests and records receive the instance of the command line through the variable.
         match (paths.is_default(), env.non_empty(INSTANCE_VARIABLE)) {
             (true, None) => {}
             (true, Some(_)) => env.set(INSTANCE_VARIABLE, ""),
@@ -94,8 +94,8 @@ impl Ctx {
         })
     }
 
-    /// The context that the running stack was made in, whatever the files and our own environment
-    /// say by now.
+    /// Returns the context in which the running stack was made, regardless of the present files and
+    /// environment.
     pub fn recorded(paths: Paths) -> anyhow::Result<Self> {
         hints::note(&paths);
         let env = Recorded::load(&paths)?.env();
@@ -106,8 +106,8 @@ impl Ctx {
         })
     }
 
-    /// A command of a process, run as the supervisor would run it: there, and with that environment
-    /// alone. `words` are the program and its arguments, at least the program.
+    /// Returns a command that runs as the supervisor would run it: in the process's directory, with
+    /// its environment only. `words` are the program, which must be there, and its arguments.
     pub fn command(&self, process: &Process, words: &[String]) -> Command {
         let directory = process.directory(self.paths.root());
         let (program, arguments) = words.split_first().expect("a command has a program");

@@ -1,7 +1,6 @@
-//! Reading the variables a stack is resolved with: the process environment, then `.env`.
+//! Reads the variables a stack is resolved with: the process environment, then `.env`.
 //!
-//! Must never change our own environment, and never show a value: an error names the file and the
-//! line.
+//! Must never change our own environment or show a value: an error names the file and the line.
 
 pub mod exposed;
 pub mod input;
@@ -14,14 +13,14 @@ use kit::{Exit, Failure};
 
 use crate::plan::env::{Entry, Env, Origin, dotenv};
 
-/// How long what stands in for a file may take to be written: a password manager asks its user.
+/// How long the writer of a pipe may take: a password manager asks its user.
 const WRITER_WAIT: Duration = Duration::from_secs(30);
 
-/// The same where a command works without it.
+/// How long the writer may take where a command also works without `.env`.
 const SHORT_WRITER_WAIT: Duration = Duration::from_secs(2);
 
 impl Env {
-    /// The process environment over the `.env` file at `path`, which may be absent.
+    /// Reads the process environment, and below it the `.env` file at `path`, which may be missing.
     /// Variables of the process that are not UTF-8 are left out: no placeholder can name them.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         let mut env = Self::default();
@@ -30,7 +29,7 @@ impl Env {
         Ok(env)
     }
 
-    /// The process environment alone.
+    /// Returns the process environment alone.
     pub fn of_process() -> Self {
         let mut env = Self::default();
         env.add_process();
@@ -46,8 +45,8 @@ impl Env {
     }
 }
 
-/// The value of one variable in the `.env` file at `path`, as far as that can be read: for what
-/// must work whatever else it holds. An error only when nothing is known of it.
+/// Returns one variable of the `.env` file at `path`, even if other lines are invalid. Fails only
+/// if the file cannot be read.
 pub fn in_dotenv(path: &Path, name: &str) -> io::Result<Option<String>> {
     let text = match input::read_text(path, SHORT_WRITER_WAIT) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -1,17 +1,17 @@
-//! Hints: a line of a command that a user is told to run names the instance that the failed one was
-//! about, wherever in the code the hint was written, in the services' shared code too.
+//! Hints: a command line that a user is advised to run names the instance of the failed command,
+//! wherever in the code the hint was written, also in the services' shared code.
 //!
-//! Owns where the option goes into a text. What is no hint is written with `Paths::command`.
+//! Owns where the option goes in a text. Texts that are not hints use `Paths::command`.
 
 use std::sync::OnceLock;
 
 use crate::checkout::paths::Paths;
 
-/// What begins every line of a command.
+/// The prefix of every command line.
 const COMMAND: &str = "cargo xtask ";
-/// The option.
+/// The option that names the instance.
 const OPTION: &str = "--instance";
-/// Commands that are about no instance, or about all of them.
+/// Commands that concern no instance, or all of them.
 const OF_NO_INSTANCE: [&str; 9] = [
     "bench",
     "ci",
@@ -24,17 +24,17 @@ const OF_NO_INSTANCE: [&str; 9] = [
     "schema",
 ];
 
-/// The instance that this command is about, once that is known.
+/// The instance that this command concerns, once it is known.
 static SUBJECT: OnceLock<Option<String>> = OnceLock::new();
 
-/// Notes what this command is about. The first one counts: a command is about one instance.
+/// Records the instance of this command. Only the first call counts: a command has one instance.
 pub(crate) fn note(paths: &Paths) {
     let name = (!paths.is_default()).then(|| paths.instance().to_owned());
-    // That it is known already is the usual case.
+    // Usually it is known already.
     let _ = SUBJECT.set(name);
 }
 
-/// The text for stderr of an error of this command.
+/// Returns the text for stderr of an error of this command.
 pub fn describe(error: &anyhow::Error) -> String {
     let text = kit::failure::describe(error);
     let Some(hint) = kit::failure::hint_of(error) else {
@@ -46,7 +46,7 @@ pub fn describe(error: &anyhow::Error) -> String {
     }
 }
 
-/// A hint or a fix in which every line of a command names the instance of this command.
+/// Returns a hint or a fix in which every command line names the instance of this command.
 pub fn complete(text: &str) -> String {
     match SUBJECT.get() {
         Some(Some(name)) => naming(text, name),
@@ -54,7 +54,7 @@ pub fn complete(text: &str) -> String {
     }
 }
 
-/// The text with the option at the end of every line of a command that lacks it.
+/// Adds the option to the end of every command line in the text that lacks it.
 fn naming(text: &str, instance: &str) -> String {
     let mut pieces = text.split(COMMAND);
     let mut all = pieces.next().unwrap_or_default().to_owned();
@@ -71,7 +71,7 @@ fn naming(text: &str, instance: &str) -> String {
     all
 }
 
-/// Where a line of a command ends that stands in a sentence.
+/// Returns where a command line within a sentence ends.
 fn end_of_line(text: &str) -> usize {
     let ends = ["`", "\n", ", ", ": ", "; ", " (", ". "];
     let ends = ends.iter().filter_map(|end| text.find(end));

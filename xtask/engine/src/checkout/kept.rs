@@ -1,9 +1,9 @@
-//! The program that started the stack, kept beside its state: what `status`, `logs` and `down` of
-//! a running stack need when cargo cannot build or cannot even load the workspace.
+//! The program that started the stack, kept beside its state: `status`, `logs` and `down` of a
+//! running stack need it when cargo cannot build or cannot even load the workspace.
 //!
-//! Owns `.core-stack/xtask`: a hard link, which costs nothing, and a copy only where there can be
-//! none. Linkers replace a program rather than write into it, so a later build leaves the link
-//! alone. Must not run it.
+//! Owns `.core-stack/xtask`: a hard link, which costs nothing, and a copy only where a link is
+//! impossible. Linkers replace a program rather than write into it, so a later build leaves the
+//! link unchanged. Must not run it.
 
 use std::env;
 use std::fs::{self, File};
@@ -15,23 +15,23 @@ use anyhow::Context as _;
 
 use crate::checkout::paths::Paths;
 
-/// Beginning of the name under which it is made.
+/// Prefix of its temporary name while it is written.
 const UNFINISHED: &str = ".tmp-";
 
-/// Our own program on Linux, even when its file was replaced since we were started.
+/// Our own program on Linux, even if its file was replaced since we started.
 const RUNNING: &str = "/proc/self/exe";
 
-/// Who may run it: as what cargo makes. Its directory is its owner's alone.
+/// Mode of the program, as cargo sets it. Only the owner can enter its directory.
 const MODE: u32 = 0o755;
 
-/// Keeps our own program beside the state, unless it is there. The caller holds the operation lock.
+/// Keeps our program beside the state, unless it is there. The caller holds the operation lock.
 pub fn keep(paths: &Paths) -> anyhow::Result<()> {
     let kept = paths.kept();
     let own = env::current_exe().context("cannot find our own program")?;
     keep_program(&own, &kept).with_context(|| format!("cannot keep `{}`", kept.display()))
 }
 
-/// Removes it.
+/// Removes the kept program.
 pub fn forget(paths: &Paths) {
     let _ = fs::remove_file(paths.kept());
 }
@@ -47,7 +47,7 @@ fn keep_program(own: &Path, kept: &Path) -> io::Result<()> {
         link.persist(kept).map_err(|error| error.error)?;
         return Ok(());
     }
-    // Another file system, or our file is gone.
+    // The state is on another file system, or our file was removed.
     let source = [own, Path::new(RUNNING)]
         .into_iter()
         .find(|path| path.exists())
@@ -61,9 +61,9 @@ fn keep_program(own: &Path, kept: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether what is kept is our own program: the same file, or a copy with its size and time.
+/// Whether the kept program is our own: the same file, or a copy of the same size and time.
 fn is_kept(own: &Path, kept: &Path) -> bool {
-    // A link in its place leads to a file of somebody else.
+    // A symbolic link in its place leads to a foreign file.
     let (Ok(own), Ok(kept)) = (fs::metadata(own), fs::symlink_metadata(kept)) else {
         return false;
     };
@@ -85,13 +85,13 @@ mod tests {
         let inode = |path: &Path| fs::symlink_metadata(path).unwrap().ino();
         assert_eq!(inode(&own), inode(&kept));
         keep_program(&own, &kept).unwrap();
-        // As a linker does it.
+        // Linkers replace the file in this way.
         fs::remove_file(&own).unwrap();
         fs::write(&own, "another").unwrap();
         assert_eq!(fs::read_to_string(&kept).unwrap(), "one");
         keep_program(&own, &kept).unwrap();
         assert_eq!(inode(&own), inode(&kept));
-        // Neither read nor written through.
+        // A link is neither read nor written through.
         fs::remove_file(&kept).unwrap();
         symlink(&own, &kept).unwrap();
         keep_program(&own, &kept).unwrap();

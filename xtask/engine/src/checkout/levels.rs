@@ -1,7 +1,7 @@
-//! What a checkout holds of each kind: generated files, binaries, data.
+//! The content of a checkout by kind: generated files, binaries, data.
 //!
-//! Owns what belongs to each level, and which entries stay whatever is deleted. Must not delete
-//! anything, nor follow a link.
+//! Owns what belongs to each level, and which entries are never deleted. Must not delete anything
+//! or follow a link.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::paths::{INSTANCES, Paths};
 
-/// What is deleted together.
+/// A kind of files that is deleted as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -25,24 +25,24 @@ pub enum Level {
     Data,
 }
 
-/// What a level holds now.
+/// The present content of a level.
 #[derive(Debug, Clone, Serialize)]
 pub struct Content {
     /// Which level.
     pub level: Level,
-    /// Its directory, from the root.
+    /// Its directory, relative to the root.
     pub path: String,
-    /// All of it, in bytes.
+    /// Its size in bytes.
     pub bytes: u64,
-    /// Bytes by entry of the directory: of data, by service.
+    /// Bytes per entry of the directory; for data, per service.
     pub entries: BTreeMap<String, u64>,
 }
 
 impl Level {
-    /// All levels, from what is made again at once to what is lost.
+    /// All levels, from what is generated again at once to what is lost.
     pub const ALL: [Self; 3] = [Self::State, Self::Dep, Self::Data];
 
-    /// Where it is.
+    /// Returns its directory.
     pub fn directory(self, paths: &Paths) -> PathBuf {
         match self {
             Self::State => paths.state(),
@@ -51,7 +51,7 @@ impl Level {
         }
     }
 
-    /// Entries that stay: locks, and what other instances have below the default one.
+    /// Returns entries that are kept: locks, and other instances below the default one.
     fn kept(self) -> &'static [&'static str] {
         match self {
             Self::State => &["alive.lock", "down.lock", "operation.lock", INSTANCES],
@@ -60,7 +60,7 @@ impl Level {
         }
     }
 
-    /// What the level holds now.
+    /// Returns the present content of the level.
     pub fn content(self, paths: &Paths) -> anyhow::Result<Content> {
         let directory = self.directory(paths);
         let mut entries = BTreeMap::new();
@@ -77,7 +77,7 @@ impl Level {
         })
     }
 
-    /// What would be deleted. A directory that is a link leads out of the checkout.
+    /// Returns the paths to delete. A directory that is a link leads out of the checkout.
     pub fn paths(self, paths: &Paths) -> anyhow::Result<Vec<PathBuf>> {
         let directory = self.directory(paths);
         if directory.is_symlink() {
@@ -93,7 +93,7 @@ impl Level {
     }
 }
 
-/// The entries of a directory, sorted; none when there is no directory.
+/// Returns the entries of a directory, sorted; empty if the directory is missing.
 pub fn list(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let read = || -> io::Result<Vec<PathBuf>> {
         let entries = fs::read_dir(directory)?;
@@ -111,11 +111,11 @@ pub fn list(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     }
 }
 
-/// Bytes of a file or of everything below a directory. Links count as what they are.
+/// Returns the bytes of a file or of all files below a directory. Links are not followed.
 fn size(path: &Path) -> anyhow::Result<u64> {
     let meta = match path.symlink_metadata() {
         Ok(meta) => meta,
-        // A server that stops may still be removing files of its own.
+        // A server that is stopping may still remove its own files.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(error) => {
             return Err(error).with_context(|| format!("cannot read `{}`", path.display()));

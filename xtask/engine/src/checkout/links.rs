@@ -1,5 +1,5 @@
-//! Symbolic links where Core writes: a repository may carry some, and what they lead to is somebody
-//! else's. Nothing is written through one.
+//! Refuses symbolic links where Core writes: a repository may contain some, and they may lead to
+//! foreign files. Nothing is written through a link.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use kit::{Exit, Failure};
 
 use crate::checkout::paths::{INSTANCES, Paths, STATE};
 
-/// The one link that is ours.
+/// The only link that Core creates.
 const OWN: &str = "supervisor.sock";
 
-/// Refuses links at the directories of the state, at its files and at its logs.
+/// Refuses links in place of the state's directories, its files and its logs.
 pub fn refuse(paths: &Paths) -> anyhow::Result<()> {
     let base = paths.root().join(STATE);
     let mut places = vec![
@@ -21,7 +21,7 @@ pub fn refuse(paths: &Paths) -> anyhow::Result<()> {
         paths.logs(),
     ];
     for directory in [paths.state(), paths.logs()] {
-        // What lies behind a link is not looked at.
+        // What is behind a link is not read.
         if !directory.is_symlink() {
             places.extend(list(&directory));
         }

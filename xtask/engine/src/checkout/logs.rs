@@ -1,4 +1,4 @@
-//! Reading the log files of processes.
+//! Reads the log files of processes. Must not write them.
 
 mod decisive;
 
@@ -9,28 +9,28 @@ use std::path::Path;
 
 use decisive::LastWords;
 
-/// Lines of a log that an error shows.
+/// Number of log lines that an error shows.
 pub const TAIL_LINES: usize = 10;
 
-/// Longest line that is shown, in characters.
+/// Maximum length of a line in output, in characters.
 const LINE_LENGTH_MAX: usize = 2000;
 
-/// Bytes of a line that are kept: all that is shown, with colours and the widest characters.
+/// Bytes of a line that are kept: all that is printed, with colours and the widest characters.
 const LINE_BYTES_MAX: usize = 4 * LINE_LENGTH_MAX + 1024;
 
-/// Size of a log file, to show later only what came after: 0 when there is none.
+/// Returns the size of a log file, to print only later lines afterwards; 0 if it is missing.
 pub fn size(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |meta| meta.len())
 }
 
-/// The last lines of a log file after the byte `from`, each on a line of its own and indented,
-/// so that they can follow a message. When the first one that tells of a failure is not among
-/// them, it stands before them. Empty when there are none.
+/// Returns the last lines of a log file after the byte `from`, each on its own line and indented,
+/// so that they can follow a message. If the first line that reports a failure is not among them,
+/// it precedes them. Empty if there are no lines.
 pub fn tail(path: &Path, from: u64, lines: usize) -> String {
     tail_of(path, from, lines, |_| true)
 }
 
-/// The same of those lines that are wanted.
+/// Returns the last lines in the form of [`tail`], only of those that `wanted` accepts.
 pub(crate) fn tail_of(
     path: &Path,
     from: u64,
@@ -46,7 +46,7 @@ pub(crate) fn tail_of(
     words.told()
 }
 
-/// The last lines of a whole log file, in the same form.
+/// Returns the last lines of a whole log file, in the form of [`tail`].
 pub fn last(path: &Path, lines: usize) -> String {
     let mut last: VecDeque<String> = VecDeque::with_capacity(lines);
     for_each(path, 0, |line| {
@@ -58,7 +58,7 @@ pub fn last(path: &Path, lines: usize) -> String {
     last.iter().map(|line| format!("\n  | {line}")).collect()
 }
 
-/// The lines of a whole log file that are wanted.
+/// Returns the lines of a whole log file that `wanted` accepts.
 pub(crate) fn matching(path: &Path, wanted: impl Fn(&str) -> bool) -> Vec<String> {
     let mut lines = Vec::new();
     for_each(path, 0, |line| {
@@ -69,12 +69,12 @@ pub(crate) fn matching(path: &Path, wanted: impl Fn(&str) -> bool) -> Vec<String
     lines
 }
 
-/// Every line after the byte `from`, in the form in which it is shown.
+/// Calls `seen` with every line after the byte `from`, in the form for output.
 fn for_each(path: &Path, from: u64, mut seen: impl FnMut(String)) {
     let Ok(mut file) = File::open(path) else {
         return;
     };
-    // A file that is shorter was rotated: all of it is new.
+    // A file that is shorter now was rotated: all of it is new.
     let from = if size(path) < from { 0 } else { from };
     if file.seek(SeekFrom::Start(from)).is_err() {
         return;
@@ -85,7 +85,7 @@ fn for_each(path: &Path, from: u64, mut seen: impl FnMut(String)) {
     }
 }
 
-/// The next line without its newline, at most [`LINE_BYTES_MAX`] of it; `None` at the end.
+/// Returns the next line without its newline, at most [`LINE_BYTES_MAX`]; `None` at the end.
 fn next_line(reader: &mut impl BufRead) -> Option<Vec<u8>> {
     let mut line = Vec::new();
     let mut is_any = false;
@@ -107,7 +107,7 @@ fn next_line(reader: &mut impl BufRead) -> Option<Vec<u8>> {
     }
 }
 
-/// A line without anything that moves our cursor, whatever a server logs.
+/// Returns a line without control sequences that move our cursor.
 fn shown(line: &[u8]) -> String {
     let mut text = Vec::new();
     log_lines::append_text(&mut text, line.trim_ascii_end());

@@ -1,6 +1,6 @@
 //! Reads every `services/*/service.json`.
 //!
-//! Owns discovery and the wording of what is wrong. Must not resolve anything: `stack` does.
+//! Owns discovery and the texts of findings. Must not resolve anything: `stack` does.
 
 use std::fs;
 use std::io;
@@ -14,19 +14,18 @@ use crate::checkout::env::input;
 use crate::checkout::paths::Paths;
 use crate::plan::stack::{Finding, Service};
 
-/// The name of a manifest in its folder.
+/// The name of a manifest in its directory.
 pub const FILE: &str = "service.json";
 
-/// How long a manifest that is no file may take to be written.
+/// How long the writer of a manifest that is a pipe may take.
 const PIPE_WAIT: Duration = Duration::from_secs(2);
 
-/// The path of a service's manifest from the root.
+/// Returns the path of a service's manifest, relative to the root.
 pub fn file(service: &str) -> String {
     format!("services/{service}/{FILE}")
 }
 
-/// The keys of manifests that are accepted and do nothing, each with its service; empty when there
-/// are none.
+/// Returns the keys of manifests that are accepted but have no effect, each with its service.
 pub fn without_effect(services: &[Service]) -> Vec<String> {
     let keys = |service: &Service| {
         let manifest = &service.document.manifest;
@@ -42,7 +41,7 @@ pub fn without_effect(services: &[Service]) -> Vec<String> {
     services.iter().flat_map(keys).collect()
 }
 
-/// All services of a checkout, by name. Folders without a manifest are not services.
+/// Returns all services of a checkout, by name. A directory without a manifest is no service.
 pub fn load(paths: &Paths) -> anyhow::Result<Vec<Service>> {
     let services = read(paths)?.map_err(|findings| invalid(&findings))?;
     if services.is_empty() {
@@ -53,7 +52,7 @@ pub fn load(paths: &Paths) -> anyhow::Result<Vec<Service>> {
     Ok(services)
 }
 
-/// The same, with everything that is wrong in any of them as it was found.
+/// Returns all services, or the findings of all manifests in the order they were found.
 pub fn read(paths: &Paths) -> anyhow::Result<Result<Vec<Service>, Vec<Finding>>> {
     let mut services = Vec::new();
     let mut findings = Vec::new();
@@ -95,7 +94,7 @@ pub fn read(paths: &Paths) -> anyhow::Result<Result<Vec<Service>, Vec<Finding>>>
     })
 }
 
-/// The error that tells all findings, one a line.
+/// Returns the error that lists all findings, one per line.
 pub fn invalid(findings: &[Finding]) -> anyhow::Error {
     let message = match findings {
         [only] => format!("invalid input: {only}"),
@@ -126,7 +125,7 @@ fn folders(paths: &Paths) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in entries {
         let name = entry.context("cannot list the services")?.file_name();
-        // Hidden folders belong to editors and operating systems.
+        // Hidden directories belong to editors and operating systems.
         let name = name.to_string_lossy().into_owned();
         if !name.starts_with('.') {
             names.push(name);

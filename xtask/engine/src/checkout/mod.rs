@@ -1,7 +1,7 @@
-//! What lies in a checkout: where everything is, manifests, `.env`, and what is remembered of a
-//! stack that was started.
+//! The files of a checkout: its paths, manifests, `.env`, and the records of a stack that was
+//! started.
 //!
-//! Reads and writes files. Must not start anything, nor ask a supervisor.
+//! Reads and writes files. Must not start anything or query a supervisor.
 
 pub mod addresses;
 pub mod applied;

@@ -1,4 +1,4 @@
-//! Where everything of a checkout lies, as named functions in one place.
+//! All paths of a checkout, as named functions in one place.
 //!
 //! Owns the layout below the root. Must not create or read anything.
 
@@ -10,20 +10,20 @@ use kit::{Exit, Failure, names};
 pub(crate) use crate::plan::stack::INSTANCES;
 use crate::plan::stack::{Places, RUN};
 
-/// What the instance without a name is called where each has one.
+/// The name of the default instance where each instance needs a name.
 pub const DEFAULT_INSTANCE: &str = "default";
 
-/// The variable that names the instance. A manifest hands it on by `${env.CORE_INSTANCE:-}`,
-/// however the instance was named.
+/// The variable that names the instance. A manifest passes it on by `${env.CORE_INSTANCE:-}`,
+/// whether the command line or the variable named the instance.
 pub const INSTANCE_VARIABLE: &str = "CORE_INSTANCE";
 
-/// Generated files of the default instance, from the root.
+/// Generated files of the default instance, relative to the root.
 pub(crate) const STATE: &str = ".core-stack";
 
-/// User data of the default instance, from the root.
+/// User data of the default instance, relative to the root.
 pub(crate) const DATA: &str = ".data";
 
-/// How deep this package lies in the checkout: `xtask/engine`.
+/// How deep this package is in the checkout: `xtask/engine`.
 const BELOW_ROOT: usize = 2;
 
 /// Our own program, kept in the state directory.
@@ -35,12 +35,12 @@ pub struct Paths {
     root: PathBuf,
     /// The name of the instance; the default one has none.
     instance: Option<String>,
-    /// The folder of its data and its state that is meant, when it is not the whole.
+    /// The subdirectory of its data and its state, if only that is meant.
     part: Option<&'static str>,
 }
 
 impl Paths {
-    /// The default instance of the checkout at `root`, which must be absolute.
+    /// Returns the default instance of the checkout at `root`, which must be absolute.
     pub fn new(root: PathBuf) -> Self {
         assert!(
             root.is_absolute(),
@@ -54,9 +54,9 @@ impl Paths {
         }
     }
 
-    /// Another instance of the same checkout: the default one for no name at all and for
-    /// [`DEFAULT_INSTANCE`]. A process that was handed [`INSTANCE_VARIABLE`] finds its own stack by
-    /// it. What cannot be a name is refused.
+    /// Returns another instance of the same checkout; the default one for an empty name and for
+    /// [`DEFAULT_INSTANCE`]. A process that receives [`INSTANCE_VARIABLE`] finds its own stack by
+    /// it. Fails if the name is invalid.
     pub fn of_instance(&self, name: &str) -> anyhow::Result<Self> {
         let instance = Some(name).filter(|name| !name.is_empty() && *name != DEFAULT_INSTANCE);
         if let Some(problem) = instance.and_then(names::problem) {
@@ -71,8 +71,8 @@ impl Paths {
         })
     }
 
-    /// The checkout that is worked on: `CORE_ROOT` if set, else the one whose state we are kept
-    /// beside, else the workspace that cargo runs us from, else the one we were built in.
+    /// Returns the current checkout: `CORE_ROOT` if set, else the one that our program is kept in,
+    /// else the workspace that cargo runs us from, else the one we were built in.
     pub fn discover() -> anyhow::Result<Self> {
         if let Some(root) = env::var_os("CORE_ROOT").filter(|root| !root.is_empty()) {
             return Ok(Self::new(std::path::absolute(root)?));
@@ -80,7 +80,7 @@ impl Paths {
         if let Some((root, _)) = kept_place() {
             return Ok(Self::new(root));
         }
-        // That of the package `xtask`, in the folder of its name.
+        // The directory of the package `xtask`, which has the same name.
         if let Some(package) = env::var_os("CARGO_MANIFEST_DIR") {
             let package = std::path::absolute(package)?;
             return Ok(Self::new(
@@ -92,8 +92,8 @@ impl Paths {
         Ok(Self::new(root.to_path_buf()))
     }
 
-    /// The layout of something that runs beside the instance, in folders `part` of its data and
-    /// its state.
+    /// Returns the layout of a stack that runs beside the instance, in subdirectories `part` of its
+    /// data and its state.
     #[must_use]
     pub fn beside(&self, part: &'static str) -> Self {
         Self {
@@ -102,35 +102,35 @@ impl Paths {
         }
     }
 
-    /// The checkout.
+    /// Returns the root of the checkout.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The name of the instance: [`DEFAULT_INSTANCE`] for the one without.
+    /// Returns the name of the instance: [`DEFAULT_INSTANCE`] for the one without a name.
     pub fn instance(&self) -> &str {
         self.instance.as_deref().unwrap_or(DEFAULT_INSTANCE)
     }
 
-    /// Whether this is the instance without a name.
+    /// Whether this is the default instance.
     pub fn is_default(&self) -> bool {
         self.instance.is_none()
     }
 
-    /// The line that runs a command on this instance, for people: `cargo xtask up`.
+    /// Returns the command line for a command on this instance, for people: `cargo xtask up`.
     pub fn command(&self, command: &str) -> String {
         let instance = self.instance.as_ref();
         let option = instance.map_or_else(String::new, |name| format!(" --instance {name}"));
         format!("cargo xtask {command}{option}")
     }
 
-    /// A path as people are told it: from the root.
+    /// Returns a path for output: relative to the root.
     pub fn shown(&self, path: &Path) -> String {
         let path = path.strip_prefix(&self.root).unwrap_or(path);
         path.display().to_string()
     }
 
-    /// Where the directories of the instance are, as a stack is rendered with.
+    /// Returns the directories of the instance for building and rendering a stack.
     pub fn places(&self) -> Places {
         Places {
             data: self.relative(DATA),
@@ -139,7 +139,7 @@ impl Paths {
         }
     }
 
-    /// A directory of the instance, from the root.
+    /// Returns a directory of the instance, relative to the root.
     fn relative(&self, base: &str) -> String {
         let mut path = base.to_owned();
         let instance = self.instance.iter().flat_map(|name| [INSTANCES, name]);
@@ -150,12 +150,12 @@ impl Paths {
         path
     }
 
-    /// Where the named instances of this checkout have their generated files.
+    /// The generated files of the named instances of this checkout.
     pub fn instances(&self) -> PathBuf {
         self.root.join(STATE).join(INSTANCES)
     }
 
-    /// Folders of services, each with a `service.json`.
+    /// The directories of services, each with a `service.json`.
     pub fn services(&self) -> PathBuf {
         self.root.join("services")
     }
@@ -175,12 +175,12 @@ impl Paths {
         self.root.join(".dep")
     }
 
-    /// Generated files: may be deleted at any time while nothing runs.
+    /// Generated files: may be deleted at any time while no stack is running.
     pub fn state(&self) -> PathBuf {
         self.root.join(self.relative(STATE))
     }
 
-    /// User data: never deleted without being asked for by name.
+    /// User data: deleted only by an explicit request.
     pub fn data(&self) -> PathBuf {
         self.root.join(self.relative(DATA))
     }
@@ -190,12 +190,12 @@ impl Paths {
         self.data().join(service_nats::topology::FILE)
     }
 
-    /// The secret that a token of the controller's account is had for, while PocketBase runs.
+    /// The secret that is exchanged for a token of the controller's account while PocketBase runs.
     pub fn controller_secret(&self) -> PathBuf {
         self.state().join("pocketbase/controller.json")
     }
 
-    /// What process-compose is started with.
+    /// The file that process-compose runs.
     pub fn compose_file(&self) -> PathBuf {
         self.state().join("process-compose.yaml")
     }
@@ -220,22 +220,22 @@ impl Paths {
         self.state().join("under-way.json")
     }
 
-    /// Where runners note what they run, one file a process while anything of it runs.
+    /// The notes of runners on what they run, one file per process while any part of it runs.
     pub fn runs(&self) -> PathBuf {
         self.state().join(RUN)
     }
 
-    /// What the runner of a process noted.
+    /// The note of a process's runner.
     pub fn run(&self, process: &str) -> PathBuf {
         self.runs().join(process)
     }
 
-    /// What identifies the present start of the stack.
+    /// The identity of the present start of the stack.
     pub fn start(&self) -> PathBuf {
         self.state().join("start")
     }
 
-    /// Of which `.env` it was said that others can read it.
+    /// The state of `.env` for which a warning was printed that others can read it.
     pub fn dotenv_note(&self) -> PathBuf {
         self.state().join("dotenv-mode")
     }
@@ -245,7 +245,7 @@ impl Paths {
         self.state().join(KEPT)
     }
 
-    /// The line that runs a command on this instance without cargo, from the root.
+    /// Returns the command line for a command on this instance without cargo, from the root.
     pub fn command_without_cargo(&self, command: &str) -> String {
         let program = self.shown(&self.kept());
         let instance = self.instance.as_ref();
@@ -253,7 +253,7 @@ impl Paths {
         format!("{program} {command}{option}")
     }
 
-    /// Log files, one a process.
+    /// Log files, one per process.
     pub fn logs(&self) -> PathBuf {
         self.state().join("logs")
     }
@@ -263,12 +263,12 @@ impl Paths {
         self.logs().join("process-compose.log")
     }
 
-    /// What its log held before it began anew.
+    /// The earlier content of its log, from before it was emptied.
     pub fn supervisor_log_before(&self) -> PathBuf {
         self.logs().join("process-compose.old")
     }
 
-    /// What process-compose says on stderr: what ends it, and a little before its log is open.
+    /// What process-compose prints on stderr: fatal errors, and a little before its log is open.
     pub fn supervisor_output(&self) -> PathBuf {
         self.logs().join("process-compose.out")
     }
@@ -278,7 +278,7 @@ impl Paths {
         self.logs().join(format!("{name}.log"))
     }
 
-    /// Locked as long as anything of this instance lives: the descriptor is inherited.
+    /// Locked while any process of this instance is alive: the descriptor is inherited.
     pub fn alive_lock(&self) -> PathBuf {
         self.state().join("alive.lock")
     }
@@ -288,13 +288,13 @@ impl Paths {
         self.state().join("operation.lock")
     }
 
-    /// Held by a `down` that waits for the operation lock: whoever has that gives up.
+    /// Held by a `down` that waits for the operation lock: the holder of that then gives up.
     pub fn down_lock(&self) -> PathBuf {
         self.state().join("down.lock")
     }
 }
 
-/// The root of the checkout and the instance whose state a program is kept beside.
+/// Returns the checkout and the instance in whose state `program` is kept.
 fn place_of(program: &Path) -> Option<(PathBuf, Option<String>)> {
     let directory = program.parent()?;
     if program.file_name()? != KEPT {
@@ -310,12 +310,12 @@ fn place_of(program: &Path) -> Option<(PathBuf, Option<String>)> {
     is_named.then_some((root, Some(name)))
 }
 
-/// The checkout and the instance whose state our own program is kept beside.
+/// Returns the checkout and the instance in whose state our own program is kept.
 fn kept_place() -> Option<(PathBuf, Option<String>)> {
     place_of(&env::current_exe().ok()?)
 }
 
-/// The instance whose state our own program is kept beside, unless that is the default one.
+/// Returns the instance in whose state our own program is kept, unless it is the default one.
 pub(crate) fn kept_instance() -> Option<String> {
     kept_place()?.1
 }

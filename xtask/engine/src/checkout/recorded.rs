@@ -1,8 +1,8 @@
 //! The inputs that the running stack was made from: the text of its manifests and the variables.
 //!
-//! A change while it runs, that of the topology, is made from these and not from what the files
-//! say by now: it changes what it is asked to change and nothing else. Owns the file, which may
-//! hold secrets. Must not resolve anything.
+//! A change of the topology while it runs is made from these inputs and not from the present files,
+//! so that it changes only what was requested. Owns the file, which may hold secrets. Must not
+//! resolve anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,35 +18,34 @@ use crate::checkout::paths::Paths;
 use crate::plan::env::Env;
 use crate::plan::stack::Service;
 
-/// Beginning of the variables that Core itself reads.
+/// Prefix of the variables that Core itself reads.
 const OWN_VARIABLES: &str = "CORE_";
 
-/// A variable of others that says where the register of instances is.
+/// A general variable that determines where the register of instances is.
 const STATE_VARIABLE: &str = "XDG_STATE_HOME";
 
 /// The text of every manifest, and every variable that may matter.
 #[derive(Serialize, Deserialize)]
 pub struct Recorded {
-    /// Version of this document; another one is not understood.
+    /// Version of this document; any other version is refused.
     schema_version: u32,
     /// The manifests, by service.
     manifests: BTreeMap<String, String>,
     /// The variables.
     env: BTreeMap<String, String>,
-    /// Which of the variables are leased ports: the numbers that those should have, by
-    /// `SERVICE.PORT`.
+    /// The variables that are leased ports: the numbers that they should have, by `SERVICE.PORT`.
     #[serde(default)]
     leased: BTreeMap<String, u16>,
     /// Every port, by process and name: `nats.client`.
     #[serde(default)]
     ports: BTreeMap<String, u16>,
-    /// The services that were chosen, if not all were.
+    /// The selected services, if not all are.
     #[serde(default)]
     chosen: Option<BTreeSet<String>>,
 }
 
 impl Recorded {
-    /// What these inputs are.
+    /// Records these inputs.
     pub fn of(
         services: &[Service],
         env: &Env,
@@ -77,12 +76,12 @@ impl Recorded {
         }
     }
 
-    /// The content of the file.
+    /// Returns the content of the file.
     pub fn to_bytes(&self) -> anyhow::Result<Vec<u8>> {
         serde_json::to_vec(self).context("cannot describe the inputs")
     }
 
-    /// Reads the file of a stack that runs.
+    /// Reads the file of a running stack.
     pub fn load(paths: &Paths) -> anyhow::Result<Self> {
         let file = paths.recorded();
         let text = match fs::read(&file) {
@@ -105,27 +104,27 @@ impl Recorded {
             })
     }
 
-    /// The numbers that leased ports should have, by `SERVICE.PORT`.
+    /// Returns the numbers that leased ports should have, by `SERVICE.PORT`.
     pub fn leased(&self) -> &BTreeMap<String, u16> {
         &self.leased
     }
 
-    /// Every port, by process and name.
+    /// Returns every port, by process and name.
     pub fn ports(&self) -> &BTreeMap<String, u16> {
         &self.ports
     }
 
-    /// The services that were chosen; `None` when all were.
+    /// Returns the selected services; `None` if all are.
     pub fn chosen(&self) -> Option<&BTreeSet<String>> {
         self.chosen.as_ref()
     }
 
-    /// The variables.
+    /// Returns the variables.
     pub fn env(&self) -> Env {
         Env::from_pairs(self.env.iter().map(|(name, value)| (&**name, &**value)))
     }
 
-    /// The manifests. They were valid when they were recorded.
+    /// Returns the manifests. They were valid when they were recorded.
     pub fn services(&self) -> anyhow::Result<Vec<Service>> {
         let parse = |(name, text): (&String, &String)| {
             let document = manifest::parse(text)

@@ -1,7 +1,7 @@
-//! Scripts that cannot be started for what their first line says: `not found` is all that the
-//! kernel or a shell tell of a script with Windows line ends.
+//! Finds scripts that cannot be started because of their first line: the kernel and shells report
+//! only `not found` for a script with Windows line ends.
 //!
-//! Looks at the files that commands name. Must not run them.
+//! Reads the files that commands name. Must not run them.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -11,7 +11,7 @@ use kit::{Exit, Failure};
 
 use crate::plan::stack::{Process, Stack};
 
-/// How much of a file is read: a first line is shorter.
+/// Bytes of a file that are read: a first line is shorter.
 const HEAD_BYTES: u64 = 256;
 
 /// Refuses scripts whose first line ends with a carriage return, all at once.
@@ -44,8 +44,8 @@ pub fn check(root: &Path, stack: &Stack) -> anyhow::Result<()> {
         .into())
 }
 
-/// What may be a file: a program that is not looked up on PATH, and every argument, as a shell or
-/// an interpreter is given its script.
+/// Returns the words that may be files: a program that is not looked up on PATH, and every
+/// argument, since a shell or an interpreter receives its script as one.
 fn files(directory: &Path, words: &[String]) -> Vec<PathBuf> {
     let program = words.first().map(|word| Process::program(directory, word));
     let program = program.filter(|path| path.is_absolute());
@@ -53,9 +53,9 @@ fn files(directory: &Path, words: &[String]) -> Vec<PathBuf> {
     program.into_iter().chain(arguments).collect()
 }
 
-/// Whether it is a script whose first line ends with a carriage return.
+/// Whether the file is a script whose first line ends with a carriage return.
 fn has_windows_line_ends(path: &Path) -> bool {
-    // A pipe or a device would make us wait.
+    // Reading a pipe or a device would block.
     if !path.is_file() {
         return false;
     }

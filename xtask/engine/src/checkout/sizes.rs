@@ -1,4 +1,4 @@
-//! What the system starts no program with: words and variables that are too long, and too many.
+//! The system's limits on the length and number of arguments and variables of a new program.
 //!
 //! Must not show a value.
 
@@ -8,31 +8,31 @@ use rustix::process::{Resource, getrlimit};
 use crate::plan::env::Env;
 use crate::plan::stack::{Process, Stack, words};
 
-/// Pages of the longest word or variable that Linux takes (`MAX_ARG_STRLEN`).
+/// Pages of the longest argument or variable that Linux accepts (`MAX_ARG_STRLEN`).
 const PAGES: usize = 32;
 
-/// Most bytes of all words and variables together that Linux takes, whatever the stack's limit.
+/// Maximum bytes of all arguments and variables that Linux accepts, whatever the stack's limit.
 const TOTAL_MAX: u64 = 6 << 20;
 
-/// The part of the stack's limit that they may fill, and the least that Linux gives them.
+/// The share of the stack's limit that they may fill, and the minimum that Linux grants.
 const STACK_SHARE: u64 = 4;
 const TOTAL_MIN: u64 = 128 << 10;
 
-/// The same on other systems: `ARG_MAX` of macOS.
+/// Maximum bytes on other systems: `ARG_MAX` of macOS.
 const TOTAL_ELSEWHERE: u64 = 1 << 20;
 
-/// Room for what is added: by the supervisor, by a runner, and quotes.
+/// Reserve for what the supervisor and a runner add, and for quotes.
 const MARGIN: usize = 4 << 10;
 
-/// Pointers besides those to the variables of a process: to what it inherits and to its words.
+/// Pointers besides those to the process's variables: to inherited ones and to its arguments.
 const POINTERS: usize = 128;
 
-/// What the system takes.
+/// The limits of the system.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
-    /// Bytes of one word or of `NAME=value`, the end included; `None` where there is no limit.
+    /// Bytes of one argument or of `NAME=value`, with the final zero; `None` means no limit.
     one: Option<usize>,
-    /// Bytes of all of them.
+    /// Bytes of all arguments and variables.
     all: usize,
 }
 
@@ -53,8 +53,8 @@ impl Limits {
     }
 }
 
-/// Refuses a stack with a process that could not be started: each would only fail once the
-/// supervisor tries.
+/// Refuses a stack with a process that could not be started: it would only fail when the supervisor
+/// starts it.
 pub(crate) fn check(env: &Env, stack: &Stack) -> anyhow::Result<()> {
     let limits = Limits::now();
     let inherited: usize = env.passed_on().map(|(name, value)| size(name, value)).sum();
@@ -70,10 +70,10 @@ pub(crate) fn check(env: &Env, stack: &Stack) -> anyhow::Result<()> {
         .into())
 }
 
-/// What of one process is too long.
+/// Returns what is too long in one process.
 fn refusals(name: &str, process: &Process, inherited: usize, limits: Limits) -> Vec<String> {
     let mut refused = Vec::new();
-    // The supervisor hands the whole command to a shell, as one word.
+    // The supervisor passes the whole command to a shell, as one argument.
     let command = words::join(&process.command).len() + MARGIN;
     if let Some(one) = limits.one {
         for (variable, value) in &process.env {
@@ -107,7 +107,7 @@ fn refusals(name: &str, process: &Process, inherited: usize, limits: Limits) -> 
     refused
 }
 
-/// Bytes of `NAME=value` with its end.
+/// Returns the bytes of `NAME=value` with the final zero.
 fn size(name: &str, value: &str) -> usize {
     name.len() + value.len() + 2
 }
@@ -118,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    /// A program with such a value, as the system sees it.
+    /// Whether the system starts a program with a value of this length.
     fn starts(length: usize) -> bool {
         let mut command = Command::new("true");
         command.env("BIG", "x".repeat(length));

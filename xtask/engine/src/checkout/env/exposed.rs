@@ -1,7 +1,7 @@
-//! An `.env` with secrets that other users can read: said once for each change of the file, by
-//! `up`; `doctor` says it always.
+//! Warns about an `.env` with secrets that other users can read: `up` does once per change of the
+//! file, `doctor` always.
 //!
-//! Owns the note of what was said. Names are told, values never.
+//! Owns the note of the last warning. Reports names, must never show values.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +16,7 @@ use super::input;
 use crate::checkout::paths::Paths;
 use crate::plan::stack::Service;
 
-/// Parts of a variable's name by which it holds a secret, whatever uses it.
+/// Parts of a variable's name that mark it as a secret, whatever uses it.
 const SECRET_WORDS: [&str; 6] = [
     "PASSWORD",
     "PASSWD",
@@ -26,16 +26,16 @@ const SECRET_WORDS: [&str; 6] = [
     "PRIVATE_KEY",
 ];
 
-/// How long an `.env` that is no file may take to be written.
+/// How long the writer of an `.env` that is a pipe may take.
 const PIPE_WAIT: Duration = Duration::from_secs(2);
 
-/// Bits of a file's mode by which others than the owner may touch it.
+/// Mode bits that give others than the owner any access.
 pub const OTHERS: u32 = 0o077;
 
-/// Bits of a file's mode by which others than the owner may read it.
+/// Mode bits that let others than the owner read the file.
 const READABLE: u32 = 0o044;
 
-/// The sentence, unless it was said of this very file. The caller changes the instance.
+/// Returns the warning, unless it was given for this very file. The caller changes the instance.
 pub(crate) fn warning(paths: &Paths, services: &[Service]) -> Option<String> {
     let path = paths.dotenv();
     let meta = fs::metadata(&path).ok()?;
@@ -58,7 +58,7 @@ pub(crate) fn warning(paths: &Paths, services: &[Service]) -> Option<String> {
     if exposed.is_empty() {
         return None;
     }
-    // Not being able to note it is no reason not to say it.
+    // The warning is given even if the note cannot be written.
     let _ = files::create_private_dir(&paths.state());
     let _ = files::write_for_this_run(&note, stamp.as_bytes(), files::PRIVATE_FILE_MODE);
     let names = exposed.join(", ");
@@ -67,16 +67,16 @@ pub(crate) fn warning(paths: &Paths, services: &[Service]) -> Option<String> {
     ))
 }
 
-/// `.env` as it lies there.
+/// The present state of `.env`.
 pub struct Dotenv {
     /// Its permissions.
     pub mode: u32,
-    /// The names of its variables, as far as lines can be told apart.
+    /// The names of its variables, as far as its lines can be parsed.
     pub names: Vec<String>,
 }
 
 impl Dotenv {
-    /// `None` when there is none.
+    /// Reads the file; `None` if it is missing.
     pub fn look(path: &Path) -> io::Result<Option<Self>> {
         let meta = match fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -89,7 +89,7 @@ impl Dotenv {
         }))
     }
 
-    /// The variables that hold secrets, when others may read them.
+    /// Returns the variables that hold secrets, if others may read them.
     pub fn exposed(&self, secrets: &BTreeSet<String>) -> Vec<&str> {
         let is_secret = |name: &&String| {
             let name = name.to_ascii_uppercase();
@@ -101,7 +101,7 @@ impl Dotenv {
     }
 }
 
-/// What stands before `=`: works on a file that cannot be parsed, too.
+/// Returns what is before `=`: also works on a file that cannot be parsed.
 fn names(text: &str) -> Vec<String> {
     let name = |line: &str| {
         let (name, _) = line.split_once('=')?;
@@ -112,7 +112,7 @@ fn names(text: &str) -> Vec<String> {
     text.lines().filter_map(name).collect()
 }
 
-/// The variables that manifests put into a secret of a process.
+/// Returns the variables that manifests use in secrets of a process.
 pub fn secret_variables(services: &[Service]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for service in services {

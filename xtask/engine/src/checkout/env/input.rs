@@ -1,7 +1,7 @@
-//! Reading a file of a user's, which may be none: a pipe that a password manager writes into, a
-//! device, something without end.
+//! Reads a file of the user's that may not be a regular file: a pipe that a password manager writes
+//! to, a device, a stream without end.
 //!
-//! Owns the deadline and the limit. Must not know what is in a file.
+//! Owns the deadline and the size limit. Must not know the content of a file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -13,21 +13,21 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 
-/// More than any file that is written by hand has.
+/// Larger than any file that is written by hand.
 const BYTES_MAX: u64 = 16 << 20;
 
-/// How often a pipe is looked at that nobody writes into.
+/// How often a pipe without a writer is polled.
 const POLL: Duration = Duration::from_millis(10);
 
-/// How much is read at once.
+/// Bytes per read.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// Reads a file to its end. From what is no regular file, its end has to come within `limit`.
+/// Reads a file to its end. A file that is not regular must reach its end within `limit`.
 pub fn read(path: &Path, limit: Duration) -> io::Result<Vec<u8>> {
     let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     let mut file = OpenOptions::new()
         .read(true)
-        // Opening a pipe would wait for its writer.
+        // Opening a pipe would otherwise wait for its writer.
         .custom_flags(nonblocking)
         .open(path)?;
     let meta = file.metadata()?;
@@ -39,7 +39,7 @@ pub fn read(path: &Path, limit: Duration) -> io::Result<Vec<u8>> {
     read_stream(&mut file, limit)
 }
 
-/// The same, as text.
+/// Reads a file to its end as text, within `limit` like [`read`].
 pub fn read_text(path: &Path, limit: Duration) -> io::Result<String> {
     let text = String::from_utf8(read(path, limit)?);
     text.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
@@ -60,7 +60,7 @@ fn read_stream(file: &mut File, limit: Duration) -> io::Result<Vec<u8>> {
             return Err(io::Error::new(io::ErrorKind::TimedOut, message));
         }
         match file.read(&mut chunk) {
-            // A pipe that nobody has opened for writing yet looks like one that was closed.
+            // A pipe without a writer so far looks like a closed one.
             Ok(0) if bytes.is_empty() && is_pipe => thread::sleep(POLL),
             Ok(0) => return Ok(bytes),
             Ok(count) => bytes.extend_from_slice(&chunk[..count]),
@@ -72,7 +72,7 @@ fn read_stream(file: &mut File, limit: Duration) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Waits until something can be read, or the end has come. False when the time is over.
+/// Waits until data or the end can be read. Returns false when the limit has passed.
 fn wait(file: &File, limit: Duration) -> io::Result<bool> {
     if limit.is_zero() {
         return Ok(false);
@@ -117,7 +117,7 @@ mod tests {
         let path = pipe(dir.path());
         let error = read(&path, SHORT).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        // One that writes and keeps it open.
+        // A writer that keeps the pipe open.
         let mut writer = OpenOptions::new()
             .read(true)
             .write(true)

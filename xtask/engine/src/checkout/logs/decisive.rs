@@ -1,18 +1,18 @@
-//! Which lines of a log say why a process failed: the last ones, and the first that tells of a
-//! failure. A runtime prints its stack after the reason, so that the last ones alone hide it.
+//! Selects the lines of a log that say why a process failed: the last ones, and the first that
+//! reports a failure. A runtime prints its stack after the reason, so the last lines alone hide it.
 //!
-//! Pure. Only adds to what is shown: a line that merely sounds like a failure takes nothing away.
+//! Pure. Only adds lines: a line that merely looks like a failure removes nothing from the output.
 
 use std::collections::VecDeque;
 
-/// Lines that are shown from the decisive one on: many runtimes name the failure in one and its
-/// place or its reason in the next ones.
+/// Lines that are shown from the decisive one on: many runtimes name the failure in one line and
+/// its place or its reason in the next ones.
 const DECISIVE_LINES: usize = 3;
 
-/// What stands between the decisive lines and the last ones, when there were others.
+/// The mark between the decisive lines and the last ones if lines were left out.
 const GAP: &str = "\n  | ...";
 
-/// What a runtime writes when it gives up: Go, Rust, Python, Java, Node.js, C++.
+/// What a runtime prints when it aborts: Go, Rust, Python, Java, Node.js, C++.
 const CRASHES: [&str; 8] = [
     "panic:",
     "panicked at",
@@ -24,7 +24,7 @@ const CRASHES: [&str; 8] = [
     "segmentation fault",
 ];
 
-/// Lines as they come, of which those that matter are kept.
+/// Receives lines one by one and keeps the important ones.
 #[derive(Debug)]
 pub(super) struct LastWords {
     limit: usize,
@@ -34,10 +34,10 @@ pub(super) struct LastWords {
     error: Decisive,
 }
 
-/// The first line of a kind, and the next ones.
+/// The first line of a kind, and the lines after it.
 #[derive(Debug, Default)]
 struct Decisive {
-    /// The number of the first.
+    /// The number of the first line.
     at: usize,
     lines: Vec<String>,
 }
@@ -57,7 +57,7 @@ impl Decisive {
 }
 
 impl LastWords {
-    /// With the last `limit` lines.
+    /// Creates a collector that keeps the last `limit` lines.
     pub(super) fn new(limit: usize) -> Self {
         Self {
             limit,
@@ -68,7 +68,7 @@ impl LastWords {
         }
     }
 
-    /// The next line.
+    /// Adds the next line.
     pub(super) fn push(&mut self, line: String) {
         self.crash.see(self.seen, &line, is_crash);
         self.error.see(self.seen, &line, is_error);
@@ -79,10 +79,10 @@ impl LastWords {
         self.last.push_back(line);
     }
 
-    /// What is shown, each line after a line break.
+    /// Returns the lines to print, each after a line break.
     pub(super) fn told(&self) -> String {
         let hidden = self.seen - self.last.len();
-        // A crash is the end; an error before it may have been a harmless one.
+        // A crash is final; an error before it may have been harmless.
         let decisive = if self.crash.lines.is_empty() {
             &self.error
         } else {
@@ -110,7 +110,7 @@ fn is_crash(line: &str) -> bool {
     CRASHES.iter().any(|word| line.contains(word)) || has_named_error(&line)
 }
 
-/// `SyntaxError: ...`, `ModuleNotFoundError: ...`: the name of an error and a colon.
+/// Whether the line has an error name and a colon: `SyntaxError: ...`, `ModuleNotFoundError: ...`.
 fn has_named_error(line: &str) -> bool {
     line.match_indices("error:").any(|(at, _)| {
         let before = line[..at].chars().next_back();
@@ -118,7 +118,7 @@ fn has_named_error(line: &str) -> bool {
     })
 }
 
-/// The word `error`, in any form but `errors`, of which there may be none.
+/// Whether the line has the word `error`, but not `errors`, since it may report 0 of them.
 fn is_error(line: &str) -> bool {
     let line = line.to_ascii_lowercase();
     line.match_indices("error").any(|(at, word)| {
