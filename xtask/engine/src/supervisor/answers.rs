@@ -1,5 +1,5 @@
-//! Whether servers answer: asked of themselves, since the supervisor may still tell of the health
-//! that a process had before its end.
+//! Whether servers answer: the servers themselves are asked, because the supervisor may still
+//! report the health that a process had before it ended.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::plan::stack::{ReadinessCheck, Stack};
 /// How long a server may take to answer before it counts as not answering.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Asks every server that can be asked, side by side, whether it answers.
+/// Asks every server that can be asked, in parallel, whether it answers.
 pub fn ask(root: &Path, stack: &Stack) -> anyhow::Result<BTreeMap<String, bool>> {
     kit::runtime::current_thread()?.block_on(async {
         let mut questions = JoinSet::new();
@@ -46,7 +46,7 @@ async fn one(directory: &Path, check: &ReadinessCheck) -> Option<bool> {
         }
         ReadinessCheck::Lock { path } => {
             let file = directory.join(path);
-            // Without the file, its holder cannot be asked: somebody may have deleted it.
+            // Without the file, which may have been deleted, its holder cannot be determined.
             file.exists().then(|| FileLock::is_held(&file).ok())?
         }
         ReadinessCheck::Exec { .. } => None,

@@ -1,4 +1,4 @@
-//! Why the supervisor did not do what it was asked for: read from its answer, once, here.
+//! Why the supervisor did not carry out a request: parsed from its answer, only here.
 //!
 //! process-compose answers every refusal with 400 and a sentence; the sentences are those of
 //! 1.120.0.
@@ -9,7 +9,7 @@ use std::fmt;
 use kit::http::{HttpError, Response};
 use serde::Deserialize;
 
-/// A request that was not answered as hoped.
+/// A request without the expected answer.
 #[derive(Debug)]
 pub struct ApiError {
     /// Method and path.
@@ -18,38 +18,38 @@ pub struct ApiError {
     pub kind: Kind,
 }
 
-/// What callers have to tell apart.
+/// The causes that callers have to distinguish.
 #[derive(Debug)]
 pub enum Kind {
-    /// Nobody listens there.
+    /// No program listens on the socket.
     Unreachable(HttpError),
-    /// No answer came in time. The request may be at work.
+    /// No answer came before the deadline. The request may still be carried out.
     Silent(HttpError),
     /// The connection ended before the answer did. The request may have been carried out.
     Cut(HttpError),
-    /// The answer is no JSON of the form that is known here.
+    /// The answer is not JSON of the known form.
     Unreadable(serde_json::Error),
-    /// The process cannot be started, as the supervisor counts it as running.
+    /// The process cannot be started, because the supervisor counts it as running.
     AlreadyRunning,
-    /// The process cannot be stopped or signalled: the supervisor has let go of it.
+    /// The process cannot be stopped or signalled: the supervisor has released it.
     NotRunning,
-    /// The process is in no file that the supervisor has read.
+    /// The process is not in the file that the supervisor has read.
     UnknownProcess,
-    /// There was nothing left to signal: the supervisor (at 1.120.0) looks for the end of a process
-    /// only after it has sent the signal. It misses an end in between, waits for the whole shutdown
-    /// timeout and finds nothing to kill. All else was done, but the process is not started again.
+    /// No process was left to signal: the supervisor (1.120.0) watches for the exit only after it
+    /// has sent the signal. It misses an earlier exit, waits for the whole shutdown timeout and
+    /// finds nothing to kill. All else was done, but the process is not started again.
     MissedEnd,
     /// Anything else.
     Refused {
         /// The status of the answer.
         status: u16,
-        /// What it says.
+        /// Its text.
         text: String,
     },
 }
 
 impl ApiError {
-    /// The body of a good answer.
+    /// Returns the body of a successful answer.
     pub(super) fn check(
         method: &str,
         path: &str,
@@ -64,7 +64,7 @@ impl ApiError {
         Err(Self { request, kind })
     }
 
-    /// An answer that does not say what it should.
+    /// Returns the error for an answer of an unknown form.
     pub(super) fn unreadable(method: &str, path: &str, error: serde_json::Error) -> Self {
         Self {
             request: format!("{method} {path}"),
@@ -92,7 +92,7 @@ impl Kind {
             Err(_) => String::from_utf8_lossy(body).into_owned(),
         };
         let text = text.trim();
-        // What failed for several processes stands on a line each.
+        // Failures of several processes are on one line each.
         let lines = || text.lines().map(str::trim);
         let missed = ["no such process", "os: process already finished"];
         let is_unknown =

@@ -11,17 +11,17 @@ pub use super::api_error::{ApiError, Kind};
 use super::runs::Runs;
 use super::state::{Answer, Changes, States};
 
-/// How long an ordinary question may take. Milliseconds are usual.
+/// How long an ordinary request may take. Milliseconds are usual.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the order to stop one process is given to be answered. What comes of it is seen in the
-/// states, and a refusal comes again when it is given again.
+/// How long to wait for the answer to an order to stop one process. Its effect shows in the states,
+/// and a refusal is repeated when the order is.
 const STOP_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// How long the order to stop is given to be refused. Stopping goes on without our connection.
+/// How long to wait for a refusal to stop. The stop continues without our connection.
 const STOP_ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// A client of one supervisor. Each call is one connection.
+/// A client of one supervisor. Each call uses its own connection.
 #[derive(Debug)]
 pub struct Client {
     endpoint: Endpoint,
@@ -31,7 +31,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for the supervisor at `socket`. Does not connect.
+    /// Creates a client for the supervisor at `socket`. Does not connect.
     pub fn new(socket: PathBuf) -> anyhow::Result<Self> {
         Ok(Self {
             endpoint: Endpoint::Unix(socket.clone()),
@@ -41,7 +41,7 @@ impl Client {
         })
     }
 
-    /// The same one, which knows where runners note what they run, and shows that.
+    /// Adds the directory of runners' notes, to report programs instead of runners.
     #[must_use]
     pub fn with_runs(self, directory: PathBuf) -> Self {
         Self {
@@ -50,12 +50,12 @@ impl Client {
         }
     }
 
-    /// Where it connects to.
+    /// Returns the socket it connects to.
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// Whether somebody listens there, without asking anything.
+    /// Whether a program listens on the socket; sends no request.
     pub fn is_reachable(&self) -> bool {
         let touch = http::touch(&self.endpoint, ANSWER_TIMEOUT);
         self.runtime.block_on(touch).is_ok()
@@ -67,7 +67,7 @@ impl Client {
             .is_ok_and(|answer| answer.status == 200)
     }
 
-    /// All processes. A question that changes nothing is asked once more when the answer was cut.
+    /// Returns all processes. The request changes nothing, so a cut answer is requested once more.
     pub fn processes(&self) -> Result<States, ApiError> {
         let (method, path) = ("GET", "/processes");
         let body = match self.ask(method, path, ANSWER_TIMEOUT) {
@@ -88,21 +88,21 @@ impl Client {
         Ok(states.map(|state| (state.name.clone(), state)).collect())
     }
 
-    /// Lets it read its file again and apply what changed. The answer takes as long as the
-    /// processes that are removed take to stop.
+    /// Makes it read its file again and apply what changed. The answer takes as long as the removed
+    /// processes take to stop.
     pub(super) fn reload(&self, timeout: Duration) -> Result<Changes, ApiError> {
         let (method, path) = ("POST", "/project/configuration");
         let body = self.ask(method, path, timeout)?;
         serde_json::from_slice(&body).map_err(|error| ApiError::unreadable(method, path, error))
     }
 
-    /// Starts a process that does not run.
+    /// Starts a process that is not running.
     pub(super) fn start(&self, name: &str) -> Result<(), ApiError> {
         let path = format!("/process/start/{name}");
         self.ask("POST", &path, ANSWER_TIMEOUT).map(drop)
     }
 
-    /// Sends a signal to a process: to the program itself, where a runner stands above it.
+    /// Sends a signal to a process: to the program itself if it has a runner.
     pub(super) fn signal(&self, name: &str, signal: u8) -> Result<(), ApiError> {
         let program = self.runs.as_ref().and_then(|runs| runs.program(name));
         if let Some(program) = program
@@ -115,21 +115,21 @@ impl Client {
         self.ask("PATCH", &path, ANSWER_TIMEOUT).map(drop)
     }
 
-    /// Asks it to stop a process, for as long as nobody starts it. Does not wait for that:
-    /// [`Kind::Silent`] is the usual answer of one that takes a while.
+    /// Orders it to stop a process, until another order starts it. Does not wait for the stop:
+    /// [`Kind::Silent`] is the usual result for a process that takes a while.
     ///
-    /// A process that is ending already is not signalled again. [`Kind::NotRunning`] is the proof
-    /// that the supervisor has let go of it.
+    /// A process that is stopping already is not signalled again. [`Kind::NotRunning`] proves that
+    /// the supervisor has released it.
     pub(super) fn stop(&self, name: &str) -> Result<(), ApiError> {
         let path = format!("/process/stop/{name}");
         self.ask("PATCH", &path, STOP_TIMEOUT).map(drop)
     }
 
-    /// Asks it to stop everything in order and to end. Does not wait for that: it would answer
-    /// only when it is done.
+    /// Orders it to stop everything in order and to exit. Does not wait for that: it would answer
+    /// only afterwards.
     pub fn stop_project(&self) -> Result<(), ApiError> {
         match self.ask("POST", "/project/stop", STOP_ANSWER_TIMEOUT) {
-            // It may also be gone before it has answered.
+            // It may also exit before it has answered.
             Err(ApiError {
                 kind: Kind::Silent(_) | Kind::Cut(_),
                 ..

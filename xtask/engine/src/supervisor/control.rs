@@ -1,15 +1,15 @@
-//! Orders to a running supervisor about its processes: stop, start, signal, read the file anew.
+//! Orders to a running supervisor about its processes: stop, start, signal, reload the file.
 //!
-//! The only module that gives them, whatever the command. It knows what the supervisor (1.120.0)
-//! gets wrong:
+//! Only this module gives them, for all commands. It works around defects of the supervisor
+//! (1.120.0):
 //!
 //! - it removes a process that has ended from its list *by name*, some time after it has announced
 //!   the end. A successor that was registered in between is removed instead: it runs on, unlisted,
-//!   and nothing can stop it any more. So a process counts as stopped only when an order to stop it
-//!   is refused because it "is not running": it is off the list then, nothing of it comes later;
-//! - it can miss the end of a process that ends at the very moment of the signal, and then answers
-//!   only after the whole shutdown timeout. So no answer to a stop is waited for;
-//! - it accepts a start before it carries it out, and shows the old end until then.
+//!   and can no longer be stopped. So a process counts as stopped only when an order to stop it is
+//!   refused because it "is not running": it is off the list then, and nothing follows;
+//! - it can miss the exit of a process that coincides with the signal, and then answers only after
+//!   the whole shutdown timeout. So the answer to a stop is never waited for;
+//! - it accepts a start before it carries it out, and reports the old end until then.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -28,37 +28,37 @@ use crate::checkout::paths::Paths;
 #[cfg(test)]
 mod tests;
 
-/// How often states are asked for.
+/// How often states are polled.
 const POLL: Duration = Duration::from_millis(5);
 
-/// The pauses between two orders to stop the same process: from an end to its removal from the list
-/// it takes microseconds, a server may take seconds to end.
+/// The pauses between two orders to stop the same process: its removal from the list takes
+/// microseconds after the exit, but a server may take seconds to exit.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a process that has ended may be on the list before it is left for later: one that was
-/// never started, as it waits for another, stays there as long as it has to wait.
+/// How long a process that has ended may stay on the list before it is postponed: one that was
+/// never started, because it waits for another, stays there as long as it waits.
 const WAITING: Duration = Duration::from_millis(50);
 
-/// How long an order to stop may be without effect before it is given again: the supervisor sets
-/// the state before it signals, so only one that gets no CPU takes so long.
+/// How long an order to stop may have no effect before it is repeated: the supervisor sets the
+/// state before it signals, so only a supervisor without CPU time takes so long.
 const STOP_EFFECT: Duration = patience(Duration::from_secs(1));
 
-/// How long a process that is started again may still be told as ended, or as running by the
-/// supervisor's own books.
+/// How long a process that is being started may still be reported as ended, or as running in the
+/// supervisor's own list.
 const START_TIMEOUT: Duration = patience(Duration::from_secs(2));
 
-/// How long something may take, and until when that is.
+/// A duration and the deadline that follows from it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limit {
-    /// When it is over.
+    /// The deadline.
     pub(crate) deadline: Instant,
-    /// What was allowed in all, for the message.
+    /// The whole duration, for the message.
     pub(crate) allowed: Duration,
 }
 
 impl Limit {
-    /// So long from now on.
+    /// Returns the limit that begins now.
     pub(crate) fn of(allowed: Duration) -> Self {
         Self {
             deadline: Instant::now() + allowed,
@@ -67,7 +67,7 @@ impl Limit {
     }
 }
 
-/// The processes of one supervisor that runs.
+/// The processes of a running supervisor.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Control<'a> {
     paths: &'a Paths,
@@ -76,7 +76,7 @@ pub(crate) struct Control<'a> {
 }
 
 impl<'a> Control<'a> {
-    /// Orders are given to whom `client` asks, until the user gives up.
+    /// Creates a control that sends orders by `client`, until the user interrupts.
     pub(crate) fn new(paths: &'a Paths, client: &'a Client, interrupt: &'a Interrupt) -> Self {
         Self {
             paths,
@@ -85,14 +85,14 @@ impl<'a> Control<'a> {
         }
     }
 
-    /// Stops a process and waits until the supervisor has let go of it, so that a successor can be
-    /// registered. Says whether it ran.
+    /// Stops a process and waits until the supervisor has released it, so that a successor can be
+    /// registered. Returns whether it was running.
     pub(crate) fn stop(&self, name: &str, limit: Limit) -> anyhow::Result<bool> {
         Ok(!self.stop_all(&[name], limit)?.is_empty())
     }
 
-    /// Stops processes one after the other, and waits until the supervisor has let go of all.
-    /// Returns those that ran.
+    /// Stops processes one after the other, and waits until the supervisor has released all.
+    /// Returns those that were running.
     pub(crate) fn stop_all<'n>(
         &self,
         names: &[&'n str],
@@ -111,7 +111,7 @@ impl<'a> Control<'a> {
                 waiting.push(*name);
             }
         }
-        // What waited for another process is let go of when that has ended or is healthy.
+        // A process that waits for another is released when that one has ended or is healthy.
         for name in waiting {
             self.let_go(name, limit, None)?;
         }
@@ -121,8 +121,8 @@ impl<'a> Control<'a> {
         Ok(ran)
     }
 
-    /// Orders the end of a process until the supervisor has let go of it, and says that it has. One
-    /// that has ended, or never ran, is not waited for longer than `patience`.
+    /// Orders the stop of a process until the supervisor has released it; returns whether it has.
+    /// If the process has ended, or never ran, waits at most `patience`.
     fn let_go(&self, name: &str, limit: Limit, patience: Option<Duration>) -> anyhow::Result<bool> {
         let mut pause = FIRST_PAUSE;
         let mut ended: Option<Instant> = None;
@@ -130,7 +130,7 @@ impl<'a> Control<'a> {
             let silent = match self.client.stop(name) {
                 Err(error) => match error.kind {
                     Kind::NotRunning | Kind::UnknownProcess => return Ok(true),
-                    // The order was given; what comes of it is seen.
+                    // The order was sent; its effect shows in the states.
                     Kind::Silent(_) | Kind::MissedEnd | Kind::Cut(_) => true,
                     _ => return Err(error.into()),
                 },
@@ -147,8 +147,8 @@ impl<'a> Control<'a> {
         }
     }
 
-    /// Waits until it makes sense to order the end of a process once more: it has ended, `pause` is
-    /// over, or the order had no effect. Says whether it has ended.
+    /// Waits until the order to stop should be repeated: the process has ended and `pause` has
+    /// passed, or the order had no effect. Returns whether it has ended.
     fn wait_for_effect(
         &self,
         name: &str,
@@ -179,15 +179,15 @@ impl<'a> Control<'a> {
         }
     }
 
-    /// Proves that nothing is left of a process that ran as `before` says and was stopped.
+    /// Proves that nothing is left of a stopped process, whose state was `before`.
     fn prove_stopped(&self, name: &str, before: &State) -> anyhow::Result<()> {
         let applied = Applied::load(self.paths);
         let process = applied.as_ref().and_then(|it| it.stack.processes.get(name));
         proof::of_process(self.paths, &Ui::new(), name, process, before)
     }
 
-    /// Starts processes that do not run, in this order, and waits until all of these orders are
-    /// carried out, as far as that can be seen: one that waits for another may be told as ended.
+    /// Starts processes that are not running, in this order, and waits until the orders are carried
+    /// out as far as states show it: a process that waits for another may be reported as ended.
     pub(crate) fn start(&self, names: &[&str]) -> anyhow::Result<()> {
         let before = self.client.processes()?;
         for name in names {
@@ -204,18 +204,18 @@ impl<'a> Control<'a> {
         let deadline = Instant::now() + START_TIMEOUT;
         match wait_until(deadline, POLL, self.interrupt, carried_out)? {
             Waited::Interrupted(interrupted) => Err(interrupted.into()),
-            // What became of them is seen by the wait for health.
+            // The wait for health reports what follows.
             Waited::Done(()) | Waited::Deadline => Ok(()),
         }
     }
 
-    /// Orders a start. Right after an end, the supervisor may still have the old process in its
-    /// books.
+    /// Orders a start. Right after an exit, the supervisor may still list the old process as
+    /// running.
     fn order_start(&self, name: &str) -> anyhow::Result<()> {
         let mut refused = None;
         let accepted = || match self.client.start(name) {
             Err(error) if matches!(error.kind, Kind::AlreadyRunning) => {
-                // Or it runs by now: a process that the supervisor starts again itself.
+                // Or the supervisor has restarted the process itself, so it is running by now.
                 let runs = self.state(name)?.is_some_and(|state| !state.has_ended());
                 refused = Some(error);
                 Ok(runs.then_some(()))
@@ -232,17 +232,17 @@ impl<'a> Control<'a> {
         }
     }
 
-    /// Sends a signal to a process that runs.
+    /// Sends a signal to a running process.
     pub(crate) fn signal(&self, name: &str, signal: u8) -> anyhow::Result<()> {
         Ok(self.client.signal(name, signal)?)
     }
 
-    /// Lets the supervisor read its file. Nothing that it updates or removes may run: see above.
-    /// `before` are the states before, to see what it did should it lose count.
+    /// Makes the supervisor read its file. No process that it updates or removes may run: see
+    /// above. From `before`, the earlier states, the changes are computed if its answer lacks them.
     pub(crate) fn reload(&self, before: &States, timeout: Duration) -> Result<Changes, ApiError> {
         match self.client.reload(timeout) {
             Err(error) if matches!(error.kind, Kind::MissedEnd) => {
-                // All other changes were made, this process is gone: what is missing is its start.
+                // All other changes were made and this process is gone: only its start is missing.
                 self.client.reload(timeout)?;
                 Ok(changes(before, &self.client.processes()?))
             }

@@ -1,22 +1,22 @@
-//! What the supervisor said of itself: why it ended, and why it cannot start a process.
+//! What the supervisor reported about itself: why it ended, and why it cannot start a process.
 //!
-//! It writes what is fatal to stderr, errors to its log alone (process-compose 1.120.0). Only
+//! It writes fatal errors to stderr, other errors only to its log (process-compose 1.120.0). Only
 //! reads.
 
 use crate::checkout::logs;
 use crate::checkout::paths::Paths;
 
-/// Its words for the levels of what went wrong.
+/// Its levels of errors in log lines.
 const ERRORS: [&str; 4] = [" ERR ", " FTL ", " PNC ", " FATAL "];
 
-/// How lines begin that it writes to stderr on each start, before it knows its log: where it has
-/// looked for settings of its own.
+/// Prefix of the lines that it writes to stderr on each start, before it opens its log: where it
+/// has searched for its own settings.
 const BEGIN: &str = "{\"level\":\"debug\"";
 
-/// Lines of its log that are shown: later ones are most often consequences of earlier ones.
+/// Number of log lines that are shown: later errors are usually consequences of earlier ones.
 const LINES: usize = 3;
 
-/// Its last words, each on a line of its own and indented, so that they can follow a message.
+/// Returns its last errors, each on its own line and indented, so that they can follow a message.
 pub(super) fn of_all(paths: &Paths) -> String {
     let is_said = |line: &str| !line.starts_with(BEGIN);
     let fatal = logs::tail_of(&paths.supervisor_output(), 0, logs::TAIL_LINES, is_said);
@@ -28,7 +28,7 @@ pub(super) fn of_all(paths: &Paths) -> String {
     errors.iter().map(|line| format!("\n  | {line}")).collect()
 }
 
-/// Why it could not start a process the last time.
+/// Returns why it could not start a process the last time.
 pub(super) fn of_process(paths: &Paths, name: &str) -> Option<String> {
     let about = format!(" for process {name} ");
     let lines = logs::matching(&paths.supervisor_log(), |line| {
@@ -41,7 +41,7 @@ fn is_error(line: &str) -> bool {
     ERRORS.iter().any(|level| line.contains(level))
 }
 
-/// What stands behind `error=`, which is quoted when it holds blanks.
+/// Returns the value of `error=`, which is quoted if it contains blanks.
 fn reason(line: &str) -> Option<String> {
     let (_, rest) = line.rsplit_once(" error=")?;
     let quoted = rest.strip_prefix('"').and_then(|rest| rest.split_once('"'));

@@ -1,4 +1,4 @@
-//! Starting process-compose for an instance.
+//! Starts process-compose for an instance.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -18,13 +18,13 @@ use crate::base::poll::{Waited, wait_until};
 use crate::checkout::paths::Paths;
 use crate::plan::env::Env;
 
-/// How often the API is tried while it starts: it answers after some 40 ms.
+/// How often the API is polled while it starts: it answers after some 40 ms.
 const POLL: Duration = Duration::from_millis(2);
 
 /// How long the API may take to answer.
 const API_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How it is started: without a terminal, and without reading `.env` by itself.
+/// Its arguments: no terminal, and no reading of `.env` by itself.
 pub const ARGUMENTS: [&str; 5] = [
     "up",
     "--tui=false",
@@ -34,8 +34,8 @@ pub const ARGUMENTS: [&str; 5] = [
 ];
 
 /// Starts process-compose at `binary` on the rendered file, in a session of its own, and waits
-/// until its API answers. `claim` is the alive lock: it goes over to the supervisor. Returns the
-/// child, to see it die; it outlives us.
+/// until its API answers. `claim` is the alive lock, which the supervisor inherits. Returns the
+/// child, so that its exit can be seen; it outlives us.
 pub fn launch(
     paths: &Paths,
     env: &Env,
@@ -44,17 +44,17 @@ pub fn launch(
     claim: FileLock,
 ) -> anyhow::Result<Child> {
     let errors = output_file(paths)?;
-    // Nothing lives, so a socket file is a leftover: the supervisor would be refused by it.
+    // No process is alive, so a socket file is a leftover, which would make the supervisor fail.
     let _ = fs::remove_file(client.socket());
     socket::record(&paths.state(), client.socket())?;
-    // What started us may be a service of another stack: its locks are none of this one's.
+    // We may have been started by a service of another stack: its locks must not be inherited.
     kit::spawn::close_on_exec().context("cannot list what is open")?;
     kit::spawn::keep_open_on_exec(claim.file()).context("cannot hand on the alive lock")?;
     let mark = ours::begin(paths)?;
     let mut command = command(paths, env, binary, client.socket());
     command.env(process::mark::VARIABLE, mark.to_string());
-    // On stdout it repeats every line of every process, without any bound; what it says of itself
-    // goes to stderr and to its log.
+    // It repeats every line of every process on stdout, without limit; its own messages go to
+    // stderr and to its log.
     command.stdin(Stdio::null());
     command.stdout(Stdio::null()).stderr(errors);
     kit::spawn::new_session(&mut command);
@@ -74,7 +74,7 @@ fn command(paths: &Paths, env: &Env, binary: &Path, socket: &Path) -> Command {
     let mut command = Command::new(binary);
     command
         .current_dir(paths.root())
-        // Above all no `PC_*`, which would change the stack.
+        // Removes especially `PC_*`, which would change the stack.
         .env_clear()
         .envs(env.passed_on())
         .args(ARGUMENTS)
@@ -115,7 +115,7 @@ fn wait_for_api(paths: &Paths, client: &Client, mut child: Child) -> anyhow::Res
     if let Waited::Done(()) = wait_until(deadline, POLL, &Interrupt::default(), come)? {
         return Ok(child);
     }
-    // It may hang for ever: it is our child, so it can be ended by its handle.
+    // It may hang for ever: it is our child, so its handle can kill it.
     let _ = child.kill();
     let _ = child.wait();
     let message = format!("the supervisor did not answer within {API_TIMEOUT:?}");

@@ -1,7 +1,7 @@
-//! Where the processes of a stack do listen, for those that do not where they should: a probe that
-//! fails and a process without one look the same from outside whatever the reason is.
+//! Where the processes of a stack actually listen, to explain a wrong port or address: a failing
+//! probe and a process without one do not show the reason.
 //!
-//! Only connects and reads what the kernel says. Must not judge health.
+//! Only connects and reads data of the kernel. Must not judge health.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -18,15 +18,15 @@ use crate::plan::stack::{Process, ReadinessCheck, Stack};
 /// How long a server may take to accept a connection or to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often, and after how long at first, the servers are asked that are waited for: a start that
-/// goes well is over by then.
+/// How often, and after which initial delay, the awaited servers are asked: a successful start is
+/// over by then.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Addresses that are told.
+/// Maximum of addresses in a message.
 const TOLD_MAX: usize = 8;
 
-/// What the probe of a process gets just now, and where the process and all below it listen, as the
-/// rest of a sentence; nothing when that says nothing. `pid` is 0 when it does not run.
+/// Returns the probe's present result for a process, and where the process and its descendants
+/// listen, as the rest of a sentence; empty without information. `pid` is 0 if it is not running.
 pub(super) fn describe(process: &Process, pid: i32) -> String {
     let Some(readiness) = &process.readiness else {
         return String::new();
@@ -46,8 +46,8 @@ pub(super) fn describe(process: &Process, pid: i32) -> String {
     text
 }
 
-/// What the servers of processes that are not healthy yet answered last. The supervisor restarts a
-/// process whose probe fails, and only knows that it did.
+/// The last answers of servers that are not healthy yet. The supervisor restarts a process whose
+/// probe fails, and knows only that it did.
 #[derive(Debug)]
 pub(super) struct Answers {
     next: Instant,
@@ -62,7 +62,7 @@ impl Answers {
         }
     }
 
-    /// Asks those of `waiting` that run, once in a while.
+    /// Asks the running processes of `waiting`, at most once per interval.
     pub(super) fn look(&mut self, stack: &Stack, states: &States, waiting: &[String]) {
         if Instant::now() < self.next {
             return;
@@ -83,18 +83,18 @@ impl Answers {
         self.next = Instant::now() + LOOK_INTERVAL;
     }
 
-    /// What that of a process was, as the end of a sentence.
+    /// Returns the last answer of a process, as the end of a sentence.
     pub(super) fn of(&self, name: &str) -> &str {
         self.last.get(name).map_or("", String::as_str)
     }
 }
 
-/// What a probe gets.
+/// The result of a probe.
 enum Answer {
-    /// Nothing that would explain anything.
+    /// It explains nothing.
     Nothing,
     Refused,
-    /// As the rest of a sentence.
+    /// The rest of a sentence.
     Other(String),
 }
 
@@ -140,7 +140,7 @@ fn tell(addresses: &BTreeSet<SocketAddr>) -> String {
     format!("its processes listen on {}{more}", told.join(", "))
 }
 
-/// Where a process and all below it listen.
+/// Returns the addresses on which a process and its descendants listen.
 fn addresses(pid: i32) -> BTreeSet<SocketAddr> {
     let all = listeners::get_all().unwrap_or_default().into_iter();
     let listening =
@@ -156,8 +156,8 @@ fn is_below(pid: u32, top: i32) -> bool {
     pid.is_some_and(|pid| process::comes_from(pid, |process| process.pid == top).is_some())
 }
 
-/// The ports at which nothing listens, by process: of those that run, as `runs` says, and whose
-/// health nobody asks them for by a port.
+/// Returns the ports without a listener, by process: of processes for which `runs` is true and
+/// whose probe uses no port.
 pub fn silent(
     stack: &Stack,
     runs: impl Fn(&str) -> bool,
@@ -200,7 +200,7 @@ fn is_asked_by_a_port(process: &Process) -> bool {
     )
 }
 
-/// Protocols on top of UDP cannot be asked by a connection.
+/// Whether a protocol is based on UDP, so that a connection tests nothing.
 fn is_without_connections(protocol: &str) -> bool {
     let protocol = protocol.to_ascii_lowercase();
     ["udp", "quic", "h3", "dns", "dtls", "rtp"]
@@ -229,7 +229,7 @@ mod tests {
         assert!(addresses(own).contains(&address));
         let above = process::Process::own().unwrap().parent;
         assert!(addresses(above).contains(&address));
-        // Nothing is below a process that does not exist.
+        // A process that does not exist has no descendants.
         assert_eq!(addresses(i32::MAX), BTreeSet::new());
     }
 

@@ -1,10 +1,10 @@
-//! Processes that the supervisor has lost: they run below it and are not on its list, so nothing
-//! stops them, and they hold ports that their successors need.
+//! Processes that the supervisor has lost: they run below it and are not on its list, so they
+//! cannot be stopped, and they hold ports that their successors need.
 //!
-//! How process-compose (1.120.0) loses one, and why our own orders cannot make it, is in
-//! `supervisor/control.rs`; a stack that an older `xtask` has changed may have one. Found by what
-//! the kernel says, on Linux only. A lost process cannot be mended within the supervisor: its old
-//! keeper starts it again, or takes the successor off the list when it ends.
+//! `supervisor/control.rs` says how process-compose (1.120.0) loses one, and why our own orders
+//! cannot cause it; an older `xtask` may have. Found by data of the kernel, on Linux only. A lost
+//! process cannot be repaired within the supervisor: the supervisor starts it again, or takes the
+//! successor off the list when it ends.
 
 use std::fmt;
 use std::thread;
@@ -17,29 +17,28 @@ use super::client::Client;
 use super::{ours, proof};
 use crate::base::ui::Ui;
 
-/// How often a process must be seen unlisted, and the pause between two looks: the supervisor
-/// starts a process a moment before it writes down its id.
+/// How often a process must be seen unlisted, and the pause between two checks: the supervisor
+/// records the id of a process shortly after it has started it.
 const LOOKS: usize = 5;
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
-/// What process-compose names a process by, in its environment.
+/// The environment variable by which process-compose names a process.
 const NAME: &str = "PC_PROC_NAME";
 
-/// How long a process may take between SIGTERM and SIGKILL: the longest that our own wrappers need
-/// is 8 s.
+/// How long a process may take between SIGTERM and SIGKILL: our own wrappers need at most 8 s.
 const TERM_GRACE: Duration = Duration::from_secs(10);
 
-/// A process that was lost.
+/// A lost process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Lost {
-    /// What it was started as.
+    /// Its name in the supervisor.
     pub(crate) name: String,
-    /// Itself.
+    /// The process itself.
     pub(crate) process: Process,
 }
 
 impl Lost {
-    /// Ends it, and what is left of its group then.
+    /// Ends it and the rest of its process group.
     pub(crate) fn end(&self, ui: &Ui) -> anyhow::Result<()> {
         let left = || {
             let mut left = process::in_group(self.process.pid);
@@ -48,7 +47,7 @@ impl Lost {
                 .iter()
                 .any(|one| is_it(one) && one.started != self.process.started)
             {
-                // Its number is another's by now.
+                // Its process id belongs to another process by now.
                 left.clear();
             }
             left
@@ -63,7 +62,7 @@ impl fmt::Display for Lost {
     }
 }
 
-/// The processes that the supervisor has lost, if it can be asked.
+/// Returns the processes that the supervisor has lost, if the supervisor can be asked.
 pub(crate) fn find(client: &Client) -> Vec<Lost> {
     let Some(supervisor) = ours::supervisor(client.socket()) else {
         return Vec::new();
@@ -96,14 +95,14 @@ pub(crate) fn runs_us(client: &Client) -> bool {
     process::comes_from(own.parent, |one| one.pid == supervisor.pid).is_some()
 }
 
-/// What is unlisted just now.
+/// Returns the processes that are unlisted at present.
 fn look(client: &Client, supervisor: &Process) -> Vec<Lost> {
     let children = process::children(supervisor.pid).into_iter();
     let mut found: Vec<Lost> = children.filter_map(candidate).collect();
     if found.is_empty() {
         return found;
     }
-    // After the children: what was started in between is not among them.
+    // Read after the children: processes that are started in between are not among them.
     let Ok(states) = client.processes() else {
         return Vec::new();
     };
@@ -114,8 +113,8 @@ fn look(client: &Client, supervisor: &Process) -> Vec<Lost> {
     found
 }
 
-/// A child of the supervisor that is a process of the stack: those lead their own process groups,
-/// probes run in that of the supervisor.
+/// Returns a child of the supervisor that is a process of the stack: it leads its own process
+/// group, while probes run in that of the supervisor.
 fn candidate(child: Process) -> Option<Lost> {
     if child.group != child.pid || child.has_ended {
         return None;

@@ -1,8 +1,8 @@
-//! Process-compose. Its REST types and client, launch, waiting for health, stopping, and
-//! the proof that nothing is left.
+//! process-compose: its REST types and client, launching, waiting for health, stopping, and the
+//! proof that no process is left.
 //!
-//! Only this module starts, stops or reloads processes. It takes the rendered file as it is and
-//! never looks at manifests.
+//! Only this module starts, stops or reloads processes. It uses the rendered file unchanged and
+//! must not read manifests.
 
 pub mod alive;
 pub mod answers;
@@ -41,13 +41,13 @@ use client::Client;
 pub const BINARY: &str = "process-compose";
 
 impl Ctx {
-    /// Whether anything of this instance runs. Without a lock, but reachable: its directory was
-    /// deleted meanwhile.
+    /// Whether any process of this instance is running. It may be reachable without a lock, if its
+    /// directory was deleted.
     pub fn is_running(&self) -> anyhow::Result<bool> {
         Ok(alive::is_held(&self.paths.alive_lock())? || self.client()?.is_reachable())
     }
 
-    /// A client of this instance's supervisor, running or not.
+    /// Returns a client of this instance's supervisor, whether it is running or not.
     pub fn client(&self) -> anyhow::Result<Client> {
         let client = Client::new(socket::path(&self.env, &self.paths.state())?)?;
         Ok(client.with_runs(self.paths.runs()))

@@ -1,4 +1,4 @@
-//! One operation at a time on an instance: `up`, `down`, `reload` and the like wait for another.
+//! One operation at a time per instance: `up`, `down`, `reload` and others wait for each other.
 
 use std::fs;
 use std::io::{Seek as _, Write as _};
@@ -19,23 +19,23 @@ use crate::checkout::links;
 use crate::checkout::paths::Paths;
 use crate::plan::stack::CONTROLLER;
 
-/// How often the lock is looked at while waiting for it.
+/// How often the lock is polled while waiting for it.
 const POLL: Duration = Duration::from_millis(10);
 
-/// How often it is looked whether the holder was suspended.
+/// How often the holder is checked for being suspended.
 const SUSPENDED_POLL: Duration = Duration::from_millis(250);
 
-/// How long a suspended holder is waited for: its user may just be about to continue it.
+/// How long to wait for a suspended holder: its user may be about to continue it.
 const SUSPENDED_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long those who only look at the lock may keep it from us: each has it for microseconds,
-/// unless the machine is busy.
+/// How long commands that only check the lock may hold it: each does for microseconds, unless the
+/// machine is busy.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// How often it is tried meanwhile.
+/// How often the lock is tried during that time.
 const GLANCE_POLL: Duration = Duration::from_millis(1);
 
-/// How long a lock that is only looked at may be held: microseconds, unless the machine is busy.
+/// How long a check of the lock may hold it: microseconds, unless the machine is busy.
 const ANNOUNCE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How often an announcement is tried.
@@ -47,25 +47,25 @@ pub struct Operation {
     _lock: FileLock,
 }
 
-/// Who holds the lock, as written into it.
+/// The holder of the lock, as written into it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Holder {
     command: String,
     pid: u32,
 }
 
-/// What a caller that finds the lock taken does.
+/// What a caller does if the lock is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
-    /// Wait so long.
+    /// Wait for at most this time.
     For(Duration),
     /// Give up at once.
     No,
 }
 
 impl Operation {
-    /// Takes the operation lock for `command`, or waits for its holder as `wait` says, or until
-    /// it is interrupted.
+    /// Takes the operation lock for `command`. Waits for its holder as `wait` says, unless
+    /// interrupted.
     pub fn begin(
         paths: &Paths,
         ui: &Ui,
@@ -73,7 +73,7 @@ impl Operation {
         wait: Wait,
         interrupt: &Interrupt,
     ) -> anyhow::Result<Self> {
-        // What runs already can be stopped whatever is there, and links are deleted as such.
+        // A running stack can be stopped despite links; `clean` deletes links, not their targets.
         if !["down", "clean"].contains(&command) {
             links::refuse(paths)?;
         }
@@ -83,7 +83,7 @@ impl Operation {
         let claim = || FileLock::try_exclusive(&path);
         let glance = || match claim()? {
             Some(lock) => Ok(Some(Some(lock))),
-            // Not somebody who only looks.
+            // Held by an operation, not by a command that only checks the lock.
             None if FileLock::is_held(&path)? => Ok(Some(None)),
             None => Ok::<_, anyhow::Error>(None),
         };
@@ -131,7 +131,7 @@ impl Operation {
     }
 }
 
-/// What is known of a holder that was suspended: it never ends by itself.
+/// What is known about a suspended holder: it never ends by itself.
 #[derive(Default)]
 struct Suspension {
     looked: Option<Instant>,
@@ -140,7 +140,7 @@ struct Suspension {
 }
 
 impl Suspension {
-    /// Looks at the holder now and then, and says when it was found suspended.
+    /// Checks the holder at most once per interval, and reports when it was found suspended.
     fn look(&mut self, ui: &Ui, path: &Path, holder: &str) {
         if self
             .looked
@@ -162,7 +162,7 @@ impl Suspension {
         }
     }
 
-    /// Whether it was waited for long enough.
+    /// Whether the wait for a suspended holder is over.
     fn is_over(&self, wait: Wait) -> bool {
         let since = self.since.map(|(_, since)| since.elapsed());
         since.is_some_and(|since| wait == Wait::No || since >= SUSPENDED_LIMIT)
@@ -183,7 +183,7 @@ fn read_holder(path: &Path) -> Option<Holder> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-/// Who holds the lock at `path`, as far as the file tells.
+/// Describes the holder of the lock at `path`, as far as the file says.
 fn describe_holder(path: &Path) -> String {
     read_holder(path).map_or_else(
         || "another command".to_owned(),
@@ -194,16 +194,16 @@ fn describe_holder(path: &Path) -> String {
     )
 }
 
-/// An operation that is under way.
+/// An operation in progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AtWork {
-    /// Which command, with its process id.
+    /// Its command, with the process id.
     pub who: String,
-    /// How long it has been at work, where that can be told.
+    /// How long it has been running, if known.
     pub since: Option<Duration>,
 }
 
-/// Who holds the operation lock, looked at without taking it.
+/// Returns the holder of the operation lock, without taking the lock.
 pub fn at_work(paths: &Paths) -> Option<AtWork> {
     let path = paths.operation_lock();
     if !FileLock::is_held(&path).unwrap_or(false) {
@@ -232,24 +232,24 @@ fn write_holder(lock: &FileLock, command: &str) -> anyhow::Result<()> {
     let is_read_only =
         rustix::fs::fcntl_getfl(file).is_ok_and(|flags| flags & OFlags::RWMODE == OFlags::RDONLY);
     if is_read_only {
-        // On a file system that nothing can write to; whoever changes something fails there.
+        // On a read-only file system; a command that changes something fails later.
         return Ok(());
     }
     write(&mut file).context("cannot write into the operation lock")
 }
 
-/// Held by a `down` from its begin: an operation that waits for health then gives up.
+/// Held by a `down` from its beginning: an operation that waits for health then gives up.
 #[derive(Debug)]
 pub struct StopRequest {
     _lock: FileLock,
 }
 
 impl StopRequest {
-    /// Announces a `down`. `None` when another one is announced already.
+    /// Announces a `down`. Returns `None` if another one is announced already.
     pub fn announce(paths: &Paths) -> anyhow::Result<Option<Self>> {
         files::create_private_dir(&paths.state())?;
         let deadline = Instant::now() + ANNOUNCE_TIMEOUT;
-        // Whoever only looks whether a `down` is waiting holds the lock for an instant, too.
+        // A command that checks whether a `down` is waiting also holds the lock briefly.
         let claim = || FileLock::try_exclusive(&paths.down_lock());
         let lock = wait_until(deadline, ANNOUNCE_POLL, &Interrupt::default(), claim)?;
         Ok(lock.done().map(|lock| Self { _lock: lock }))

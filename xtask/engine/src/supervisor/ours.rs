@@ -1,7 +1,7 @@
-//! Which processes belong to an instance, for all who ask: what holds its alive lock, and what
-//! carries its mark or was started by what does.
+//! Which processes belong to an instance, for all callers: the holders of its alive lock, and the
+//! processes that carry its mark or descend from one that does.
 //!
-//! Owns the mark of the present start. Must not end anything: `stop` and `proof` do.
+//! Owns the mark of the present start. Must not end any process: `stop` and `proof` do.
 
 use std::fs;
 use std::path::Path;
@@ -13,11 +13,11 @@ use kit::process::{self, Mark, Process};
 use super::socket;
 use crate::checkout::paths::Paths;
 
-/// What the file of the start holds once it was proved that nothing of that start is left.
+/// Content of the file of the start after the proof that nothing of that start is left.
 const PROVED: &str = "nothing is left";
 
-/// Everything that runs of the instance, as far as it can be seen from here. Both looks together
-/// cost some 15 ms for 600 processes.
+/// Returns all visible processes of the instance. Both searches together take some 15 ms for 600
+/// processes.
 pub fn all(paths: &Paths) -> Vec<Process> {
     let mut found = process::holders(&paths.alive_lock());
     found.extend(marked(paths));
@@ -27,15 +27,15 @@ pub fn all(paths: &Paths) -> Vec<Process> {
     found
 }
 
-/// What carries the mark of the instance, of whatever start.
+/// Returns the processes with the mark of the instance, of any start.
 pub(super) fn marked(paths: &Paths) -> Vec<Process> {
     let instance = socket::instance(&paths.state());
     process::marked(|mark| mark.instance == instance)
 }
 
-/// Whether a process belongs to the instance: the nearest mark above it decides, as a stack that
-/// was started from within a service is another one; without any, whether it comes from what holds
-/// the lock.
+/// Whether a process belongs to the instance. The nearest mark of an ancestor decides, because a
+/// stack that was started from within a service is another one; without a mark, whether it descends
+/// from a holder of the lock.
 pub fn is_ours(paths: &Paths, pid: i32) -> bool {
     let instance = socket::instance(&paths.state());
     let lock = paths.alive_lock();
@@ -47,7 +47,7 @@ pub fn is_ours(paths: &Paths, pid: i32) -> bool {
     })
 }
 
-/// The supervisor that listens at `socket`, if it can be seen from here.
+/// Returns the supervisor that listens at `socket`, if it is visible.
 #[cfg(target_os = "linux")]
 pub(super) fn supervisor(socket: &Path) -> Option<Process> {
     let connection = std::os::unix::net::UnixStream::connect(socket).ok()?;
@@ -55,25 +55,25 @@ pub(super) fn supervisor(socket: &Path) -> Option<Process> {
     Process::read(peer.pid.as_raw_nonzero().get())
 }
 
-/// Not found out here: the caller then waits.
+/// Unknown on this system: the caller waits instead.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn supervisor(_socket: &Path) -> Option<Process> {
     None
 }
 
-/// Begins a start: from now on, until it is proved, something of it may be left.
+/// Begins a start: until the proof, processes of it may be left.
 pub(super) fn begin(paths: &Paths) -> anyhow::Result<Mark> {
     let mark = Mark::of_start(&socket::instance(&paths.state()))?;
     write(&paths.start(), &mark.to_string())?;
     Ok(mark)
 }
 
-/// Takes note that nothing of any start is left.
+/// Records the proof that nothing of any start is left.
 pub(super) fn note_proof(paths: &Paths) -> anyhow::Result<()> {
     write(&paths.start(), PROVED)
 }
 
-/// Whether it was proved, when the last start ended, that nothing of it is left.
+/// Whether there is a proof that nothing of the last start is left.
 pub(super) fn is_proved(paths: &Paths) -> bool {
     fs::read_to_string(paths.start()).is_ok_and(|text| text == PROVED)
 }

@@ -1,6 +1,6 @@
-//! The supervisor's own log, kept small: it grows with every start and end of a process, and
-//! nobody rotates it (process-compose 1.120.0). It is opened to append, so what is written after it
-//! was emptied begins at its begin.
+//! Limits the supervisor's own log: it grows with every start and end of a process, and
+//! process-compose (1.120.0) does not rotate it. It is opened for appending, so after it is
+//! emptied, writing continues at its beginning.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -11,10 +11,10 @@ use kit::files;
 use crate::checkout::logs;
 use crate::checkout::paths::Paths;
 
-/// Size at which it begins anew; what there was becomes the older one. Some 15,000 restarts.
+/// Size at which it is emptied and its content becomes the older file. Some 15,000 restarts.
 const SIZE_MAX: u64 = 8 << 20;
 
-/// Keeps it below its limit. To be called now and then; what fails is tried again the next time.
+/// Keeps it below its limit. To be called regularly; a failure is retried at the next call.
 pub fn bound(paths: &Paths) {
     let log = paths.supervisor_log();
     if logs::size(&log) > SIZE_MAX {
@@ -28,7 +28,7 @@ fn turn(paths: &Paths) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    // Neither is a link that somebody laid there.
+    // Neither file may be a link that another program created.
     let mut log = OpenOptions::new()
         .read(true)
         .write(true)
@@ -43,7 +43,7 @@ fn turn(paths: &Paths) -> io::Result<()> {
     log.set_len(0)
 }
 
-/// Refuses to open a link.
+/// Returns the flag that refuses to open a link.
 fn no_links() -> i32 {
     i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0)
 }
@@ -78,7 +78,7 @@ mod tests {
                 .all(|size| (1..=SIZE_MAX + (1 << 20)).contains(size)),
             "{both:?}"
         );
-        // Nothing but text, and the last of it is there.
+        // The file has only text, and ends with the last of it.
         writer.write_all(b"END").unwrap();
         let text = fs::read(&log).unwrap();
         assert!(text.ends_with(b"xEND") && !text.contains(&0));

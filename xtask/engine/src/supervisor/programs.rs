@@ -1,14 +1,14 @@
-//! Whether what runs is what is installed: a program that was replaced under the same path is no
-//! change for the supervisor.
+//! Whether the running programs are the installed ones: the supervisor does not notice when a
+//! program is replaced under the same path.
 //!
-//! Must not signal anything.
+//! Must not signal any process.
 
 #[cfg(not(target_os = "linux"))]
 pub use age::outdated;
 #[cfg(target_os = "linux")]
 pub use proc::outdated;
 
-/// Linux: `/proc` says which file a process was started from, and still has its bytes.
+/// Linux: `/proc` shows the file that a process was started from, and still has its bytes.
 #[cfg(target_os = "linux")]
 mod proc {
     use std::collections::{BTreeMap, BTreeSet};
@@ -25,13 +25,13 @@ mod proc {
     use crate::plan::stack::Stack;
     use crate::supervisor::state::States;
 
-    /// What the kernel adds to the path of a program whose file is gone.
+    /// Suffix that the kernel adds to the path of a program whose file was removed.
     const GONE: &[u8] = b" (deleted)";
 
-    /// Longest way from a server up to the process that the supervisor knows.
+    /// Maximum of generations between a server and the process that the supervisor knows.
     const MAX_GENERATIONS: usize = 8;
 
-    /// The processes that run, themselves or below them, another program than is installed now.
+    /// Returns processes that run another program than installed, themselves or below them.
     pub fn outdated(
         _stack: &Stack,
         installed: &BTreeMap<String, Installed>,
@@ -55,18 +55,18 @@ mod proc {
         Ok(found)
     }
 
-    /// The installed binary under whose path a process was started.
+    /// Returns the installed binary under whose path a process was started.
     fn program(pid: i32, installed: &BTreeMap<String, Installed>) -> Option<&Installed> {
         let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
         let path = path.as_os_str().as_bytes();
         let path = path.strip_suffix(GONE).unwrap_or(path);
         let path = Path::new(std::ffi::OsStr::from_bytes(path));
         let binary = installed.get(path.file_name()?.to_str()?)?;
-        // The kernel's path has no links in it.
+        // The kernel's path contains no links.
         (fs::canonicalize(&binary.path).ok()? == path).then_some(binary)
     }
 
-    /// The process of the stack that this one is, or is below.
+    /// Returns the process of the stack that this one is or descends from.
     fn owner<'a>(mut pid: i32, known: &BTreeMap<i32, &'a String>) -> Option<&'a String> {
         for _ in 0..MAX_GENERATIONS {
             if let Some(name) = known.get(&pid) {
@@ -77,7 +77,7 @@ mod proc {
         None
     }
 
-    /// Another file may hold the same bytes, when it was only fetched or built again.
+    /// Whether the bytes differ: another file may have the same ones after a download or a build.
     fn runs_another(pid: i32, binary: &Installed) -> bool {
         let running = Path::new("/proc").join(pid.to_string()).join("exe");
         let file = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
@@ -118,7 +118,7 @@ mod proc {
                 sha256: digest::of_file(&path).unwrap(),
                 source: "archive".to_owned(),
             };
-            // The supervisor knows the shell, the server is below it.
+            // The supervisor knows the shell; the server is its child.
             let script = r#""$0" 60 & read -r _; kill $!"#;
             let mut shell = Command::new("/bin/sh")
                 .args(["-c", script])
@@ -162,7 +162,7 @@ mod proc {
     }
 }
 
-/// Elsewhere: a process is older than a program that was installed after it had started.
+/// Other systems: a process is outdated if its program was installed after it had started.
 #[cfg(not(target_os = "linux"))]
 mod age {
     use std::collections::{BTreeMap, BTreeSet};
@@ -173,7 +173,7 @@ mod age {
     use crate::plan::stack::{Process, Stack};
     use crate::supervisor::state::{State, States};
 
-    /// The processes that name a program in their command or environment which is newer than they.
+    /// Returns the processes whose command or environment names a program newer than they are.
     pub fn outdated(
         stack: &Stack,
         installed: &BTreeMap<String, Installed>,

@@ -1,8 +1,8 @@
-//! The proof that nothing is left of what was stopped: of one process, or of the whole stack.
+//! The proof that nothing is left of one stopped process, or of the whole stack.
 //!
-//! A runner that ended by itself is the proof for its program. Where it was killed, or where there
-//! is none, what is left is looked for and ended here. A port that is held by what is not provably
-//! ours is named, and its holder never signalled.
+//! A runner that exited by itself is the proof for its program. If it was killed, or if there is
+//! none, remaining processes are searched and ended here. If the holder of a port is not provably
+//! ours, it is reported and never signalled.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -21,16 +21,16 @@ use crate::base::ui::Ui;
 use crate::checkout::paths::Paths;
 use crate::plan::stack;
 
-/// How long what is left of one process may take to end when it gets SIGTERM.
+/// How long the rest of one process may take to exit after SIGTERM.
 const GRACE: Duration = Duration::from_secs(3);
-/// How long a port may stay taken by what is ending: a container that gives it back, a kernel that
+/// How long a port may stay in use during an exit: until a container releases it or the kernel
 /// closes it.
 const PORT_GRACE: Duration = Duration::from_millis(500);
-/// How often it is tried meanwhile.
+/// How often the port is tried during that time.
 const PORT_POLL: Duration = Duration::from_millis(5);
 
-/// Proves that nothing is left of a process that the supervisor counts as ended, and that ran as
-/// `was` before. What is left is ended.
+/// Proves that nothing is left of a process that the supervisor counts as ended, and whose last
+/// state was `was`. Ends what is left.
 pub(crate) fn of_process(
     paths: &Paths,
     ui: &Ui,
@@ -55,8 +55,8 @@ pub(crate) fn of_process(
     of_ports(paths, ui, name, &ports)
 }
 
-/// What is left of a group whose leader, a process of the supervisor, has ended. Its number cannot
-/// mean another group as long as somebody is in this one; once nobody is, a new leader may have it.
+/// Returns what is left of a group whose leader, a process of the supervisor, has ended. Its number
+/// is not reused while the group has a member; once it has none, a new leader may have the number.
 fn left_in_group(group: i32) -> Vec<Process> {
     let members = process::in_group(group);
     if members.iter().any(|member| member.pid == group) {
@@ -65,21 +65,21 @@ fn left_in_group(group: i32) -> Vec<Process> {
     members
 }
 
-/// Proves that nothing of the instance is left, by a look at every process. Returns what had to be
-/// ended. To be called while the alive lock is ours.
+/// Proves that nothing of the instance is left, by a search of all processes. Returns those that
+/// had to be ended. To be called while the alive lock is ours.
 pub(super) fn of_instance(paths: &Paths, ui: &Ui) -> anyhow::Result<Vec<Process>> {
     let ended = end(ui, Ask::Tops, GRACE, || ours::marked(paths))?;
     forget_runs(paths);
     Ok(ended)
 }
 
-/// Whether no runner left a note, so that each of them ended what it ran.
+/// Whether no runner left a note, so that each of them ended its program.
 pub(super) fn no_runner_was_killed(paths: &Paths) -> bool {
     let entries = std::fs::read_dir(paths.runs());
     entries.map_or(true, |mut entries| entries.next().is_none())
 }
 
-/// Removes the notes of runners that are gone, and whose programs are.
+/// Removes the notes of runners that are gone together with their programs.
 fn forget_runs(paths: &Paths) {
     let entries = std::fs::read_dir(paths.runs()).into_iter().flatten();
     for entry in entries.flatten() {
@@ -87,8 +87,8 @@ fn forget_runs(paths: &Paths) {
     }
 }
 
-/// Proves that nobody listens on the ports of `name`, which was stopped. Who took one while it
-/// ran is named.
+/// Proves that no process listens on the ports of `name`, which was stopped. Reports a process that
+/// took one while it ran.
 pub(super) fn of_ports(
     paths: &Paths,
     ui: &Ui,
@@ -105,7 +105,7 @@ pub(super) fn of_ports(
         let holder = process::listener(port);
         let own = i32::try_from(std::process::id()).ok();
         if holder.as_ref().map(|holder| holder.pid) == own {
-            // No command is a server of the stack, whatever it listens on.
+            // A command of Core is no server of the stack, whatever it listens on.
             continue;
         }
         if let Some(ours) = holder.as_ref().filter(|one| ours::is_ours(paths, one.pid)) {
@@ -132,13 +132,13 @@ pub(super) fn of_ports(
         .into())
 }
 
-/// Whether a server could listen there, as far as others matter.
+/// Whether a server could listen on the address, as far as other processes matter.
 fn is_free(address: SocketAddr) -> bool {
     let refused = TcpListener::bind(address).err().map(|error| error.kind());
     refused != Some(io::ErrorKind::AddrInUse)
 }
 
-/// Ends what `find` finds and tells of each. Returns those that got a signal.
+/// Ends the processes that `find` returns and reports each. Returns those that were signalled.
 pub(super) fn end(
     ui: &Ui,
     ask: Ask,

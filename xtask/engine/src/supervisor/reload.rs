@@ -1,7 +1,7 @@
-//! Asking a running process to take what has changed, and waiting until it says that it has.
+//! Requests a reload of a running process, and waits until the process reports that it is done.
 //!
-//! The process finds it by itself: in its file of settings, in the facts of the topology. Must not
-//! write those.
+//! The process finds the changes itself: in its settings file, in the facts of the topology. Must
+//! not write those.
 
 use std::fs;
 use std::path::Path;
@@ -16,24 +16,24 @@ use super::state::{Phase, State};
 use crate::base::interrupt::Interrupt;
 use crate::base::poll::{Waited, wait_until};
 
-/// The signal that asks for it: SIGHUP.
+/// The signal that requests it: SIGHUP.
 pub const SIGNAL: u8 = 1;
-/// How often its report is looked at; a reload takes some 20 ms.
+/// How often the report is polled; a reload takes some 20 ms.
 const POLL: Duration = Duration::from_millis(2);
 
-/// What a process says about its reloads.
+/// The report of a process on its reloads.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Report {
     /// Its process id.
     wrapper: i64,
     count: u64,
     error: Option<String>,
-    /// What names the settings that are in effect.
+    /// The id of the settings that are in effect.
     pub(crate) settings: Option<String>,
 }
 
 impl Report {
-    /// Reads it, if `state` is of the process that wrote it.
+    /// Reads the report, if `state` is of the process that wrote it.
     pub(crate) fn of(file: &Path, state: &State) -> Option<Self> {
         let bytes = fs::read(file).ok()?;
         let report: Self = serde_json::from_slice(&bytes).ok()?;
@@ -41,8 +41,8 @@ impl Report {
     }
 }
 
-/// Asks `process` to reload and waits at most `limit` until its `report` says that it has. One that
-/// ends meanwhile has nothing to take: it begins with what is there now.
+/// Requests a reload of `process` and waits at most `limit` until its `report` confirms it. A
+/// process that exits meanwhile needs no reload: its next start reads the present files.
 pub(crate) fn reload(
     client: &Client,
     process: &str,
@@ -57,7 +57,7 @@ pub(crate) fn reload(
         Waited::Done(taken) => Ok(taken),
         Waited::Deadline | Waited::Interrupted(_) => Err(late(process, limit)),
     };
-    // Earlier, the signal would end it.
+    // Earlier, the signal would kill it.
     let (pid, before) = match wait(&mut || listens(client, process, report))? {
         Taken::ByNobody => return Ok(()),
         Taken::Times(pid, count) => (pid, count),
@@ -80,22 +80,22 @@ pub(crate) fn reload(
     .map(drop)
 }
 
-/// Who has taken changes.
+/// Which process has reloaded.
 enum Taken {
-    /// It does not run.
+    /// No process: it is not running.
     ByNobody,
-    /// The process with this id, so often.
+    /// The process with this id, this often.
     Times(i32, u64),
 }
 
-/// Whether the process listens to signals.
+/// Returns the reloads of the process so far, once it handles signals.
 fn listens(client: &Client, process: &str, report: &Path) -> anyhow::Result<Option<Taken>> {
     let Some(state) = running(client, process)? else {
         return Ok(Some(Taken::ByNobody));
     };
     let count = match Report::of(report, &state) {
         Some(report) => Some(report.count),
-        // One that does not report its start.
+        // A process that does not report its start.
         None => (state.phase() == Phase::Ready).then_some(0),
     };
     Ok(count.map(|count| Taken::Times(state.pid, count)))

@@ -1,5 +1,5 @@
-//! Whose process id is shown: a service's own program stands below a runner, which is all that the
-//! supervisor knows.
+//! Which process id is shown: a service's own program runs below a runner, and the supervisor knows
+//! only the runner.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,16 +11,16 @@ use kit::runner::record::Record;
 use super::state::State;
 use crate::plan::stack::PROBE;
 
-/// What runners note, and what was read of it.
+/// The notes of runners, and what was read from them.
 #[derive(Debug)]
 pub struct Runs {
     directory: PathBuf,
-    /// The program of each runner that was met; nothing changes about that while both live.
+    /// The program of each runner seen so far; it does not change while both are alive.
     known: Mutex<BTreeMap<String, Record>>,
 }
 
 impl Runs {
-    /// What runners note in `directory`.
+    /// Reads the notes of runners in `directory`.
     pub fn new(directory: PathBuf) -> Self {
         Self {
             directory,
@@ -28,7 +28,7 @@ impl Runs {
         }
     }
 
-    /// Puts the program in the place of its runner, if `state` is of one.
+    /// Replaces the runner by its program, if `state` is of a runner.
     pub fn name_program(&self, state: &mut State) {
         if !state.is_running || state.pid == 0 {
             return;
@@ -44,12 +44,12 @@ impl Runs {
         }
     }
 
-    /// The program of a process that has a runner, while it runs.
+    /// Returns the program of a process that has a runner, while it is running.
     pub(super) fn program(&self, name: &str) -> Option<Process> {
         Record::read(&self.directory.join(name))?.living_program()
     }
 
-    /// Whether `state` still shows a runner, which will note its program in a moment.
+    /// Whether `state` still shows a runner that has not written its note yet.
     pub fn is_unnamed(&self, state: &State) -> bool {
         let shown = || Process::read(state.pid).is_some_and(|process| process.program == PROBE);
         state.is_running && state.runner.is_none() && shown()

@@ -1,21 +1,21 @@
-//! What processes leave in the state directory for one run alone and that may hold secrets: removed
-//! when nothing of the instance lives any more. Who ended by itself has removed its own.
+//! Files of processes in the state directory that are for one run and may hold secrets: removed
+//! when no process of the instance is alive. A process that exits by itself has removed its own.
 
 use std::fs;
 use std::path::Path;
 
-/// The configuration file of a server of NATS, the settings that a process takes while it runs, and
-/// the secret of one start of PocketBase.
+/// The configuration file of a server of NATS, the settings that a process reloads while it runs,
+/// and the secret of one start of PocketBase.
 const FILES: [&str; 3] = [
     service_nats::topology::CONFIG_FILE,
     kit::settings::FILE,
     "controller.json",
 ];
 
-/// Removes them, in the directories of all processes below `state`.
+/// Removes them in the directories of all processes below `state`.
 pub(super) fn forget(state: &Path) {
     for directory in fs::read_dir(state).into_iter().flatten().flatten() {
-        // Not through a link, which might lead anywhere.
+        // Links are not followed, because they might lead anywhere.
         if directory.file_type().is_ok_and(|kind| kind.is_dir()) {
             for name in FILES {
                 let _ = fs::remove_file(directory.path().join(name));

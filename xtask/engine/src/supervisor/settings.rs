@@ -1,7 +1,7 @@
-//! The settings that processes take while they run: their files, and what a change of them asks of
-//! the running stack.
+//! The settings that processes reload while they run: their files, and which processes of the
+//! running stack have to reload.
 //!
-//! What a process has taken it says itself, in its report: a file alone proves nothing. Must not
+//! The report of a process says which settings it has loaded: a file alone proves nothing. Must not
 //! start or stop anything.
 
 use std::collections::BTreeMap;
@@ -19,18 +19,18 @@ use crate::supervisor::client::Client;
 use crate::supervisor::reload::{self, Report};
 use crate::supervisor::state::States;
 
-/// How long a process may take. Longer than the limits of our own wrappers together: Caddy has
-/// 10 s for the check of its configuration, 10 s to load it and 10 s to show it.
+/// How long a reload may take. Longer than the limits of our own wrappers together: Caddy has 10 s
+/// for the check of its configuration, 10 s to load it and 10 s to show it.
 const RELOAD_LIMIT: Duration = Duration::from_secs(32);
 
-/// The settings of every process that takes them from a file.
+/// The settings of every process that reloads them from a file.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub(crate) struct Settings {
     processes: BTreeMap<String, SettingsFile>,
 }
 
 impl Settings {
-    /// What a stack asks for.
+    /// Returns the settings of a stack.
     pub(crate) fn of(stack: &Stack) -> anyhow::Result<Self> {
         let mut processes = BTreeMap::new();
         for (name, process) in &stack.processes {
@@ -41,7 +41,7 @@ impl Settings {
         Ok(Self { processes })
     }
 
-    /// What the files say for these very processes.
+    /// Reads the present files of these processes.
     pub(crate) fn read(&self, paths: &Paths) -> Self {
         let read = |name: &String| {
             let text = fs::read(file(paths, name)).ok()?;
@@ -65,8 +65,8 @@ impl Settings {
         Ok(())
     }
 
-    /// Which of the processes of `states` run with other settings than these, and the names of
-    /// the variables that differ. `before` are the settings of the files as they were.
+    /// Returns the processes of `states` that run with other settings than these, and the names of
+    /// the variables that differ. `before` are the earlier settings in the files.
     pub(crate) fn stale(
         &self,
         paths: &Paths,
@@ -85,13 +85,13 @@ impl Settings {
         self.processes.iter().filter_map(stale).collect()
     }
 
-    /// Lets a running process take its settings from its file.
+    /// Makes a running process reload its settings from its file.
     pub(crate) fn reload(paths: &Paths, client: &Client, name: &str) -> anyhow::Result<()> {
         reload::reload(client, name, &report(paths, name), RELOAD_LIMIT)
     }
 }
 
-/// The names of variables that differ. Values are not told, they may be secret.
+/// Returns the names of variables that differ. Values may be secret and are left out.
 fn differences(old: Option<&SettingsFile>, new: &SettingsFile) -> Vec<String> {
     let differs = |name: &&String| old.and_then(|old| old.env.get(*name)) != new.env.get(*name);
     let gone = old.into_iter().flat_map(|old| old.env.keys());

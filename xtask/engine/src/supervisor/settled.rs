@@ -1,7 +1,7 @@
-//! When a process that nobody can ask counts as started: its program has run for a moment.
+//! When a process without a probe counts as started: its program has run for a short time.
 //!
-//! The supervisor says `Running` of a runner that is about to start its program, and of one whose
-//! program has ended already.
+//! The supervisor reports `Running` for a runner that is about to start its program, and for one
+//! whose program has ended already.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,27 +10,27 @@ use kit::manifest::Restart;
 
 use super::state::State;
 
-/// How long a program must have run: one that cannot even be executed runs for an instant, too.
+/// How long a program must have run: one that cannot be executed also runs for an instant.
 const SETTLED_AFTER: Duration = Duration::from_millis(100);
 
-/// The same for one that is not started again whatever its end: a job that fails has most often
-/// failed by then. Longer would hold up every `up` of one that goes on running.
+/// How long a program must have run that is not restarted after every exit: a job that fails has
+/// usually failed by then. A longer time would delay every `up` of a program that keeps running.
 const JOB_SETTLED_AFTER: Duration = Duration::from_secs(1);
 
-/// How much longer a runner may run without having noted its program: it notes it within some
+/// How much longer a runner may run without a note on its program: it writes it within some
 /// milliseconds, and never on a full disk.
 const NOTE_LIMIT: Duration = Duration::from_secs(2);
 
-/// What is known of a process beforehand.
+/// What the stack says about a process.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
     /// When it is started again.
     pub(super) restart: Restart,
-    /// Whether a runner stands above its program.
+    /// Whether its program runs below a runner.
     pub(super) runner: bool,
 }
 
-/// Since when programs have been seen to run.
+/// Since when programs have been seen running.
 #[derive(Debug, Default)]
 pub(super) struct Settling(BTreeMap<String, (i32, Instant)>);
 
@@ -53,13 +53,13 @@ impl Settling {
             return is_old;
         }
         if !kit::process::Process::read(state.pid).is_some_and(|program| program.runs()) {
-            // Its runner will say so in a moment.
+            // Its runner will report the end soon.
             return false;
         }
         is_old || self.has_been_seen(&state.name, state.pid, wanted)
     }
 
-    /// Whether this program of a process was seen so long ago.
+    /// Whether this program of a process was first seen at least `wanted` ago.
     fn has_been_seen(&mut self, name: &str, pid: i32, wanted: Duration) -> bool {
         let now = Instant::now();
         let seen = self.0.entry(name.to_owned()).or_insert((pid, now));
@@ -70,8 +70,8 @@ impl Settling {
     }
 }
 
-/// How long a program must have run. One that is not meant to run for ever may be a job, of which
-/// the end says how it went.
+/// Returns how long a program must have run. One that is not always restarted may be a job, whose
+/// exit shows whether it succeeded.
 fn wanted(restart: Restart) -> Duration {
     match restart {
         Restart::Always => SETTLED_AFTER,

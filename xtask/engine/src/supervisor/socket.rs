@@ -1,9 +1,9 @@
-//! Where the supervisor's API socket of an instance is.
+//! The path of the supervisor's API socket of an instance.
 //!
-//! Socket paths over some 100 bytes fail, so it cannot lie in the checkout; the directory is
-//! private to the user, the name is derived from the instance's path. Which directory that is
-//! depends on the environment (a login has `XDG_RUNTIME_DIR`, a background job has none), so the
-//! place of a running supervisor is recorded: every command has to find it.
+//! Socket paths over some 100 bytes fail, so it cannot be in the checkout; the directory is private
+//! to the user, the name is derived from the instance's path. The directory depends on the
+//! environment (a login has `XDG_RUNTIME_DIR`, a background job has none), so the socket of a
+//! running supervisor is recorded: every command has to find it.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -22,11 +22,11 @@ const DIRECTORY: &str = "core-stack";
 /// The link in the state directory that leads to the socket of the running supervisor.
 const RECORD: &str = "supervisor.sock";
 
-/// The socket's path for the instance whose state lies in `state`: where a supervisor was started
-/// that may still run, else where one is to be started. The directory is made.
+/// Returns the socket's path for the instance with the directory `state`: of a supervisor that may
+/// be running, else of the next one. Creates the directory.
 pub fn path(env: &Env, state: &Path) -> anyhow::Result<PathBuf> {
     let name = name(state);
-    // The record of a state that was copied leads to the socket of another instance.
+    // The record in a copied state leads to the socket of another instance.
     let own = |path: &PathBuf| path.ends_with(&name) && path.exists();
     if let Some(recorded) = fs::read_link(state.join(RECORD)).ok().filter(own) {
         return Ok(recorded);
@@ -34,7 +34,7 @@ pub fn path(env: &Env, state: &Path) -> anyhow::Result<PathBuf> {
     Ok(directory(env)?.join(name))
 }
 
-/// Records where the socket of the supervisor is that is about to be started.
+/// Records the socket of the supervisor that is about to be started.
 pub(super) fn record(state: &Path, socket: &Path) -> anyhow::Result<()> {
     forget(state);
     symlink(socket, state.join(RECORD)).context("cannot record where the supervisor's socket is")
@@ -49,7 +49,7 @@ fn name(state: &Path) -> String {
     format!("{}.sock", instance(state))
 }
 
-/// What identifies the instance whose state lies in `state`, on this machine.
+/// Returns the identity on this machine of the instance with the directory `state`.
 pub(super) fn instance(state: &Path) -> String {
     // The same checkout reached through a link is the same instance.
     let state = resolved(state);
@@ -58,18 +58,18 @@ pub(super) fn instance(state: &Path) -> String {
     bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A path without links. What is not there (yet, or any more) has the same one as when it is.
+/// Returns a path without links. The result is the same whether the path exists or not.
 fn resolved(state: &Path) -> PathBuf {
     let found = state.ancestors().find_map(|ancestor| {
         let rest = state.strip_prefix(ancestor).ok()?;
         Some(fs::canonicalize(ancestor).ok()?.join(rest))
     });
     let found = found.unwrap_or_else(|| state.to_path_buf());
-    // Joined with nothing, a path ends with a slash.
+    // A path that is joined with an empty one ends with a slash.
     found.components().collect()
 }
 
-/// The temporary directory; a relative one would be another one for each working directory.
+/// Returns the temporary directory; a relative one would depend on the working directory.
 fn temporary() -> PathBuf {
     let directory = std::env::temp_dir();
     if directory.is_absolute() && directory.is_dir() {
@@ -80,7 +80,7 @@ fn temporary() -> PathBuf {
 }
 
 fn directory(env: &Env) -> anyhow::Result<PathBuf> {
-    // Not from `.env`, without which a stack can be stopped.
+    // Not from `.env`, because a stack can be stopped without it.
     let runtime = env.non_empty("XDG_RUNTIME_DIR");
     let runtime = runtime.filter(|_| env.origin("XDG_RUNTIME_DIR") == Some(Origin::Process));
     let directory = match runtime.map(Path::new) {
@@ -91,13 +91,13 @@ fn directory(env: &Env) -> anyhow::Result<PathBuf> {
     Ok(directory)
 }
 
-/// The user's own directory below the temporary one.
+/// Returns the user's own directory below the temporary one.
 pub(crate) fn temporary_directory() -> PathBuf {
     let uid = rustix::process::getuid().as_raw();
     temporary().join(format!("{DIRECTORY}-{uid}"))
 }
 
-/// Makes a directory in a place that all can write to, or finds that it is ours alone.
+/// Creates a directory in a place that all can write to, or checks that it is ours alone.
 pub(crate) fn make_private(directory: &Path) -> anyhow::Result<()> {
     let uid = rustix::process::getuid().as_raw();
     let create = || -> io::Result<fs::Metadata> {
@@ -111,7 +111,7 @@ pub(crate) fn make_private(directory: &Path) -> anyhow::Result<()> {
     };
     let shown = directory.display();
     let found = create().with_context(|| format!("cannot make the directory `{shown}`"))?;
-    // In a directory that all can write to, somebody else may have been first.
+    // In a directory that all can write to, another user may have created it first.
     ensure!(
         found.is_dir() && found.uid() == uid,
         "the directory `{shown}` belongs to somebody else"

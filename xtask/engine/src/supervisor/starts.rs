@@ -1,8 +1,8 @@
-//! Processes that are still to be started, each as soon as what it depends on is there.
+//! Processes that still have to be started, each as soon as its dependencies are there.
 //!
 //! The supervisor starts what a reload adds or updates in no order: a process whose dependency was
-//! stopped for the same change, and is not started yet, is skipped at once and for good. And what
-//! was stopped by us it does not start at all.
+//! stopped for the same change, and is not started yet, is skipped at once and for good. And it
+//! never starts a process that we stopped.
 
 use std::collections::BTreeSet;
 
@@ -12,17 +12,17 @@ use super::control::Control;
 use super::state::{Phase, State, States, Status};
 use crate::plan::stack::Stack;
 
-/// What is to be started.
+/// The processes to start.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Starts {
-    /// Processes that do not run and are to.
+    /// Processes that are not running and have to be started.
     ended: BTreeSet<String>,
     /// Processes that the supervisor starts by itself, unless it skips them.
     unless_skipped: BTreeSet<String>,
 }
 
 impl Starts {
-    /// `ended` do not run; `unless_skipped` may turn out to be skipped.
+    /// Creates the list: `ended` are not running; the supervisor may skip `unless_skipped`.
     pub(crate) fn new(ended: BTreeSet<String>, unless_skipped: BTreeSet<String>) -> Self {
         Self {
             ended,
@@ -30,19 +30,19 @@ impl Starts {
         }
     }
 
-    /// Processes that do not run and are to.
+    /// Returns the processes that are not running and have to be started.
     pub(crate) fn ended(&self) -> impl Iterator<Item = &String> {
         self.ended.iter()
     }
 
-    /// Whether a process that does not run is to be started by us: it has not failed, then.
+    /// Whether we have to start a process that is not running: then it has not failed.
     pub(crate) fn includes(&self, state: &State) -> bool {
         let skipped =
             || state.status == Status::Skipped && self.unless_skipped.contains(&state.name);
         self.ended.contains(&state.name) || skipped()
     }
 
-    /// Starts all that do not run and whose dependencies are there by now, each once.
+    /// Starts all that are not running and whose dependencies are there by now, each once.
     pub(crate) fn start_due(
         &mut self,
         control: &Control<'_>,
@@ -54,7 +54,7 @@ impl Starts {
         })
     }
 
-    /// Starts all that do not run, in order: the supervisor lets them wait for what starts.
+    /// Starts all that are not running, in order: the supervisor makes them wait for dependencies.
     pub(crate) fn start_rest(
         &mut self,
         control: &Control<'_>,
@@ -79,7 +79,7 @@ impl Starts {
             self.ended.remove(&state.name);
             self.unless_skipped.remove(&state.name);
         }
-        // One that runs by now was started by somebody else.
+        // A process that is running by now was started by another program.
         let names: Vec<&str> = due
             .iter()
             .filter(|state| state.can_be_started())
@@ -91,7 +91,7 @@ impl Starts {
         control.start(&names)
     }
 
-    /// Whether nothing is left to be started, and nothing is about to be skipped.
+    /// Whether all are started, and none may still be skipped.
     pub(crate) fn are_done(&self, states: &States) -> bool {
         let is_open = |state: &State| {
             let may_be_skipped =
@@ -102,7 +102,7 @@ impl Starts {
     }
 }
 
-/// Whether all that a process depends on is as it wants it.
+/// Whether the conditions on all dependencies of a process hold.
 fn has_dependencies(stack: &Stack, states: &States, name: &str) -> bool {
     let depends_on = stack.processes.get(name).map(|process| &process.depends_on);
     let mut depends_on = depends_on.into_iter().flatten();

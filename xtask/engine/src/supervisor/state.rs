@@ -1,15 +1,15 @@
-//! What process-compose says of its processes (`GET /processes`, read at 1.120.0), and of what a
-//! reload has changed.
+//! The states of processes that process-compose reports (`GET /processes`, at 1.120.0), and the
+//! changes of a reload.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// All processes by name.
+/// The states of all processes, by name.
 pub type States = BTreeMap<String, State>;
 
-/// What was done to each process that a change concerned.
+/// The change of each process that was changed.
 pub type Changes = BTreeMap<String, Change>;
 
 /// The answer of `GET /processes`.
@@ -18,19 +18,19 @@ pub(super) struct Answer {
     pub(super) data: Vec<State>,
 }
 
-/// What the supervisor says on the websocket [`PUSHES`]: of every process at first, then of each
-/// whose state has changed.
+/// A message of the supervisor on the websocket [`PUSHES`]: for every process at first, then for
+/// each whose state has changed.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Push {
-    /// The process.
+    /// The state of the process.
     pub state: State,
 }
 
-/// The websocket on which states are told as they change.
+/// The websocket on which states are pushed when they change.
 pub const PUSHES: &str = "/process/states/ws";
 
-/// A type whose values are words. Words that are not known are kept as they are, so that another
-/// version of the supervisor is understood as far as it can be.
+/// Defines a type whose values are words. Unknown words are kept unchanged, so that another version
+/// of the supervisor is understood as far as possible.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident = $word:literal,)* }) => {
         $(#[$doc])*
@@ -38,12 +38,12 @@ macro_rules! words {
         #[serde(from = "String", into = "String")]
         pub enum $name {
             $($(#[$value_doc])* $value,)*
-            /// A word that is not known here.
+            /// An unknown word.
             Other(String),
         }
 
         impl $name {
-            /// The word.
+            /// Returns the word.
             pub fn as_str(&self) -> &str {
                 match self {
                     $(Self::$value => $word,)*
@@ -76,15 +76,15 @@ macro_rules! words {
 }
 
 words! {
-    /// The supervisor's word for what a process does.
+    /// The supervisor's word for the status of a process.
     Status {
         /// It is not meant to run.
         Disabled = "Disabled",
         /// It is run by hand.
         Foreground = "Foreground",
-        /// It waits for its time.
+        /// It waits for its scheduled time.
         Scheduled = "Scheduled",
-        /// It waits for what it depends on.
+        /// It waits for its dependencies.
         Pending = "Pending",
         /// It runs.
         Running = "Running",
@@ -98,7 +98,7 @@ words! {
         Terminating = "Terminating",
         /// It ended.
         Completed = "Completed",
-        /// It was not started, since what it depends on failed.
+        /// It was not started, because a dependency failed.
         Skipped = "Skipped",
         /// It cannot be started.
         Error = "Error",
@@ -106,19 +106,19 @@ words! {
 }
 
 words! {
-    /// What was done to a process.
+    /// How a process was changed.
     Change {
-        /// It is new.
+        /// It was added.
         Added = "added",
         /// It runs with a new entry.
         Updated = "updated",
-        /// It is gone.
+        /// It was removed.
         Removed = "removed",
         /// It runs with a program that was replaced.
         NewBinary = "restarted (new binary)",
         /// It had been stopped.
         Started = "started",
-        /// It took new settings while it ran.
+        /// It reloaded its settings while it ran.
         Reloaded = "reloaded",
     }
 }
@@ -128,19 +128,19 @@ words! {
 pub struct State {
     /// Its name.
     pub name: String,
-    /// What it does.
+    /// Its status.
     pub status: Status,
     /// `Ready`, `Not Ready` or `-`.
     pub is_ready: String,
     /// Whether it has a readiness probe.
     pub has_ready_probe: bool,
-    /// How often it was started again.
+    /// How often it was restarted.
     pub restarts: u32,
     /// Its last exit code.
     pub exit_code: i32,
-    /// The process id of the wrapper or of the program, 0 when it does not run.
+    /// The process id of the wrapper or of the program, 0 if it is not running.
     pub pid: i32,
-    /// The process id of its runner, if it has one: that is what the supervisor knows.
+    /// The process id of its runner, if it has one: the supervisor knows only that.
     #[serde(skip)]
     pub runner: Option<i32>,
     /// Whether it runs.
@@ -155,12 +155,12 @@ pub struct State {
     pub process_ready_time: Option<String>,
 }
 
-/// How far a process is.
+/// The progress of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Not there yet: it waits for others, starts, or was not found healthy yet.
+    /// Not ready yet: it waits for others, starts, or was not found healthy yet.
     Starting,
-    /// It runs and is healthy, or did its work and ended with 0.
+    /// It is running and healthy, or did its work and exited with code 0.
     Ready,
     /// It ended, or cannot be started.
     Failed,
@@ -169,12 +169,12 @@ pub enum Phase {
 }
 
 impl State {
-    /// The process id that the supervisor knows: of the runner, where there is one.
+    /// Returns the process id that the supervisor knows: of the runner, if there is one.
     pub fn supervised_pid(&self) -> i32 {
         self.runner.unwrap_or(self.pid)
     }
 
-    /// How far it is. A process that is being started again counts as failed.
+    /// Returns its progress. A process that is being restarted counts as failed.
     pub fn phase(&self) -> Phase {
         match self.status {
             Status::Disabled => Phase::Disabled,
@@ -191,8 +191,8 @@ impl State {
         }
     }
 
-    /// Whether nothing of it runs or is about to. One that waited for others when it was stopped is
-    /// said to be terminating for ever.
+    /// Whether it is not running or about to. A process that waited for others when it was stopped
+    /// is reported as terminating for ever.
     pub fn has_ended(&self) -> bool {
         match self.status {
             Status::Completed | Status::Skipped | Status::Error | Status::Disabled => true,
@@ -201,13 +201,13 @@ impl State {
         }
     }
 
-    /// Whether it has ended, or should have: one that was stopped may be said to be terminating
-    /// though nothing of it is left. Only the answer to an order tells.
+    /// Whether it has ended, or may have: a process that was stopped may be reported as terminating
+    /// after nothing of it is left. Only the answer to an order shows which.
     pub fn can_be_started(&self) -> bool {
         self.has_ended() || self.status == Status::Terminating
     }
 
-    /// Whether this says the same of the same run as `other` does, as far as that can be told.
+    /// Whether this and `other` report the same state of the same run, as far as that is visible.
     pub(super) fn is_same_run(&self, other: &Self) -> bool {
         let run = |state: &Self| {
             let State {
@@ -222,8 +222,8 @@ impl State {
         run(self) == run(other)
     }
 
-    /// Whether it does not run although it should: it could not be started, or has ended and
-    /// somebody waits for its health. What ended otherwise without being stopped did its work.
+    /// Whether it is not running although it should: it could not be started, or has ended although
+    /// it has a probe. Any other process that ended without being stopped did its work.
     pub fn has_crashed(&self) -> bool {
         match self.status {
             Status::Skipped | Status::Error => true,
@@ -232,13 +232,13 @@ impl State {
         }
     }
 
-    /// Whether it ended by itself, having done its work.
+    /// Whether it exited by itself after doing its work.
     pub fn did_its_work(&self) -> bool {
         self.status == Status::Completed && self.exit_code == 0
     }
 }
 
-/// What happened to each process between two states.
+/// Returns what happened to each process between two states.
 pub fn changes(before: &States, after: &States) -> Changes {
     let gone = before.keys().filter(|name| !after.contains_key(*name));
     let removed = gone.map(|name| (name.clone(), Change::Removed));

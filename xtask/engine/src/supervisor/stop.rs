@@ -1,4 +1,4 @@
-//! Stopping an instance, and the proof that nothing of it is left.
+//! Stops an instance, and proves that no process of it is left.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -24,41 +24,41 @@ use crate::plan::stack::Port;
 /// How long wrappers and runners whose supervisor is gone may take to stop by themselves.
 const SELF_STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// How often it is looked whether the supervisor has anything left to wait for: two such looks are
-/// what an end that it missed costs.
+/// How often the supervisor is checked for child processes: after two such checks, an exit that it
+/// missed is noticed.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long the alive lock may be held by somebody who only looks at it.
+/// How long a command that only checks the alive lock may hold it.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// How long survivors get between SIGTERM and SIGKILL.
+/// How long survivors have between SIGTERM and SIGKILL.
 const TERM_GRACE: Duration = Duration::from_secs(5);
 
-/// How often a supervisor is looked at whose lock is lost.
+/// How often a supervisor is polled whose lock is lost.
 const FORGOTTEN_POLL: Duration = Duration::from_millis(10);
 
-/// How a stop went.
+/// The result of a stop.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Stopped {
-    /// Nothing ran.
+    /// No process was running.
     NothingRan,
-    /// Everything ended when it was asked to.
+    /// All processes ended when requested.
     Gracefully,
-    /// These had to be signalled by us.
+    /// We had to signal these.
     BySignal(Vec<Process>),
 }
 
-/// What is known of a stack before it is stopped.
+/// What is known about a stack before it is stopped.
 struct Before {
     supervisor: Option<Process>,
-    /// The processes that it knew: wrappers, runners, or programs by themselves.
+    /// The processes that it knew: wrappers, runners, or programs without either.
     pids: BTreeSet<i32>,
-    /// Ports of the processes that ran, by process.
+    /// Ports of the processes that were running, by process.
     ports: BTreeMap<String, Vec<SocketAddr>>,
-    /// Whether a process was started again: what was below the earlier one may have been missed.
+    /// Whether a process was restarted: descendants of its earlier run may have been missed.
     has_restarts: bool,
-    /// Everything below a supervisor that carries no mark, which an earlier version started: what
-    /// it leaves can be known by nothing else.
+    /// All descendants without a mark of a supervisor that an earlier version started: their
+    /// remains cannot be identified in another way.
     unmarked: Vec<Process>,
 }
 
@@ -93,9 +93,9 @@ impl Before {
     }
 }
 
-/// Stops everything of the instance within `timeout` plus the graces above: through the
-/// supervisor, then by SIGTERM, then by SIGKILL. Proves that nothing is left, neither a process nor
-/// a port. Afterwards the state that only a running stack needs is removed.
+/// Stops everything of the instance within `timeout` plus the graces above: through the supervisor,
+/// then by SIGTERM, then by SIGKILL. Proves that no process and no port is left. Then removes the
+/// state that only a running stack needs.
 pub fn stop(paths: &Paths, ui: &Ui, client: &Client, timeout: Duration) -> anyhow::Result<Stopped> {
     if let Some(claim) = alive::try_claim(&paths.alive_lock())? {
         let forgotten = stop_forgotten(paths, ui, client, timeout)?;
@@ -158,8 +158,8 @@ pub fn stop(paths: &Paths, ui: &Ui, client: &Client, timeout: Duration) -> anyho
     })
 }
 
-/// Ends what a start left that was killed before its end was proved. To be called while the alive
-/// lock is ours. Returns what had to be ended.
+/// Ends what is left of a start that was killed before its end was proved. To be called while the
+/// alive lock is ours. Returns the processes that had to be ended.
 pub(crate) fn end_leftovers(paths: &Paths, ui: &Ui) -> anyhow::Result<Vec<Process>> {
     if ours::is_proved(paths) {
         return Ok(Vec::new());
@@ -167,12 +167,12 @@ pub(crate) fn end_leftovers(paths: &Paths, ui: &Ui) -> anyhow::Result<Vec<Proces
     proof::of_instance(paths, ui)
 }
 
-/// Waits until nothing lives, or until `deadline`.
+/// Waits until no process is alive, or until `deadline`.
 ///
-/// process-compose 1.120 can miss the end of a process that ends the moment it is told to; it
-/// then waits out the whole timeout of that process. A supervisor that was twice found with
-/// nothing below it has nothing left to do, and is ended. Once it is gone, nobody asks what else
-/// lives to stop: wrappers and runners notice that, anything else is not waited for.
+/// process-compose 1.120 can miss an exit that coincides with the order to stop; it then waits for
+/// the whole timeout of that process. A supervisor that was found twice without child processes has
+/// nothing left to do, and is killed. Once it is gone, the rest receives no order to stop: wrappers
+/// and runners notice that and stop; other processes are not waited for.
 fn wait_for_end(
     lock: &Path,
     before: &Before,
@@ -206,8 +206,8 @@ fn wait_for_end(
     }
 }
 
-/// Stops a supervisor that nothing in the state directory speaks of any more, because that was
-/// deleted while it ran: its socket lies elsewhere. Returns whether there was one.
+/// Stops a supervisor that is not recorded in the state directory any more, because that was
+/// deleted while it ran: its socket is elsewhere. Returns whether there was one.
 pub fn stop_forgotten(
     paths: &Paths,
     ui: &Ui,
@@ -232,7 +232,7 @@ pub fn stop_forgotten(
         .into())
 }
 
-/// Ends what did not stop when asked to: SIGTERM, then SIGKILL. Returns what got a signal.
+/// Ends what did not stop when requested: SIGTERM, then SIGKILL. Returns the signalled processes.
 pub fn force(paths: &Paths, ui: &Ui) -> anyhow::Result<(FileLock, Vec<Process>)> {
     let lock = paths.alive_lock();
     let signalled = proof::end(ui, Ask::Tops, TERM_GRACE, || {
@@ -251,9 +251,9 @@ pub fn force(paths: &Paths, ui: &Ui) -> anyhow::Result<(FileLock, Vec<Process>)>
     Ok((claim, signalled))
 }
 
-/// Removes what only a running stack needs, now that nothing of it runs. Logs and data stay.
+/// Removes what only a running stack needs, after all processes have ended. Keeps logs and data.
 fn clear(paths: &Paths, client: &Client, claim: FileLock) -> anyhow::Result<()> {
-    // The file holds secrets and the socket would mislead; that they are gone already is fine.
+    // The file holds secrets and the socket would mislead; both may be missing already.
     let _ = fs::remove_file(client.socket());
     socket::forget(&paths.state());
     let _ = fs::remove_file(paths.compose_file());

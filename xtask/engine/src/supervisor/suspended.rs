@@ -1,10 +1,10 @@
-//! Whether a process was suspended, by Ctrl-Z or SIGSTOP: it then holds what it holds, and never
-//! ends by itself.
+//! Whether a process was suspended, by Ctrl-Z or SIGSTOP: it then keeps its locks, and never exits
+//! by itself.
 
 #[cfg(not(target_os = "linux"))]
 use std::process::Command;
 
-/// Whether the process does not run on until it is continued. False when that cannot be told.
+/// Whether the process is stopped until it is continued. False if that is unknown.
 pub(super) fn is_suspended(pid: u32) -> bool {
     // `T`, or `t` under a debugger.
     state(pid).is_some_and(|state| matches!(state, 'T' | 't'))
@@ -13,7 +13,7 @@ pub(super) fn is_suspended(pid: u32) -> bool {
 #[cfg(target_os = "linux")]
 fn state(pid: u32) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name before it is in brackets and may hold some itself.
+    // The name before it is in brackets and may contain some itself.
     let (_, rest) = stat.rsplit_once(") ")?;
     rest.chars().next()
 }

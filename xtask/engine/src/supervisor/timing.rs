@@ -1,5 +1,4 @@
-//! When each process started and became ready, from the times the supervisor keeps; what time it
-//! is.
+//! When each process started and became ready, from the supervisor's timestamps; the present time.
 
 use serde::Serialize;
 
@@ -9,13 +8,13 @@ use crate::supervisor::state::{State, States};
 /// Times of a process, in milliseconds since the first process of the stack was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// When it was started: what it depends on was ready.
+    /// When it was started: its dependencies were ready.
     pub started_ms: i64,
-    /// When it was ready.
+    /// When it became ready.
     pub ready_ms: i64,
 }
 
-/// The times of a process, when the supervisor knows both.
+/// Returns the times of a process, if the supervisor knows both.
 pub fn timing(state: &State, all: &States) -> Option<Timing> {
     let begins = all
         .values()
@@ -36,17 +35,17 @@ pub struct Step {
     pub process: String,
     /// The process before it, for which it waited.
     pub waited_for: Option<String>,
-    /// When it was started, in milliseconds since the first process of the path was.
+    /// When it was started, in milliseconds since the start of the first process of the path.
     pub started_ms: i64,
-    /// When it was ready.
+    /// When it became ready.
     pub ready_ms: i64,
     /// How long it took.
     pub took_ms: i64,
 }
 
-/// The processes that a start waited for, one after the other: the last one that became ready, and
-/// before each the one it depends on that became ready last. `is_new` says which processes were
-/// started. Nothing else could have made the start shorter.
+/// Returns the processes that determined the duration of a start, in order: the last one that
+/// became ready, and before each the dependency that became ready last. `is_new` says which
+/// processes were started. Only these could make the start shorter.
 pub fn critical_path(stack: &Stack, states: &States, is_new: impl Fn(&str) -> bool) -> Vec<Step> {
     let time = |name: &String| {
         let state = states.get(name).filter(|_| is_new(name))?;
@@ -75,26 +74,25 @@ pub fn critical_path(stack: &Stack, states: &States, is_new: impl Fn(&str) -> bo
     path.iter().enumerate().map(step).collect()
 }
 
-/// Milliseconds from a process's start until it was ready.
+/// Returns the milliseconds from a process's start until it was ready.
 pub fn ready_ms(state: &State) -> Option<i64> {
     let ready = millis(state.process_ready_time.as_deref()?)?;
     let started = millis(state.process_start_time.as_deref()?)?;
     Some(ready - started)
 }
 
-/// The present time, RFC 3339, in UTC and whole milliseconds.
+/// Returns the present time, RFC 3339, in UTC and whole milliseconds.
 pub fn now() -> String {
     written(jiff::Timestamp::now())
 }
 
-/// A time in milliseconds since the Unix epoch, written as [`now`]; what is beyond all times is
-/// the epoch.
+/// Formats milliseconds since the Unix epoch like [`now`]; times out of range become the epoch.
 pub fn at(millis: i64) -> String {
     let time = jiff::Timestamp::from_millisecond(millis);
     written(time.unwrap_or(jiff::Timestamp::UNIX_EPOCH))
 }
 
-/// A time, RFC 3339, written as [`now`]; as it is when it is none.
+/// Formats an RFC 3339 time like [`now`]; returns other text unchanged.
 pub fn uniform(text: &str) -> String {
     text.parse().map_or_else(|_| text.to_owned(), written)
 }
@@ -103,7 +101,7 @@ fn written(time: jiff::Timestamp) -> String {
     format!("{time:.3}")
 }
 
-/// Milliseconds of an RFC 3339 time since the Unix epoch.
+/// Parses an RFC 3339 time to milliseconds since the Unix epoch.
 fn millis(text: &str) -> Option<i64> {
     let time: jiff::Timestamp = text.parse().ok()?;
     Some(time.as_millisecond())

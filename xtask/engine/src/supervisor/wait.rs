@@ -1,4 +1,4 @@
-//! Waiting until every process is healthy.
+//! Waits until every process is healthy.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,26 +23,26 @@ use crate::checkout::logs;
 use crate::checkout::paths::Paths;
 use crate::plan::stack::Stack;
 
-/// How often the supervisor is asked.
+/// How often the supervisor is polled.
 const POLL: Duration = Duration::from_millis(5);
 
-/// How long the last words of a process may take to reach its log file.
+/// How long the last output of a process may take to reach its log file.
 const LOG_TIMEOUT: Duration = patience(Duration::from_millis(500));
 
-/// A log file that does not grow for so long is complete.
+/// A log file that does not grow for this time is complete.
 const LOG_QUIET: Duration = Duration::from_millis(50);
 
-/// What was so before: older restarts are not failures of this start, older lines not its log.
+/// The state before a start: earlier restarts and log lines do not belong to it.
 #[derive(Debug, Default)]
 pub struct Baseline {
-    /// How often each may have been started again.
+    /// How often each process may have been restarted.
     restarts: BTreeMap<String, u32>,
     log_sizes: BTreeMap<String, u64>,
 }
 
 impl Baseline {
-    /// Remembers the present state: of the processes `running` says, and of all log files. A
-    /// process that is healthy may crash once meanwhile: that has nothing to do with the change.
+    /// Records the present state: of the processes in `running`, and of all log files. A healthy
+    /// process may crash once during the change, which is not the cause.
     pub fn take(paths: &Paths, stack: &Stack, running: &States) -> Self {
         let log_size = |name: &String| (name.clone(), logs::size(&paths.process_log(name)));
         let allowed = |(name, state): (&String, &State)| {
@@ -55,51 +55,51 @@ impl Baseline {
         }
     }
 
-    /// Whether a process failed since. One that waits to be started again, which counts already, is
-    /// waited for.
+    /// Whether a process has failed since. A process whose restart is pending, which is counted
+    /// already, is still waited for.
     fn has_failed(&self, state: &State) -> bool {
         let allowed = self.restarts.get(&state.name).copied().unwrap_or(0);
         let awaited = state.status == Status::Restarting && state.restarts <= allowed;
         state.restarts > allowed || (state.phase() == Phase::Failed && !awaited)
     }
 
-    /// What was started again this often before is not failing.
+    /// Allows this number of earlier restarts.
     pub fn allow(&mut self, name: &str, restarts: u32) {
         self.restarts.insert(name.to_owned(), restarts);
     }
 
-    /// A process that was changed by a reload starts to count anew.
+    /// Resets the count of a process that was changed by a reload.
     pub fn forget(&mut self, name: &str) {
         self.restarts.remove(name);
     }
 }
 
-/// What is waited for, and how.
+/// What to wait for, and how.
 #[derive(Debug)]
 pub struct Wait<'a> {
-    /// Where logs and locks are.
+    /// The paths of logs and locks.
     pub paths: &'a Paths,
     /// What must become healthy.
     pub stack: &'a Stack,
-    /// Whom to ask.
+    /// The client of the supervisor.
     pub client: &'a Client,
     /// Whether the servers are asked, too. Not needed for processes that were just started: their
     /// first health is their own.
     pub ask: bool,
-    /// Whether the user gave up.
+    /// Whether the user interrupted.
     pub interrupt: &'a Interrupt,
-    /// What was so before.
+    /// The state before.
     pub baseline: &'a Baseline,
-    /// When it is given up.
+    /// When the wait ends.
     pub deadline: Instant,
-    /// Seconds that were allowed, for the message.
+    /// The allowed duration, for the message.
     pub timeout: Duration,
 }
 
 impl Wait<'_> {
-    /// Polls until every process is ready. `seen` gets each state as it is read. Fails as soon as
-    /// a process fails, when the supervisor (`child`, if it is ours) ends, when a `down` asks for
-    /// it, or at the deadline.
+    /// Polls until every process is ready. `seen` receives each state that is read. Fails as soon
+    /// as a process fails, when the supervisor (`child`, if it is ours) exits, when a `down` is
+    /// announced, or at the deadline.
     pub fn until_ready(
         &self,
         child: Option<&mut Child>,
@@ -108,7 +108,7 @@ impl Wait<'_> {
         self.until_started(child, &mut Starts::default(), seen)
     }
 
-    /// The same, and starts what is still to be started meanwhile.
+    /// Polls like [`Wait::until_ready`], and starts the processes of `starts` meanwhile.
     pub(crate) fn until_started(
         &self,
         mut child: Option<&mut Child>,
@@ -157,7 +157,7 @@ impl Wait<'_> {
         }
     }
 
-    /// Fails with its last words when the supervisor, if it is our child, has ended.
+    /// Fails with its last errors if the supervisor, if it is our child, has exited.
     fn supervisor_lives(&self, child: Option<&mut Child>) -> anyhow::Result<()> {
         let Some(Ok(Some(status))) = child.map(Child::try_wait) else {
             return Ok(());
@@ -168,7 +168,7 @@ impl Wait<'_> {
         Err(Failure::new(Exit::ServiceFailed, message).hint(hint).into())
     }
 
-    /// Names of processes that are meant to run and are not ready, in start order.
+    /// Returns the enabled processes that are not ready, in start order.
     fn waiting(
         &self,
         states: &States,
@@ -200,15 +200,15 @@ impl Wait<'_> {
         Ok(silent.cloned().collect())
     }
 
-    /// Whether a health that is told can be the process's own: a runner that has not started its
-    /// program may yet find that somebody else has its port, and answers there.
+    /// Whether the reported health can be the process's own: before a runner starts its program,
+    /// another program that holds the port may answer there.
     fn has_begun(&self, state: &State) -> bool {
         let process = self.stack.processes.get(&state.name);
         let has_runner = process.is_some_and(|process| process.runner);
         !has_runner || !state.is_running || state.runner.is_some()
     }
 
-    /// The first process, in start order, that failed: those after it are only its victims.
+    /// Returns the first process, in start order, that failed: later failures follow from it.
     fn first_failed<'s>(&self, states: &'s States, starts: &Starts) -> Option<&'s State> {
         let states = self.stack.order.iter().filter_map(|name| states.get(name));
         let failed = |state: &&State| self.baseline.has_failed(state) && !starts.includes(state);
@@ -272,13 +272,13 @@ impl Wait<'_> {
             .about(first)
     }
 
-    /// The log of a process that has written one.
+    /// Returns the path of a process's log, if it exists.
     fn log_of(&self, name: &str) -> Option<String> {
         let log = self.paths.process_log(name);
         log.exists().then(|| self.paths.shown(&log))
     }
 
-    /// Where to look when a process has not logged anything.
+    /// Returns where to look if a process has not logged anything.
     fn no_log(&self) -> String {
         let log = self.paths.shown(&self.paths.supervisor_log());
         format!("it has logged nothing; the supervisor's log is `{log}`")
@@ -292,8 +292,8 @@ impl Wait<'_> {
     }
 }
 
-/// The supervisor tells of an end before it has written the last words: waits until something is
-/// there and nothing more comes. A process may also have said nothing.
+/// Waits until the log has new lines and is complete: the supervisor reports an exit before it has
+/// written the last output. The process may also have printed nothing.
 fn wait_until_written(log: &Path, from: u64) {
     let deadline = Instant::now() + LOG_TIMEOUT;
     let mut size = logs::size(log);

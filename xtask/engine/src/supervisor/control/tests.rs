@@ -17,7 +17,7 @@ use crate::supervisor::state::Change;
 const LONG: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(60);
 
-/// Orders to a stack of `a`, of `b`, which needs it, and of `c`.
+/// Runs `order` on a stack of `a`, of `b`, which depends on it, and of `c`.
 fn ordering(script: Script, order: impl FnOnce(&Bed, &Control<'_>)) {
     let bed = Bed::with(&[("a", &[]), ("b", &["a"]), ("c", &[])]);
     bed.fake.script("c", script);
@@ -68,7 +68,7 @@ fn an_end_may_be_late() {
 
 #[test]
 fn an_end_may_be_missed() {
-    // Answered after the whole shutdown timeout, or not before we have gone.
+    // The answer comes after the whole shutdown timeout, or not before we disconnect.
     for missed_for in [Duration::from_millis(30), LONG] {
         let script = Script {
             missed_for: Some(missed_for),
@@ -215,7 +215,7 @@ fn a_start_waits_for_the_books_and_for_the_first_sign() {
         control.start(&["c"]).unwrap();
         assert!(begun.elapsed() >= 2 * SHORT);
         assert!(bed.fake.pid("c").1);
-        // It runs by now: that is what was wanted.
+        // It is running by now, as requested.
         control.start(&["c"]).unwrap();
         control.signal("c", 1).unwrap();
         control.stop("c", within(LONG)).unwrap();

@@ -1,4 +1,4 @@
-//! A checkout with services of its own, whose supervisor is the fake.
+//! A checkout with its own services, whose supervisor is the fake.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,15 +26,15 @@ use crate::supervisor::BINARY;
 use crate::supervisor::operation::{Operation, Wait};
 use crate::supervisor::state::Phase;
 
-/// What holds the alive lock in the place of the supervisor. The shell stays, so that a copy of its
-/// process id is right.
+/// Holds the alive lock in place of the supervisor. The shell is replaced by `exec`, so that the
+/// recorded process id is right.
 const HOLDER: &str = "#!/bin/sh\necho $$ > holder.new\nmv holder.new holder\nexec sleep 60\n";
 
-/// How long anything of a test may take.
+/// How long any step of a test may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Taken by tests that start programs: a program that is started while another test hands on its
-/// alive lock would get that, too.
+/// Held by tests that start programs: a program that starts while another test passes on its alive
+/// lock would inherit that, too.
 static SPAWNING: Mutex<()> = Mutex::new(());
 
 /// The checkout.
@@ -46,7 +46,7 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
-    /// A checkout without services.
+    /// Creates a checkout without services.
     pub(crate) fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("bed").tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
@@ -76,7 +76,7 @@ impl Bed {
         }
     }
 
-    /// Brings the stack up without a program, whatever the ports of the services are.
+    /// Starts the stack without a program, regardless of the ports of its services.
     pub(crate) fn boot(&self) -> Inputs {
         let mut inputs = Inputs::load(&self.ctx).unwrap();
         inputs.topology.complete().unwrap();
@@ -99,7 +99,7 @@ impl Bed {
         inputs
     }
 
-    /// A checkout with a service for each of `services`: its name, and what it needs healthy.
+    /// Creates a checkout with `services`: the name of each, and what it needs healthy.
     pub(crate) fn with(services: &[(&str, &[&str])]) -> Self {
         let bed = Self::new();
         for (name, needs) in services {
@@ -108,9 +108,9 @@ impl Bed {
         bed
     }
 
-    /// The same for a test that starts programs, the supervisor among them.
+    /// Creates a checkout like [`Bed::with`] for a test that starts programs, such as a supervisor.
     pub(crate) fn spawning(services: &[(&str, &[&str])]) -> Self {
-        // A test that has failed is no reason for others to fail.
+        // The failure of another test must not fail this one.
         let spawning = SPAWNING.lock().unwrap_or_else(PoisonError::into_inner);
         Self {
             _spawning: Some(spawning),
@@ -118,14 +118,14 @@ impl Bed {
         }
     }
 
-    /// The same, and it runs.
+    /// Creates a checkout like [`Bed::with`] whose stack is running.
     pub(crate) fn running(services: &[(&str, &[&str])]) -> Self {
         let bed = Self::with(services);
         bed.boot();
         bed
     }
 
-    /// Writes a service with a probe. `env` changes it.
+    /// Writes a service with a probe. `env` is its environment.
     pub(crate) fn service(&self, name: &str, needs: &[&str], env: &Value) {
         let needs = needs
             .iter()
@@ -161,12 +161,12 @@ impl Bed {
         fs::remove_dir_all(self.ctx.paths.root().join("services").join(name)).unwrap();
     }
 
-    /// What `up` does, without building anything.
+    /// Does what `up` does, without building anything.
     pub(crate) fn up(&self) -> anyhow::Result<up::Report> {
         self.converge(&options(), &Interrupt::default())
     }
 
-    /// The same, as `options` say.
+    /// Converges with `options`.
     pub(crate) fn converge(
         &self,
         options: &Options,
@@ -175,7 +175,7 @@ impl Bed {
         self.converge_with(self.installed(), options, interrupt)
     }
 
-    /// The same with other binaries.
+    /// Converges with `options` and other binaries.
     pub(crate) fn converge_with(
         &self,
         installed: BTreeMap<String, Installed>,
@@ -194,7 +194,7 @@ impl Bed {
         up::up(&self.ctx, options, prepared, interrupt, |_, _| {})
     }
 
-    /// The binaries that a stack is brought up with.
+    /// Returns the binaries of the stack.
     pub(crate) fn installed(&self) -> BTreeMap<String, Installed> {
         let supervisor = Installed {
             path: self.ctx.paths.root().join(BINARY),
@@ -206,7 +206,7 @@ impl Bed {
     }
 }
 
-/// What a test converges with.
+/// Returns the options of a test's convergence.
 pub(crate) fn options() -> Options {
     Options {
         mode: Mode::Up,

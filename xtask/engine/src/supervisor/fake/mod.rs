@@ -1,6 +1,6 @@
-//! A process-compose that does in a thread what its script says, for tests in this process: its
-//! REST API and its websocket on a unix socket, its rules (1.120.0) for lists, orders and ends, and
-//! every way in which it, or what it runs, is known to misbehave.
+//! A scripted process-compose in a thread, for tests in this process: its REST API and its
+//! websocket on a unix socket, its rules (1.120.0) for lists, orders and exits, and every known way
+//! in which it, or one of its processes, misbehaves.
 //!
 //! Runs nothing: a process is a row in a table. `bed` is a checkout with a stack on it.
 
@@ -23,21 +23,21 @@ use self::model::World;
 pub(crate) use self::model::{Fault, Script};
 use crate::base::poll::holds_by;
 
-/// A fake that listens.
+/// A running fake.
 pub(crate) struct Fake {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the fake and its threads share.
+/// State shared by the fake and its threads.
 struct Shared {
     world: Mutex<World>,
     socket: PathBuf,
-    /// The file that a supervisor is started on.
+    /// The file that a supervisor is started with.
     file: PathBuf,
-    /// Where the program that holds the alive lock in our place writes its process id.
+    /// The file to which the program that holds the alive lock for us writes its process id.
     holder: PathBuf,
-    /// Held by ourselves while no such program does.
+    /// The alive lock, held by ourselves while there is no such program.
     alive: Mutex<Option<FileLock>>,
 }
 
@@ -46,10 +46,10 @@ impl Shared {
         self.world.lock().unwrap()
     }
 
-    /// Ends as `end` says, and lets go of the alive lock, as a supervisor does that has ended.
+    /// Ends by `end` and releases the alive lock, as a supervisor does that has exited.
     fn die(&self, end: fn(&mut World)) {
         let pid = fs::read_to_string(&self.holder).unwrap_or_default();
-        // Before anything has ended: with a holder and without a socket, the next one is started.
+        // First of all, because a holder without a socket makes the fake start again.
         let _ = fs::remove_file(&self.holder);
         end(&mut self.world());
         if let Some(pid) = pid.trim().parse().ok().and_then(Pid::from_raw) {
@@ -61,7 +61,7 @@ impl Shared {
 }
 
 impl Fake {
-    /// A fake at `socket`. It is to be started: whoever removes its socket starts it on `file`, as
+    /// Creates a fake at `socket` that is not started: removing its socket starts it on `file`, as
     /// `launch` does.
     fn new(socket: &Path, file: &Path, holder: &Path) -> Self {
         let shared = Arc::new(Shared {
@@ -89,13 +89,13 @@ impl Fake {
         self.shared.world().script(name, script);
     }
 
-    /// Scripts the next answer to requests that begin with `request`, as in `POST /project`.
+    /// Scripts the next answer to requests that begin with `request`, for example `POST /project`.
     pub(crate) fn fault(&self, request: &str, fault: Fault) {
         self.shared.world().fault(request, fault);
     }
 
-    /// The orders that were given since the last call: `stop a`, `reload`, `start a`, `signal a 1`,
-    /// `down`. An order to stop is given until it is refused; that counts once.
+    /// Returns the orders since the last call: `stop a`, `reload`, `start a`, `signal a 1`, `down`.
+    /// An order to stop is repeated until it is refused; that counts once.
     pub(crate) fn orders(&self) -> Vec<String> {
         let mut stopped = BTreeSet::new();
         let mut orders = self.shared.world().take_orders();
@@ -115,29 +115,29 @@ impl Fake {
         orders
     }
 
-    /// Processes that were updated or removed while they were on the list, by which the real one
-    /// loses them.
+    /// Returns processes that were updated or removed while they were on the list; the real
+    /// supervisor loses them.
     pub(crate) fn lost(&self) -> BTreeSet<String> {
         self.shared.world().lost.clone()
     }
 
-    /// Ends a process by itself, with an exit code. It is not started again.
+    /// Ends a process by itself with an exit code. It is not started again.
     pub(crate) fn end(&self, name: &str, code: i32) {
         self.shared.world().end(name, code);
     }
 
-    /// Changes what is said of a process, against all rules.
+    /// Changes the reported state of a process, against all rules.
     pub(crate) fn lie(&self, name: &str, status: &'static str, pid: i32) {
         self.shared.world().lie(name, status, pid);
     }
 
-    /// Ends at once, as by SIGKILL: nobody listens, and the lock is free.
+    /// Ends at once, as by SIGKILL: it no longer listens, and the lock is free.
     pub(crate) fn crash(&self) {
         self.shared.die(World::crash);
         self.wait_until_gone();
     }
 
-    /// Stops to listen, while something still holds the lock.
+    /// Stops listening, while the lock is still held.
     pub(crate) fn fall_silent(&self) {
         let mut world = self.shared.world();
         world.silent = true;
@@ -146,13 +146,13 @@ impl Fake {
         self.wait_until_gone();
     }
 
-    /// Waits until nobody listens any more.
+    /// Waits until the fake no longer listens.
     fn wait_until_gone(&self) {
         let gone = || !self.shared.socket.exists();
         assert!(holds_by(Instant::now() + LIMIT, TICK, gone));
     }
 
-    /// The process id of a process, and whether it is on the list.
+    /// Returns the process id of a process, and whether it is on the list.
     pub(crate) fn pid(&self, name: &str) -> (i32, bool) {
         self.shared.world().pid(name)
     }
@@ -168,9 +168,9 @@ impl Drop for Fake {
     }
 }
 
-/// How often a test looks, and how long it may have to.
+/// How often a test polls, and its deadline.
 const TICK: Duration = Duration::from_millis(1);
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// As short as a wait can be and still be one.
+/// The shortest useful wait.
 pub(crate) const A_MOMENT: Duration = Duration::from_millis(20);

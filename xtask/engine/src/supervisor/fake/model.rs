@@ -1,4 +1,4 @@
-//! What the fake knows: processes, their states, and what comes next.
+//! The state of the fake: processes, their states, and their next events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,57 +8,57 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// How one process behaves. Without a script it is healthy at once and ends when it is told to.
+/// How one process behaves. Without a script it is healthy at once and ends when ordered to.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Script {
-    /// From its start to its health.
+    /// Time from its start to its health.
     pub(crate) ready_after: Duration,
-    /// It runs and is never healthy.
+    /// It runs and never becomes healthy.
     pub(crate) never_ready: bool,
     /// It cannot be started.
     pub(crate) cannot_start: bool,
-    /// It ends by itself so long after its start, with this code.
+    /// It ends by itself at this time after its start, with this code.
     pub(crate) ends_with: Option<(Duration, i32)>,
-    /// It is started again so long after it has ended by itself, this often.
+    /// It is restarted at this time after it has ended by itself, this often.
     pub(crate) restarts: Option<(Duration, u32)>,
-    /// From the order to stop to the end.
+    /// Time from the order to stop to the end.
     pub(crate) ends_after: Duration,
     /// It never ends.
     pub(crate) never_ends: bool,
-    /// Its end is missed: the order to stop it is answered after this time, and badly.
+    /// Its end is missed: the order to stop it is answered after this time, with an error.
     pub(crate) missed_for: Option<Duration>,
-    /// From its end to its removal from the list.
+    /// Time from its end to its removal from the list.
     pub(crate) listed_for: Duration,
-    /// From an accepted start to the first sign of it.
+    /// Time from an accepted start to its first effect.
     pub(crate) accepted_for: Duration,
-    /// It is said to be terminating after it has ended.
+    /// It is reported as terminating after it has ended.
     pub(crate) ends_as_terminating: bool,
-    /// It does so only with an entry that `Bed::change` has changed.
+    /// The script applies only to an entry that `Bed::change` has changed.
     pub(crate) once_changed: bool,
-    /// It ends with this code when it is signalled.
+    /// It ends with this code when it receives a signal.
     pub(crate) signal_ends_it: Option<i32>,
 }
 
-/// How a request goes wrong.
+/// How a request fails.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
-    /// Not at all: the fault is that of a later one.
+    /// It succeeds: the fault is that of a later one.
     Not,
     /// The connection is closed in the middle of the answer.
     Cut,
-    /// The same, after what was asked for has been done.
+    /// The connection is closed in the middle of the answer, after the request was carried out.
     CutAfter,
-    /// There is no answer.
+    /// It is never answered.
     Silent,
     /// It is refused.
     Refuse(u16, &'static str),
-    /// The answer is not what it should be.
+    /// The answer has an unexpected form.
     Garbage,
-    /// The supervisor ends.
+    /// The supervisor exits.
     Crash,
 }
 
-/// What happens to a process next.
+/// The next event of a process.
 #[derive(Debug, Clone, Copy)]
 enum Next {
     Launch,
@@ -79,11 +79,11 @@ struct Process {
     started: Option<Instant>,
     start_time: Option<String>,
     ready_time: Option<String>,
-    /// Whether it is on the list of what runs.
+    /// Whether it is on the list of running processes.
     listed: bool,
     /// Whether it waits for others.
     waits: bool,
-    /// Whether it has ended before.
+    /// Whether it has ended.
     done: bool,
     stopping: Option<Instant>,
     next: Option<(Instant, Next)>,
@@ -113,12 +113,12 @@ impl Process {
     }
 }
 
-/// Everything.
+/// The whole state of the fake.
 #[derive(Debug, Default)]
 pub(super) struct World {
-    /// Where runners note what they run: every process has one.
+    /// The notes of runners: every process has one.
     runs: PathBuf,
-    /// What runs in the place of those programs that are looked at.
+    /// Runs in place of the programs whose process is inspected.
     program: Option<Child>,
     entries: BTreeMap<String, Value>,
     processes: BTreeMap<String, Process>,
@@ -126,20 +126,20 @@ pub(super) struct World {
     faults: Vec<(String, Fault)>,
     orders: Vec<String>,
     last_pid: i32,
-    /// Counts whatever may be pushed.
+    /// Counts changes that may be pushed.
     pub(super) changes: u64,
     pub(super) lost: BTreeSet<String>,
     pub(super) listens: bool,
     pub(super) quit: bool,
-    /// Whether it does not listen, though it lives.
+    /// Whether it does not listen, although it is alive.
     pub(super) silent: bool,
 }
 
-/// What becomes of an order to stop.
+/// The result of an order to stop.
 pub(super) enum Stop {
-    /// An answer.
+    /// It is answered.
     Answer(u16, Value),
-    /// It is at work.
+    /// It is in progress.
     Wait,
 }
 
@@ -159,7 +159,7 @@ impl World {
         world
     }
 
-    /// As runners do that end with the supervisor.
+    /// Removes the notes, as runners do that end with the supervisor.
     pub(super) fn forget_runs(&self) {
         let _ = fs::remove_dir_all(&self.runs);
     }
@@ -203,7 +203,7 @@ impl World {
         (process.pid, process.listed)
     }
 
-    /// Listens no more.
+    /// Stops listening.
     pub(super) fn crash(&mut self) {
         self.listens = false;
     }
@@ -233,8 +233,8 @@ impl World {
         self.changes += 1;
     }
 
-    /// Reads another file. What is to be updated and is still on the list is lost, as its removal
-    /// from the list comes after its successor is on it.
+    /// Reads another file. A process that is updated while it is still on the list is lost, because
+    /// its removal from the list comes after its successor is added.
     pub(super) fn reload(&mut self, file: &str) -> Value {
         let now = Instant::now();
         let (new, mut answer) = (entries(file), serde_json::Map::new());
@@ -249,7 +249,7 @@ impl World {
             }
             answer.insert(name.clone(), json!("removed"));
         }
-        // In some order: a successor that comes first finds the end of what it depends on.
+        // In an adverse order: a successor that comes first sees the end of its dependency.
         for (name, entry) in new.iter().rev() {
             let word = match old.get(name) {
                 None => "added",
@@ -321,7 +321,7 @@ impl World {
         }
     }
 
-    /// Looks how the order is doing that was given at `begun`.
+    /// Returns the progress of an order to stop that was given at `begun`.
     pub(super) fn look_at_stop(&self, name: &str, begun: Instant) -> Stop {
         let done = Stop::Answer(200, json!({"name": name}));
         let Some(process) = self.processes.get(name) else {
@@ -349,7 +349,7 @@ impl World {
         }
     }
 
-    /// Ends everything.
+    /// Ends all processes.
     pub(super) fn shut_down(&mut self) {
         let names: Vec<String> = self.processes.keys().cloned().collect();
         for name in names {
@@ -358,7 +358,7 @@ impl World {
         self.crash();
     }
 
-    /// Lets everything happen that is due.
+    /// Carries out all events that are due.
     pub(super) fn advance(&mut self) {
         let now = Instant::now();
         for _ in 0..=self.processes.len() {
@@ -382,7 +382,7 @@ impl World {
         match self.dependencies(name) {
             None => {}
             Some(_) if stopped => {
-                // It stays what it is said to be.
+                // Its reported state does not change.
                 let process = self.processes.get_mut(name).unwrap();
                 (process.waits, process.listed, process.done) = (false, false, true);
             }
@@ -438,7 +438,7 @@ impl World {
         let has_probe = self.has_probe(name);
         self.last_pid += 1;
         self.changes += 1;
-        // Above all that the kernel gives out.
+        // Above all process ids of the kernel.
         let pid = 10_000_000 + self.last_pid;
         let program = if has_probe { pid } else { self.program() };
         let process = self.processes.get_mut(name).unwrap();
@@ -462,14 +462,14 @@ impl World {
         };
     }
 
-    /// A program that runs: nobody asks how it does, so it is looked at.
+    /// Returns a program that runs: without a probe, the process itself is inspected.
     fn program(&mut self) -> i32 {
         let spawn = || Command::new("sleep").arg("600").spawn().unwrap();
         let program = self.program.get_or_insert_with(spawn);
         i32::try_from(program.id()).unwrap()
     }
 
-    /// Whether all that a process depends on is there; `None` while that is not decided.
+    /// Whether the conditions on all dependencies hold; `None` while that is undecided.
     fn dependencies(&self, name: &str) -> Option<bool> {
         let depends_on = self.entries.get(name)?["depends_on"].as_object();
         for (on, how) in depends_on.into_iter().flatten() {
@@ -484,7 +484,7 @@ impl World {
                 "process_completed_successfully" => process.done.then_some(process.exit_code == 0),
                 _ => (process.started.is_some() || is_over).then_some(true),
             };
-            // What is not meant to run is nobody's reason to wait.
+            // A disabled process is not waited for.
             if process.status != "Disabled" && !is_there? {
                 return Some(false);
             }
@@ -511,7 +511,7 @@ impl World {
         script
     }
 
-    /// What is said of all processes.
+    /// Returns the reported states of all processes.
     pub(super) fn states(&self) -> Vec<Value> {
         self.processes
             .iter()
@@ -533,7 +533,7 @@ impl World {
             "name": name, "status": process.status, "is_ready": is_ready,
             "has_ready_probe": has_probe, "restarts": process.restarts,
             "exit_code": process.exit_code, "pid": process.pid, "is_running": process.runs(),
-            // What nobody can ask counts as started only after a while.
+            // A process without a probe counts as started only after a while.
             "age": u64::try_from(age).unwrap() + 100_000_000,
             "process_start_time": process.start_time, "process_ready_time": process.ready_time,
         })

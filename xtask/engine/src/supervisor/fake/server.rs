@@ -1,4 +1,4 @@
-//! The fake's socket: requests in, answers out, states pushed.
+//! The fake's socket: requests, answers, and pushed states.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -13,7 +13,7 @@ use super::Shared;
 use super::model::{Fault, Stop, World};
 use crate::supervisor::state::PUSHES;
 
-/// How often anything is looked at.
+/// How often anything is polled.
 const TICK: Duration = Duration::from_millis(1);
 /// How long a connection may be silent: longer than any client waits.
 const SILENCE: Duration = Duration::from_secs(8);
@@ -28,7 +28,7 @@ pub(super) fn spawn(shared: &Arc<Shared>) -> JoinHandle<()> {
                 listener = None;
                 let _ = fs::remove_file(&shared.socket);
             }
-            // A program that plays the supervisor was started, after the socket was removed.
+            // A program that replaces the supervisor was started, after the socket was removed.
             if !shared.world().silent && shared.holder.exists() && !shared.socket.exists() {
                 listener = Some(bind(&shared));
             }
@@ -51,7 +51,7 @@ fn bind(shared: &Shared) -> UnixListener {
     listener
 }
 
-/// Answers one request. Who goes away in the middle of it is nobody's concern.
+/// Answers one request. A client that disconnects in between is ignored.
 fn serve(shared: &Shared, stream: &UnixStream) {
     stream.set_nonblocking(false).unwrap();
     let mut reader = BufReader::new(stream);
@@ -157,8 +157,8 @@ fn answer(shared: &Shared, method: &str, path: &str) -> (u16, Value) {
     }
 }
 
-/// Tells states on a websocket, all at first and then whenever something has changed, until the
-/// fake ends or is told to cut it: by a fault of `PUSH`.
+/// Pushes states on a websocket, all at first and then after each change, until the fake ends or a
+/// fault of `PUSH` cuts it.
 fn push(shared: &Shared, mut stream: &UnixStream) {
     let head = "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
     if stream.write_all(head.as_bytes()).is_err() {

@@ -1,5 +1,5 @@
-//! What is said of a stack and how it is ended, against a supervisor that misbehaves; and that the
-//! fake pushes states as the real one does.
+//! Reports and ends of a stack with a supervisor that misbehaves; and that the fake pushes states
+//! as the real one does.
 
 use std::time::Duration;
 
