@@ -1,4 +1,4 @@
-//! The ports of an instance: what its services wish, and what they are given.
+//! The ports of an instance: what its services request, and what they receive.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,20 +12,20 @@ use crate::plan::env::{Env, Origin};
 use crate::plan::stack::{self, Service};
 use crate::supervisor::alive;
 
-/// What an instance is given.
+/// What an instance receives.
 #[derive(Debug, Clone, Default)]
 pub struct Given {
-    /// The variables, with one for each port that has another number than it should have.
+    /// The variables, with one for each port whose number differs from the requested one.
     pub env: Env,
-    /// The numbers that those should have, by `SERVICE.PORT`.
+    /// The requested numbers of those ports, by `SERVICE.PORT`.
     pub leased: BTreeMap<String, u16>,
-    /// What other instances have.
+    /// The ports of other instances.
     pub others: Others,
 }
 
 impl Given {
-    /// Chooses the ports of all `services`, none of which are among the `kept`. Changes nothing:
-    /// they may be others by the time that the instance starts, unless the register is locked.
+    /// Chooses the ports of all `services`, none of which are among the `kept`. Writes nothing: the
+    /// choice may be outdated when the instance starts, unless the register is locked.
     pub fn choose(
         ctx: &Ctx,
         services: &[Service],
@@ -61,7 +61,7 @@ impl Given {
         })
     }
 
-    /// What the running instance was given.
+    /// Returns what the running instance received.
     pub fn recorded(ctx: &Ctx, recorded: &Recorded, register: &Register) -> Self {
         Self {
             env: ctx.env.clone(),
@@ -71,13 +71,13 @@ impl Given {
     }
 }
 
-/// What the services wish: the manifests' numbers, or those of variables. A variable is an order,
-/// but in `.env`, which all instances of a checkout read, only for the default one.
+/// Returns what the services request: the numbers of manifests or variables. A variable is binding,
+/// but one in `.env`, which all instances of a checkout read, only for the default instance.
 fn asks(paths: &Paths, services: &[Service], env: &Env) -> Vec<Ask> {
     let mut asks = Vec::new();
     for (service, name, declared) in declared(services) {
         let variable = stack::port_variable(service, name);
-        // One that is no number is refused by whoever builds the stack.
+        // A value that is no number is refused when the stack is built.
         let number = env.non_empty(&variable).map(str::parse::<u16>);
         let insists = env.origin(&variable) == Some(Origin::Process) || paths.is_default();
         asks.push(Ask {
@@ -89,12 +89,12 @@ fn asks(paths: &Paths, services: &[Service], env: &Env) -> Vec<Ask> {
     asks
 }
 
-/// The ports that the running instance has; none when nothing runs.
+/// Returns the ports of the running instance; empty if it is not running.
 fn held(paths: &Paths) -> anyhow::Result<BTreeMap<String, Lease>> {
     if !alive::is_held(&paths.alive_lock())? {
         return Ok(BTreeMap::new());
     }
-    // It may be stopping, and have removed its record.
+    // It may be stopping, and may have removed its record.
     let Ok(recorded) = Recorded::load(paths) else {
         return Ok(BTreeMap::new());
     };
@@ -106,7 +106,7 @@ fn held(paths: &Paths) -> anyhow::Result<BTreeMap<String, Lease>> {
     Ok(recorded.ports().iter().map(lease).collect())
 }
 
-/// Every port that the manifests declare: service, name and number.
+/// Returns every port that the manifests declare: service, name and number.
 fn declared(services: &[Service]) -> impl Iterator<Item = (&str, &str, u16)> {
     services.iter().flat_map(|service| {
         let ports = service.document.manifest.ports.iter();

@@ -1,5 +1,5 @@
-//! Which instances a checkout has: those of which anything is left, and which of them a mistyped
-//! name may mean.
+//! Which instances a checkout has: those with any files left, and those that a mistyped name may
+//! mean.
 
 use std::fs;
 use std::path::Path;
@@ -11,12 +11,12 @@ use crate::checkout::context::Ctx;
 use crate::checkout::levels::Level;
 use crate::checkout::paths::Paths;
 
-/// Whether nothing is left of an instance but its locks: what `clean` leaves of one. One that runs,
-/// or that a command is at work on, is there whatever it has.
+/// Whether nothing is left of an instance but its locks, as after `clean`. An instance that is
+/// running, or on which a command is running, exists whatever files it has.
 pub(crate) fn is_gone(paths: &Paths) -> bool {
     let is_held = |lock: &Path| FileLock::is_held(lock).unwrap_or(true);
     let is_empty = |level: Level, directory: &Path| {
-        // What is behind a link is not looked at: it is somebody's.
+        // What is behind a link is not read: it may be foreign.
         !directory.is_symlink() && level.paths(paths).is_ok_and(|paths| paths.is_empty())
     };
     is_empty(Level::State, &paths.state())
@@ -25,7 +25,7 @@ pub(crate) fn is_gone(paths: &Paths) -> bool {
         && !is_held(&paths.operation_lock())
 }
 
-/// The instances of a checkout that were ever started and of which anything is left, by their
+/// Returns the instances of a checkout that were ever started and have any files left, by their
 /// directories.
 pub(crate) fn of_checkout(checkout: &Paths) -> Vec<Paths> {
     let entries = fs::read_dir(checkout.instances());
@@ -45,14 +45,14 @@ pub(crate) fn of_checkout(checkout: &Paths) -> Vec<Paths> {
         .collect()
 }
 
-/// Names of the instances of a checkout.
+/// Returns the names of the instances of a checkout.
 pub fn names(checkout: &Paths) -> Vec<String> {
     let all = of_checkout(checkout).into_iter();
     all.map(|paths| paths.instance().to_owned()).collect()
 }
 
-/// The failure of a command on a named instance of which there is nothing; the hint has what may
-/// have been meant.
+/// Returns the failure of a command on a named instance that does not exist; the hint suggests
+/// similar names.
 pub fn unknown(ctx: &Ctx, command: &str) -> anyhow::Result<Option<Failure>> {
     let paths = &ctx.paths;
     let is_there = paths.is_default()

@@ -1,4 +1,4 @@
-//! PURE: which number each port gets, from what is wished, what is held and what others have.
+//! PURE: which number each port receives, from requested numbers, held ones and those of others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,25 +7,25 @@ use kit::{Exit, Failure};
 use super::range::RANGE_VARIABLE;
 use crate::plan::env::Env;
 
-/// The variable that names the policy.
+/// The variable that selects the policy.
 pub const POLICY_VARIABLE: &str = "CORE_PORTS";
 
 /// How the ports of an instance that starts are chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
-    /// Those that are wished, or none.
+    /// The requested ones, or an error.
     Fixed,
-    /// Those that are wished; while another instance has one, a free one, the same each time.
+    /// The requested ones; if another instance has one, a free one, the same at each start.
     Sticky,
-    /// Free ones, chosen anew at each start.
+    /// Free ones, chosen again at each start.
     Auto,
 }
 
 impl Policy {
-    /// The words for them.
+    /// Their names in the variable.
     pub const NAMES: [&str; 3] = ["fixed", "auto", "sticky"];
 
-    /// The policy that the variable names.
+    /// Returns the policy that the variable selects.
     pub(super) fn of(env: &Env) -> anyhow::Result<Self> {
         match env.non_empty(POLICY_VARIABLE) {
             None | Some("sticky") => Ok(Self::Sticky),
@@ -42,44 +42,44 @@ impl Policy {
     }
 }
 
-/// A port that needs a number.
+/// A port that requests a number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ask {
     /// `SERVICE.PORT`.
     pub(super) key: String,
-    /// The number that it should have.
+    /// The requested number.
     pub(super) wanted: u16,
-    /// Whether the user insists on it.
+    /// Whether the user requires this number.
     pub(super) pinned: bool,
 }
 
-/// A number that a port has.
+/// The number of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lease {
-    /// The number that it should have had.
+    /// The requested number.
     pub(super) wanted: u16,
-    /// The number it got.
+    /// The assigned number.
     pub(super) given: u16,
 }
 
-/// What is so already.
+/// The present assignments.
 #[derive(Debug, Default)]
 pub(super) struct Present {
-    /// The ports of this instance, while it runs. They stay: whoever moved one would restart
-    /// every process that has to do with it.
+    /// The ports of this instance, while it is running. They stay: to move one would restart every
+    /// process that uses it.
     pub(super) held: BTreeMap<String, Lease>,
-    /// Those that it had last.
+    /// The last ports of this instance.
     pub(super) last: BTreeMap<String, u16>,
-    /// Those of other instances that live.
+    /// The ports of other instances that are alive.
     pub(super) living: BTreeSet<u16>,
-    /// Those that other instances had last.
+    /// The last ports of other instances.
     pub(super) resting: BTreeSet<u16>,
-    /// Those that the topology keeps for nodes of this checkout, whether they are there or not.
+    /// The ports that the topology reserves for nodes of this checkout, whether they exist or not.
     pub(super) kept: BTreeSet<u16>,
 }
 
-/// Gives each port a number. One that a stranger holds is given nevertheless when it is wished:
-/// whoever starts the instance has to be told.
+/// Assigns a number to each port. A requested one that a foreign program holds is assigned
+/// nevertheless: the start then reports the conflict to the user.
 pub(super) fn assign(
     policy: Policy,
     asks: &[Ask],
@@ -107,7 +107,7 @@ pub(super) fn assign(
             }
         };
     }
-    // No port gets the number that another one should have: it may want to go back to it.
+    // No port receives the requested number of another one, which may return to it.
     let mut used: BTreeSet<u16> = asks.iter().map(|ask| ask.wanted).collect();
     used.extend(given.values());
     used.extend(&present.kept);
@@ -122,7 +122,7 @@ pub(super) fn assign(
             _ => true,
         });
     }
-    // Those that nobody has come first, so that others find again what they had.
+    // Numbers without an owner come first, so that other instances find their last ones again.
     let (mut fresh, mut second) = (candidates, Vec::new());
     for ask in moving {
         let next = fresh.find(|port| {
@@ -170,7 +170,7 @@ mod tests {
         pairs.iter().map(pair).collect()
     }
 
-    /// Assigns from the candidates 10 to 14, of which 11 is not free, no more than 4222 is.
+    /// Assigns from the candidates 10 to 14, of which 11 is not free, nor is 4222.
     fn assigned(policy: Policy, asks: &[Ask], present: &Present) -> BTreeMap<String, u16> {
         assign(policy, asks, present, 10..=14, |port| {
             ![11, 4222].contains(&port)
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_first_instance_gets_what_it_wishes() {
-        // Also what a stranger holds.
+        // Also a number that a foreign program holds.
         let expected = leases(&[("caddy.http", 2015), ("nats.client", 4222)]);
         for policy in [Policy::Sticky, Policy::Fixed] {
             assert_eq!(assigned(policy, &asks(), &Present::default()), expected);
@@ -197,11 +197,11 @@ mod tests {
         assert_eq!(assigned(Policy::Sticky, &asks(), &present), moved);
         let fixed = assigned(Policy::Fixed, &asks(), &present);
         assert_eq!(fixed["nats.client"], 4222);
-        // The same number the next time.
+        // The same number at the next start.
         present.last = leases(&[("caddy.http", 2015), ("nats.client", 14)]);
         let again = assigned(Policy::Sticky, &asks(), &present);
         assert_eq!(again["nats.client"], 14);
-        // And back as soon as the other one is gone.
+        // It returns to the requested number as soon as the other instance is gone.
         present.living.clear();
         let back = assigned(Policy::Sticky, &asks(), &present);
         assert_eq!(back["nats.client"], 4222);
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn what_the_topology_keeps_for_nodes_is_given_to_no_service() {
-        // Nothing listens there while the nodes are away.
+        // The ports have no listener while the nodes are away.
         let mut present = Present {
             living: [4222, 2015].into(),
             kept: [10, 12].into(),
@@ -254,11 +254,11 @@ mod tests {
             let given = assigned(policy, &asks(), &present);
             assert_eq!(given, leases(&[("caddy.http", 14), ("nats.client", 13)]));
         }
-        // Also when nothing else is left that others had not.
+        // Even if all remaining numbers belonged to other instances.
         present.resting = [10, 13, 14].into();
         let given = assigned(Policy::Sticky, &asks(), &present);
         assert_eq!(given, leases(&[("caddy.http", 14), ("nats.client", 13)]));
-        // What a service insists on is its own: the node moves.
+        // A service receives a number that it requires: the node moves.
         present.living.clear();
         present.kept = [4222].into();
         assert_eq!(

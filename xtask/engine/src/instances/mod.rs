@@ -1,7 +1,7 @@
-//! The instances on this machine: which there are, and which ports each has.
+//! The instances on this machine, and the ports of each.
 //!
 //! Owns the register of instances, a file of the user's that all checkouts share. Must not start,
-//! stop or ask anything: whether an instance lives is seen by its locks.
+//! stop or query anything: locks show whether an instance is alive.
 
 mod given;
 pub mod known;

@@ -1,4 +1,4 @@
-//! Free ports: where they are looked for.
+//! Finds free ports.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::TcpListener;
@@ -11,14 +11,14 @@ use crate::plan::env::Env;
 
 /// The variable with another range: `FIRST-LAST`.
 pub(crate) const RANGE_VARIABLE: &str = "CORE_PORTS_RANGE";
-/// Where ports are taken from: below those that Linux (32768) and macOS (49152) give to outgoing
+/// The range of ports: below those that Linux (32768) and macOS (49152) assign to outgoing
 /// connections, and above most others.
 const RANGE: RangeInclusive<u16> = 30_000..=32_699;
-/// Instances begin at multiples of this, so that two of them rarely look at the same ports.
+/// Instances begin at multiples of this, so that two of them rarely try the same ports.
 const STRIDE: u16 = 50;
 
-/// All ports that may be given: those of the first of `variables` that is set, in their order,
-/// else those of our own range from a place that depends on the instance.
+/// Returns all ports that may be assigned: of the first of `variables` that is set, in their order,
+/// else of our own range, from a position that depends on the instance.
 pub(crate) fn candidates(
     env: &Env,
     variables: &[&str],
@@ -51,7 +51,7 @@ fn own_range(paths: &Paths) -> impl Iterator<Item = u16> + use<> {
     (0..count).map(move |index| RANGE.start() + (offset + index) % count)
 }
 
-/// Whether a server could listen there now.
+/// Whether a server could listen on the port now.
 pub fn is_free(port: u16) -> bool {
     TcpListener::bind(("127.0.0.1", port)).is_ok()
 }

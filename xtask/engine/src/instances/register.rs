@@ -1,7 +1,7 @@
-//! The register: which instances there are on this machine, and the ports each was given.
+//! The register: the instances on this machine, and the ports assigned to each.
 //!
-//! Owns the file, its directory and its lock. An entry is a lease while its instance lives, and a
-//! memory afterwards, until its checkout is gone.
+//! Owns the file, its directory and its lock. An entry is a lease while its instance is alive, and
+//! a record of the last ports afterwards, until its checkout is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -22,25 +22,25 @@ use crate::checkout::paths::Paths;
 use crate::plan::env::{Env, Origin};
 use crate::supervisor::socket;
 
-/// The variable with another directory for the register.
+/// The variable that sets another directory for the register.
 pub const DIRECTORY_VARIABLE: &str = "CORE_REGISTER_DIR";
-/// The directory, below that for the state of programs.
+/// The directory, below the directory for the state of programs.
 const DIRECTORY: &str = "core-stack";
 /// The file in it. Another version of it would have another name.
 const FILE: &str = "instances.json";
-/// The lock that whoever changes the file holds.
+/// The lock that a process holds while it changes the file.
 const LOCK: &str = "instances.lock";
-/// How long that lock is waited for: it is held for milliseconds.
+/// How long to wait for that lock: it is held for milliseconds.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often it is tried.
+/// How often the lock is tried.
 const LOCK_POLL: Duration = Duration::from_millis(1);
 
-/// All instances that were ever started and whose checkout is still there.
+/// All instances that were ever started and whose checkout still exists.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Register {
     schema_version: u32,
     instances: Vec<Entry>,
-    /// Why nothing of it is known.
+    /// Why it could not be read.
     #[serde(skip)]
     damaged: Option<String>,
 }
@@ -50,16 +50,16 @@ pub struct Register {
 pub struct Entry {
     /// The checkout, without links.
     pub checkout: PathBuf,
-    /// Its name, as [`Paths::instance`] has it.
+    /// Its name, as in [`Paths::instance`].
     pub instance: String,
     /// Its ports, by service or node and name: `nats.client`.
     pub ports: BTreeMap<String, u16>,
-    /// The day it was started last, in UTC.
+    /// The day of its last start, in UTC.
     pub used: String,
 }
 
 impl Entry {
-    /// Where its files are; `None` when its name cannot be one.
+    /// Returns its paths; `None` if its name is invalid.
     pub fn paths(&self) -> Option<Paths> {
         let checkout = Some(&self.checkout).filter(|path| path.is_absolute())?;
         Paths::new(checkout.clone())
@@ -67,13 +67,13 @@ impl Entry {
             .ok()
     }
 
-    /// Whether anything is left of it.
+    /// Whether it still exists.
     pub fn exists(&self) -> bool {
         let paths = self.paths();
         paths.is_some_and(|paths| paths.root().is_dir() && !is_gone(&paths))
     }
 
-    /// Whether it runs, or a command is at work on it that may be about to start it.
+    /// Whether it is running, or a command is running on it that may be about to start it.
     pub fn is_living(&self) -> bool {
         let is_held = |lock: &Path| FileLock::is_held(lock).unwrap_or(false);
         self.paths()
@@ -85,19 +85,19 @@ impl Entry {
     }
 }
 
-/// What all other instances have.
+/// The ports of all other instances.
 #[derive(Debug, Clone, Default)]
 pub struct Others {
-    /// Those that live, in words, by each of their ports.
+    /// Descriptions of those that are alive, by each of their ports.
     pub living: BTreeMap<u16, String>,
-    /// The names of those that live, by each of their ports.
+    /// The names of those that are alive, by each of their ports.
     pub names: BTreeMap<u16, String>,
-    /// Ports that those that do not live had last.
+    /// The last ports of those that are not alive.
     pub resting: BTreeSet<u16>,
 }
 
 impl Register {
-    /// Reads it as it is now, without a lock: it is replaced as a whole.
+    /// Reads the register without a lock: the file is always replaced as a whole.
     pub fn read(env: &Env) -> anyhow::Result<Self> {
         let found = directories(env)
             .into_iter()
@@ -106,23 +106,23 @@ impl Register {
         found.map_or_else(|| Ok(Self::default()), |file| load(&file))
     }
 
-    /// Why nothing of it is known, if its file cannot be understood.
+    /// Returns why the register could not be read, if its file is invalid.
     pub fn damaged(&self) -> Option<&str> {
         self.damaged.as_deref()
     }
 
-    /// All instances that still exist.
+    /// Returns all instances that still exist.
     pub fn existing(&self) -> impl Iterator<Item = &Entry> {
         self.instances.iter().filter(|entry| entry.exists())
     }
 
-    /// The ports that an instance was given last.
+    /// Returns the ports that an instance received last.
     pub fn last(&self, paths: &Paths) -> BTreeMap<String, u16> {
         let entry = self.instances.iter().find(|entry| entry.is_of(paths));
         entry.map_or_else(BTreeMap::new, |entry| entry.ports.clone())
     }
 
-    /// What all instances but this one have.
+    /// Returns the ports of all instances but this one.
     pub fn others(&self, paths: &Paths) -> Others {
         let mut others = Others::default();
         for entry in self.existing().filter(|entry| !entry.is_of(paths)) {
@@ -150,7 +150,7 @@ pub struct Locked {
 }
 
 impl Locked {
-    /// Waits for whoever changes it now.
+    /// Takes the lock, waiting for a process that holds it.
     pub fn take(env: &Env) -> anyhow::Result<Self> {
         let directory = make_directory(env)?;
         let (file, path) = (directory.join(FILE), directory.join(LOCK));
@@ -178,12 +178,12 @@ impl Locked {
         })
     }
 
-    /// What it says.
+    /// Returns the content of the register.
     pub fn register(&self) -> &Register {
         &self.register
     }
 
-    /// Remembers the ports of an instance, and forgets those that are gone.
+    /// Records the ports of an instance, and removes instances that are gone.
     pub fn remember(mut self, paths: &Paths, ports: &BTreeMap<String, u16>) -> anyhow::Result<()> {
         let mut instances: Vec<Entry> = self.register.existing().cloned().collect();
         instances.retain(|entry| !entry.is_of(paths));
@@ -205,20 +205,20 @@ impl Locked {
     }
 }
 
-/// The day, as the register has it.
+/// Returns the present day in the form of the register.
 fn today() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%d").to_string()
 }
 
-/// A path without links, as far as it exists. One that is not UTF-8 cannot be written down: what
-/// stands for it leads nowhere, so such a checkout has no lease.
+/// Returns a path without links, as far as it exists. One that is not UTF-8 cannot be stored: its
+/// replacement does not exist, so such a checkout has no lease.
 fn resolved(root: &Path) -> PathBuf {
     let path = fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
     PathBuf::from(path.to_string_lossy().into_owned())
 }
 
-/// What the file says, or its copy. What cannot be understood keeps nothing from starting: without
-/// it, ports that others have are found to be taken.
+/// Reads the file, or its copy. An invalid file does not prevent a start: without it, ports of
+/// other instances are found in use.
 fn load(file: &Path) -> anyhow::Result<Register> {
     let damaged = |why: String| Register {
         damaged: Some(why),
@@ -237,8 +237,8 @@ fn load(file: &Path) -> anyhow::Result<Register> {
     }
 }
 
-/// Where the register may be, the best place first. Only what the process itself was told counts:
-/// all checkouts have to agree.
+/// Returns possible directories of the register, the best first. Only the process environment
+/// counts: all checkouts have to agree.
 fn directories(env: &Env) -> Vec<PathBuf> {
     let told = |name: &str| {
         let value = env
@@ -253,12 +253,12 @@ fn directories(env: &Env) -> Vec<PathBuf> {
     let home = told("HOME").map(|home| home.join(".local").join("state"));
     let state = told("XDG_STATE_HOME").or(home);
     let mut all: Vec<PathBuf> = state.into_iter().map(|path| path.join(DIRECTORY)).collect();
-    // Without a home, or in one that cannot be written to, it lasts as long as the machine is up.
+    // Without a writable home, the register lasts until the machine restarts.
     all.push(socket::temporary_directory());
     all
 }
 
-/// The first of the places that can be written to.
+/// Creates and returns the first directory that is writable.
 fn make_directory(env: &Env) -> anyhow::Result<PathBuf> {
     let directories = directories(env);
     let temporary = socket::temporary_directory();
