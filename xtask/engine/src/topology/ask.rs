@@ -1,6 +1,6 @@
-//! Asking for another topology through its record, and waiting for what becomes of it.
+//! Requests another topology through its record, and waits for the result.
 //!
-//! Owns the wait. The controller applies it: nothing here changes the stack. Must not print.
+//! Owns the wait. The controller applies the change: nothing here alters the stack. Must not print.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::checkout::context::Ctx;
 use crate::plan::stack::CONTROLLER;
 use crate::supervisor::alive;
 
-/// How often the record is looked at while waiting for it.
+/// How often the record is polled while waiting for it.
 const POLL: Duration = Duration::from_millis(20);
 /// How often a change is tried while others change the record, too.
 const TRIES: usize = 5;
@@ -26,14 +26,14 @@ const TRIES: usize = 5;
 /// The records of a running stack.
 #[derive(Debug)]
 pub struct Records {
-    /// Held as long as anything of the stack lives.
+    /// The lock that is held while any process of the stack is alive.
     alive: PathBuf,
     client: Client,
     runtime: Runtime,
 }
 
 impl Records {
-    /// Those of the running stack. `hint` says what to do when nothing runs.
+    /// Opens the records of the running stack. `hint` says what to do if no stack is running.
     pub fn open(ctx: &Ctx, hint: &str) -> anyhow::Result<Self> {
         let not_running = || {
             let message = "no stack runs, so there is no record of its topology to ask";
@@ -51,7 +51,7 @@ impl Records {
         })
     }
 
-    /// Says that nobody will apply what is asked for, when the controller does not run.
+    /// Fails if the controller is not running, since then no change would be applied.
     pub fn need_controller(ctx: &Ctx) -> anyhow::Result<()> {
         let states = ctx.client()?.processes()?;
         let (message, hint) = match states.get(CONTROLLER) {
@@ -68,27 +68,27 @@ impl Records {
         Err(Failure::new(Exit::Unhealthy, message).hint(hint).into())
     }
 
-    /// The record of NATS.
+    /// Returns the record of NATS.
     pub fn find(&mut self) -> anyhow::Result<Record> {
         let found = self.runtime.block_on(self.client.find(SERVICE));
         found.map_err(told)?.ok_or_else(missing)
     }
 
-    /// The same, given up as soon as the user gives up.
+    /// Returns the record of NATS, unless the user interrupts.
     fn find_unless(&mut self, interrupt: &Interrupt) -> anyhow::Result<Record> {
         let found = async { Ok(self.client.find(SERVICE).await) };
         let found = self.runtime.block_on(unless_interrupted(interrupt, found));
         found?.map_err(told)?.ok_or_else(missing)
     }
 
-    /// The last `limit` changes, the newest first.
+    /// Returns the last `limit` changes, the newest first.
     pub fn history(&mut self, limit: usize) -> anyhow::Result<Vec<Entry>> {
         let history = self.client.history(SERVICE, limit);
         self.runtime.block_on(history).map_err(told)
     }
 
-    /// Changes the record as `edit` says. Others may change it at the same time: then
-    /// it is made anew from what they wrote. Returns the record as it is now.
+    /// Changes the record by `edit`. If another program changes it at the same time, `edit` is
+    /// applied again to the new record. Returns the record as it is now.
     pub fn change(
         &mut self,
         edit: impl Fn(&Record) -> anyhow::Result<Edit>,
@@ -105,8 +105,8 @@ impl Records {
         }
     }
 
-    /// Waits until what `asked` asks for is applied. That it was refused is an error, and so is
-    /// that somebody asked for something else meanwhile.
+    /// Waits until the change in `asked` is applied. Fails if it was refused, or if another change
+    /// was requested meanwhile.
     pub fn wait(
         &mut self,
         asked: &Record,
@@ -122,7 +122,7 @@ impl Records {
                     Some(record)
                 }
                 Err(error) if error.is::<Interrupted>() => return Err(left(error)),
-                // PocketBase may be restarted by the very change.
+                // The change itself may restart PocketBase.
                 Err(error) => {
                     last_error = Some(error);
                     None
@@ -158,9 +158,9 @@ impl Records {
     }
 }
 
-/// What became of `asked`, by what the record says now; `None` while nobody knows.
+/// Returns the result of `asked` according to the present record; `None` while it is unknown.
 fn outcome(asked: &Record, now: Record) -> Option<anyhow::Result<Record>> {
-    // The specification of a record that was given back to the manifest becomes the manifest's.
+    // A record that was returned to the manifest takes the specification of the manifest.
     let is_same =
         now.origin == asked.origin && (now.spec == asked.spec || asked.origin == Origin::Manifest);
     if now.generation != asked.generation && !is_same {
@@ -184,7 +184,7 @@ fn missing() -> anyhow::Error {
     failure.hint("cargo xtask status").into()
 }
 
-/// What stays when somebody does not wait any longer.
+/// Returns the error of an interrupted wait: the request remains.
 fn left(interrupted: anyhow::Error) -> anyhow::Error {
     let message = "what was asked for stays asked for, and the controller goes on with it";
     let failure = Failure::new(Exit::Unexpected, message).source(interrupted);

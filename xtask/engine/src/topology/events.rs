@@ -1,8 +1,8 @@
-//! The events of a stack: what is told of its processes and its topology, and the stream of NATS
-//! that keeps it.
+//! The events of a stack: the reported changes of its processes and its topology, and the stream of
+//! NATS that stores them.
 //!
-//! Owns the form of an event and the stream's configuration. The controller tells, `observe`
-//! listens. Must not know how it becomes known that something has happened.
+//! Owns the form of an event and the stream's configuration. The controller publishes, `observe`
+//! reads. Must not know how a change is detected.
 
 use std::fs;
 use std::path::Path;
@@ -21,11 +21,11 @@ use crate::checkout::paths::Paths;
 
 /// How long an event is kept.
 const AGE_SECONDS: u64 = 7 * 24 * 60 * 60;
-/// How much is kept, in bytes: about 40 000 events.
+/// Maximum bytes that are kept: about 40 000 events.
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// For how long the same event is not stored twice: longer than NATS should ever be away.
+/// How long duplicates are detected: longer than NATS should ever be away.
 const DUPLICATES_SECONDS: u64 = 60 * 60;
-/// Nanoseconds, which the server counts in.
+/// Nanoseconds, the unit of the server's durations.
 const SECOND: u64 = 1_000_000_000;
 
 /// What has happened.
@@ -36,20 +36,20 @@ pub enum Kind {
     Started,
     /// It was found healthy.
     Ready,
-    /// It ended, and nobody had asked for that.
+    /// It ended, which was not requested.
     Crashed,
     /// It was started again after a crash.
     Restarted,
-    /// It ended as it was asked to, or had done its work.
+    /// It ended as requested, or had done its work.
     Stopped,
-    /// A topology is what runs.
+    /// A topology is in effect now.
     Applied,
     /// A topology could not be applied.
     Failed,
 }
 
 impl Kind {
-    /// Its name, as in the subject.
+    /// Returns its name, as in the subject.
     pub fn name(self) -> &'static str {
         match self {
             Self::Started => "started",
@@ -63,36 +63,37 @@ impl Kind {
     }
 }
 
-/// An event. What is not known, or does not belong to its kind, is left out.
+/// An event. Fields that are unknown, or do not belong to its kind, are left out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// Version of this document.
     pub schema_version: u32,
-    /// When it happened or, if the supervisor does not tell, was noticed: RFC 3339.
+    /// When it happened or, if the supervisor does not report it, was noticed: RFC 3339.
     pub time: String,
     /// The checkout whose stack it is.
     pub instance: String,
     /// What has happened.
     pub event: Kind,
-    /// The process; for a topology `None`.
+    /// The process; `None` for a topology.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<String>,
     /// Its process id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
-    /// How it ended.
+    /// Its exit code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// How often it had been started again by then.
+    /// How often it had been restarted by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts: Option<u32>,
-    /// When the supervisor first started it, as it writes it: tells an entry from its successor.
+    /// When the supervisor first started it, in its own form: distinguishes an entry from its
+    /// successor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_start: Option<String>,
-    /// The service whose topology it is; for a process `None`.
+    /// The service whose topology it is; `None` for a process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// Which change of the record asked for the topology.
+    /// The generation of the record that requested the topology.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
     /// The topology.
@@ -104,7 +105,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event of which nothing else is known.
+    /// Creates an event without further details.
     pub fn new(event: Kind, time: String, paths: &Paths) -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
@@ -123,7 +124,7 @@ impl Event {
         }
     }
 
-    /// The subject that it is published on.
+    /// Returns the subject on which it is published.
     pub fn subject(&self) -> String {
         let (begin, name) = match &self.process {
             Some(process) => (PROCESS, process.as_str()),
@@ -132,7 +133,7 @@ impl Event {
         format!("{begin}.{name}.{}", self.event.name())
     }
 
-    /// What tells it from all others, however often it is published.
+    /// Returns an id that is unique, however often the event is published.
     pub fn id(&self) -> String {
         let number = match self.process {
             Some(_) => self.pid.map(i64::from).unwrap_or_default().to_string(),
@@ -142,12 +143,12 @@ impl Event {
     }
 }
 
-/// The subject that matches all events of a process.
+/// Returns the subject that matches all events of a process.
 pub fn of_process(name: &str) -> String {
     format!("{PROCESS}.{name}.*")
 }
 
-/// JetStream of the first server, as the running one was configured.
+/// Connects to JetStream of the first server, with the configuration of the running one.
 pub async fn connect(paths: &Paths, name: &str) -> anyhow::Result<JetStream> {
     let config = config_file(paths);
     let text = fs::read_to_string(&config)
@@ -162,8 +163,7 @@ fn config_file(paths: &Paths) -> std::path::PathBuf {
     paths.state().join(Path::new(SERVICE)).join(CONFIG_FILE)
 }
 
-/// Makes the stream unless it is there. One that is there stays as it is: its limits may be a
-/// user's.
+/// Creates the stream if it is missing. An existing one is not changed: its limits may be a user's.
 pub async fn ensure_stream(jetstream: &JetStream) -> anyhow::Result<()> {
     if jetstream.stream(STREAM).await?.is_none() {
         jetstream.create_stream(&stream()).await?;

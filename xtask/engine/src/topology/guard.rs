@@ -1,19 +1,19 @@
-//! What refuses a change of the topology before anything is touched.
+//! Refuses invalid changes of the topology before anything is changed.
 
 use super::{Topology, leave, streams};
 use crate::base::interrupt::Interrupt;
 use crate::checkout::context::Ctx;
 
-/// Refuses what would put streams out of reach, and what cannot be done. `running` says whether
-/// the servers can be asked; otherwise their stores are looked at.
+/// Refuses changes that would make streams inaccessible, and impossible ones. `running` says
+/// whether the servers can be asked; otherwise their stores are read.
 pub fn check(ctx: &Ctx, topology: &Topology, running: bool) -> anyhow::Result<()> {
     leave::check(&ctx.paths, topology, running)?;
     streams::check(ctx, topology, running)
 }
 
-/// The same for a stack that runs, about to change: with `move_streams`, streams that would be
-/// out of reach are moved to where they are not. What a command that was killed left half moved
-/// is put right first.
+/// Checks a change of a running stack: with `move_streams`, streams that would become inaccessible
+/// are moved to places that stay. First finishes or rolls back the moves of a command that was
+/// killed.
 pub fn pass(
     ctx: &Ctx,
     topology: &Topology,

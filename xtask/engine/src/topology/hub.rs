@@ -1,5 +1,5 @@
-//! What the nodes of the hub say about it: who is in it, what each of them holds, and whether
-//! everything has a leader and is up to date. Looks only; must not change anything.
+//! The state of the hub according to its nodes: its members, the streams of each, and whether
+//! everything has a leader and is up to date. Must not change anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -15,12 +15,12 @@ use crate::base::poll::{Waited, wait_until};
 
 /// How long one answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often the hub is looked at.
+/// How often the hub is polled.
 const POLL: Duration = Duration::from_millis(20);
-/// Everything that a node knows of its streams.
+/// The document with everything that a node knows of its streams.
 const STATE: &str = "/jsz?accounts=true&streams=true&consumers=true&config=true";
 
-/// Whether a node has recovered everything.
+/// The check whether a node has recovered everything.
 const HEALTH: &str = "/healthz";
 
 /// The hub that the facts describe.
@@ -30,17 +30,17 @@ pub struct Hub<'a> {
     runtime: Runtime,
 }
 
-/// What all nodes said at one moment.
+/// The answers of all nodes at one time.
 #[derive(Debug)]
 pub struct Look {
-    /// The names of the servers that are to be in the hub, and stay there.
+    /// The names of the servers that belong to the hub and stay there.
     staying: Vec<String>,
-    /// What each server says, by its name; `Null` without an answer.
+    /// The answer of each server, by its name; `Null` without an answer.
     answers: BTreeMap<String, Value>,
 }
 
 impl<'a> Hub<'a> {
-    /// The hub of `facts`.
+    /// Creates the hub of `facts`.
     pub fn new(facts: &'a Facts) -> anyhow::Result<Self> {
         Ok(Self {
             facts,
@@ -48,12 +48,12 @@ impl<'a> Hub<'a> {
         })
     }
 
-    /// Where requests to it are made from.
+    /// Returns the runtime for requests to the hub.
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
     }
 
-    /// Asks every node.
+    /// Asks every node for its state.
     pub fn look(&self) -> Look {
         let staying = self.facts.staying().into_iter();
         Look {
@@ -62,7 +62,7 @@ impl<'a> Hub<'a> {
         }
     }
 
-    /// Asks every node of the hub for a document of its monitoring; by the name of the server.
+    /// Requests a monitoring document from every node of the hub; returns it by server name.
     pub fn ask(&self, path: &str) -> BTreeMap<String, Value> {
         let nodes = self.facts.nodes().into_iter();
         let hub = nodes.filter(|node| node.role == Role::Hub);
@@ -73,7 +73,7 @@ impl<'a> Hub<'a> {
         .collect()
     }
 
-    /// Whether every node that stays says that it and its streams are up to date.
+    /// Whether every node that stays reports that it and its streams are up to date.
     pub fn is_healthy(&self) -> bool {
         let mut staying = self.facts.staying().into_iter();
         staying.all(|node| {
@@ -94,8 +94,8 @@ impl<'a> Hub<'a> {
         Some((answer.status, answer.body))
     }
 
-    /// Looks until `is_so`, and returns what was seen then. `what` is what is waited for, as part
-    /// of a sentence.
+    /// Polls until `is_so` holds, and returns the state at that time. `what` describes the unmet
+    /// condition, as part of a sentence.
     pub fn wait(
         &self,
         what: &str,
@@ -125,14 +125,14 @@ impl<'a> Hub<'a> {
 }
 
 impl Look {
-    /// Whether the hub keeps streams at all. Without an answer it is taken for granted.
+    /// Whether the hub stores streams at all. Without an answer this is assumed.
     pub fn has_jetstream(&self) -> bool {
         let staying = self.staying.iter();
         let mut answers = staying.filter_map(|name| self.answers.get(name));
         answers.any(|answer| answer["disabled"] != true)
     }
 
-    /// The server that leads the hub, as it says itself.
+    /// Returns the leader of the hub, as it reports itself.
     pub fn leader(&self) -> Option<&str> {
         let mut answers = self.answers.iter();
         let leader = answers.find(|(name, answer)| {
@@ -141,7 +141,7 @@ impl Look {
         leader.map(|(name, _)| name.as_str())
     }
 
-    /// The servers in the hub, as its leader says; none without a leader.
+    /// Returns the servers in the hub according to its leader; empty without a leader.
     pub fn members(&self) -> BTreeSet<&str> {
         let Some(leader) = self.leader() else {
             return BTreeSet::new();
@@ -155,7 +155,7 @@ impl Look {
         replicas.into_iter().flatten()
     }
 
-    /// The servers that stay and that the leader does not count as up to date.
+    /// Returns the servers that stay and that the leader does not report as up to date.
     pub fn away(&self) -> Vec<&str> {
         let leader = self.leader();
         let is_current = |name: &str| {
@@ -167,13 +167,13 @@ impl Look {
         staying.filter(|name| !is_current(name)).collect()
     }
 
-    /// Whether the hub has a leader that counts every server which stays as up to date, or keeps
-    /// no streams.
+    /// Whether the hub has a leader that reports every staying server as up to date, or stores no
+    /// streams.
     pub fn is_complete(&self) -> bool {
         !self.has_jetstream() || self.away().is_empty()
     }
 
-    /// The streams and consumers without a leader: nobody answers for them.
+    /// Returns the streams and consumers without a leader: no server answers for them.
     pub fn leaderless(&self) -> BTreeSet<String> {
         let groups = self.groups();
         let leaderless = groups.into_iter().filter(|(_, copies)| {
@@ -183,7 +183,7 @@ impl Look {
         leaderless.map(|(name, _)| name).collect()
     }
 
-    /// The streams and consumers that lack a leader, or a copy that is up to date.
+    /// Returns the streams and consumers without a leader, or with a copy that is not up to date.
     pub fn unsettled(&self) -> BTreeSet<String> {
         let groups = self.groups();
         let unsettled = groups.into_iter().filter(|(_, copies)| {
@@ -197,7 +197,7 @@ impl Look {
         unsettled.map(|(name, _)| name).collect()
     }
 
-    /// What is led in the hub, `STREAM` or `STREAM/CONSUMER`, and how each server sees its group.
+    /// Returns `STREAM` and `STREAM/CONSUMER` names, with each server's view of their Raft groups.
     fn groups(&self) -> BTreeMap<String, Vec<(&str, &Value)>> {
         let mut groups: BTreeMap<String, Vec<(&str, &Value)>> = BTreeMap::new();
         for (server, answer) in &self.answers {
@@ -216,7 +216,7 @@ impl Look {
         groups
     }
 
-    /// The streams with more copies than `nodes`, and how many they are to have.
+    /// Returns the streams with more replicas than `nodes`, and their configured number.
     pub fn with_more_replicas_than(&self, nodes: u32) -> BTreeMap<String, u64> {
         let all = self.answers.values().flat_map(streams);
         let named = all.filter_map(|stream| {
@@ -228,7 +228,7 @@ impl Look {
             .collect()
     }
 
-    /// The streams of which a server has a copy; `None` when it does not answer.
+    /// Returns the streams of which a server has a copy; `None` if it does not answer.
     pub fn held_by(&self, server: &str) -> Option<BTreeSet<String>> {
         let answer = self
             .answers
@@ -238,7 +238,7 @@ impl Look {
         Some(names.map(str::to_owned).collect())
     }
 
-    /// What is not as it should be, in words.
+    /// Describes what is not in order.
     pub fn describe(&self) -> String {
         let Some(leader) = self.leader() else {
             return "it has no leader".to_owned();
@@ -255,7 +255,7 @@ impl Look {
     }
 }
 
-/// The streams in an answer, of all accounts.
+/// Returns the streams in an answer, of all accounts.
 fn streams(answer: &Value) -> impl Iterator<Item = &Value> {
     let accounts = answer["account_details"].as_array().into_iter().flatten();
     accounts

@@ -1,8 +1,8 @@
-//! A node leaves the hub: what refuses it, what empties the node, and what removes it.
+//! Removes a node from the hub: the checks before, moving its streams away, and the removal.
 //!
-//! Until [`Leaving::remove`] everything can be taken back. What was done is always asked of the
-//! hub, never remembered, so that the steps can be done again after they were killed anywhere.
-//! Must not write facts or stop processes.
+//! Until [`Leaving::remove`] everything can be rolled back. The progress is always read from the
+//! hub and never recorded, so that the steps can be repeated after a kill at any point. Must not
+//! write facts or stop processes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -24,20 +24,20 @@ use crate::checkout::paths::Paths;
 use crate::plan::stack::Stack;
 use crate::supervisor::client::Client;
 
-/// Where a store keeps the streams of users.
+/// The directory of users' streams in a store.
 const STREAMS: &str = "jetstream/APP/streams";
-/// How long a hub that is asked to shrink may be without a leader: an election takes up to 9 s.
+/// How long a hub that should shrink may be without a leader: an election takes up to 9 s.
 const ELECTION_TIMEOUT: Duration = Duration::from_secs(12);
-/// How long the leadership may take to go to another node; measured: 0.1 s.
+/// How long a transfer of the leadership may take; measured: 0.1 s.
 const STEP_DOWN_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long the streams of one node may take to be copied elsewhere. Small ones take 1 to 7 s; this
+/// How long copying the streams of one node elsewhere may take. Small ones take 1 to 7 s; the limit
 /// is for large ones, and the command can be interrupted.
 const EVACUATE_TIMEOUT: Duration = Duration::from_mins(30);
-/// How long the hub may take to go on without the node; measured: 0.1 s.
+/// How long the hub may take to be complete without the node; measured: 0.1 s.
 const REMOVE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Refuses to make the hub smaller when it cannot become so, before anything is touched. `running`
-/// says whether its nodes can be asked; otherwise their stores are looked at.
+/// Refuses to shrink the hub if that is impossible, before anything is changed. `running` says
+/// whether its nodes can be asked; otherwise their stores are read.
 pub fn check(paths: &Paths, topology: &Topology, running: bool) -> anyhow::Result<()> {
     let (before, now) = (&topology.before, &topology.now);
     refuse_return(before, now)?;
@@ -61,8 +61,8 @@ pub fn check(paths: &Paths, topology: &Topology, running: bool) -> anyhow::Resul
     )
 }
 
-/// A hub that is on its way to fewer nodes may have lost some already, in ways that only finishing
-/// it finds out.
+/// Refuses to enlarge a hub that is being shrunk: it may have lost nodes already, which only
+/// finishing the change detects.
 fn refuse_return(before: &Facts, now: &Facts) -> anyhow::Result<()> {
     let (leaving, staying) = (before.leaving(), now.staying());
     if !leaving.iter().any(|node| staying.contains(node)) {
@@ -95,7 +95,7 @@ fn unhealthy(look: &Look) -> anyhow::Error {
     Failure::new(Exit::Unhealthy, message).hint(hint).into()
 }
 
-/// The streams with too many replicas in the stores of the hub's nodes.
+/// Returns the streams with too many replicas in the stores of the hub's nodes.
 fn stored(paths: &Paths, facts: &Facts, nodes: u32) -> BTreeMap<String, u64> {
     let hub = facts.nodes().into_iter();
     let hub = hub.filter(|node| node.role == Role::Hub);
@@ -111,20 +111,20 @@ fn stored(paths: &Paths, facts: &Facts, nodes: u32) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// The directories of the streams in the store of a node, each with the name of its stream.
+/// Returns the directories of the streams in the store of a node, each named like its stream.
 fn stores(paths: &Paths, node: &Node) -> Vec<PathBuf> {
     let streams = paths.data().join(&node.directory).join(STREAMS);
     let entries = fs::read_dir(streams).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).collect()
 }
 
-/// Has the server of a node that was removed end: its clients get the time to go elsewhere.
+/// Stops the server of a node that was removed: its clients have time to connect elsewhere.
 pub fn retire(paths: &Paths, stack: &Stack, client: &Client, process: &str) -> anyhow::Result<()> {
     wrapper::reload(client, paths, stack, process, wrapper::RETIRE_TIMEOUT)
 }
 
-/// Lets the nodes that stay forget the addresses of those that left: they would look for them for
-/// ever. Returns who had to.
+/// Reloads staying nodes that have addresses of nodes that left: they would try to connect for
+/// ever. Returns those that had such addresses.
 pub fn forget_routes(
     paths: &Paths,
     stack: &Stack,
@@ -157,12 +157,12 @@ pub struct Leaving<'a> {
     hub: Hub<'a>,
     node: Node,
     interrupt: &'a Interrupt,
-    /// What had no leader from the start: waiting for it would be in vain.
+    /// Streams and consumers without a leader from the start: waiting for them would never end.
     lost: BTreeSet<String>,
 }
 
 impl<'a> Leaving<'a> {
-    /// The first that `facts` name; `None` when nobody leaves.
+    /// Returns the first node that leaves by `facts`; `None` if none does.
     pub fn first(
         paths: &'a Paths,
         stack: &'a Stack,
@@ -185,22 +185,22 @@ impl<'a> Leaving<'a> {
         }))
     }
 
-    /// The node.
+    /// Returns the node.
     pub fn node(&self) -> &Node {
         &self.node
     }
 
-    /// Has everything that the node holds moved to others, and makes sure that it does not lead.
-    /// Streams go to where there is room, also to nodes that leave later. Can be taken back: the
-    /// node stays in the hub.
+    /// Moves all streams of the node to others, and makes sure that it is not the leader. Streams
+    /// go where there is room, also to nodes that leave later. Can be rolled back: the node stays
+    /// in the hub.
     pub fn empty(&self) -> anyhow::Result<()> {
         self.emptied().map(drop)
     }
 
-    /// Removes the node from the hub for good, once it is empty, and waits until the others go on.
+    /// Removes the node from the hub for good once it is empty; waits until the hub is complete.
     pub fn remove(&self) -> anyhow::Result<()> {
         let name = self.node.name.as_str();
-        // Streams may have been made there since.
+        // Streams may have been created there since.
         let look = self.emptied()?;
         if look.members().contains(name) {
             let cluster = self.connect(&look)?;
@@ -215,7 +215,7 @@ impl<'a> Leaving<'a> {
         .map(drop)
     }
 
-    /// Waits until the node holds nothing and does not lead, or is no member any more.
+    /// Waits until the node has no streams and is not the leader, or is no longer a member.
     fn emptied(&self) -> anyhow::Result<Look> {
         let complete = "the hub was not complete";
         let look = self.wait(complete, ELECTION_TIMEOUT, |look| Ok(look.is_complete()))?;
@@ -230,8 +230,8 @@ impl<'a> Leaving<'a> {
             let Some(held) = look.held_by(name) else {
                 return Ok(false);
             };
-            // Asked again, the hub would begin anew with what is on its way. Only what was made
-            // meanwhile needs it.
+            // A second request would restart moves that are in progress. Only streams that were
+            // created meanwhile need one.
             if !held.is_subset(&asked) {
                 self.evacuate(look)?;
                 asked.extend(held);
@@ -252,7 +252,7 @@ impl<'a> Leaving<'a> {
         evacuated.with_context(|| format!("cannot move the streams of `{name}`"))
     }
 
-    /// Gives the leadership of the hub to a node that stays.
+    /// Transfers the leadership of the hub to a node that stays.
     fn step_down(&self, look: Look) -> anyhow::Result<Look> {
         let leaving = self.facts.leaving().into_iter();
         let leaving: BTreeSet<String> = leaving.map(|node| node.name).collect();

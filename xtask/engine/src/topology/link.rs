@@ -1,7 +1,7 @@
-//! Joining the first server to the hub and parting it again, by a reload in place, with proof.
+//! Joins the first server to the hub and disconnects it again, by a verified reload in place.
 //!
-//! The server learns of the hub from the durable facts; its process keeps running. Must not write
-//! the facts or the server's files.
+//! The server reads the hub from the durable facts; its process keeps running. Must not write the
+//! facts or the server's files.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,11 +17,11 @@ use crate::checkout::paths::Paths;
 use crate::plan::stack::Stack;
 use crate::supervisor::client::Client;
 
-/// How long the hub and its leaves may take to find each other. A hub whose nodes all start
-/// again elects its leader after 4 to 9 s.
+/// How long the hub and its leaf nodes may take to connect. A hub whose nodes were all restarted
+/// elects its leader after 4 to 9 s.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The first server of a stack and what it is to be joined to.
+/// The link between the first server of a stack and the hub.
 #[derive(Debug, Clone, Copy)]
 pub struct Link<'a> {
     paths: &'a Paths,
@@ -30,7 +30,7 @@ pub struct Link<'a> {
 }
 
 impl<'a> Link<'a> {
-    /// The link that `facts` ask for.
+    /// Creates the link that `facts` define.
     pub fn new(paths: &'a Paths, stack: &'a Stack, facts: &'a Facts) -> Self {
         Self {
             paths,
@@ -39,27 +39,27 @@ impl<'a> Link<'a> {
         }
     }
 
-    /// Whether no link is wanted, or NATS is not among the services that were chosen.
+    /// Whether there is no link, or NATS is not among the selected services.
     pub fn is_alone(&self) -> bool {
         let mut processes = self.stack.processes.values();
         self.facts.spec == Spec::SingleNode || processes.all(|p| p.service != SERVICE)
     }
 
-    /// Whether the server runs with the link that is wanted. One that has no configuration yet
-    /// will begin with it.
+    /// Whether the server runs with the wanted link. A server without a configuration will start
+    /// with it.
     pub fn is_current(&self) -> bool {
         let config = wrapper::config(self.paths, self.stack, SERVICE);
         config.is_none_or(|config| remotes_in(&config) == self.facts.leaf_urls())
     }
 
-    /// Lets the server read its configuration anew and waits until it has.
+    /// Reloads the server's configuration and waits until it is in effect.
     pub fn reload(&self, client: &Client) -> anyhow::Result<()> {
         let limit = wrapper::RELOAD_TIMEOUT;
         wrapper::reload(client, self.paths, self.stack, SERVICE, limit)
     }
 
-    /// Waits until the hub has a leader that counts every node as current, until every leaf, the
-    /// first server among them, is joined to it, and until its streams have leaders.
+    /// Waits until the hub has a leader that reports every node as current, until every leaf node,
+    /// also the first server, is joined to it, and until its streams have leaders.
     pub fn wait_until_joined(&self, interrupt: &Interrupt) -> anyhow::Result<()> {
         if self.is_alone() {
             return Ok(());
@@ -73,7 +73,7 @@ impl<'a> Link<'a> {
             Ok(missing.is_empty() && recovered)
         });
         match waited {
-            // A stream that never gets a leader again must not keep everything else down.
+            // A stream that never has a leader again must not block everything else.
             Err(error) if kit::failure::exit_of(&error) == Exit::Timeout => {
                 if missing.is_empty() {
                     return Ok(());
@@ -92,7 +92,7 @@ impl<'a> Link<'a> {
         }
     }
 
-    /// What is not joined yet, in words.
+    /// Describes what is not joined yet.
     fn missing(&self, hub: &Hub<'_>, look: &Look) -> Vec<String> {
         let mut missing = Vec::new();
         if !look.is_complete() {
@@ -111,7 +111,7 @@ impl<'a> Link<'a> {
     }
 }
 
-/// The names of the servers that are joined as leaves.
+/// Returns the names of the servers that are joined as leaf nodes.
 fn leaves(leafz: &Value) -> Vec<String> {
     let leaves = leafz["leafs"].as_array().into_iter().flatten();
     let names = leaves.filter_map(|leaf| leaf["name"].as_str());

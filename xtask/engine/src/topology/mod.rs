@@ -1,8 +1,8 @@
-//! The topology of NATS that is applied: its durable facts, and the steps that a change of it takes
-//! besides those of the supervisor.
+//! The topology of NATS in effect: its durable facts, and the steps of a change besides those of
+//! the supervisor.
 //!
-//! Owns `.data/nats/topology.json`: nobody else writes it. Whoever changes it holds the operation
-//! lock. What a topology means is decided in `service_nats::topology` and in `stack`.
+//! Owns `.data/nats/topology.json`: only this module writes it, under the operation lock. The
+//! meaning of a topology is defined in `service_nats::topology` and in `stack`.
 
 pub mod ask;
 pub mod events;
@@ -35,33 +35,33 @@ use crate::supervisor::{alive, reload};
 use ports::Taken;
 pub(crate) use retired::remove_directories;
 
-/// The folder of a topology that runs by itself, beside the stack: `cargo xtask nats run --nodes`.
+/// The directory of a topology that runs beside the stack: `cargo xtask nats run --nodes`.
 pub const NATS_RUN: &str = "nats-run";
 
-/// The topology that was applied last and the one that the inputs ask for.
+/// The topology that was applied last, and the one that the inputs request.
 #[derive(Debug, Clone, Default)]
 pub struct Topology {
-    /// What the file says.
+    /// The content of the file.
     pub before: Facts,
-    /// What it is to say.
+    /// Its future content.
     pub now: Facts,
-    /// What the manifest asks for, when a user has asked for something else.
+    /// What the manifest requests, if a user has requested something else.
     pub overridden: Option<Spec>,
 }
 
-/// Which topology is wanted.
+/// The requested topology.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// What the manifest, or the variable that takes its place, asks for.
+    /// The topology of the manifest, or of the variable that replaces it.
     pub declared: Spec,
-    /// What is asked for now; without, the declared one, unless a user decided otherwise before.
+    /// The present request; without it, the declared one, unless a user decided otherwise before.
     pub change: Option<(Spec, Origin)>,
 }
 
 impl Topology {
-    /// Reads the facts and adds what is `wanted`: every new node gets ports that are free now, that
-    /// no service of `alone`, the stack without nodes, declares, and that no other instance has.
-    /// Writes nothing.
+    /// Reads the facts and adds what is `wanted`: every new node receives ports that are free now,
+    /// that no service of `alone`, the stack without nodes, declares, and that no other instance
+    /// has. Writes nothing.
     pub fn prepare(
         paths: &Paths,
         given: &Given,
@@ -109,17 +109,17 @@ impl Topology {
         })
     }
 
-    /// Whether the inputs ask for something else than what was applied last.
+    /// Whether the inputs request another topology than was applied last.
     pub fn changes(&self) -> bool {
         self.before != self.now
     }
 
-    /// Whether somebody else wrote the file since it was read.
+    /// Whether another program wrote the file since it was read.
     pub fn is_stale(&self, paths: &Paths) -> anyhow::Result<bool> {
         Ok(topology::read(&paths.topology())? != self.before)
     }
 
-    /// Makes up the passwords that a first hub needs.
+    /// Generates the passwords that a first hub needs.
     pub fn complete(&mut self) -> anyhow::Result<()> {
         if self.now.spec == Spec::SingleNode {
             return Ok(());
@@ -132,7 +132,7 @@ impl Topology {
         Ok(())
     }
 
-    /// Writes what is to be. Without a change nothing is written, so that a stack of one server
+    /// Writes the new facts. Without a change nothing is written, so that a stack of one server
     /// needs no file.
     pub fn write(&self, paths: &Paths) -> anyhow::Result<()> {
         if self.changes() {
@@ -141,7 +141,7 @@ impl Topology {
         kept::mend::<Facts>(&paths.topology(), files::PRIVATE_FILE_MODE)
     }
 
-    /// Notes that the first of the nodes that leave the hub has left it. Nothing leads back.
+    /// Records that the first of the leaving nodes has left the hub. This cannot be rolled back.
     pub fn note_left(&mut self, paths: &Paths) -> anyhow::Result<()> {
         let facts = self.now.without_first_leaving();
         write(paths, &facts)?;
@@ -150,7 +150,7 @@ impl Topology {
         Ok(())
     }
 
-    /// Writes what was before, but for what is kept for good.
+    /// Writes the earlier facts, except for what is kept for good.
     pub fn write_before(&self, paths: &Paths) -> anyhow::Result<Facts> {
         let facts = Facts {
             spec: self.before.spec.clone(),
@@ -166,7 +166,7 @@ impl Topology {
     }
 }
 
-/// All ports that are kept for nodes of this checkout: those of this instance, and those that run
+/// Returns all ports reserved for nodes of this checkout: of this instance, and of those that run
 /// beside the stack.
 pub(crate) fn kept_ports(paths: &Paths) -> anyhow::Result<BTreeSet<u16>> {
     let mut ports = ports_beside(paths)?;
@@ -175,7 +175,7 @@ pub(crate) fn kept_ports(paths: &Paths) -> anyhow::Result<BTreeSet<u16>> {
     Ok(ports)
 }
 
-/// The ports that the other topology of this checkout has, whether it runs or not.
+/// Returns the ports of the other topology of this checkout, whether it is running or not.
 fn ports_beside(paths: &Paths) -> anyhow::Result<BTreeSet<u16>> {
     let own = paths.topology();
     let stack = Paths::new(paths.root().to_path_buf());
@@ -189,7 +189,7 @@ fn ports_beside(paths: &Paths) -> anyhow::Result<BTreeSet<u16>> {
     Ok(ports)
 }
 
-/// Tells the controller, if there is one, that the facts have changed.
+/// Notifies the controller, if there is one, that the facts have changed.
 pub fn announce(paths: &Paths, client: &Client, stack: &Stack) -> anyhow::Result<()> {
     let controller = stack.processes.get(CONTROLLER);
     if controller.is_some_and(|process| !process.disabled) {

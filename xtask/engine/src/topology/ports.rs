@@ -1,4 +1,4 @@
-//! Ports for nodes: given once, and kept.
+//! Ports for nodes: assigned once, and kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,23 +7,23 @@ use service_nats::topology::Facts;
 
 use crate::instances::range::is_free;
 
-/// The variable with another range for nodes alone: `FIRST-LAST`.
+/// The variable that sets another range for nodes only: `FIRST-LAST`.
 pub(super) const RANGE_VARIABLE: &str = "CORE_TOPOLOGY_PORTS";
 
 /// The ports of everything else.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
-    /// Those that no node is given.
+    /// Ports that no node receives.
     pub(super) refused: BTreeSet<u16>,
-    /// Those of them that a service of this stack or a living instance has: a node that comes back
-    /// finds its port gone, and gets another one.
+    /// Those of them that a service of this stack or a living instance has: a node that returns and
+    /// had one of them receives another one.
     pub(super) claimed: BTreeSet<u16>,
-    /// Processes of nodes that run: their ports stay, and a service that wants one is an error.
+    /// Running processes of nodes: their ports stay, and a service that requests one is an error.
     pub(super) running: BTreeSet<String>,
 }
 
-/// Gives every node a port of each name. Those it has, it keeps, unless somebody else has them by
-/// now.
+/// Assigns every node a port of each name. A node keeps its ports, unless something else has
+/// claimed them.
 pub(super) fn allocate(
     facts: &mut Facts,
     names: &[&String],
@@ -75,7 +75,7 @@ mod tests {
         Facts::default().with_spec(spec)
     }
 
-    /// Ports that nobody listens on.
+    /// Returns ports without a listener.
     fn free_ports() -> Vec<u16> {
         let listen = |_| TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let listeners: Vec<TcpListener> = (0..9).map(listen).collect();

@@ -1,4 +1,4 @@
-//! The record of the topology in PocketBase: what is to be, what became of it, and what was before.
+//! The record of the topology in PocketBase: the requested topology, its status, and the history.
 //!
 //! Owns the client of the collections `core_topology` and `core_topology_history`, whose rules are
 //! in `services/pocketbase`. Must not decide anything: the controller and the commands do.
@@ -18,60 +18,60 @@ pub use client::{Client, RecordError};
 /// The collection of the records.
 pub const COLLECTION: &str = "core_topology";
 
-/// What the topology of a service is to be, and what became of it.
+/// The requested topology of a service, and its status.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Record {
-    /// PocketBase's own name for it.
+    /// PocketBase's id of the record.
     pub id: String,
     /// The service.
     pub service: String,
-    /// What is to be, as it was written: it may be anything.
+    /// The specification as it was written: any JSON value.
     #[serde(default)]
     pub spec: Value,
-    /// Who decides.
+    /// Who decides: the manifest or a user.
     pub origin: Origin,
-    /// Whether streams of nodes that would go are moved first.
+    /// Whether streams of nodes that leave are moved first.
     #[serde(default)]
     pub move_streams: bool,
-    /// Counts the changes of `spec` and `origin`, and what asks for another try.
+    /// Counts the changes of `spec` and `origin`, and requests to try again.
     #[serde(default)]
     pub generation: u64,
-    /// What became of it; written by the controller alone.
+    /// The result; only the controller writes it.
     #[serde(default, deserialize_with = "lenient")]
     pub status: Status,
-    /// What of it cannot be understood, if anything: fields that cannot are empty.
+    /// What of the record is invalid, if anything: invalid fields are empty.
     #[serde(skip)]
     pub problem: Option<String>,
 }
 
-/// What of a record is to change; what is `None` stays.
+/// The changes of a record; `None` means no change.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Edit {
     /// The specification.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spec: Option<Value>,
-    /// Who decides.
+    /// Who decides: the manifest or a user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
-    /// Whether streams of nodes that would go are moved first.
+    /// Whether streams of nodes that leave are moved first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub move_streams: Option<bool>,
-    /// Asks for another try of what was refused, though nothing else changes.
+    /// Requests another try after a refusal, without other changes.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub retry: bool,
 }
 
-/// What became of a record.
+/// The status of a record.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Status {
-    /// The generation that this is about; 0 before the first.
+    /// The generation that the status is about; 0 before the first.
     pub generation: u64,
-    /// How far it is.
+    /// The progress.
     pub state: State,
-    /// Why it failed, with what to do; empty otherwise.
+    /// Why it failed and what to do; empty otherwise.
     pub message: String,
-    /// When it came into this state, RFC 3339.
+    /// When it entered this state, RFC 3339.
     pub since: String,
     /// When this was written, RFC 3339.
     pub updated: String,
@@ -79,18 +79,18 @@ pub struct Status {
     pub applied: Option<Applied>,
 }
 
-/// How far a generation is.
+/// The progress of a generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Nobody has looked at it yet.
+    /// The controller has not read it yet.
     #[default]
     Pending,
-    /// It is being applied, or was when the controller ended.
+    /// It is being applied, or was when the controller exited.
     Applying,
-    /// It is what runs.
+    /// It is in effect.
     Applied,
-    /// It was refused or failed; what ran before still runs.
+    /// It was refused or failed; the earlier topology is still in effect.
     Failed,
 }
 
@@ -103,35 +103,35 @@ pub struct Applied {
     pub at: String,
 }
 
-/// One line of the history.
+/// One entry of the history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// The service.
     pub service: String,
-    /// Which generation of its record.
+    /// The generation of its record.
     pub generation: u64,
-    /// Who asked for it.
+    /// Who requested it.
     pub origin: Origin,
-    /// What was asked for.
+    /// The requested specification.
     pub spec: Value,
     /// [`State::Applied`] or [`State::Failed`].
     pub state: State,
     /// Why it failed.
     #[serde(default)]
     pub message: String,
-    /// When, as PocketBase writes it; it fills this in.
+    /// When, in PocketBase's form; PocketBase sets it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub created: String,
 }
 
 impl Record {
-    /// Whether the status is about what the record says now.
+    /// Whether the status is about the present generation.
     pub fn is_current(&self) -> bool {
         self.status.generation == self.generation
     }
 
-    /// How far the record is as a whole: a change that nobody has looked at yet is pending. One
-    /// that cannot be understood has failed, even where PocketBase lets nobody write that down.
+    /// Returns the state of the record as a whole: a change that was not read yet is pending. An
+    /// invalid record has failed, even if PocketBase does not let that be written.
     pub fn state(&self) -> State {
         if self.unreadable().is_some() {
             State::Failed
@@ -142,7 +142,7 @@ impl Record {
         }
     }
 
-    /// Why it failed; empty otherwise.
+    /// Returns why it failed; empty otherwise.
     pub fn message(&self) -> &str {
         match self.unreadable() {
             Some(problem) if self.status.state != State::Failed => problem,
@@ -151,7 +151,7 @@ impl Record {
         }
     }
 
-    /// What of a user's record cannot be understood. The manifest's is written anew.
+    /// Returns what of a user's record is invalid. That of the manifest is written again.
     fn unreadable(&self) -> Option<&str> {
         let problem = self.problem.as_deref();
         problem.filter(|_| self.origin == Origin::User)
@@ -159,7 +159,7 @@ impl Record {
 }
 
 impl Status {
-    /// The status after this one. `applied` is the specification when it is what runs now.
+    /// Returns the next status. `applied` is the specification if it is in effect now.
     #[must_use]
     pub fn next(
         &self,
@@ -189,7 +189,7 @@ impl Status {
     }
 }
 
-/// A status that cannot be understood counts as none: what it is about is looked at anew.
+/// Replaces an invalid status by the default one: its generation is then evaluated again.
 fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Status, D::Error> {
     let value = Value::deserialize(deserializer)?;
     let object = Some(value).filter(Value::is_object);

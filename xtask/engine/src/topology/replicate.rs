@@ -1,7 +1,6 @@
-//! Copies of the first server's streams at the hub, which the hub's nodes keep up to date.
+//! Copies of the first server's streams in the hub, which the hub's nodes keep up to date.
 //!
-//! Each is a mirror under the same name with three replicas. Must not touch a stream that is
-//! anything else.
+//! Each is a mirror under the same name with three replicas. Must not change any other stream.
 
 use std::time::Duration;
 
@@ -20,11 +19,11 @@ use crate::supervisor::alive;
 use crate::topology::Topology;
 use crate::topology::events;
 
-/// How many hub nodes keep each copy: the loss of one is survived.
+/// How many hub nodes store each copy, so that the loss of one is survived.
 const REPLICAS: u64 = 3;
-/// How often it is looked how far the copies are.
+/// How often the progress of the copies is polled.
 const POLL: Duration = Duration::from_millis(20);
-/// What a copy has as its origin has it: what it keeps, and how.
+/// Settings that a copy has in common with its origin: what it keeps, and how.
 const INHERITED: [&str; 9] = [
     "storage",
     "compression",
@@ -36,17 +35,17 @@ const INHERITED: [&str; 9] = [
     "allow_direct",
     "allow_msg_ttl",
 ];
-/// Retention by which messages go when they are consumed, a copy being a consumer, too.
+/// Retention that removes consumed messages: a copy is a consumer, too.
 const CONSUMED: [&str; 2] = ["workqueue", "interest"];
 
-/// The answer of `nats replicate`.
+/// The report of `nats replicate`.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Version of this document.
     pub schema_version: u32,
     /// The copies, by name.
     pub streams: Vec<Replica>,
-    /// What was not named and cannot have a copy, with the reason.
+    /// Streams that were not named and cannot have a copy, with the reason.
     pub skipped: Vec<Skipped>,
 }
 
@@ -59,17 +58,17 @@ pub struct Replica {
     pub outcome: Outcome,
     /// How many messages the copy holds.
     pub messages: u64,
-    /// How many messages are missing yet.
+    /// How many messages are still missing.
     pub lag: u64,
 }
 
-/// What was done for a copy.
+/// The result for a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// It was made.
+    /// It was created.
     Created,
-    /// It was there.
+    /// It existed.
     Exists,
 }
 
@@ -78,12 +77,12 @@ pub enum Outcome {
 pub struct Skipped {
     /// Its name.
     pub name: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// Copies the streams of these names, or all that can be copied when there is none, and waits at
-/// most `timeout` until nothing is missing. The caller holds the operation lock.
+/// Copies the named streams, or all possible ones if `names` is empty, and waits at most `timeout`
+/// until the copies are complete. The caller holds the operation lock.
 pub fn replicate(
     ctx: &Ctx,
     topology: &Topology,
@@ -126,15 +125,14 @@ pub fn replicate(
     })
 }
 
-/// Which streams are to have a copy, and which cannot.
+/// The streams to copy, and those that cannot have a copy.
 #[derive(Debug, Default)]
 struct Choice {
     wanted: Vec<(StreamInfo, Outcome)>,
     skipped: Vec<Skipped>,
 }
 
-/// Chooses among the streams of the first server; an error if one that cannot have a copy was
-/// named.
+/// Chooses among the streams of the first server; an error if a named one cannot have a copy.
 fn choose(own: Vec<StreamInfo>, hub: &[StreamInfo], names: &[String]) -> anyhow::Result<Choice> {
     let known: Vec<String> = own.iter().map(|stream| stream.name().to_owned()).collect();
     let unknown = names.iter().filter(|name| !known.contains(name));
@@ -170,7 +168,7 @@ fn not_there(name: &str, known: &[String]) -> String {
     }
 }
 
-/// Why a stream cannot have a copy, if it cannot. `there` is what the hub has under its name.
+/// Returns why a stream cannot have a copy. `there` is the hub's stream of the same name.
 fn unfit(stream: &StreamInfo, there: Option<&StreamInfo>) -> Option<String> {
     if stream.name() == events::STREAM {
         return Some("it is kept for this stack alone".to_owned());
@@ -205,7 +203,7 @@ fn mirror_of(origin: &Value) -> Value {
     config
 }
 
-/// Waits until a copy has what its origin had when it was looked at.
+/// Waits until a copy has the messages that its origin had when it was read.
 async fn wait(
     hub: &JetStream,
     origin: &StreamInfo,

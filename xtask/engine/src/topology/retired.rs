@@ -1,8 +1,8 @@
-//! Directories of hub nodes that never come back: a node that leaves the hub comes back under
+//! Directories of hub nodes that are never used again: a node that leaves the hub returns under
 //! another name, with another directory, and so does every node of the next hub.
 //!
-//! Removes those in which no stream is left. What still holds one stays: a copy of a stream is a
-//! user's, too. Runs once a change counts, under the operation lock.
+//! Removes those without streams. A directory with a stream stays: a copy of a stream belongs to
+//! the user, too. Runs after a change is committed, under the operation lock.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,19 +14,19 @@ use service_nats::topology::Facts;
 
 use crate::checkout::paths::Paths;
 
-/// What the name of the directory of a hub node begins with; its number follows.
+/// Prefix of the directory of a hub node; its number follows.
 const HUB_NODE: &str = "nats-hub-";
-/// Between that number and the one that counts the directories of this node.
+/// Separates that number from the one that counts the directories of this node.
 const GENERATION: &str = "-g";
-/// Streams of an account, below its directory in a store.
+/// The directory of an account's streams in a store.
 const STREAMS: &str = "streams";
 /// The account of the server's own state.
 const SYSTEM: &str = "SYS";
 
-/// Removes them. `facts` say which nodes there are, and how often each left a hub.
+/// Removes them. `facts` has the present nodes, and how often each left a hub.
 pub(crate) fn remove_directories(paths: &Paths, facts: &Facts) -> anyhow::Result<()> {
     for directory in retired(&paths.data(), facts) {
-        // A server that is about to end still has it.
+        // A server that is about to exit still uses it.
         let Some(_lock) = FileLock::try_exclusive(&directory.join(".lock"))? else {
             continue;
         };
@@ -39,7 +39,7 @@ pub(crate) fn remove_directories(paths: &Paths, facts: &Facts) -> anyhow::Result
     Ok(())
 }
 
-/// The directories of nodes that left.
+/// Returns the directories of nodes that left.
 fn retired(data: &Path, facts: &Facts) -> Vec<PathBuf> {
     let present: BTreeSet<String> = facts
         .nodes()
@@ -57,7 +57,7 @@ fn retired(data: &Path, facts: &Facts) -> Vec<PathBuf> {
     left
 }
 
-/// Whether the name is one that its node will not have again.
+/// Whether its node will never have the name again.
 fn has_left(name: &str, facts: &Facts) -> bool {
     let Some(rest) = name.strip_prefix(HUB_NODE) else {
         return false;
@@ -71,7 +71,7 @@ fn has_left(name: &str, facts: &Facts) -> bool {
     number.parse::<u32>().is_ok() && generation.is_some_and(|generation| generation < next)
 }
 
-/// Whether there is a stream in any account, or anything that is not known to be none.
+/// Whether any account has a stream, or anything unknown.
 fn holds_streams(directory: &Path) -> anyhow::Result<bool> {
     let read = |path: &Path| -> anyhow::Result<Vec<PathBuf>> {
         if !path.exists() {

@@ -1,8 +1,8 @@
-//! What NATS asks for around the generic steps of a change: before a stop, in which order, after
-//! all is ready, and when it is taken back.
+//! The steps of NATS in a change: before a stop, in which order, after all is ready, and during a
+//! rollback.
 //!
-//! The one way from the steps of `up` to the particulars of NATS. Must not stop, start or wait for
-//! a process.
+//! The only connection from the generic steps of `up` to those of NATS. Must not stop, start or
+//! wait for a process.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use crate::checkout::paths::Paths;
 use crate::plan::stack::Stack;
 use crate::supervisor::client::Client;
 
-/// A stack that changes, or starts.
+/// A stack that is changed or started.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seam<'a> {
     pub(crate) paths: &'a Paths,
@@ -28,15 +28,15 @@ pub(crate) struct Seam<'a> {
 }
 
 impl<'a> Seam<'a> {
-    /// Before anything is stopped: writes the facts, and lets a server that is to be alone leave
-    /// the hub, so that it never looks for what is no longer there. Says whether it left.
+    /// Before any stop: writes the facts, and disconnects a first server without a link from the
+    /// hub, so that it never tries to reach missing nodes. Returns whether it did.
     pub(crate) fn before_stops(&self) -> anyhow::Result<bool> {
         self.topology.write(self.paths)?;
         let link = self.link(&self.topology.now);
         Ok(link.is_alone() && self.relink(&link)?)
     }
 
-    /// Processes that are restarted one by one: the nodes of the hub.
+    /// Returns the processes that are restarted one by one: the nodes of the hub.
     pub(crate) fn one_by_one(&self) -> BTreeSet<String> {
         Turns::members(&self.topology.now)
             .into_iter()
@@ -44,26 +44,26 @@ impl<'a> Seam<'a> {
             .collect()
     }
 
-    /// Whose turn it is among them.
+    /// Returns the turns of those processes.
     pub(crate) fn turns(&self) -> anyhow::Result<Turns<'a>> {
         Turns::new(&self.topology.now)
     }
 
-    /// After all is ready: joins the first server to the hub. Returns the process that had to read
-    /// its configuration anew, `left` by [`Seam::before_stops`] included.
+    /// After all is ready: joins the first server to the hub. Returns the process whose
+    /// configuration was reloaded, also if it `left` by [`Seam::before_stops`].
     pub(crate) fn after_ready(&self, left: bool) -> anyhow::Result<Option<String>> {
         let relinked = self.relink(&self.link(&self.topology.now))? || left;
         Ok(relinked.then(|| SERVICE.to_owned()))
     }
 
-    /// Waits until all servers have found each other.
+    /// Waits until all servers are connected with each other.
     pub(crate) fn wait_until_joined(&self) -> anyhow::Result<()> {
         self.link(&self.topology.now)
             .wait_until_joined(self.interrupt)
     }
 
-    /// Has the first node that leaves the hub, if one does, give away what it holds: the last step
-    /// that can be taken back.
+    /// Moves the streams away from the first node that leaves the hub, if one does: the last step
+    /// that can be rolled back.
     pub(crate) fn empty_first_leaving(&self) -> anyhow::Result<()> {
         match Leaving::first(self.paths, self.stack, &self.topology.now, self.interrupt)? {
             Some(leaving) => leaving.empty(),
@@ -71,22 +71,22 @@ impl<'a> Seam<'a> {
         }
     }
 
-    /// Takes back: writes the facts that were before, and returns them.
+    /// Rolls back: writes the earlier facts, and returns them.
     pub(crate) fn undo(&self) -> anyhow::Result<Facts> {
         self.topology.write_before(self.paths)
     }
 
-    /// The last step of taking back: the link that the facts of before ask for.
+    /// The last step of a rollback: restores the link of the earlier facts.
     pub(crate) fn after_undo(&self, before: &Facts) -> anyhow::Result<()> {
         self.relink(&self.link(before)).map(drop)
     }
 
-    /// The link of the first server.
+    /// Returns the link of the first server.
     fn link<'b>(&'b self, facts: &'b Facts) -> Link<'b> {
         Link::new(self.paths, self.stack, facts)
     }
 
-    /// Lets the first server take the link if it has another one. Says whether it had.
+    /// Reloads the first server if its link differs. Returns whether it did.
     fn relink(&self, link: &Link<'_>) -> anyhow::Result<bool> {
         let is_stale = !link.is_current();
         if is_stale {

@@ -1,5 +1,5 @@
-//! Whose turn it is when nodes of the hub are restarted one after the other: each only when the hub
-//! is complete again, since with two of three nodes away nobody answers for a stream.
+//! The order in which nodes of the hub are restarted one by one: each only when the hub is complete
+//! again, since with two of three nodes away no server answers for a stream.
 //!
 //! Must not restart anything.
 
@@ -12,11 +12,11 @@ use super::hub::{Hub, Look};
 use crate::base::interrupt::Interrupt;
 
 /// How long the hub may take to be complete again after the restart of one node. Most of it is the
-/// election of new leaders, 4 to 9 s; the rest is what the node has to catch up with.
+/// election of new leaders, 4 to 9 s; the rest is the node's catching up.
 const COMPLETE_TIMEOUT: Duration = Duration::from_mins(2);
-/// How long a hub without a leader is given to elect one: it takes up to 9 s.
+/// How long a hub without a leader may take to elect one: it takes up to 9 s.
 const ELECTION_TIMEOUT: Duration = Duration::from_secs(12);
-/// How long it may take when what was tried is taken back: all of it is, whatever comes of that.
+/// How long to wait per node during a rollback, which continues in any case.
 const BACK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The hub, and what of it is lost already.
@@ -29,21 +29,21 @@ pub(crate) struct Turns<'a> {
 }
 
 impl<'a> Turns<'a> {
-    /// The hub that `facts` name, as it is now.
+    /// Reads the present state of the hub of `facts`.
     pub(super) fn new(facts: &'a Facts) -> anyhow::Result<Self> {
         let hub = Hub::new(facts)?;
         let lost = hub.look().leaderless();
         Ok(Self { facts, hub, lost })
     }
 
-    /// Processes and servers of the hub.
+    /// Returns the processes and server names of the hub.
     pub(super) fn members(facts: &Facts) -> Vec<(String, String)> {
         let hub = facts.staying().into_iter().chain(facts.leaving());
         hub.map(|node| (node.process, node.name)).collect()
     }
 
-    /// Waits for a leader of the hub. Without one there is nothing that could be interrupted, and
-    /// nothing to wait for between two restarts: says whether there is.
+    /// Waits for a leader of the hub; returns whether it has one. Without a leader there is no
+    /// service to interrupt, and no reason to wait between two restarts.
     pub(crate) fn begin(&mut self, interrupt: &Interrupt) -> bool {
         let what = "the hub of NATS has no leader";
         let has_leader = |look: &Look| Ok(!look.has_jetstream() || look.leader().is_some());
@@ -55,8 +55,8 @@ impl<'a> Turns<'a> {
         works
     }
 
-    /// Those of `restarted` in the order of their turns: who is away first, as that costs nothing,
-    /// and the leader last, as it costs an election.
+    /// Returns those that are `restarted`, in order: nodes that are away first, as that costs
+    /// nothing, and the leader last, as it costs an election.
     pub(crate) fn order(&self, restarted: impl Fn(&str) -> bool) -> Vec<String> {
         let look = self.hub.look();
         let (away, leader) = (look.away(), look.leader());
@@ -75,22 +75,22 @@ impl<'a> Turns<'a> {
         order.into_iter().map(|(_, process)| process).collect()
     }
 
-    /// Waits until the hub can do without the next one.
+    /// Waits until the hub can lose the next node.
     pub(crate) fn wait(&self, interrupt: &Interrupt) -> anyhow::Result<()> {
         self.wait_settled(COMPLETE_TIMEOUT, interrupt)
     }
 
-    /// The same while something is taken back, which goes on whatever comes of it.
+    /// Waits like [`Turns::wait`] during a rollback, and ignores failures.
     pub(crate) fn wait_back(&self) {
         let _ = self.wait_settled(BACK_TIMEOUT, &Interrupt::default());
     }
 
-    /// Waits until every node is up to date, and every stream has a leader and copies that are.
+    /// Waits until every node is up to date, and every stream has a leader and current copies.
     fn wait_settled(&self, limit: Duration, interrupt: &Interrupt) -> anyhow::Result<()> {
         let what = "the hub of NATS was not complete";
         let is_settled = |look: &Look| {
             let settled = look.is_complete() && look.unsettled().is_subset(&self.lost);
-            // What is lost makes the nodes unhealthy, too.
+            // Lost streams make the nodes unhealthy, too.
             Ok(settled && (!self.lost.is_empty() || self.hub.is_healthy()))
         };
         self.hub.wait(what, limit, interrupt, is_settled).map(drop)

@@ -1,4 +1,4 @@
-//! Asking the wrapper of a NATS server to read its configuration anew, with proof that it has.
+//! Requests a reload of the configuration from the wrapper of a NATS server, and verifies it.
 //!
 //! Its process keeps running. Must not know what has changed.
 
@@ -14,25 +14,25 @@ use crate::plan::stack::Stack;
 use crate::supervisor::client::Client;
 use crate::supervisor::reload;
 
-/// How long a reload may take: two limits of 5 s of the wrapper's own, and some room.
+/// How long a reload may take: two limits of 5 s of the wrapper's own, and a reserve.
 pub const RELOAD_TIMEOUT: Duration = Duration::from_secs(12);
-/// How long a server that has left the hub may take to end: its clients have 30 s to go, then it is
-/// stopped as always, in 8 s.
+/// How long a server that has left the hub may take to exit: its clients have 30 s to leave, then
+/// it is stopped as usual, in 8 s.
 pub const RETIRE_TIMEOUT: Duration = Duration::from_secs(45);
-/// Where the files of a NATS server are; `None` when it does not run in this stack.
+/// Returns the directory of a NATS server's files; `None` if this stack does not run it.
 pub fn state_dir(paths: &Paths, stack: &Stack, process: &str) -> Option<PathBuf> {
     let process = stack.processes.get(process)?;
     let directory = process.env.get("NATS_STATE_DIR")?;
     (!process.disabled).then(|| paths.root().join(&directory.text))
 }
 
-/// The configuration that a server runs with. `None` when it has none yet: it will begin with the
-/// right one.
+/// Returns the configuration that a server runs with. `None` if it has none yet: it will start with
+/// the right one.
 pub fn config(paths: &Paths, stack: &Stack, process: &str) -> Option<String> {
     fs::read_to_string(state_dir(paths, stack, process)?.join(CONFIG_FILE)).ok()
 }
 
-/// Lets the server of `process` read its configuration anew, and waits until it has.
+/// Reloads the configuration of the server of `process`, and waits until it is in effect.
 pub fn reload(
     client: &Client,
     paths: &Paths,

@@ -1,5 +1,5 @@
-//! The client: one request after another, each under a deadline, with a token of the controller's
-//! account.
+//! The client of the record: one request at a time, each under a deadline, with a token of the
+//! controller's account.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,21 +17,21 @@ use super::{COLLECTION, Edit, Entry, Record, Status, read};
 use crate::checkout::applied::Applied;
 use crate::checkout::paths::Paths;
 
-/// The service that has the record, and the port by which it is asked.
+/// The service that stores the record, and the port for requests.
 pub(crate) const DATABASE: &str = "pocketbase";
 const DATABASE_PORT: &str = "http";
 /// The collection of the history.
 const HISTORY: &str = "core_topology_history";
-/// How long one answer may take. PocketBase answers within milliseconds; one that hangs is to be
-/// noticed.
+/// How long one answer may take. PocketBase answers within milliseconds; the limit detects one that
+/// hangs.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// The most records that are read: one a service.
+/// Maximum of records that are read: there is one per service.
 const RECORDS_MAX: usize = 500;
 
-/// Why the record cannot be read or written. The kinds are those that a caller must tell apart.
+/// Why the record cannot be read or written, in the kinds that a caller must distinguish.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// There is no secret: PocketBase has not run here, or a Core without a record has.
+    /// The secret is missing: PocketBase has not run here, or only with a Core without a record.
     #[error("cannot read `{}`", file.display())]
     NoSecret {
         /// The file with the secret.
@@ -39,13 +39,13 @@ pub enum RecordError {
         /// Why.
         source: std::io::Error,
     },
-    /// The token or the secret is not one that PocketBase takes. The token is dropped.
+    /// PocketBase does not accept the token or the secret. The token is dropped.
     #[error("PocketBase does not know us (status {0})")]
     Unauthorised(u16),
-    /// Somebody else changed the record first.
+    /// Another program changed the record first.
     #[error("the record was changed by somebody else meanwhile")]
     Conflict,
-    /// There is no such record.
+    /// The record is missing.
     #[error("the record is gone")]
     Gone,
     /// PocketBase refused the request.
@@ -56,20 +56,20 @@ pub enum RecordError {
         /// Its message.
         message: String,
     },
-    /// There is no answer.
+    /// The request has no answer.
     #[error(transparent)]
     Http(#[from] HttpError),
-    /// The answer is not what was expected.
+    /// The answer has an unexpected form.
     #[error("cannot understand the answer of PocketBase")]
     Malformed(#[source] serde_json::Error),
 }
 
 impl RecordError {
-    /// Whether PocketBase is there and knows us, and what is in its database is the reason: another
-    /// connection or another try would change nothing.
+    /// Whether PocketBase works and accepts us, and the content of its database is the cause:
+    /// another connection or another try would change nothing.
     pub fn is_of_the_data(&self) -> bool {
         match self {
-            // Too many requests, and whatever PocketBase fails at by itself, pass.
+            // Too many requests and internal failures of PocketBase are temporary.
             Self::Refused { status, .. } => (400..500).contains(status) && *status != 429,
             Self::Malformed(_) | Self::Gone | Self::Conflict => true,
             Self::NoSecret { .. } | Self::Unauthorised(_) | Self::Http(_) => false,
@@ -77,7 +77,7 @@ impl RecordError {
     }
 
     /// Whether a limit or a middleware of the user's refused the request. Core's own routes never
-    /// answer so, and the controller's account may do all that it asks for: PocketBase knows us.
+    /// answer so, and the controller's account may do all that it requests: PocketBase accepts us.
     pub fn is_by_rules_of_the_user(&self) -> bool {
         matches!(
             self,
@@ -91,12 +91,12 @@ impl RecordError {
     }
 }
 
-/// A client of the record. Asks for a token when it needs one, and anew when half its time is over.
+/// A client of the record. Requests a token if needed, and a new one after half its validity.
 #[derive(Debug)]
 pub struct Client {
     endpoint: Endpoint,
     secret_file: PathBuf,
-    /// Where PocketBase keeps its data, if that is known: when it cannot write, it does not say so.
+    /// PocketBase's data directory, if known: PocketBase does not report when it cannot write.
     data: Option<PathBuf>,
     token: Option<Token>,
 }
@@ -112,7 +112,7 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// What PocketBase's wrapper leaves in the file.
+/// The content of the file that PocketBase's wrapper writes.
 #[derive(Deserialize)]
 struct SecretFile {
     secret: String,
@@ -124,7 +124,7 @@ struct TokenAnswer {
     expires_seconds: u64,
 }
 
-/// What PocketBase says about a refusal.
+/// PocketBase's description of a refusal.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Refusal {
@@ -133,8 +133,8 @@ struct Refusal {
 }
 
 impl Client {
-    /// A client of the PocketBase at `endpoint`, whose wrapper keeps its secret in `secret_file`:
-    /// see [`crate::paths::Paths::controller_secret`].
+    /// Creates a client of the PocketBase at `endpoint`, whose wrapper keeps its secret in
+    /// `secret_file`: see [`crate::paths::Paths::controller_secret`].
     pub fn new(endpoint: Endpoint, secret_file: PathBuf) -> Self {
         Self {
             endpoint,
@@ -144,7 +144,7 @@ impl Client {
         }
     }
 
-    /// The same, which tells a full disk at `data` beside a refusal.
+    /// Returns the client, which adds a full disk at `data` to the report of a refusal.
     #[must_use]
     pub fn with_data(self, data: PathBuf) -> Self {
         Self {
@@ -153,7 +153,7 @@ impl Client {
         }
     }
 
-    /// A client of the PocketBase of a running stack; `None` when the stack has none.
+    /// Creates a client of the PocketBase of a running stack; `None` if the stack has none.
     pub fn of_running(applied: &Applied, paths: &Paths) -> Option<Self> {
         let process = applied.stack.processes.get(DATABASE)?;
         let endpoint = process.ports.get(DATABASE_PORT)?.endpoint();
@@ -161,17 +161,17 @@ impl Client {
         Some(Self::new(endpoint, paths.controller_secret()).with_data(data))
     }
 
-    /// Where PocketBase is.
+    /// Returns the address of PocketBase.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// Forgets the token: the next request asks for another one.
+    /// Drops the token: the next request obtains another one.
     pub fn drop_token(&mut self) {
         self.token = None;
     }
 
-    /// A token of the controller's account; from PocketBase only when there is none yet.
+    /// Returns a token of the controller's account; requests one from PocketBase if it has none.
     pub async fn token(&mut self) -> Result<String, RecordError> {
         if let Some(token) = &self.token
             && Instant::now() < token.good_until
@@ -188,8 +188,8 @@ impl Client {
         Ok(answer.token)
     }
 
-    /// Asks a route of Core's own hooks, with the secret of this start in place of a token. The
-    /// answer may take `within`.
+    /// Sends a request to a route of Core's own hooks, with the secret of this start instead of a
+    /// token. The answer may take `within`.
     pub async fn ask_core<T: DeserializeOwned>(
         &mut self,
         method: &str,
@@ -207,20 +207,20 @@ impl Client {
         parse(&answer.body)
     }
 
-    /// Every record.
+    /// Returns every record.
     pub async fn list(&mut self) -> Result<Vec<Record>, RecordError> {
         let path = format!("{}?perPage={RECORDS_MAX}&skipTotal=1", records(COLLECTION));
         let answer = self.request("GET", &path, None).await?;
         read::records(&answer.body).map_err(RecordError::Malformed)
     }
 
-    /// The record of a service.
+    /// Returns the record of a service.
     pub async fn find(&mut self, service: &str) -> Result<Option<Record>, RecordError> {
         let records = self.list().await?;
         Ok(records.into_iter().find(|record| record.service == service))
     }
 
-    /// Makes the record of a service, its first generation being what `status` says.
+    /// Creates the record of a service; `status` is that of its first generation.
     pub async fn create(
         &mut self,
         service: &str,
@@ -238,7 +238,7 @@ impl Client {
         self.write("POST", &records(COLLECTION), &body).await
     }
 
-    /// Changes a record in one step, if it still is what `record` says; else nothing
+    /// Changes a record in one step, if it still equals `record`; otherwise changes nothing
     /// ([`RecordError::Conflict`]).
     pub async fn change(&mut self, record: &Record, edit: &Edit) -> Result<Record, RecordError> {
         let mut body = json!(edit);
@@ -247,14 +247,14 @@ impl Client {
         self.write("PATCH", &path, &body).await
     }
 
-    /// Says what became of it. For the controller.
+    /// Writes the status. For the controller.
     pub async fn report(&mut self, id: &str, status: &Status) -> Result<Record, RecordError> {
         let path = format!("{}/{id}", records(COLLECTION));
         let body = json!({"status": status});
         self.write("PATCH", &path, &body).await
     }
 
-    /// The last `limit` lines of the history of a service, the newest first.
+    /// Returns the last `limit` entries of the history of a service, the newest first.
     pub async fn history(
         &mut self,
         service: &str,
@@ -268,13 +268,13 @@ impl Client {
         read::entries(&answer.body).map_err(RecordError::Malformed)
     }
 
-    /// Adds a line to the history.
+    /// Adds an entry to the history.
     pub async fn append(&mut self, entry: &Entry) -> Result<(), RecordError> {
         let body = json!(entry);
         self.tell("POST", &records(HISTORY), Some(&body)).await
     }
 
-    /// Sends any request with the token, and reads the answer, which must be a success.
+    /// Sends a request with the token, and parses the answer, which must be a success.
     pub async fn ask<T: DeserializeOwned>(
         &mut self,
         method: &str,
@@ -284,7 +284,7 @@ impl Client {
         parse(&self.request(method, path, body).await?.body)
     }
 
-    /// The same when the answer does not matter.
+    /// Sends a request with the token, and ignores the content of the answer.
     pub async fn tell(
         &mut self,
         method: &str,
@@ -294,7 +294,7 @@ impl Client {
         self.request(method, path, body).await.map(drop)
     }
 
-    /// Writes a record; the answer is the record as it is now.
+    /// Writes a record; returns the record as it is now.
     async fn write(
         &mut self,
         method: &str,
@@ -356,7 +356,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, RecordError> {
     serde_json::from_slice(body).map_err(RecordError::Malformed)
 }
 
-/// PocketBase's message, with what it says about each field.
+/// Returns PocketBase's message, with its details on each field.
 fn refusal(body: &[u8]) -> String {
     let refusal: Refusal = serde_json::from_slice(body).unwrap_or_default();
     let fields = refusal.data.as_object().into_iter().flatten();

@@ -1,8 +1,8 @@
-//! PURE: records and lines of the history, out of an answer of PocketBase, each read by itself.
+//! PURE: parses records and entries of the history from an answer of PocketBase, each on its own.
 //!
-//! What a user wrote into one must not hide the others, and what is wrong with one field must not
-//! hide the rest of its record. So an answer is split without looking into its values, and what
-//! cannot be understood is named in [`Record::problem`].
+//! What a user wrote into one record must not hide the others, and an invalid field must not hide
+//! the rest of its record. So an answer is split without parsing its values, and what is invalid is
+//! named in [`Record::problem`].
 
 use std::collections::BTreeMap;
 
@@ -13,26 +13,26 @@ use service_nats::topology::Origin;
 
 use super::{Entry, Record, State};
 
-/// A page of a list. Its values are as deep as they like.
+/// A page of a list. Its values may be nested to any depth.
 #[derive(Deserialize)]
 struct Page<'a> {
     #[serde(borrow)]
     items: Vec<&'a RawValue>,
 }
 
-/// Every record of a page. One without an `id` could not be written to: it is left out.
+/// Returns every record of a page. A record without an `id` cannot be written, so it is left out.
 pub(super) fn records(body: &[u8]) -> serde_json::Result<Vec<Record>> {
     let page: Page<'_> = serde_json::from_slice(body)?;
     Ok(page.items.into_iter().filter_map(record).collect())
 }
 
-/// One record, as the answer to a change of it.
+/// Returns the record in the answer to its change.
 pub(super) fn one_record(body: &[u8]) -> serde_json::Result<Record> {
     let value: &RawValue = serde_json::from_slice(body)?;
     record(value).ok_or_else(|| serde::de::Error::missing_field("id"))
 }
 
-/// Every line of the history in a page. What of one cannot be understood is left out of it.
+/// Returns every entry of the history in a page. Invalid fields of an entry are left out.
 pub(super) fn entries(body: &[u8]) -> serde_json::Result<Vec<Entry>> {
     let page: Page<'_> = serde_json::from_slice(body)?;
     Ok(page.items.into_iter().map(entry).collect())
@@ -45,11 +45,11 @@ fn record(value: &RawValue) -> Option<Record> {
         id,
         service: fields.take("service").unwrap_or_default(),
         spec: fields.take("spec").unwrap_or_default(),
-        // What a manifest decides is written anew by it: nothing that is half understood.
+        // A manifest's record is rewritten from it: an invalid origin must not count as one.
         origin: fields.take("origin").unwrap_or(Origin::User),
         move_streams: fields.take("move_streams").unwrap_or_default(),
         generation: fields.take("generation").unwrap_or_default(),
-        // One that cannot be understood counts as none: the record is judged anew.
+        // An invalid status counts as missing: the record is evaluated again.
         status: fields.lenient("status").unwrap_or_default(),
         problem: fields.problem,
     })
@@ -68,7 +68,7 @@ fn entry(value: &RawValue) -> Entry {
     }
 }
 
-/// The fields of a record, and the first thing that is wrong with them.
+/// The fields of a record, and the first problem with them.
 struct Fields<'a> {
     by_name: BTreeMap<String, &'a RawValue>,
     problem: Option<String>,
@@ -82,7 +82,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A field; `None` when it is not there, or cannot be understood, which is noted.
+    /// Returns a field; `None` if it is missing, or invalid, which is recorded.
     fn take<T: DeserializeOwned>(&mut self, name: &str) -> Option<T> {
         let value = self.by_name.get(name)?;
         match serde_json::from_str(value.get()) {
@@ -95,13 +95,13 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The same of a field that may be anything.
+    /// Returns a field that may be invalid, without recording a problem.
     fn lenient<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         serde_json::from_str(self.by_name.get(name)?.get()).ok()
     }
 }
 
-/// The parser's reason, without a place in a text that nobody sees.
+/// Returns the parser's reason, without a position in a text that the user does not see.
 fn because(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let reason = text.split(" at line ").next().unwrap_or(&text);

@@ -1,8 +1,8 @@
-//! Moving one stream, step by step, each of which can be found again after a crash.
+//! Moves one stream in steps, each of which can be recognised after a crash.
 //!
-//! A stream that is being moved says so in its metadata, with the configuration it had. So does
-//! its copy, until it is the one that counts: then it carries the number of the move. From these
-//! two marks [`Carry::recover`] knows how far a move came, and either ends it or takes it back.
+//! A stream that is being moved is marked in its metadata, with its earlier configuration. So is
+//! its copy, until the copy counts: then it has the number of the move. From these two marks
+//! [`Carry::settle`] derives the progress of a move, and finishes it or rolls it back.
 
 use std::collections::BTreeMap;
 
@@ -19,37 +19,37 @@ use super::plan::{Move, at_destination};
 
 /// In the metadata of a stream that is being moved, and of its copy: a [`Mark`].
 const MOVING: &str = "core.moving";
-/// In the metadata of a copy that counts by now: the number of the move.
+/// In the metadata of a copy that counts already: the number of the move.
 const MOVED: &str = "core.moved";
-/// What the subject begins with that keeps publishers out.
+/// Prefix of the subject that keeps publishers out.
 const PRIVATE_SUBJECT: &str = "core.moving";
-/// How often a copy is made anew when the stream changed meanwhile: its consumers still work.
+/// How often a copy is repeated if the stream changed meanwhile: its consumers still work.
 const ATTEMPTS: usize = 5;
-/// Room between backup and restore.
+/// Buffer between backup and restore.
 const PIPE_BYTES: usize = 1024 * 1024;
 
-/// What a stream that is being moved says of itself.
+/// The mark of a stream that is being moved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     /// The number of the move.
     id: String,
-    /// The configuration it had.
+    /// The earlier configuration.
     config: Value,
-    /// The replicas that consumers had, where they were changed.
+    /// The earlier replicas of consumers, where they were changed.
     #[serde(default)]
     consumers: BTreeMap<String, u64>,
 }
 
-/// One move and both ends of it.
+/// One move with its origin and destination.
 pub(crate) struct Carry<'a> {
     pub(crate) step: &'a Move,
     pub(crate) from: &'a JetStream,
     pub(crate) to: &'a JetStream,
-    /// The most replicas there can be at the destination.
+    /// Maximum of replicas at the destination.
     pub(crate) replicas_max: u64,
 }
 
-/// What was moved.
+/// The content that was moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Moved {
     pub(crate) messages: u64,
@@ -61,8 +61,8 @@ impl Carry<'_> {
         &self.step.name
     }
 
-    /// Stops the intake: who publishes gets an error from now on, and no acknowledgement that
-    /// could be lost.
+    /// Closes the stream: publishers now receive an error, and no acknowledgement that could be
+    /// lost.
     pub(crate) async fn park(&self) -> anyhow::Result<()> {
         let info = self.source().await?;
         let consumers = self.from.consumers(self.name()).await?;
@@ -81,7 +81,7 @@ impl Carry<'_> {
         self.set_replicas(&mark, |_| 0).await
     }
 
-    /// Copies everything to the destination and proves that it is there.
+    /// Copies everything to the destination and verifies it.
     pub(crate) async fn copy(&self) -> anyhow::Result<Moved> {
         for _ in 0..ATTEMPTS {
             self.discard_copy().await?;
@@ -107,7 +107,7 @@ impl Carry<'_> {
         bail!("the stream and its copy are not the same after {ATTEMPTS} attempts")
     }
 
-    /// Makes the copy the one that counts. From here on there is no way back.
+    /// Makes the copy the one that counts. This cannot be rolled back.
     pub(crate) async fn commit(&self) -> anyhow::Result<()> {
         let mark = self.mark_of_source().await?;
         let mut config = at_destination(&mark.config, self.replicas_max);
@@ -116,13 +116,13 @@ impl Carry<'_> {
         Ok(())
     }
 
-    /// Deletes what was moved where it was, and the marks.
+    /// Deletes the stream at its origin, and the marks.
     pub(crate) async fn finish(&self) -> anyhow::Result<()> {
         self.from.delete_stream(self.name()).await?;
         self.unmark_copy().await
     }
 
-    /// Deletes the copy and gives the stream its configuration back.
+    /// Deletes the copy and restores the configuration of the stream.
     pub(crate) async fn take_back(&self) -> anyhow::Result<()> {
         self.discard_copy().await?;
         let info = self.from.stream(self.name()).await?;
@@ -133,7 +133,7 @@ impl Carry<'_> {
         self.set_replicas(&mark, |replicas| replicas).await
     }
 
-    /// Ends a move that somebody began, or takes it back if it is not past the point of no return.
+    /// Finishes an interrupted move, or rolls it back if it is not past the point of no return.
     pub(crate) async fn recover(&self) -> anyhow::Result<()> {
         let source = self.from.stream(self.name()).await?;
         let copy = self.to.stream(self.name()).await?;
@@ -162,8 +162,8 @@ impl Carry<'_> {
         Ok(())
     }
 
-    /// Deletes what is at the destination if it is a copy that does not count yet. One that is
-    /// still being restored by a command that was killed is waited for.
+    /// Deletes the stream at the destination if it is a copy that does not count yet. Waits for one
+    /// that a killed command was restoring.
     async fn discard_copy(&self) -> anyhow::Result<()> {
         let copy = self.to.stream(self.name()).await?;
         if copy.as_ref().and_then(mark).is_some() {
@@ -172,7 +172,7 @@ impl Carry<'_> {
         Ok(())
     }
 
-    /// Backup and restore at once, without a file between them.
+    /// Runs backup and restore in parallel, without a file between them.
     async fn transfer(&self) -> anyhow::Result<()> {
         let backup = Backup::begin(self.from, self.name()).await?;
         let config = at_destination(&backup.config, self.replicas_max);
@@ -181,20 +181,20 @@ impl Carry<'_> {
         let send = async move { backup.write_to(&mut writer).await };
         let receive = async {
             let restored = restore(self.to, &config, &state, &mut reader).await;
-            // Lets the sender go if it is not done.
+            // Unblocks a sender that is not done.
             drop(reader);
             restored
         };
         match tokio::join!(send, receive) {
             (Ok(_), Ok(_)) => Ok(()),
-            // Who sends only notices that the other one gave up.
+            // The sender only notices that the receiver has failed.
             (Err(JetStreamError::Copy { .. }) | Ok(_), Err(error)) | (Err(error), _) => {
                 Err(error.into())
             }
         }
     }
 
-    /// How many consumers came with the copy; an error if one that lasts did not.
+    /// Returns how many consumers came with the copy; fails if a durable one is missing.
     async fn restored_consumers(&self) -> anyhow::Result<usize> {
         let durable = |consumers: Vec<Value>| -> Vec<String> {
             let names = consumers
@@ -242,14 +242,14 @@ fn parked(config: &Value, mark: &Mark) -> anyhow::Result<Value> {
     Ok(parked)
 }
 
-/// The configuration of a stream that takes nothing in, loses nothing and can be read. Its only
-/// subject begins with `private`.
+/// Returns the configuration of a stream that accepts nothing, loses nothing and can be read. Its
+/// only subject begins with `private`.
 pub(crate) fn closed(config: &Value, private: &str) -> Value {
     let mut closed = config.clone();
     let name = config["name"].as_str().unwrap_or_default();
     closed["subjects"] = json!([format!("{private}.{name}")]);
     closed["allow_direct"] = json!(true);
-    // What expires while it is copied would make a difference; but such markers need an age.
+    // Messages that expire during the copy would make a difference; but such markers need an age.
     if closed["subject_delete_marker_ttl"].as_u64().unwrap_or(0) == 0 {
         closed["max_age"] = json!(0);
     }
@@ -271,7 +271,7 @@ fn moved(info: &StreamInfo) -> Option<&String> {
     }
 }
 
-/// Whether two states count the same messages. Without messages, only the next number counts.
+/// Whether two states have the same messages. Without messages, only the next number counts.
 pub(crate) fn same(one: &StreamState, other: &StreamState) -> bool {
     let first = |state: &StreamState| (state.messages > 0).then_some(state.first_seq);
     one.messages == other.messages && one.last_seq == other.last_seq && first(one) == first(other)

@@ -1,5 +1,5 @@
-//! What a stream holds, as one digest: every message with its number, subject, time, headers and
-//! bytes. Two servers that hold the same give the same digest.
+//! The content of a stream as one digest: every message with its number, subject, time, headers and
+//! bytes. Two servers with the same content produce the same digest.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use tokio::time::Instant;
 const BEHIND_LIMIT: Duration = Duration::from_secs(5);
 /// Pause before it is read again.
 const BEHIND_POLL: Duration = Duration::from_millis(20);
-/// Headers by which a server tells a message's subject and time.
+/// Headers in which a server reports a message's subject and time.
 const OWN: [&str; 2] = ["Nats-Subject", "Nats-Time-Stamp"];
-/// Headers that tell of the stream that a message was read from, not of the message.
+/// Headers about the stream that a message was read from, not about the message.
 const FOREIGN: [&str; 6] = [
     "Nats-Stream",
     "Nats-Sequence",
@@ -35,13 +35,13 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    /// The digest, in hexadecimal digits.
+    /// Returns the digest in hexadecimal digits.
     pub(crate) fn hex(&self) -> String {
         crate::base::digest::hex(&self.digest)
     }
 }
 
-/// Reads all messages of a stream that `state` counts, directly where it allows that.
+/// Reads all messages of a stream that `state` counts, by direct reads if it allows them.
 pub(crate) async fn content_of(
     js: &JetStream,
     config: &Value,
@@ -60,8 +60,8 @@ pub(crate) async fn content_of(
     })
 }
 
-/// Reads all messages of a stream that `state` counts. Any replica may answer, and one that is a
-/// moment behind is read again.
+/// Reads all messages of a stream that `state` counts. Any replica may answer; one that is behind
+/// is read again.
 pub(crate) async fn content(
     js: &JetStream,
     stream: &str,
@@ -84,7 +84,7 @@ pub(crate) async fn content(
 
 fn add(digest: &mut Sha256, number: u64, message: &Message) {
     digest.update(number.to_le_bytes());
-    // The server's own headers come after those of the publisher, who may have written such names.
+    // The server's own headers come last; the publisher may have used the same names.
     let own = OWN.map(|name| message.headers.last(name).unwrap_or_default());
     let headers = message.headers.iter();
     let theirs = headers.filter(|(name, _)| !FOREIGN.contains(name));
@@ -95,7 +95,7 @@ fn add(digest: &mut Sha256, number: u64, message: &Message) {
     field(digest, &message.payload);
 }
 
-/// With its length, so that no two messages are written alike.
+/// Adds a field with its length, so that different messages never have the same form.
 fn field(digest: &mut Sha256, bytes: &[u8]) {
     digest.update((bytes.len() as u64).to_le_bytes());
     digest.update(bytes);

@@ -1,7 +1,7 @@
-//! The note that streams are being moved, in a file beside the data.
+//! The record of streams that are being moved, in a file beside the data.
 //!
-//! It is there from before the first stream is touched until nothing is left to do or to take
-//! back. It only says where to look; how far each stream has come, the stream itself says.
+//! It exists from before the first stream is changed until everything is finished or rolled back.
+//! It only names the streams; each stream itself records its progress.
 
 use std::path::PathBuf;
 
@@ -24,9 +24,9 @@ struct Entry {
     to: String,
 }
 
-/// The moves that somebody began and did not end; empty without the file. One that cannot be
-/// understood, nor its copy, is moved out of the way: the streams themselves say that they are
-/// being moved, and `told` gets the sentence about it.
+/// Returns the moves that were begun and not finished; empty without the file. If the file and its
+/// copy are invalid, it is moved aside: the streams themselves say that they are being moved, and
+/// `told` receives the message about it.
 pub(crate) fn read(paths: &Paths, told: impl FnOnce(String)) -> anyhow::Result<Vec<Move>> {
     let path = path(paths);
     let entries: Vec<Entry> = match kept::read(&path) {
@@ -50,7 +50,7 @@ pub(crate) fn read(paths: &Paths, told: impl FnOnce(String)) -> anyhow::Result<V
     Ok(entries.collect())
 }
 
-/// Notes what is about to begin.
+/// Records what is about to begin.
 pub(crate) fn write(paths: &Paths, moves: &[Move]) -> anyhow::Result<()> {
     let entry = |step: &Move| Entry {
         stream: step.name.clone(),
@@ -63,7 +63,7 @@ pub(crate) fn write(paths: &Paths, moves: &[Move]) -> anyhow::Result<()> {
     kept::write(&path(paths), &text, PRIVATE_FILE_MODE)
 }
 
-/// Notes that nothing is left to do.
+/// Records that everything is finished.
 pub(crate) fn clear(paths: &Paths) -> anyhow::Result<()> {
     kept::remove(&path(paths))
 }
@@ -95,13 +95,13 @@ mod tests {
         }];
         write(&paths, &moves).unwrap();
         assert_eq!(read(&paths).unwrap(), moves);
-        // The copy is as good.
+        // The copy has the same content.
         fs::write(super::path(&paths), "[{").unwrap();
         assert_eq!(read(&paths).unwrap(), moves);
         clear(&paths).unwrap();
         clear(&paths).unwrap();
         assert_eq!(read(&paths).unwrap(), []);
-        // Without one, nothing waits for it.
+        // If both are invalid, no move is pending.
         fs::write(super::path(&paths), "[{").unwrap();
         let mut told = String::new();
         assert_eq!(super::read(&paths, |text| told = text).unwrap(), []);

@@ -1,8 +1,8 @@
-//! The streams of nodes that go: which exist nowhere else, and moving them to nodes that stay.
+//! The streams of nodes that leave: which exist nowhere else, and moving them to nodes that stay.
 //!
 //! Owns `.data/nats/moving.json`. Everything here happens before the topology changes, and under
-//! the operation lock. Until the point of no return every stream can be given back; after it, the
-//! same command goes on. Must not start, stop or reload anything.
+//! the operation lock. Until the point of no return every move can be rolled back; after it, the
+//! same command continues. Must not start, stop or reload anything.
 
 pub(crate) mod carry;
 pub(crate) mod content;
@@ -30,13 +30,13 @@ use places::{Place, Places};
 use plan::{Move, Plan};
 use survey::{Holding, Survey};
 
-/// How often it is looked whether the user wants to end.
+/// How often to check whether the user interrupts.
 const INTERRUPT_POLL: Duration = Duration::from_millis(50);
-/// The flag that asks for the streams to be moved.
+/// The flag that requests moving streams.
 const FLAG: &str = "--move-streams";
 
-/// Refuses a change by which streams would go that exist nowhere else. `running` says whether the
-/// servers can be asked; otherwise what is on disk counts.
+/// Refuses a change that would lose streams that exist nowhere else. `running` says whether the
+/// servers can be asked; otherwise their files are read.
 pub(crate) fn check(ctx: &Ctx, topology: &Topology, running: bool) -> anyhow::Result<()> {
     let plan = look(ctx, topology, running)?;
     if plan.moves.is_empty() && plan.obstacles.is_empty() {
@@ -45,7 +45,7 @@ pub(crate) fn check(ctx: &Ctx, topology: &Topology, running: bool) -> anyhow::Re
     Err(refusal(&plan, running, &with_moving(ctx, topology)))
 }
 
-/// Moves every stream that would go and exists nowhere else, or leaves all of them as they are.
+/// Moves every stream that would be lost, or leaves all of them unchanged.
 pub(crate) fn move_all(
     ctx: &Ctx,
     topology: &Topology,
@@ -71,12 +71,12 @@ pub(crate) fn move_all(
         let ends = Ends::connect(ctx, facts, &plan.moves).await?;
         carry_all(ctx, &ends, &plan.moves, interrupt).await
     })?;
-    // One that was made meanwhile must not go unseen.
+    // Finds streams that were created meanwhile.
     check(ctx, topology, true)
 }
 
-/// Ends the moves that a command began which was killed, or takes them back. `facts` say where
-/// places are; what was at one that is gone by now needs nothing.
+/// Finishes or rolls back the moves of a command that was killed. `facts` has the places of
+/// streams; a move from or to a place that is gone by now is dropped.
 pub(crate) fn recover(ctx: &Ctx, facts: &Facts) -> anyhow::Result<()> {
     let moves = journal::read(&ctx.paths, |text| ctx.ui.line(text))?;
     if moves.is_empty() {
@@ -118,7 +118,7 @@ pub(crate) fn recover(ctx: &Ctx, facts: &Facts) -> anyhow::Result<()> {
     })
 }
 
-/// Both ends of all moves.
+/// The connections to both ends of all moves.
 struct Ends<'a> {
     places: Places<'a>,
     connections: BTreeMap<Place, JetStream>,
@@ -152,7 +152,7 @@ impl<'a> Ends<'a> {
     }
 }
 
-/// Copies all streams, then lets all copies count at once.
+/// Copies all streams, then makes all copies count at once.
 async fn carry_all(
     ctx: &Ctx,
     ends: &Ends<'_>,
@@ -174,7 +174,7 @@ async fn carry_all(
         Err(error) => return Err(give_back(ctx, ends, moves, error).await),
     };
     let forward = async {
-        // On disk, before the only other copy goes.
+        // On disk, before the only other copy is deleted.
         sync(ctx)?;
         for step in moves {
             ends.carry(step)
@@ -208,7 +208,7 @@ async fn carry_all(
     Ok(())
 }
 
-/// Takes back what was begun, and says so in the error.
+/// Rolls back what was begun, and says so in the error.
 async fn give_back(
     ctx: &Ctx,
     ends: &Ends<'_>,
@@ -240,7 +240,7 @@ async fn give_back(
         .into()
 }
 
-/// Does `work`, or gives it up when the user wants to end.
+/// Does `work`, unless the user interrupts.
 pub(crate) async fn unless_interrupted<T>(
     interrupt: &Interrupt,
     work: impl Future<Output = anyhow::Result<T>>,
@@ -259,7 +259,7 @@ pub(crate) async fn unless_interrupted<T>(
     }
 }
 
-/// What streams have to do with the change that is asked for.
+/// Returns the effect of the requested change on streams.
 fn look(ctx: &Ctx, topology: &Topology, running: bool) -> anyhow::Result<Plan> {
     let Topology { before, now, .. } = topology;
     let places = |facts| Places {
@@ -289,8 +289,8 @@ fn on_disk(places: &Places<'_>, all: &BTreeSet<Place>) -> Survey {
     all.iter().map(holding).collect()
 }
 
-/// The command that makes this very change and moves streams: a `reload` cannot ask for what a user
-/// has asked for by the record, nor for the manifest's instead of that.
+/// Returns the command that makes this change and moves streams: `reload` cannot make a change that
+/// a user requested by the record, nor return to the manifest.
 fn with_moving(ctx: &Ctx, topology: &Topology) -> String {
     let Topology { before, now, .. } = topology;
     let set = || {
@@ -307,7 +307,7 @@ fn with_moving(ctx: &Ctx, topology: &Topology) -> String {
     }
 }
 
-/// Says which places hold what, and what could be done about it.
+/// Returns the error that says which places hold what, and what to do about it.
 fn refusal(plan: &Plan, running: bool, command: &str) -> anyhow::Error {
     let mut held: BTreeMap<&Place, BTreeSet<&str>> = BTreeMap::new();
     for step in &plan.moves {
@@ -345,7 +345,7 @@ fn told(step: &Move) -> String {
     )
 }
 
-/// Writes what the servers wrote through to the disk.
+/// Syncs the files that the servers wrote to the disk.
 pub(crate) fn sync(ctx: &Ctx) -> anyhow::Result<()> {
     let data = ctx.paths.data();
     let directory = File::open(&data);

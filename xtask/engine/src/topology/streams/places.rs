@@ -1,4 +1,4 @@
-//! Where streams are: the first server, the hub, each leaf node; and how to talk to each.
+//! The places of streams: the first server, the hub, each leaf node; and how to connect to them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,15 +10,15 @@ use service_nats::topology::{CONFIG_FILE, Facts, Node, Role, SERVICE, Spec, entr
 
 use crate::checkout::paths::Paths;
 
-/// What the monitoring of a server shows of us.
+/// Our name in the monitoring of a server.
 const CLIENT_NAME: &str = "core";
-/// The account whose streams are users'.
+/// The account of users' streams.
 const ACCOUNT: &str = "APP";
 
-/// One JetStream: a server alone, or the hub as a whole.
+/// One JetStream domain: a single server, or the hub as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place {
-    /// The first server, which is always there.
+    /// The first server, which always exists.
     First,
     /// The hub.
     Hub,
@@ -34,7 +34,7 @@ pub(crate) struct Places<'a> {
 }
 
 impl Place {
-    /// The place of this name.
+    /// Returns the place with this name.
     pub(crate) fn named(name: &str) -> Self {
         match name {
             SERVICE => Self::First,
@@ -43,7 +43,7 @@ impl Place {
         }
     }
 
-    /// Its name: `nats`, `hub`, or that of a process.
+    /// Returns its name: `nats`, `hub`, or that of a process.
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::First => SERVICE,
@@ -52,7 +52,7 @@ impl Place {
         }
     }
 
-    /// The same for people.
+    /// Returns its name for people.
     pub(crate) fn shown(&self) -> String {
         match self {
             Self::Hub => "the hub".to_owned(),
@@ -60,7 +60,7 @@ impl Place {
         }
     }
 
-    /// The JetStream domain.
+    /// Returns its JetStream domain.
     pub(crate) fn domain(&self) -> &str {
         match self {
             Self::First => "core",
@@ -69,14 +69,14 @@ impl Place {
         }
     }
 
-    /// How streams elsewhere name it.
+    /// Returns the API prefix by which other streams refer to it.
     pub(crate) fn api(&self) -> String {
         format!("$JS.{}.API", self.domain())
     }
 }
 
 impl Places<'_> {
-    /// Every place there is.
+    /// Returns every place of the topology.
     pub(crate) fn all(&self) -> BTreeSet<Place> {
         let mut places: BTreeSet<Place> = [Place::First].into();
         for node in self.facts.nodes() {
@@ -88,7 +88,7 @@ impl Places<'_> {
         places
     }
 
-    /// The most replicas that a stream can have there.
+    /// Returns the maximum of replicas of a stream there.
     pub(crate) fn replicas_max(&self, place: &Place) -> u64 {
         match (place, &self.facts.spec) {
             (Place::Hub, Spec::HubSpoke(hub)) => u64::from(hub.hub_nodes.min(5)),
@@ -96,7 +96,7 @@ impl Places<'_> {
         }
     }
 
-    /// JetStream of a place. The first of its servers that lets us in is as good as any.
+    /// Connects to JetStream of a place, by the first of its servers that accepts us.
     pub(crate) async fn connect(&self, place: &Place) -> anyhow::Result<JetStream> {
         let mut last = anyhow!("none of its servers has run");
         for process in self.servers(place) {
@@ -113,7 +113,7 @@ impl Places<'_> {
         Err(last).with_context(|| format!("cannot ask {}", place.shown()))
     }
 
-    /// The names of the streams whose files are in the data directories of a place.
+    /// Returns the names of the streams in the data directories of a place.
     pub(crate) fn on_disk(&self, place: &Place) -> BTreeSet<String> {
         let mut directories = vec![SERVICE.to_owned()];
         if *place != Place::First {
@@ -129,7 +129,7 @@ impl Places<'_> {
             .collect()
     }
 
-    /// The processes of a place.
+    /// Returns the processes of a place.
     fn servers(&self, place: &Place) -> Vec<String> {
         match place {
             Place::First => vec![SERVICE.to_owned()],

@@ -1,4 +1,4 @@
-//! PURE: where each stream of a place that goes is moved to, and what stands against it.
+//! PURE: the destination of each stream whose place is removed, and the obstacles.
 
 use std::collections::BTreeSet;
 
@@ -9,29 +9,29 @@ use super::places::Place;
 use super::safe::is_elsewhere;
 use super::survey::Survey;
 
-/// A stream that exists nowhere else and its place goes.
+/// A stream that exists nowhere else and whose place is removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Move {
     /// Its name.
     pub(crate) name: String,
-    /// Where it is.
+    /// Its origin.
     pub(crate) from: Place,
-    /// Where it is to be.
+    /// Its destination.
     pub(crate) to: Place,
 }
 
-/// What has to happen to streams before their places go.
+/// What has to happen to streams before their places are removed.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    /// What is to be moved, in the order of places and names.
+    /// The moves, in the order of places and names.
     pub(crate) moves: Vec<Move>,
-    /// What is known by name alone.
+    /// Streams of which only the name is known.
     pub(crate) unknown: Vec<(Place, String)>,
-    /// What cannot be moved, in words.
+    /// Descriptions of streams that cannot be moved.
     pub(crate) obstacles: Vec<String>,
 }
 
-/// Plans it. Streams that are elsewhere, too, are left where they are.
+/// Plans the moves. Streams that also exist elsewhere are not moved.
 pub(crate) fn plan(survey: &Survey, stay: &BTreeSet<Place>) -> Plan {
     let to = if stay.contains(&Place::Hub) {
         Place::Hub
@@ -72,7 +72,7 @@ pub(crate) fn plan(survey: &Survey, stay: &BTreeSet<Place>) -> Plan {
     plan
 }
 
-/// Why a stream cannot be moved, if it cannot.
+/// Returns why a stream cannot be moved, if it cannot.
 fn obstacle(
     stream: &StreamInfo,
     others: &[&StreamInfo],
@@ -100,7 +100,7 @@ fn obstacle(
             return Some(format!("`{}` has the same subjects", other.name()));
         }
     }
-    // Measured with 2.15: given its sources again, it collects all of them again.
+    // Measured with 2.15: if its sources are set again, it copies all of them again.
     let source = stream.config["sources"][0]["name"].as_str();
     if let Some(name) = source {
         return Some(format!(
@@ -116,7 +116,7 @@ fn overlap(these: &[String], those: &[String]) -> bool {
         .any(|this| those.iter().any(|that| collide(this, that)))
 }
 
-/// Whether a message could match both subjects, wildcards and all.
+/// Whether one message could match both subjects, including wildcards.
 fn collide(this: &str, that: &str) -> bool {
     let (mut these, mut those) = (this.split('.'), that.split('.'));
     loop {
@@ -129,12 +129,12 @@ fn collide(this: &str, that: &str) -> bool {
     }
 }
 
-/// The configuration that a stream has at the place it is moved to.
+/// Returns the configuration of a stream at its destination.
 pub(crate) fn at_destination(config: &Value, replicas_max: u64) -> Value {
     let mut config = config.clone();
     let replicas = config["num_replicas"].as_u64().unwrap_or(1);
     config["num_replicas"] = replicas.clamp(1, replicas_max).into();
-    // Tags and clusters of one place mean nothing at another.
+    // Tags and clusters of one place have no meaning at another.
     if let Some(config) = config.as_object_mut() {
         config.remove("placement");
     }

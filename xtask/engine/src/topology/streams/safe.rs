@@ -1,4 +1,4 @@
-//! PURE: which streams of places that go exist nowhere else.
+//! PURE: which streams of places that are removed exist nowhere else.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use service_nats::jetstream::{StreamInfo, StreamState};
 use super::places::Place;
 use super::survey::Survey;
 
-/// Keys of a mirror that make it less than the whole of its origin.
+/// Keys of a mirror that exclude a part of its origin.
 const PARTIAL: [&str; 4] = [
     "filter_subject",
     "subject_transforms",
@@ -16,7 +16,7 @@ const PARTIAL: [&str; 4] = [
     "opt_start_time",
 ];
 
-/// Whether what a stream holds is at a place that stays, too.
+/// Whether the content of a stream also exists at a place that stays.
 pub(crate) fn is_elsewhere(
     place: &Place,
     stream: &StreamInfo,
@@ -36,12 +36,12 @@ pub(crate) fn is_elsewhere(
     kept.any(|copy| is_whole_copy(copy, place, stream))
 }
 
-/// Whether a configuration of a mirror or source names this place.
+/// Whether a configuration of a mirror or source refers to this place.
 fn is_api(origin: &Value, place: &Place) -> bool {
     origin["external"]["api"].as_str() == Some(&place.api())
 }
 
-/// Whether `copy` mirrors all of a stream and has all of it.
+/// Whether `copy` mirrors all of a stream and is complete.
 fn is_whole_copy(copy: &StreamInfo, place: &Place, stream: &StreamInfo) -> bool {
     let mirror = &copy.config["mirror"];
     let is_partial = PARTIAL.iter().any(|key| match &mirror[key] {
@@ -59,7 +59,7 @@ fn is_whole_copy(copy: &StreamInfo, place: &Place, stream: &StreamInfo) -> bool 
         && covers(&copy.state, &stream.state)
 }
 
-/// Whether `whole` has at least what `part` has. Both number the same messages alike.
+/// Whether `whole` has at least the messages of `part`. Equal messages have equal numbers in both.
 fn covers(whole: &StreamState, part: &StreamState) -> bool {
     part.messages == 0
         || (whole.first_seq <= part.first_seq
@@ -74,7 +74,7 @@ pub(crate) mod tests {
     use super::super::survey::Holding;
     use super::*;
 
-    /// A stream with so many messages.
+    /// Returns a stream with this many messages.
     pub(crate) fn stream(config: &Value, messages: u64) -> StreamInfo {
         let lag = config["lag"].as_u64().unwrap_or_default();
         let mirror = config["mirror"]["name"].as_str();
@@ -87,7 +87,7 @@ pub(crate) mod tests {
         serde_json::from_value(info).unwrap()
     }
 
-    /// What each place holds.
+    /// Returns the survey of these holdings.
     pub(crate) fn survey(holdings: Vec<(Place, Vec<StreamInfo>)>) -> Survey {
         let holding = |(place, streams)| {
             let holding = Holding {

@@ -1,4 +1,4 @@
-//! What streams there are, everywhere: asked of the servers, or looked up on disk.
+//! Finds all streams, by asking the servers or from their files on disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,11 +9,11 @@ use super::places::{Place, Places};
 /// The streams of one place.
 #[derive(Debug, Default)]
 pub(crate) struct Holding {
-    /// Those that the place itself told of.
+    /// Streams that the place itself reported.
     pub(crate) streams: Vec<StreamInfo>,
-    /// Those that are known by name alone.
+    /// Streams of which only the name is known.
     pub(crate) unknown: BTreeSet<String>,
-    /// Why, if anything is.
+    /// Why only the name is known, if there are such.
     pub(crate) reason: Option<String>,
 }
 
@@ -21,16 +21,16 @@ pub(crate) struct Holding {
 pub(crate) type Survey = BTreeMap<Place, Holding>;
 
 impl Holding {
-    /// One of its streams.
+    /// Returns one of its streams.
     pub(crate) fn get(&self, name: &str) -> Option<&StreamInfo> {
         self.streams.iter().find(|stream| stream.name() == name)
     }
 
-    /// Adds what the same place held a moment before.
+    /// Adds what the same place reported shortly before.
     fn widen(&mut self, before: &Self) {
         for stream in &mut self.streams {
             let earlier = before.get(stream.name());
-            // One that was made anew meanwhile is another one.
+            // A stream that was created again meanwhile is another one.
             if let Some(earlier) = earlier.filter(|earlier| earlier.created == stream.created) {
                 let state = &mut stream.state;
                 state.first_seq = state.first_seq.min(earlier.state.first_seq);
@@ -39,7 +39,7 @@ impl Holding {
         }
     }
 
-    /// Only what is on disk.
+    /// Returns only what is on disk.
     pub(crate) fn on_disk(places: &Places<'_>, place: &Place, reason: String) -> Self {
         Self {
             streams: Vec::new(),
@@ -49,11 +49,11 @@ impl Holding {
     }
 }
 
-/// Asks every place. One that does not answer is looked up on disk.
+/// Asks every place. For a place that does not answer, its files are read.
 ///
-/// Places that `stay` are asked before the others and again after them: what they hold is then
-/// told from its first message before to its last one after, and a mirror that follows them
-/// closely is seen to hold nothing else.
+/// Places that `stay` are asked before the others and again after them: their content is then
+/// reported from the first message before to the last one after, so that a mirror that follows them
+/// closely is recognised as having nothing else.
 pub(crate) async fn survey(places: &Places<'_>, stay: &BTreeSet<Place>) -> Survey {
     let all = places.all();
     let (mut before, mut survey) = (Survey::new(), Survey::new());
@@ -81,8 +81,8 @@ async fn look(places: &Places<'_>, place: &Place) -> Holding {
 
 async fn ask(places: &Places<'_>, place: &Place) -> anyhow::Result<Holding> {
     let js = places.connect(place).await?;
-    // Names come from whoever leads the hub, the rest from the leader of each stream, if it has
-    // one: what has none must not be overlooked.
+    // The leader of the hub reports the names, the leader of each stream the rest. A stream without
+    // a leader must not be overlooked.
     let names = js.stream_names().await?;
     let streams = js.streams().await?;
     let known: BTreeSet<&str> = streams.iter().map(StreamInfo::name).collect();
