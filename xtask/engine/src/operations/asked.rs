@@ -1,4 +1,4 @@
-//! What `up` is asked for, and what it did.
+//! The options of `up`, and its result.
 
 use std::time::Duration;
 
@@ -6,44 +6,44 @@ use super::inputs::Selection;
 use crate::supervisor::operation::Wait as LockWait;
 use crate::supervisor::state::Changes;
 
-/// What is done when nothing runs.
+/// What to do if no stack is running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// `up`: everything is started.
     Up,
-    /// `reload`: it is an error.
+    /// `reload`: fail.
     Reload,
 }
 
-/// What `up` is asked for.
+/// The options of `up`.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What is done when nothing runs.
+    /// What to do if no stack is running.
     pub mode: Mode,
-    /// Which services are asked for.
+    /// The selected services.
     pub selection: Selection,
     /// How long everything may take to become healthy.
     pub timeout: Duration,
     /// Whether to wait for another operation on this instance.
     pub lock: LockWait,
-    /// Whether streams of nodes that go are moved to nodes that stay; otherwise the change is
+    /// Whether streams of nodes that leave are moved to nodes that stay; otherwise the change is
     /// refused.
     pub move_streams: bool,
 }
 
-/// What `up` found and did.
+/// The result of `up`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing ran: everything was started.
+    /// No stack was running: all processes were started.
     Started,
-    /// It ran already, as described.
+    /// The stack was running as described.
     Unchanged,
-    /// It ran, and these processes were added, updated, removed or, in place, reloaded.
+    /// It was running, and these processes were added, updated, removed or, in place, reloaded.
     Changed(Changes),
 }
 
 impl Outcome {
-    /// Adds what was done to further processes.
+    /// Adds the changes of further processes.
     pub(crate) fn add(&mut self, more: Changes) {
         match self {
             Self::Started => {}

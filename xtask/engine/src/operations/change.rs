@@ -1,7 +1,7 @@
-//! A change of the topology of a running stack, by other means than its manifests.
+//! A change of the topology of a running stack that does not come from its manifests.
 //!
-//! It is made from the inputs that the stack was made from, by the very functions of `up`. Must
-//! not know who asks for it: the controller does, for the record in the database.
+//! It starts from the recorded inputs of the stack, and uses the functions of `up`. Must not know
+//! who requests it: the controller does, for the record in the database.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,32 +19,32 @@ use crate::supervisor::operation::{Operation, Wait};
 
 /// How long everything may take to become healthy, as with `up`.
 const HEALTHY_TIMEOUT: Duration = Duration::from_mins(1);
-/// How long another operation is waited for: longer than any should take.
+/// How long to wait for another operation: longer than any should take.
 const LOCK_TIMEOUT: Duration = Duration::from_mins(10);
 
-/// What is asked for.
+/// The requested change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// The topology.
     pub spec: Spec,
-    /// Who asks.
+    /// Who requests it.
     pub origin: Origin,
-    /// Whether streams of nodes that go are moved to those that stay.
+    /// Whether streams of nodes that leave are moved to those that stay.
     pub move_streams: bool,
 }
 
-/// What the manifests that the running stack was made from ask for.
+/// Returns the topology in the manifests from which the running stack was made.
 pub fn declared(ctx: &Ctx) -> anyhow::Result<Spec> {
     let recorded = Recorded::load(&ctx.paths)?;
     let spec = stack::topology(&recorded.services()?, &recorded.env());
     spec.map_err(|findings| manifests::invalid(&findings))
 }
 
-/// Makes the running stack become it, or leaves it as it was. Waits for other operations.
+/// Applies the change to the running stack, or rolls it back. Waits for other operations.
 pub fn apply(ctx: &Ctx, change: &Change, interrupt: &Interrupt) -> anyhow::Result<()> {
     let wait = Wait::For(LOCK_TIMEOUT);
     let operation = Operation::begin(&ctx.paths, &ctx.ui, CONTROLLER, wait, interrupt)?;
-    // Only now: the operation that we waited for may have changed them.
+    // Read only now: the operation that we waited for may have changed them.
     let ctx = &Ctx {
         ui: ctx.ui.clone(),
         ..Ctx::recorded(ctx.paths.clone())?

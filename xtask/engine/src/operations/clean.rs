@@ -1,7 +1,7 @@
-//! Deleting what a checkout has made: generated files, binaries, data.
+//! Deletes what a checkout has produced: generated files, binaries, data.
 //!
-//! Owns that nothing else is touched: no link is followed, and lock files stay, because a lock on a
-//! deleted file keeps nobody out. Must not ask anybody: the command does.
+//! Owns the guarantee that nothing else is deleted: no link is followed, and lock files stay,
+//! because a lock on a deleted file excludes no process. Must not ask the user: the command does.
 
 use std::fs;
 use std::io;
@@ -19,7 +19,7 @@ use crate::instances::known;
 use crate::supervisor::alive;
 use crate::supervisor::operation::{Operation, Wait};
 
-/// Refuses before anybody is asked: links, and a stack that runs.
+/// Refuses, before the user is asked: links, and a running stack.
 pub fn check(ctx: &Ctx, levels: &[Level]) -> anyhow::Result<()> {
     for level in levels {
         let directory = level.directory(&ctx.paths);
@@ -43,7 +43,7 @@ pub fn check(ctx: &Ctx, levels: &[Level]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Deletes the levels. Returns what they held.
+/// Deletes the levels. Returns their earlier content.
 pub fn clean(ctx: &Ctx, levels: &[Level], wait: Wait) -> anyhow::Result<Vec<Content>> {
     let _operation = Operation::begin(&ctx.paths, &ctx.ui, "clean", wait, &Interrupt::default())?;
     check(ctx, levels)?;
@@ -63,8 +63,8 @@ pub fn clean(ctx: &Ctx, levels: &[Level], wait: Wait) -> anyhow::Result<Vec<Cont
     Ok(deleted)
 }
 
-/// Takes the locks of those who use a level without an operation: a service that runs by itself
-/// holds its data, a command that installs a binary its name.
+/// Takes the locks of processes that use a level without an operation: a service that runs alone
+/// holds its data, a command that installs a binary holds its name.
 fn claim_all(level: Level, paths: &Paths) -> anyhow::Result<Vec<FileLock>> {
     let directory = level.directory(paths);
     let files: Vec<PathBuf> = match level {

@@ -1,4 +1,4 @@
-//! Where apps and tests find a stack: the variables that its services export.
+//! The variables by which apps and tests find a stack: those that its services export.
 //!
 //! Owns whose variables they are. Must not know a service: manifests declare them.
 
@@ -15,7 +15,7 @@ use crate::operations::inputs::Inputs;
 use crate::plan::render::variables::Variables;
 use crate::plan::stack::Stack;
 
-/// The variables of what runs; with `declared`, of what would run.
+/// Returns the variables of the running stack; with `declared`, of the stack that would run.
 pub fn exports(ctx: &Ctx, declared: bool) -> anyhow::Result<Variables> {
     if declared {
         return Ok(of(&Inputs::load(ctx)?.stack));
@@ -27,7 +27,7 @@ pub fn exports(ctx: &Ctx, declared: bool) -> anyhow::Result<Variables> {
     Ok(of(&applied.stack))
 }
 
-/// The variables of every process that is not left out.
+/// Returns the variables of every enabled process.
 pub fn of(stack: &Stack) -> Variables {
     let processes = stack.processes.values();
     let enabled = processes.filter(|process| !process.disabled);
@@ -36,7 +36,7 @@ pub fn of(stack: &Stack) -> Variables {
         .collect()
 }
 
-/// Adds entries to a file such as that of `GITHUB_ENV`, on lines of their own.
+/// Appends entries to a file such as that of `GITHUB_ENV`, on lines of their own.
 pub fn append(path: &Path, text: &str) -> anyhow::Result<()> {
     let append = || -> io::Result<()> {
         let mut file = OpenOptions::new()

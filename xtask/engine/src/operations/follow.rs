@@ -1,4 +1,4 @@
-//! Showing the log files of a stack, and following them while it runs.
+//! Prints the log files of a stack, and follows them while it runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,18 +13,18 @@ use crate::base::ui::Ui;
 use crate::checkout::logs;
 use crate::checkout::paths::Paths;
 
-/// How often the files are looked at.
+/// How often the files are polled.
 const POLL: Duration = Duration::from_millis(50);
 
-/// What begins with the name of the supervisor's own files, which are no process's.
+/// Prefix of the supervisor's own log files, which belong to no process.
 const SUPERVISOR: &str = "process-compose";
 
-/// The sizes of all log files at one moment, to follow them from there.
+/// The sizes of all log files at one time, to follow them from there.
 #[derive(Debug, Default)]
 pub struct LogSizes(BTreeMap<PathBuf, u64>);
 
 impl LogSizes {
-    /// The present sizes.
+    /// Returns the present sizes.
     pub fn now(paths: &Paths) -> Self {
         let entries = fs::read_dir(paths.logs()).into_iter().flatten().flatten();
         Self(
@@ -35,31 +35,31 @@ impl LogSizes {
     }
 }
 
-/// Which lines of which processes are shown, and how.
+/// Which lines of which processes are printed, and how.
 #[derive(Debug)]
 pub struct Options {
-    /// The processes; every one that has a log when there is none.
+    /// The processes; if empty, every one that has a log.
     pub processes: Vec<String>,
     /// Which lines.
     pub filter: Filter,
-    /// Only the last ones, so many.
+    /// Only this many last lines.
     pub tail: Option<usize>,
-    /// In which form.
+    /// The output format.
     pub format: Format,
 }
 
-/// Shows and follows log files.
+/// Prints and follows log files.
 #[derive(Debug)]
 pub struct Follow {
     logs: PathBuf,
     sources: Vec<Source>,
     show: Show,
-    /// Whether processes that turn up later are shown, too.
+    /// Whether logs of processes that are added later are printed, too.
     all: bool,
 }
 
 impl Follow {
-    /// Follows the logs of these processes from where they ended at `begin`.
+    /// Follows the logs of these processes from their ends at `begin`.
     pub fn new<'a>(
         paths: &Paths,
         names: impl Iterator<Item = &'a String>,
@@ -79,7 +79,7 @@ impl Follow {
         }
     }
 
-    /// What `options` ask for, from the first line that is there.
+    /// Prints the lines that `options` select, from the beginning of the logs.
     pub fn whole(paths: &Paths, options: Options) -> anyhow::Result<Self> {
         let logs = paths.logs();
         let all = options.processes.is_empty();
@@ -88,7 +88,7 @@ impl Follow {
             names.extend(processes(paths));
         }
         let source = |name: &String| match options.tail {
-            // More lines of one process than are shown of all cannot be among them.
+            // More lines of one process than the total cannot be among them.
             Some(lines) if options.filter.is_empty() => Source::last(&logs, name, lines),
             _ => {
                 let mut source = Source::whole(&logs, name);
@@ -107,12 +107,12 @@ impl Follow {
         })
     }
 
-    /// Prints every line that is there, by time. A reader that has seen enough is not an error.
+    /// Prints every existing line, by time. A reader that closed the pipe is not an error.
     pub fn once(&mut self, ui: &Ui) -> anyhow::Result<()> {
         self.print(ui, false).map(drop)
     }
 
-    /// Prints lines as they come, until `ended` says so or nobody reads them any more.
+    /// Prints lines as they are written, until `ended` returns true or the reader closes the pipe.
     pub fn until(&mut self, ui: &Ui, ended: impl Fn() -> bool) -> anyhow::Result<()> {
         loop {
             let last = ended();
@@ -123,7 +123,7 @@ impl Follow {
         }
     }
 
-    /// Prints what is there. Says whether somebody reads it.
+    /// Prints the new lines. Returns whether the reader is still there.
     fn print(&mut self, ui: &Ui, live: bool) -> anyhow::Result<bool> {
         match merge(&mut self.sources, live, &mut self.show, &mut ui.blocks()) {
             Ok(()) => Ok(true),
@@ -132,7 +132,7 @@ impl Follow {
         }
     }
 
-    /// A process that was added since has a log of its own.
+    /// Adds the logs of processes that were added meanwhile.
     fn look_for_more(&mut self) {
         if !self.all {
             return;
@@ -147,7 +147,7 @@ impl Follow {
     }
 }
 
-/// The processes that have a log, of this run or an earlier one.
+/// Returns the processes that have a log, of this run or an earlier one.
 pub fn processes(paths: &Paths) -> BTreeSet<String> {
     let mut names = log_lines::processes(&paths.logs());
     names.retain(|name| !is_supervisor(name));

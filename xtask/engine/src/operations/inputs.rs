@@ -1,4 +1,4 @@
-//! The inputs of a stack, read and resolved: what every command begins with.
+//! The inputs of a stack, read and resolved: the first step of every command.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,48 +23,48 @@ use crate::topology::{self, Topology, Wanted};
 pub struct Inputs {
     /// The manifests.
     pub services: Vec<Service>,
-    /// Where the instance's directories are.
+    /// The directories of the instance.
     pub places: Places,
-    /// The variables, those with leased ports included.
+    /// The variables, including those for leased ports.
     pub env: Env,
-    /// The numbers that leased ports should have, by `SERVICE.PORT`.
+    /// The requested numbers of leased ports, by `SERVICE.PORT`.
     pub leased: BTreeMap<String, u16>,
-    /// What other instances have.
+    /// The ports of other instances.
     pub others: Others,
-    /// The services that the stack is of; `None` when it is of all.
+    /// The services of the stack; `None` if it has all.
     pub chosen: Option<BTreeSet<String>>,
-    /// The topology of NATS: the one applied last, and the one asked for.
+    /// The topology of NATS: the one applied last, and the requested one.
     pub topology: Topology,
     /// The resolved stack.
     pub stack: Stack,
-    /// Every port that the instance has or may come to need, by process and name.
+    /// Every port that the instance has or may need later, by process and name.
     pub(crate) ports: BTreeMap<String, u16>,
 }
 
-/// Which services are asked for.
+/// The selection of services.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
     /// All of them.
     All,
-    /// Those that run.
+    /// The running ones.
     Running,
-    /// These, besides those that run.
+    /// These, and the running ones.
     Some {
         /// Names of services.
         names: Vec<String>,
-        /// Whether what they depend on is asked for, too.
+        /// Whether their dependencies are selected, too.
         dependencies: bool,
     },
 }
 
 impl Inputs {
-    /// Reads the manifests and builds the stack of all services. Bad input is refused with all its
-    /// problems. While nothing runs, its ports are those that it would have if it started now.
+    /// Reads the manifests and builds the stack of all services. Reports all problems of the inputs
+    /// at once. If no stack is running, its ports are those of a start now.
     pub fn load(ctx: &Ctx) -> anyhow::Result<Self> {
         Self::load_for(ctx, &Selection::All)
     }
 
-    /// The same for some services.
+    /// Reads the manifests and builds the stack of the selected services.
     pub fn load_for(ctx: &Ctx, selection: &Selection) -> anyhow::Result<Self> {
         let services = manifests::load(&ctx.paths)?;
         doubts::refuse(&ctx.env, &services)?;
@@ -73,8 +73,8 @@ impl Inputs {
         Self::build(ctx, services, given, None, selection)
     }
 
-    /// The same, with its ports leased: no other instance gets them as long as this one lives. The
-    /// caller holds the operation lock.
+    /// Builds the stack of the selected services and leases its ports: no other instance receives
+    /// them while this one is alive. The caller holds the operation lock.
     pub fn lease(ctx: &Ctx, selection: &Selection) -> anyhow::Result<Self> {
         let services = manifests::load(&ctx.paths)?;
         doubts::refuse(&ctx.env, &services)?;
@@ -86,8 +86,8 @@ impl Inputs {
         Ok(inputs)
     }
 
-    /// The inputs that the running stack was made from, with another topology, and its ports
-    /// leased. `ctx` has the variables of then, too: see [`Ctx::recorded`].
+    /// Returns the recorded inputs of the running stack, with another topology, and leases its
+    /// ports. `ctx` has the recorded variables, too: see [`Ctx::recorded`].
     pub fn recorded(ctx: &Ctx, spec: Spec, origin: Origin) -> anyhow::Result<Self> {
         let recorded = Recorded::load(&ctx.paths)?;
         let services = recorded.services()?;
@@ -119,7 +119,7 @@ impl Inputs {
             let stack = stack::build(&services, &given.env, &places, facts);
             stack.map_err(|findings| manifests::invalid(&findings))
         };
-        // It has no node yet, but every problem of the inputs.
+        // The stack without nodes already has every problem of the inputs.
         let alone = build(&Facts::default())?;
         let declared = stack::topology(&services, &given.env)
             .map_err(|findings| manifests::invalid(&findings))?;
@@ -129,7 +129,7 @@ impl Inputs {
         let chosen = selection.resolve(ctx, &services, &alone)?;
         let has_nats = chosen.as_ref().is_none_or(|names| names.contains(SERVICE));
         if !has_nats && !is_change {
-            // Nothing of what it is about is touched.
+            // Without NATS among the selected services, its topology is not changed.
             topology.now = topology.before.clone();
         }
         let mut stack = if topology.now.nodes().is_empty() {
@@ -154,13 +154,13 @@ impl Inputs {
         })
     }
 
-    /// Leaves a process out, as the stack of a topology without its node would.
+    /// Removes a process, as the stack of a topology without its node would.
     pub(crate) fn forget(&mut self, process: &str) {
         self.stack.processes.remove(process);
         self.stack.order.retain(|name| name != process);
     }
 
-    /// Everything that is wrong with the inputs, by its place; empty when something else is.
+    /// Returns all problems of the inputs with their places; empty if the cause is another one.
     pub fn findings(ctx: &Ctx) -> Vec<Finding> {
         let services = match manifests::read(&ctx.paths) {
             Ok(Ok(services)) => services,
@@ -172,12 +172,12 @@ impl Inputs {
         stack.err().unwrap_or_default()
     }
 
-    /// What is doubtful in `.env` and keeps nothing from running, one line each.
+    /// Returns warnings about `.env` that do not prevent a start, one per line.
     pub fn warnings(&self, ctx: &Ctx) -> Vec<String> {
         doubts::warnings(&ctx.env, &self.services)
     }
 
-    /// The binaries that the chosen services and the orchestration need.
+    /// Returns the binaries that the selected services and the orchestration need.
     pub fn requests(&self) -> anyhow::Result<Vec<Request>> {
         let mut requests = binaries::tools()?;
         requests.extend(self.chosen_services().flat_map(requests_of));
@@ -187,7 +187,7 @@ impl Inputs {
         Ok(requests)
     }
 
-    /// The services that the stack is of.
+    /// Returns the selected services.
     pub fn chosen_services(&self) -> impl Iterator<Item = &Service> {
         let is_chosen = |service: &&Service| {
             let chosen = self.chosen.as_ref();
@@ -198,12 +198,12 @@ impl Inputs {
 }
 
 impl Applied {
-    /// What these inputs make.
+    /// Returns the record of these inputs.
     pub fn of(inputs: &Inputs) -> Self {
         Self::from(inputs.chosen_services(), inputs.stack.clone())
     }
 
-    /// What runs, or `None` when nothing does. Reads the inputs only when it was not remembered.
+    /// Returns the running stack, or `None`. Reads the inputs only if there is no record of it.
     pub fn running(ctx: &Ctx) -> anyhow::Result<Option<Self>> {
         if !ctx.is_running()? {
             return Ok(None);
@@ -216,7 +216,7 @@ impl Applied {
     }
 }
 
-/// Every port of a whole stack, those of nodes that are away included: `nats.client`.
+/// Returns every port of a whole stack, including those of nodes that are away: `nats.client`.
 fn ports(stack: &Stack, facts: &Facts) -> BTreeMap<String, u16> {
     let mut all = BTreeMap::new();
     for (process, ports) in &facts.ports {
@@ -231,7 +231,7 @@ fn ports(stack: &Stack, facts: &Facts) -> BTreeMap<String, u16> {
 }
 
 impl Selection {
-    /// The services that are meant; `None` for all of them.
+    /// Returns the selected services; `None` for all of them.
     fn resolve(
         &self,
         ctx: &Ctx,
@@ -254,7 +254,7 @@ impl Selection {
                     chosen = stack::with_dependencies(services, &chosen);
                 }
                 if runs {
-                    // All that runs goes on running, even if that is everything.
+                    // All running services keep running, even if that is everything.
                     return Ok(running()?.map(|running| &running | &chosen));
                 }
                 Ok(Some(chosen))
@@ -263,7 +263,7 @@ impl Selection {
     }
 }
 
-/// Refuses names of what is no service, or is not meant to run.
+/// Refuses names that are no service, or of a disabled one.
 fn check(
     names: &[String],
     services: &[Service],
@@ -288,7 +288,7 @@ fn check(
     Ok(names.iter().cloned().collect())
 }
 
-/// The binaries that one service declares.
+/// Returns the binaries that one service declares.
 pub fn requests_of(service: &Service) -> Vec<Request> {
     service
         .document

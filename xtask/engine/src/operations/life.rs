@@ -1,8 +1,8 @@
-//! Restarting, stopping, starting and signalling parts of a running stack.
+//! Restarts, stops, starts and signals processes of a running stack.
 //!
-//! Works on what runs, as it was applied: edited manifests are `up`'s. Orders one process at a
-//! time, since the supervisor (1.120) can lose a process that is restarted while another one that
-//! depends on it starts.
+//! Uses the stack as it was applied: only `up` reads edited manifests. Orders one process at a
+//! time, since the supervisor (1.120) can lose a process that is restarted while a dependent
+//! process starts.
 
 mod needs;
 #[cfg(test)]
@@ -28,19 +28,19 @@ use crate::supervisor::state::{State, States, Status};
 use crate::supervisor::stops;
 use crate::supervisor::wait::{Baseline, Wait};
 
-/// What is done to processes.
+/// The action on processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
-    /// Stopped and started again, one after the other.
+    /// Stop and start again, one after the other.
     Restart,
-    /// Stopped, until they are started.
+    /// Stop, until they are started.
     Stop,
-    /// Started, if they do not run.
+    /// Start, if they are not running.
     Start,
 }
 
 impl Verb {
-    /// The command.
+    /// Returns the name of the command.
     pub fn word(self) -> &'static str {
         match self {
             Self::Restart => "restart",
@@ -50,28 +50,28 @@ impl Verb {
     }
 }
 
-/// How it is done.
+/// The options of the commands.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// How long all of it may take.
+    /// The timeout for all of it.
     pub timeout: Duration,
     /// Whether to wait for another operation on this instance.
     pub lock: LockWait,
-    /// Whether a restart includes what depends on the processes.
+    /// Whether a restart includes the dependents of the processes.
     pub with_dependents: bool,
 }
 
-/// What was done.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Report {
     /// `restarted`, `started`, `stopped` or `unchanged`, by process.
     pub outcomes: BTreeMap<String, &'static str>,
-    /// The processes that it left.
+    /// The states afterwards.
     pub states: States,
 }
 
-/// Restarts, stops or starts the processes that `words` name and waits until that is done: until
-/// they are healthy, or gone.
+/// Restarts, stops or starts the processes that `words` name and waits until they are healthy, or
+/// stopped.
 pub fn run(ctx: &Ctx, verb: Verb, words: &[String], options: Options) -> anyhow::Result<Report> {
     let started = Instant::now();
     must_run(ctx)?;
@@ -109,7 +109,7 @@ pub fn run(ctx: &Ctx, verb: Verb, words: &[String], options: Options) -> anyhow:
     })
 }
 
-/// Sends a signal to the processes that `words` name, each of which must run. Returns their names.
+/// Sends a signal to the processes that `words` name, which must be running. Returns their names.
 pub fn signal(ctx: &Ctx, words: &[String], signal: u8) -> anyhow::Result<Vec<String>> {
     must_run(ctx)?;
     let stack = running_stack(ctx)?;
@@ -131,7 +131,7 @@ pub fn signal(ctx: &Ctx, words: &[String], signal: u8) -> anyhow::Result<Vec<Str
     Ok(names)
 }
 
-/// Fails unless something runs that can be worked on.
+/// Fails unless a stack is running.
 pub fn must_run(ctx: &Ctx) -> anyhow::Result<()> {
     if ctx.is_running()? {
         return Ok(());
@@ -148,7 +148,7 @@ fn not_supervised(error: ApiError) -> Failure {
         .source(anyhow::Error::from(error))
 }
 
-/// The stack as it was applied; without that, as it would be.
+/// Returns the stack as it was applied; without a record, as it would be.
 fn running_stack(ctx: &Ctx) -> anyhow::Result<Stack> {
     Ok(match Applied::load(&ctx.paths) {
         Some(applied) => applied.stack,
@@ -156,7 +156,7 @@ fn running_stack(ctx: &Ctx) -> anyhow::Result<Stack> {
     })
 }
 
-/// A stack at work on.
+/// A command in progress.
 struct Life<'a> {
     ctx: &'a Ctx,
     stack: Stack,
@@ -169,8 +169,8 @@ struct Life<'a> {
 }
 
 impl Life<'_> {
-    /// One after the other, so that as little as possible is away at a time: the nodes of a
-    /// cluster keep their quorum.
+    /// Restarts processes one after the other, so that as few as possible are away at a time: the
+    /// nodes of a cluster keep their quorum.
     fn restart_each(&mut self, names: &[String]) -> anyhow::Result<()> {
         for name in self.in_order(names) {
             self.start_needed(&name)?;
@@ -180,7 +180,7 @@ impl Life<'_> {
         Ok(())
     }
 
-    /// All at once, with what runs and depends on them: nothing sees its dependency go away.
+    /// Stops all together with their running dependents, so that none loses a running dependency.
     fn restart_all(&mut self, names: &[String]) -> anyhow::Result<()> {
         let states = self.client.processes()?;
         let mut all = dependents(&self.stack, names);
@@ -206,7 +206,7 @@ impl Life<'_> {
     }
 
     fn stop(&mut self, names: &[String]) -> anyhow::Result<()> {
-        // Before: what is stopped half-way must not count as work done either.
+        // Recorded first: a process that an aborted command stopped must not count as work done.
         let mut stopped = stops::load(&self.ctx.paths);
         stopped.extend(names.iter().cloned());
         stops::save(&self.ctx.paths, &stopped)?;
@@ -230,7 +230,7 @@ impl Life<'_> {
             if is_ending || state.is_some_and(State::has_ended) {
                 self.start_one(&name, "started")?;
             } else {
-                // It may be on its way.
+                // It may still be starting.
                 self.wait(&name)?;
                 self.outcomes.entry(name).or_insert("unchanged");
             }
@@ -238,7 +238,7 @@ impl Life<'_> {
         Ok(())
     }
 
-    /// Starts what `name` depends on and what does not run, in order.
+    /// Starts the dependencies of `name` that are not running, in order.
     fn start_needed(&mut self, name: &str) -> anyhow::Result<()> {
         let states = self.client.processes()?;
         for needed in missing(&self.stack, &states, name) {
@@ -247,7 +247,7 @@ impl Life<'_> {
         Ok(())
     }
 
-    /// Stops a process and waits until it is gone. Says whether it ran.
+    /// Stops a process and waits until it is gone. Returns whether it was running.
     fn stop_one(&self, name: &str) -> anyhow::Result<bool> {
         let limit = Limit {
             deadline: self.deadline,
@@ -258,7 +258,7 @@ impl Life<'_> {
 
     /// Starts a process and waits until it is healthy.
     fn start_one(&mut self, name: &str, outcome: &'static str) -> anyhow::Result<()> {
-        // The supervisor goes on counting after a stop: an older crash is no failure of this start.
+        // The supervisor keeps counting after a stop: an older crash is no failure of this start.
         let before = self.client.processes()?.remove(name);
         self.control().start(&[name])?;
         let restarts = before.map_or(0, |state| state.restarts);
@@ -276,7 +276,7 @@ impl Life<'_> {
         Control::new(&self.ctx.paths, &self.client, &self.interrupt)
     }
 
-    /// Waits until one process is healthy, whatever the others are.
+    /// Waits until one process is healthy, regardless of the others.
     fn wait(&self, name: &str) -> anyhow::Result<()> {
         let wait = Wait {
             paths: &self.ctx.paths,
@@ -291,7 +291,7 @@ impl Life<'_> {
         wait.until_ready(None, |_| {}).map(drop)
     }
 
-    /// The names so that each comes after those it depends on.
+    /// Returns the names with each after its dependencies.
     fn in_order(&self, names: &[String]) -> Vec<String> {
         let order = self.stack.order.iter();
         order.filter(|name| names.contains(name)).cloned().collect()

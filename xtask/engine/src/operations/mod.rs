@@ -1,6 +1,6 @@
-//! What the commands do, as generic steps on the floors below.
+//! The implementations of the commands, as generic steps that use the floors below.
 //!
-//! Must not read the command line, and print no more than a line of progress.
+//! Must not read the command line, and must print at most a line of progress.
 
 pub mod asked;
 pub mod backup;

@@ -1,4 +1,4 @@
-//! `observe`: following the events of a running stack.
+//! `observe`: prints the events of a running stack.
 
 use std::fmt::Write as _;
 use std::io;
@@ -18,27 +18,27 @@ use crate::supervisor::timing;
 use crate::topology::events::{self, Event, STREAM};
 
 /// How long NATS may be away while the stack runs: a restart takes a second, a recovery of many
-/// streams some.
+/// streams takes longer.
 const AWAY_LIMIT: Duration = Duration::from_mins(1);
-/// How often a server that is away is tried.
+/// How often a connection to a server that is away is tried.
 const RETRY: Duration = Duration::from_millis(100);
-/// What the monitoring of the server shows of us.
+/// Our name in the monitoring of the server.
 const CLIENT_NAME: &str = "core observe";
 /// All subjects.
 pub const ALL: &str = "core.>";
 
-/// What is to be followed, and how it is shown.
+/// Which events are printed, and how.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The subject, with wildcards.
     pub subject: String,
-    /// Also what has happened since then, in milliseconds since the Unix epoch.
+    /// Prints also events since then, in milliseconds since the Unix epoch.
     pub since: Option<i64>,
-    /// One JSON object a line.
+    /// Whether to print one JSON object per line.
     pub json: bool,
 }
 
-/// Says what is wrong with a subject to follow, or `None` when events can have it.
+/// Returns what is wrong with a subject; `None` if events can have it.
 pub fn problem(subject: &str) -> Option<&'static str> {
     let tokens: Vec<&str> = subject.split('.').collect();
     let last = tokens.len() - 1;
@@ -57,8 +57,8 @@ pub fn problem(subject: &str) -> Option<&'static str> {
     (!begins).then_some("does not begin with `core`, as all events do")
 }
 
-/// Follows until Ctrl-C, until nobody reads any more, or until the stack has stopped, which is an
-/// error.
+/// Prints events until Ctrl-C, until the reader closes the pipe, or until the stack has stopped,
+/// which is an error.
 pub fn observe(ctx: &Ctx, options: &Options) -> anyhow::Result<()> {
     let is_alive = || alive::is_held(&ctx.paths.alive_lock());
     if !is_alive()? {
@@ -84,11 +84,11 @@ pub fn observe(ctx: &Ctx, options: &Options) -> anyhow::Result<()> {
 struct Follower<'a> {
     ctx: &'a Ctx,
     options: &'a Options,
-    /// Where to go on; `None` before the stream was first seen.
+    /// Where to continue; `None` before the stream was first seen.
     begin: Option<Begin>,
     /// Until when NATS may be away.
     deadline: Instant,
-    /// Whether it was said that we follow.
+    /// Whether the start was reported.
     is_told: bool,
 }
 
@@ -111,7 +111,7 @@ impl Follower<'_> {
         }
     }
 
-    /// Follows until nobody reads any more, or NATS is lost.
+    /// Prints events until the reader closes the pipe, or NATS is lost.
     async fn follow(&mut self) -> anyhow::Result<()> {
         let jetstream = events::connect(&self.ctx.paths, CLIENT_NAME).await?;
         let stream = jetstream.stream(STREAM).await?;
@@ -119,7 +119,7 @@ impl Follower<'_> {
         let next = stream.state.last_seq + 1;
         let begin = match self.begin.take() {
             None => Begin::Sequence(next),
-            // A stream that was made anew counts from 1 again.
+            // The numbers of a stream that was created again begin at 1.
             Some(Begin::Sequence(number)) => Begin::Sequence(number.min(next)),
             Some(time) => time,
         };
@@ -136,7 +136,7 @@ impl Follower<'_> {
         loop {
             self.deadline = Instant::now() + AWAY_LIMIT;
             let next = follow.next().await;
-            // Whatever comes next, it was there until now.
+            // Until now the server was there.
             self.deadline = Instant::now() + AWAY_LIMIT;
             let (number, message) = next?;
             self.begin = Some(Begin::Sequence(number + 1));
@@ -153,11 +153,11 @@ impl Follower<'_> {
     }
 }
 
-/// One JSON object: the event, its subject and its number in the stream.
+/// Formats one JSON object: the event, its subject and its number in the stream.
 fn document(number: u64, message: &Message) -> String {
     let event = serde_json::from_slice(&message.payload).ok();
     let mut object = event.filter(Value::is_object).unwrap_or_else(|| {
-        // Whoever may write to NATS may have written anything.
+        // Any client of NATS may have written anything.
         json!({"schema_version": SCHEMA_VERSION, "payload": text(message)})
     });
     object["subject"] = json!(message.subject);
@@ -165,7 +165,7 @@ fn document(number: u64, message: &Message) -> String {
     object.to_string()
 }
 
-/// One line for people.
+/// Formats one line for people.
 fn sentence(message: &Message) -> String {
     let Ok(event) = serde_json::from_slice::<Event>(&message.payload) else {
         return format!("{}: {}", message.subject, text(message).escape_debug());

@@ -1,4 +1,4 @@
-//! The ports of a stack: their numbers, where they come from, and who listens on them.
+//! The ports of a stack: their numbers, their sources, and the programs that listen on them.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, TcpListener};
@@ -12,12 +12,12 @@ use crate::operations::inputs::Inputs;
 use crate::plan::stack::Stack;
 use crate::supervisor::ours;
 
-/// The answer of `ports`.
+/// The report of `ports`.
 #[derive(Debug, Serialize)]
 pub struct Ports {
     /// Version of this document.
     pub schema_version: u32,
-    /// Whether the stack runs: these are its ports then, whatever was edited since.
+    /// Whether the stack is running: then these are its ports, despite later edits.
     pub running: bool,
     /// All ports, by process and name.
     pub ports: Vec<PortReport>,
@@ -34,29 +34,29 @@ pub struct PortReport {
     pub name: String,
     /// Its number.
     pub port: u16,
-    /// What is spoken there.
+    /// Its protocol.
     pub protocol: String,
-    /// The address it is listened on.
+    /// The address it listens on.
     #[serde(skip)]
     pub listen: IpAddr,
-    /// Where the number comes from: a place in a manifest, or a variable.
+    /// The source of the number: a place in a manifest, or a variable.
     pub declared: String,
-    /// Whether somebody listens.
+    /// Whether a program listens.
     pub state: PortState,
-    /// Who listens, when it is not this stack.
+    /// The program that listens, if it does not belong to this stack.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holder: Option<Listener>,
 }
 
-/// What a port is in.
+/// The state of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PortState {
-    /// Nobody listens.
+    /// No program listens.
     Free,
     /// This stack listens.
     Ours,
-    /// Somebody else does.
+    /// Another program listens.
     Taken,
 }
 
@@ -71,8 +71,8 @@ pub struct Listener {
     pub program: Option<String>,
 }
 
-/// Looks at the ports of what runs, or of what would run. `ctx` needs no `.env` as long as
-/// something runs.
+/// Checks the ports of the running stack, or of the one that would run. `ctx` needs no `.env` if a
+/// stack is running.
 pub fn ports(ctx: &Ctx) -> anyhow::Result<Ports> {
     let applied = Applied::running(ctx)?;
     let running = applied.is_some();
@@ -129,7 +129,7 @@ fn declared(stack: &Stack) -> Vec<PortReport> {
     reports
 }
 
-/// Who listens on each port of this machine, as far as it can be seen: one look for all.
+/// Returns the visible listeners of each port of this machine, by a single scan.
 fn listeners() -> BTreeMap<u16, Vec<Listener>> {
     let mut found: BTreeMap<u16, Vec<Listener>> = BTreeMap::new();
     for listener in listeners::get_all().unwrap_or_default() {

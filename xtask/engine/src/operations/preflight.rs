@@ -1,4 +1,4 @@
-//! What is checked before anything is started: ports, and what the services say of their settings.
+//! Checks before a start: ports, and the services' own checks of their settings.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -21,13 +21,13 @@ use crate::instances::register::Others;
 use crate::plan::stack::{self, Port, Stack};
 use crate::supervisor::ours;
 
-/// How long a check of settings may take; it starts nothing, so milliseconds are usual.
+/// How long a check of settings may take; it starts no server, so milliseconds are usual.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Lines of a refusal that are shown.
+/// Number of lines of a refusal that are printed.
 const REASONS_MAX: usize = 10;
 
-/// Lets every service check its settings, side by side. All refusals are told at once.
+/// Lets every service check its settings, in parallel. All refusals are reported at once.
 pub fn check_settings(ctx: &Ctx, stack: &Stack) -> anyhow::Result<()> {
     addresses::check(stack)?;
     sizes::check(&ctx.env, stack)?;
@@ -51,7 +51,7 @@ pub fn check_settings(ctx: &Ctx, stack: &Stack) -> anyhow::Result<()> {
         .into())
 }
 
-/// Runs a check to its end. Returns its refusal as a sentence.
+/// Runs a check until it exits. Returns its refusal as a sentence.
 fn run_check(
     name: &str,
     command: &mut Command,
@@ -69,8 +69,8 @@ fn run_check(
     Ok(Some(refusal(name, &finished.tail.join("\n"))))
 }
 
-/// What a check says, as a sentence; several reasons on lines of their own. Our wrappers name
-/// themselves and give a hint, which the sentence and our own hint replace.
+/// Formats the output of a check as a sentence, with several reasons on lines of their own. Removes
+/// the name and the hint that our wrappers print, since the sentence and our own hint replace them.
 fn refusal(name: &str, text: &str) -> String {
     let text = text.split("\nhint: ").next().unwrap_or_default();
     let reason = text.strip_prefix("error: ").unwrap_or(text);
@@ -88,19 +88,19 @@ fn refusal(name: &str, text: &str) -> String {
     }
 }
 
-/// The ports of a running stack, and where it is.
+/// The ports of a running stack, and its paths.
 struct Running<'a> {
     ports: BTreeSet<u16>,
     paths: &'a Paths,
 }
 
-/// Refuses to start on ports that others hold. To be called while nothing of the instance lives.
+/// Refuses to start on ports in use. To be called while no process of the instance is alive.
 pub fn check_ports(stack: &Stack, others: &Others) -> anyhow::Result<()> {
     check_ports_beside(stack, others, None)
 }
 
-/// The same for a stack that runs and is about to change: whoever answers on a port that it is to
-/// get would be taken for its server.
+/// Refuses ports in use for a change of a running stack: a program that answers on a new port would
+/// be taken for its server.
 pub fn check_new_ports(ctx: &Ctx, stack: &Stack, others: &Others) -> anyhow::Result<()> {
     let Some(applied) = Applied::load(&ctx.paths) else {
         return Ok(());
@@ -130,7 +130,7 @@ fn check_ports_beside(
                 continue;
             }
             let instance = others.living.get(&port.port);
-            // An instance that is about to start has its port already, even if nobody listens yet.
+            // An instance that is about to start has its port already, even without a listener.
             let holder = instance
                 .cloned()
                 .or_else(|| holder((port.listen, port.port).into(), running));
@@ -149,7 +149,7 @@ fn check_ports_beside(
         return Ok(());
     }
     let end = match owner {
-        // Its checkout is named above.
+        // The message names its checkout.
         Some(name) if !strangers => format!("run `cargo xtask down --instance {name}` there"),
         _ => "end that program".to_owned(),
     };
@@ -169,8 +169,8 @@ fn describe(service: &str, port: &Port, holder: &str) -> String {
     )
 }
 
-/// Who keeps an address from being listened on; `None` when nobody does, or a process of the
-/// `running` stack: a change that was killed may have brought a server to its new port already.
+/// Returns who holds an address; `None` if it is free or held by a process of the `running` stack:
+/// a change that was killed may have moved a server to its new port already.
 fn holder(address: SocketAddr, running: Option<&Running<'_>>) -> Option<String> {
     let port = address.port();
     let error = TcpListener::bind(address).err()?;

@@ -1,4 +1,4 @@
-//! What `up` or `reload` would do now, without doing it.
+//! Reports what `up` or `reload` would do now, without doing it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,46 +21,46 @@ use crate::supervisor::state::States;
 use crate::topology::guard;
 use crate::topology::link::Link;
 
-/// The cause of what the topology changes.
+/// The cause if the topology changes a process.
 const TOPOLOGY: &str = "topology";
 
-/// The cause of what a user stopped.
+/// The cause if a user stopped a process.
 const STOPPED: &str = "stopped";
 
-/// The cause of what ended by itself.
+/// The cause if a process ended by itself.
 const ENDED: &str = "ended";
 
-/// The cause of what a user scaled.
+/// The cause if a user scaled a process.
 const SCALED: &str = "scaled";
 
-/// The answer of `plan`.
+/// The report of `plan`.
 #[derive(Debug, Serialize)]
 pub struct Plan {
     /// Version of this document.
     pub schema_version: u32,
     /// The name of the instance.
     pub instance: String,
-    /// Whether the stack runs; without, everything would be started.
+    /// Whether the stack is running; if not, everything would be started.
     pub running: bool,
-    /// Whether anything would be done.
+    /// Whether anything would be changed.
     pub changes: bool,
-    /// Which topology of NATS counts.
+    /// The topology of NATS that takes effect.
     pub topology: TopologyPlan,
     /// What would happen to each process.
     pub processes: BTreeMap<String, Step>,
-    /// Keys of manifests that are accepted and do nothing: `` `scalable` of `web` ``.
+    /// Keys of manifests that are accepted but have no effect: `` `scalable` of `web` ``.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub without_effect: Vec<String>,
 }
 
-/// Which topology counts, and why.
+/// The topology that takes effect, and why.
 #[derive(Debug, Serialize)]
 pub struct TopologyPlan {
-    /// The one that counts.
+    /// The topology that takes effect.
     pub spec: Spec,
-    /// Who asked for it.
+    /// Who requested it.
     pub origin: Origin,
-    /// What the manifest asks for instead, in vain until the record gives it back.
+    /// The manifest's topology, which has no effect until the record returns to the manifest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overridden: Option<Spec>,
 }
@@ -68,13 +68,13 @@ pub struct TopologyPlan {
 /// What would happen to one process.
 #[derive(Debug, Serialize)]
 pub struct Step {
-    /// In a word.
+    /// As one word.
     pub action: Action,
     /// The keys of the process's entry that are the cause: `environment.NATS_HOST`, `command`; or
     /// `topology`, `stopped`, `ended`, `scaled`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub because: Vec<String>,
-    /// Whether a failure takes it back. Otherwise the next `reload` finishes it.
+    /// Whether a failure rolls it back. Otherwise the next `reload` finishes it.
     #[serde(skip_serializing_if = "is_true")]
     pub reversible: bool,
 }
@@ -103,11 +103,11 @@ fn is_true(value: &bool) -> bool {
 pub enum Action {
     /// It keeps running, with its process id.
     None,
-    /// It is started: with the stack, or because it does not run.
+    /// It is started: with the stack, or because it is not running.
     Start,
-    /// It is new in a stack that runs.
+    /// It is added to a running stack.
     Add,
-    /// Its server reads its configuration anew, with its process id.
+    /// Its server reloads its configuration, with its process id.
     Reload,
     /// It is stopped and started again.
     Restart,
@@ -116,7 +116,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// The word for people and documents.
+    /// Returns the word for people and documents.
     pub fn word(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -129,7 +129,7 @@ impl Action {
     }
 }
 
-/// Plans the way from what runs to what the inputs describe. Changes nothing.
+/// Plans the change from the running stack to the inputs. Changes nothing.
 pub fn preview(ctx: &Ctx) -> anyhow::Result<Plan> {
     let inputs = Inputs::load(ctx)?;
     let running = alive::is_held(&ctx.paths.alive_lock())?;
@@ -187,8 +187,8 @@ pub fn preview(ctx: &Ctx) -> anyhow::Result<Plan> {
     })
 }
 
-/// What does not run as it is described, though its description is the same: it was stopped, has
-/// crashed, or somebody scaled it in the view of the supervisor.
+/// Adds processes that do not run as described, although their description is the same: they were
+/// stopped, have crashed, or were scaled in the view of the supervisor.
 fn what_does_not_run(
     steps: &mut BTreeMap<String, Step>,
     stack: &Stack,
@@ -196,7 +196,7 @@ fn what_does_not_run(
     states: &States,
 ) {
     if states.is_empty() {
-        // Nobody can be asked.
+        // The supervisor does not answer.
         return;
     }
     let because = |cause: &str| vec![cause.to_owned()];
@@ -232,14 +232,14 @@ fn what_does_not_run(
     }
 }
 
-/// The process of which another one is a replica: the supervisor numbers them, `worker-0`.
+/// Returns the process of a replica: the supervisor numbers them, `worker-0`.
 fn scaled_from<'a>(name: &'a str, stack: &Stack) -> Option<&'a str> {
     let (process, number) = name.rsplit_once('-')?;
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
     (is_number && stack.processes.contains_key(process)).then_some(process)
 }
 
-/// Which processes run with other settings than the inputs ask for, and which ones differ.
+/// Returns processes whose settings differ from those of the inputs, and which settings differ.
 fn stale_settings(
     ctx: &Ctx,
     inputs: &Inputs,

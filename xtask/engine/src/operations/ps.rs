@@ -1,4 +1,4 @@
-//! The instances of a checkout, or of all on this machine, and how each does.
+//! The instances of a checkout, or all on this machine, and their states.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,12 +14,12 @@ use crate::instances::known::of_checkout;
 use crate::instances::register::{Entry, Register};
 use crate::operations::status::{self, ProcessStatus, Status};
 
-/// The answer of `ps`.
+/// The report of `ps`.
 #[derive(Debug, Serialize)]
 pub struct Instances {
     /// Version of this document.
     pub schema_version: u32,
-    /// One entry an instance, by checkout and name.
+    /// One entry per instance, by checkout and name.
     pub instances: Vec<Instance>,
 }
 
@@ -30,13 +30,13 @@ pub struct Instance {
     pub name: String,
     /// Its checkout.
     pub checkout: String,
-    /// How it does.
+    /// Its state.
     pub state: State,
-    /// Where its services are reached, by process.
+    /// The URLs of its services, by process.
     pub urls: BTreeMap<String, String>,
     /// Its process ids, by process.
     pub pids: BTreeMap<String, i32>,
-    /// When the first of its processes that run was started, RFC 3339.
+    /// When the first of its running processes was started, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
     /// Seconds since then.
@@ -44,20 +44,20 @@ pub struct Instance {
     pub uptime_seconds: Option<f64>,
 }
 
-/// How an instance does.
+/// The state of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// It runs, and everything answers.
+    /// It is running, and everything answers.
     Healthy,
-    /// It runs, and something does not answer, or not yet.
+    /// It is running, and something does not answer, or not yet.
     Running,
-    /// It does not run.
+    /// It is not running.
     Stopped,
 }
 
 impl State {
-    /// The word for people and documents.
+    /// Returns the word for people and documents.
     pub fn word(self) -> &'static str {
         match self {
             Self::Healthy => "healthy",
@@ -67,7 +67,7 @@ impl State {
     }
 }
 
-/// Looks at the instances of the checkout of `ctx`, or at all of this user, side by side.
+/// Returns the instances of the checkout of `ctx`, or all of this user, checked in parallel.
 pub fn list(ctx: &Ctx, all: bool) -> anyhow::Result<Instances> {
     let found = if all {
         everywhere(ctx)?
@@ -85,7 +85,7 @@ pub fn list(ctx: &Ctx, all: bool) -> anyhow::Result<Instances> {
     })
 }
 
-/// Those of all checkouts that the register knows, and those of this one.
+/// Returns the instances of all checkouts in the register, and those of this one.
 fn everywhere(ctx: &Ctx) -> anyhow::Result<Vec<Paths>> {
     let register = Register::read(&ctx.env)?;
     if let Some(why) = register.damaged() {
@@ -93,7 +93,7 @@ fn everywhere(ctx: &Ctx) -> anyhow::Result<Vec<Paths>> {
     }
     let mut found: Vec<Paths> = register.existing().filter_map(Entry::paths).collect();
     found.extend(of_checkout(&ctx.paths));
-    // The register has paths without links.
+    // Paths in the register are without links.
     let key = |paths: &Paths| {
         let root = fs::canonicalize(paths.root());
         let root = root.unwrap_or_else(|_| paths.root().to_path_buf());
@@ -144,7 +144,7 @@ fn look(ctx: &Ctx, paths: &Paths) -> anyhow::Result<Instance> {
     })
 }
 
-/// All processes of all services.
+/// Returns all processes of all services.
 fn processes(status: Option<&Status>) -> BTreeMap<&String, &ProcessStatus> {
     let services = status
         .into_iter()

@@ -1,4 +1,4 @@
-//! What runs, how it does, and since when: asked of the supervisor and of the servers themselves.
+//! What is running, its health, and since when, as the supervisor and the servers report it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,28 +13,28 @@ use crate::plan::stack::{Port, Process, Stack};
 use crate::supervisor::state::{Phase, State, States, Status as Word};
 use crate::supervisor::{alive, answers, listening, stops};
 
-/// What a process is that does not run because nobody wants it to.
+/// The status of a process that is not running, as requested.
 const STOPPED: &str = "Stopped";
 
-/// A process without a probe that ended by itself and was started again must have run for so long
-/// to count as ready: nothing else can tell whether it is going to end again.
+/// How long a process without a probe that was restarted after it ended by itself must have run to
+/// count as ready: nothing else shows whether it will end again.
 const STEADY_AFTER: Duration = Duration::from_secs(10);
 
-/// The answer of `status`.
+/// The report of `status`.
 #[derive(Debug, Serialize)]
 pub struct Status {
     /// Version of this document.
     pub schema_version: u32,
     /// The name of the instance.
     pub instance: String,
-    /// Whether the stack runs.
+    /// Whether the stack is running.
     pub running: bool,
-    /// Whether the supervisor answers. Without it, what runs is what a killed one left behind.
+    /// Whether the supervisor answers. If not, running processes are left from one that was killed.
     pub supervised: bool,
-    /// Whether it runs and every process that should be healthy is.
+    /// Whether it is running and every process that should be healthy is.
     pub healthy: bool,
-    /// Why the services are not known: what runs is not remembered, or nothing does, and the inputs
-    /// cannot be read.
+    /// Why the services are unknown: there is no record of the running stack, or none is running,
+    /// and the inputs cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
     /// Services by name.
@@ -44,7 +44,7 @@ pub struct Status {
 /// One service.
 #[derive(Debug, Serialize)]
 pub struct ServiceStatus {
-    /// Where a user reaches it.
+    /// The URL for users.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// Versions of the fetched programs it runs.
@@ -58,21 +58,21 @@ pub struct ServiceStatus {
 /// One process.
 #[derive(Debug, Serialize)]
 pub struct ProcessStatus {
-    /// The supervisor's word for it: `Running`, `Completed` ...; `Stopped` when nothing runs, or
-    /// when a user stopped it.
+    /// The supervisor's word for its status: `Running`, `Completed` ...; `Stopped` if no stack is
+    /// running, or if a user stopped it.
     pub status: String,
     /// Whether the supervisor counts it as ready.
     pub ready: bool,
-    /// Whether the server itself answered just now; absent when it cannot be asked.
+    /// Whether the server itself answered just now; absent if it cannot be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answers: Option<bool>,
-    /// Process id of the wrapper, or of the program that the service is.
+    /// Process id of the wrapper, or of the service's program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
-    /// How often it was started again.
+    /// How often it was restarted.
     pub restarts: u32,
-    /// Whether it has no probe, ended by itself, and is about to be started again or was only just:
-    /// it may end again at any moment, so it is not ready.
+    /// Whether it has no probe, ended by itself, and is about to be restarted or has just been: it
+    /// may end again at any time, so it is not ready.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub restarting: bool,
     /// Its last exit code.
@@ -80,20 +80,20 @@ pub struct ProcessStatus {
     /// Seconds since it was started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uptime_seconds: Option<f64>,
-    /// Names of its ports at which nothing listens, although it runs: told where no probe asks.
+    /// Names of its ports without a listener while it is running; only ports without a probe.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub silent_ports: Vec<String>,
     /// Whether it is left out of `up`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub disabled: bool,
-    /// Where a user reaches it.
+    /// The URL for users.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// Its ports by name.
     pub ports: BTreeMap<String, Port>,
 }
 
-/// What the supervisor and the locks say.
+/// The answers of the supervisor and the locks.
 struct Seen {
     states: States,
     supervised: bool,
@@ -104,7 +104,7 @@ impl Seen {
     fn now(ctx: &Ctx) -> anyhow::Result<Self> {
         let states = ctx.client()?.processes().ok();
         let supervised = states.is_some();
-        // Without a lock, but supervised: its directory was deleted meanwhile.
+        // It may be supervised without a lock, if its directory was deleted meanwhile.
         let running = supervised || alive::is_held(&ctx.paths.alive_lock())?;
         Ok(Self {
             states: states.unwrap_or_default(),
@@ -117,13 +117,13 @@ impl Seen {
         Applied::load(&ctx.paths).filter(|_| self.running)
     }
 
-    /// What runs but was not healthy yet, by the inputs that it was started from.
+    /// Returns a running stack that was not healthy yet, from its recorded inputs.
     fn recorded(&self, ctx: &Ctx) -> Option<Applied> {
         Applied::recorded(&ctx.paths).filter(|_| self.running)
     }
 }
 
-/// Asks for the status of everything. `ctx` needs no `.env` as long as something runs.
+/// Returns the status of everything. `ctx` needs no `.env` if a stack is running.
 pub fn status(ctx: &Ctx) -> anyhow::Result<Status> {
     let seen = Seen::now(ctx)?;
     if let Some(applied) = seen.remembered(ctx) {
@@ -132,7 +132,7 @@ pub fn status(ctx: &Ctx) -> anyhow::Result<Status> {
     let inputs = ctx.with_dotenv().and_then(|ctx| Inputs::load(&ctx));
     match (inputs, seen.recorded(ctx)) {
         (Ok(inputs), _) => describe(ctx, &seen, &Applied::of(&inputs)),
-        // What was broken meanwhile hides nothing of what runs.
+        // Inputs that were broken meanwhile do not hide the running stack.
         (Err(_), Some(applied)) => describe(ctx, &seen, &applied),
         (Err(error), None) => Ok(Status {
             problem: Some(format!("{error:#}")),
@@ -141,19 +141,19 @@ pub fn status(ctx: &Ctx) -> anyhow::Result<Status> {
     }
 }
 
-/// The status of what runs, as far as that is remembered; `None` when nothing runs. Needs no
-/// manifest, so it can be that of any checkout.
+/// Returns the status of the running stack, as far as recorded; `None` if none is running. Needs no
+/// manifest, so it works for any checkout.
 pub fn running(ctx: &Ctx) -> anyhow::Result<Option<Status>> {
     let seen = Seen::now(ctx)?;
     match seen.remembered(ctx) {
         Some(applied) => describe(ctx, &seen, &applied).map(Some),
-        // What is not remembered yet was not healthy yet.
+        // A stack without a record was not healthy yet.
         None => Ok(Some(Status::of(ctx, &seen)).filter(|_| seen.running)),
     }
 }
 
 impl Status {
-    /// Without any service.
+    /// Returns the status without any service.
     fn of(ctx: &Ctx, seen: &Seen) -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
@@ -188,7 +188,7 @@ fn describe(ctx: &Ctx, seen: &Seen, applied: &Applied) -> anyhow::Result<Status>
     for (name, process) in all.flat_map(|service| &mut service.processes) {
         process.silent_ports = silent.remove(name).unwrap_or_default();
         if process.pid.is_none() && stopped.contains(name) {
-            // Not for the supervisor: an end with code 0 is work done to it.
+            // The supervisor counts an exit with code 0 as work done.
             STOPPED.clone_into(&mut process.status);
             process.ready = false;
             process.disabled = false;
@@ -227,7 +227,7 @@ fn service_status(
         .filter(|(_, process)| process.service == service);
     for (name, process) in own {
         status.url = status.url.take().or_else(|| process.url());
-        // A further node of a service has ports of the same names: those of the first are told.
+        // A further node of a service has ports of the same names: those of the first are reported.
         for (name, port) in &process.ports {
             let port = || port.clone();
             status.ports.entry(name.clone()).or_insert_with(port);
@@ -280,7 +280,7 @@ fn process_status(
     }
 }
 
-/// Whether a process that nobody can ask ends and is started again: seen between two ends, too.
+/// Whether a process without a probe ends repeatedly, also when seen between two exits.
 fn is_restarting(state: &State, age: Duration) -> bool {
     let between = state.status == Word::Restarting;
     let again = state.is_running && state.restarts > 0 && age < STEADY_AFTER;

@@ -1,4 +1,4 @@
-//! `up`: from nothing, or from whatever runs, to the stack that the inputs describe, healthy.
+//! `up`: leads from any state to a healthy stack as the inputs describe it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,35 +26,35 @@ use crate::topology::{self, guard, streams};
 
 pub use super::asked::{Mode, Options, Outcome};
 
-/// Bits of a mode by which others than the owner may do something.
+/// Mode bits that give others than the owner any access.
 const OTHERS: u32 = 0o077;
 
-/// How `up` ended.
+/// The result of `up`.
 #[derive(Debug)]
 pub struct Report {
     /// The inputs it used.
     pub inputs: Inputs,
     /// The binaries it used.
     pub installed: BTreeMap<String, Installed>,
-    /// The states it left.
+    /// The states afterwards.
     pub states: States,
     /// What it did.
     pub outcome: Outcome,
-    /// From the start of the supervisor, or of the reload, until everything was healthy.
+    /// Time from the start of the supervisor, or of the reload, until everything was healthy.
     pub ready_after: Duration,
 }
 
-/// All that is needed before anything of the stack is touched, and the right to touch it.
+/// Everything that is needed before the stack is changed, and the right to change it.
 #[derive(Debug)]
 pub struct Prepared {
     pub(crate) inputs: Inputs,
-    /// Empty when programs that were replaced meanwhile are to run on.
+    /// Empty if programs that were replaced meanwhile keep running.
     pub(crate) installed: BTreeMap<String, Installed>,
     pub(crate) operation: Operation,
 }
 
-/// Reads the inputs, has `ensure` install the binaries, waits for other operations and checks the
-/// settings. It may be ended at any moment: nothing has to be taken back.
+/// Reads the inputs, lets `ensure` install the binaries, waits for other operations and checks the
+/// settings. It may be killed at any time: there is nothing to roll back.
 pub fn prepare(
     ctx: &Ctx,
     options: &Options,
@@ -71,11 +71,11 @@ pub fn prepare(
         Mode::Up => "up",
         Mode::Reload => "reload",
     };
-    // Nothing to end in order yet: a signal ends us as it is.
+    // There is nothing to undo yet: a signal may end us at once.
     let interrupt = Interrupt::default();
     let operation = Operation::begin(&ctx.paths, &ctx.ui, command, options.lock, &interrupt)?;
     keep_private(ctx)?;
-    // Anew: an operation that we waited for may have changed them.
+    // Again, because an operation that we waited for may have changed them.
     let mut inputs = Inputs::lease(ctx, &options.selection)?;
     let now = inputs.requests()?;
     if now != requests {
@@ -91,7 +91,7 @@ pub fn prepare(
     })
 }
 
-/// Makes the directory of the data its owner's alone, whoever made it otherwise.
+/// Restricts the data directory to its owner, even if it was created otherwise.
 fn keep_private(ctx: &Ctx) -> anyhow::Result<()> {
     let data = ctx.paths.data();
     let Ok(meta) = fs::metadata(&data) else {
@@ -107,8 +107,8 @@ fn keep_private(ctx: &Ctx) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Brings the stack up. `seen` gets every state while waiting. When it is interrupted, or anything
-/// fails, what was there before is there again.
+/// Brings the stack up. `seen` receives every state during the wait. After an interrupt or a
+/// failure, the earlier state is restored.
 pub fn up(
     ctx: &Ctx,
     options: &Options,
@@ -145,7 +145,7 @@ pub fn up(
     if outcome != Outcome::Started && changes_topology {
         topology::announce(&ctx.paths, &client, &inputs.stack)?;
     }
-    // It counts now, and is not undone by what cannot be tidied up.
+    // The change is committed; a failed cleanup does not undo it.
     if let Err(error) = topology::remove_directories(&ctx.paths, &inputs.topology.now) {
         ctx.ui.line(format!("{error:#}"));
     }
@@ -159,7 +159,7 @@ pub fn up(
     })
 }
 
-/// All that can be taken back, and is when it fails.
+/// Does all steps that can be rolled back; a failure rolls them back.
 fn reversible(
     converge: &Converge<'_>,
     seen: impl FnMut(&States),

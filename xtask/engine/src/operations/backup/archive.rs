@@ -1,8 +1,7 @@
 //! The file of a backup: a tar archive whose last entry is the checksum of everything before it.
 //!
-//! The end is written so that there is only one right form of it: whatever bit of the file is
-//! another one, the file is refused before anything of it is used. Not compressed: what is in it
-//! is compressed already, by the servers.
+//! Only one form of the end is valid: if any bit of the file differs, the file is refused before
+//! anything of it is used. Not compressed: the servers have compressed its content already.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write};
@@ -17,37 +16,37 @@ use sha2::{Digest as _, Sha256};
 use super::manifest::{self, Manifest};
 use crate::base::digest::hex;
 
-/// The entry that ends an archive.
+/// The last entry of an archive.
 const CHECKSUM: &str = "checksum";
-/// The unit of tar.
+/// The block size of tar.
 const BLOCK: usize = 512;
 /// A header, its line, and the two empty blocks that end a tar archive.
 const TAIL: usize = 4 * BLOCK;
-/// How much is read at once.
+/// Bytes per read.
 const CHUNK: usize = 1024 * 1024;
 
-/// What is told while bytes go by: how many; an error ends it.
+/// Receives the number of bytes processed; an error stops the work.
 pub(crate) type Seen<'a> = &'a mut dyn FnMut(u64) -> anyhow::Result<()>;
 
-/// An archive that was found whole.
+/// An archive that was verified.
 #[derive(Debug)]
 pub(crate) struct Archive {
     file: File,
-    /// What it holds.
+    /// Its manifest.
     pub(crate) manifest: Manifest,
-    /// Where the bytes of each entry of the manifest begin.
+    /// The offset of each entry of the manifest.
     positions: Vec<u64>,
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub(crate) size: u64,
 }
 
-/// Digests a file while it is read.
+/// Returns the size and digest of a file.
 pub(crate) fn digest(file: &mut impl Read, seen: Seen<'_>) -> anyhow::Result<(u64, String)> {
     let (digest, size) = hash(file, seen)?;
     Ok((size, hex(&digest.finalize())))
 }
 
-/// Writes an archive. `files` are where the bytes of the manifest's entries are, in its order.
+/// Writes an archive. `files` are the paths of the manifest's entries, in its order.
 pub(crate) fn write(
     to: &mut File,
     manifest: &Manifest,
@@ -121,7 +120,7 @@ fn line(digest: &[u8]) -> String {
     format!("sha256 {}\n", hex(digest))
 }
 
-/// The only end that an archive with this digest has.
+/// Returns the only valid end of an archive with this digest.
 fn tail(digest: &[u8]) -> anyhow::Result<Vec<u8>> {
     let line = line(digest);
     let mut tail = checksum_header(&line)?.as_bytes().to_vec();
@@ -131,7 +130,7 @@ fn tail(digest: &[u8]) -> anyhow::Result<Vec<u8>> {
 }
 
 impl Archive {
-    /// Opens an archive and checks every byte of it.
+    /// Opens an archive and verifies every byte of it.
     pub(crate) fn check(path: &Path, seen: Seen<'_>) -> anyhow::Result<Self> {
         let refuse = |what: &str| {
             let message = format!("`{}` is no whole backup: {what}", path.display());
@@ -139,7 +138,7 @@ impl Archive {
             Failure::new(Exit::Invalid, message).hint(hint)
         };
         let open = || -> io::Result<(File, fs::Metadata)> {
-            // A pipe would be waited for until somebody writes into it.
+            // Opening a pipe would otherwise wait for its writer.
             let flags = OFlags::NONBLOCK.bits().cast_signed();
             let file = File::options().read(true).custom_flags(flags).open(path)?;
             let data = file.metadata()?;
@@ -185,7 +184,7 @@ impl Archive {
         Ok(archive)
     }
 
-    /// The bytes of an entry. Only one can be read at a time.
+    /// Returns a reader of an entry. Only one can be read at a time.
     pub(crate) fn open(&self, path: &str) -> anyhow::Result<impl Read> {
         let entries = self.manifest.entries.iter().zip(&self.positions);
         let mut found = entries.filter(|(entry, _)| entry.path == path);
@@ -198,7 +197,7 @@ impl Archive {
     }
 }
 
-/// The manifest, and where each of its entries is; an error unless these are all there are.
+/// Returns the manifest and the offset of each entry; fails unless the archive has exactly these.
 fn list(file: &File, body: u64) -> anyhow::Result<(Manifest, Vec<u64>)> {
     let mut archive = tar::Archive::new(file.take(body));
     let mut entries = archive.entries()?;
@@ -256,7 +255,7 @@ impl Write for Hashing<'_> {
     }
 }
 
-/// Tells of what is read.
+/// Reports the bytes that are read.
 struct Watched<'a, R> {
     inner: R,
     seen: Seen<'a>,
@@ -285,7 +284,7 @@ mod tests {
         Ok(())
     }
 
-    /// An archive of two entries, in a file of this directory.
+    /// Creates an archive of two entries in a file of this directory.
     fn archive(dir: &Path) -> PathBuf {
         let long = format!("nats/core/{}.snapshot", "X".repeat(200));
         let mut entries = Vec::new();

@@ -1,4 +1,4 @@
-//! The database in a backup: asked for at PocketBase, looked at before it takes its place.
+//! The database in a backup: PocketBase writes it, and checks it before a restore uses it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -20,14 +20,14 @@ use super::unpack::{DATABASE_FILE, Unpacking, refuse};
 use crate::checkout::paths::Paths;
 use crate::topology::record::RecordError;
 
-/// How long PocketBase may take to write its backup, or to check a database: as long as it lets a
-/// request take at all.
+/// How long PocketBase may take to write its backup, or to check a database: as long as it lets any
+/// request take.
 const WORK_LIMIT: Duration = Duration::from_mins(5);
-/// How long a question may take.
+/// How long a short request may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
-/// What the name of its backup begins with; the hook takes no other.
+/// Prefix of the name of its backup; the hook accepts no other.
 const TEMPORARY: &str = "core-tmp-";
-/// The entry with the made-up superuser.
+/// The entry with the generated superuser.
 const SUPERUSER_ENTRY: &str = "superuser.json";
 /// The entry with PocketBase's backup.
 const ENTRY: &str = "pocketbase.zip";
@@ -48,7 +48,7 @@ struct Holds {
     collections: Vec<String>,
 }
 
-/// Makes a backup of the database. Its files are put into `directory`; returns what it holds, and
+/// Makes a backup of the database. Writes its files to `directory`; returns its description, and
 /// the files by their entries.
 pub(crate) fn take(
     paths: &Paths,
@@ -66,7 +66,7 @@ pub(crate) fn take(
     let made = made.map_err(|error| told(error, "cannot make a backup of the database"))?;
     let mut files = vec![(ENTRY.to_owned(), directory.join(ENTRY))];
     take_over(&backups.join(name), &files[0].1)?;
-    // What PocketBase notes of each file.
+    // PocketBase's attributes of each file.
     remove_leftovers(&backups)?;
     let counted = count(paths, running, &files[0].1, progress);
     remove_staged(paths)?;
@@ -88,8 +88,8 @@ pub(crate) fn take(
     Ok((database, files))
 }
 
-/// Checks the database in a backup of PocketBase's. Returns its rows by table, and the bytes that
-/// all of the backup has when it is unpacked.
+/// Checks the database in a backup of PocketBase's. Returns its rows per table, and the unpacked
+/// size of the whole backup in bytes.
 fn count(
     paths: &Paths,
     running: &Running<'_>,
@@ -106,7 +106,7 @@ fn count(
     Ok((check(running)?, zip.size()))
 }
 
-/// Names of the collections in which somebody made records.
+/// Returns the names of the collections in which a user has created records.
 pub(crate) fn holds(running: &Running<'_>) -> anyhow::Result<Vec<String>> {
     let mut client = running.database()?;
     let holds = client.ask_core("GET", "/core/backup/holds", None, ANSWER_LIMIT);
@@ -115,7 +115,7 @@ pub(crate) fn holds(running: &Running<'_>) -> anyhow::Result<Vec<String>> {
     Ok(holds.collections)
 }
 
-/// Unpacks the database of an archive beside the present one, and has it checked there. Returns
+/// Unpacks the database of an archive beside the present one, and lets PocketBase check it. Returns
 /// the directory.
 pub(crate) fn stage(
     paths: &Paths,
@@ -127,7 +127,7 @@ pub(crate) fn stage(
     remove_staged(paths)?;
     create_private_dir(&directory)?;
     let database = &archive.manifest.database;
-    // The zip needs its end first: read from a file of its own.
+    // A zip archive is read from its end, so it needs a file of its own.
     let mut zip = tempfile::tempfile_in(&directory).context("cannot make a temporary file")?;
     io::copy(&mut archive.open(&database.entry)?, &mut zip)?;
     zip.rewind()?;
@@ -148,7 +148,7 @@ pub(crate) fn stage(
     Ok(directory)
 }
 
-/// Has the unpacked database checked. Returns its rows by table.
+/// Lets PocketBase check the unpacked database. Returns its rows per table.
 fn check(running: &Running<'_>) -> anyhow::Result<BTreeMap<String, u64>> {
     let mut client = running.database()?;
     let checked = client.ask_core("POST", "/core/backup/check", None, WORK_LIMIT);
@@ -163,7 +163,7 @@ fn check(running: &Running<'_>) -> anyhow::Result<BTreeMap<String, u64>> {
     }
 }
 
-/// Removes what was unpacked and never used.
+/// Removes an unpacked database that was never used.
 pub(crate) fn remove_staged(paths: &Paths) -> anyhow::Result<()> {
     let directory = staging(paths);
     match fs::remove_dir_all(&directory) {
@@ -174,7 +174,7 @@ pub(crate) fn remove_staged(paths: &Paths) -> anyhow::Result<()> {
     }
 }
 
-/// Where a database is unpacked. The hook that checks it knows the place.
+/// Returns the directory of an unpacked database. The hook that checks it uses the same path.
 fn staging(paths: &Paths) -> PathBuf {
     data(paths).join("staged")
 }
@@ -183,7 +183,7 @@ fn data(paths: &Paths) -> PathBuf {
     paths.data().join("pocketbase")
 }
 
-/// Backups of ours that a command left which was killed.
+/// Removes our backups that a killed command left.
 fn remove_leftovers(backups: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(backups).into_iter().flatten().flatten() {
         if entry
@@ -199,7 +199,7 @@ fn remove_leftovers(backups: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Moves a file, to another file system if need be.
+/// Moves a file, also to another file system.
 fn take_over(from: &Path, to: &Path) -> anyhow::Result<()> {
     let moved = fs::rename(from, to).or_else(|_| {
         fs::copy(from, to)?;

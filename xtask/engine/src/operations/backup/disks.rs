@@ -1,8 +1,8 @@
-//! Stores on disks of their own: what a restore moves aside stays on the disk that it is on.
+//! Stores on disks of their own: what a restore moves aside stays on its disk.
 //!
-//! A rename ends at a file system, and at every mount, a bind mount of the same disk included. So
-//! the directory of a service that lies elsewhere keeps what was replaced itself, and a link in
-//! `.data/replaced-ID` leads there. A store that is a mount by itself cannot be moved at all.
+//! A rename is impossible across file systems and mounts, including bind mounts of the same disk.
+//! So a service's directory that is on another one keeps what was replaced itself, and a link in
+//! `.data/replaced-ID` leads there. A store that is itself a mount cannot be moved at all.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -17,11 +17,11 @@ use service_nats::topology::Facts;
 use super::running::stores;
 use crate::checkout::paths::Paths;
 
-/// What the name of a file begins with by which it is tried out; doctor clears such away.
+/// Prefix of the files that test a rename; doctor removes leftovers.
 const TRIED: &str = ".tmp-";
 
-/// Makes the directory that a store of the directory `service` of `data` is moved to, which is
-/// `aside/SERVICE`: on the disk that the store is on.
+/// Creates the directory `aside/SERVICE` to which a store of the directory `service` of `data` is
+/// moved, on the disk of the store.
 pub(super) fn make_room(data: &Path, service: &Path, aside: &Path) -> anyhow::Result<()> {
     let room = aside.join(service);
     if room.exists() {
@@ -39,9 +39,9 @@ pub(super) fn make_room(data: &Path, service: &Path, aside: &Path) -> anyhow::Re
     linked.with_context(|| format!("cannot make the link `{}`", room.display()))
 }
 
-/// Removes a directory in which nothing is left, or the link to one with it.
+/// Removes an empty directory, or a link to one together with it.
 pub(super) fn remove_if_empty(directory: &Path) {
-    // One that is not empty stays.
+    // Fails for a directory that is not empty, which stays.
     if !directory.is_symlink() {
         let _ = fs::remove_dir(directory);
     } else if fs::canonicalize(directory).is_ok_and(|target| fs::remove_dir(target).is_ok()) {
@@ -49,8 +49,8 @@ pub(super) fn remove_if_empty(directory: &Path) {
     }
 }
 
-/// Whether nothing can be renamed from one directory into the other: tried out, as a bind mount
-/// of one disk looks like that disk.
+/// Whether renaming from one directory to the other is impossible. It is tried, because a bind
+/// mount looks like the same disk.
 fn is_elsewhere(from: &Path, to: &Path) -> anyhow::Result<bool> {
     let tried = tempfile::Builder::new().prefix(TRIED).tempfile_in(from);
     let tried = tried.with_context(|| format!("cannot write to `{}`", from.display()))?;
@@ -70,7 +70,7 @@ fn is_elsewhere(from: &Path, to: &Path) -> anyhow::Result<bool> {
     }
 }
 
-/// Stores that cannot be moved, by their paths below `.data`: file systems are mounted right there.
+/// Returns stores that cannot be moved, by their paths below `.data`: they are mounts themselves.
 pub fn mounted(paths: &Paths, facts: &Facts) -> Vec<PathBuf> {
     let mut stores = stores(facts);
     stores.retain(|store| is_mount(&paths.data().join(store)).unwrap_or(false));
@@ -81,7 +81,7 @@ pub fn mounted(paths: &Paths, facts: &Facts) -> Vec<PathBuf> {
 pub const MOUNTED_HINT: &str =
     "mount the disk at the directory above instead, the one with the name of the service";
 
-/// Refuses what a restore could not do, before anything is touched.
+/// Refuses a restore that is impossible, before anything is changed.
 pub(super) fn check(paths: &Paths, facts: &Facts) -> anyhow::Result<()> {
     let mounted = mounted(paths, facts);
     if mounted.is_empty() {
@@ -92,7 +92,7 @@ pub(super) fn check(paths: &Paths, facts: &Facts) -> anyhow::Result<()> {
     Err(failure.into())
 }
 
-/// What a restore cannot do, in words.
+/// Describes what a restore cannot do.
 pub fn describe(mounted: &[PathBuf]) -> String {
     let names = mounted
         .iter()
@@ -124,7 +124,7 @@ fn is_mount(path: &Path) -> io::Result<bool> {
     is_other_device(path)
 }
 
-/// What can be seen of a mount everywhere.
+/// Whether a path is on another device, which is visible on every system.
 fn is_other_device(path: &Path) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt as _;
     let Some(parent) = path.parent() else {
@@ -141,7 +141,7 @@ mod tests {
     fn a_mount_is_told_from_a_directory() {
         let directory = tempfile::tempdir().unwrap();
         assert!(!is_mount(directory.path()).unwrap());
-        // What is mounted everywhere.
+        // A mount that every system has.
         let mount = if cfg!(target_os = "linux") {
             "/proc"
         } else {
@@ -153,7 +153,7 @@ mod tests {
         assert!(text.ends_with("`.data/nats/jetstream`"), "{text}");
     }
 
-    /// In a namespace of its own, in which another directory is mounted at that of a service.
+    /// Runs in its own namespace, where another directory is mounted over that of a service.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_bind_mount_of_the_same_disk_is_a_disk_of_its_own() {
@@ -168,7 +168,7 @@ mod tests {
         }
         let may = Command::new("unshare").args(["-rm", "true"]).output();
         if !may.is_ok_and(|may| may.status.success()) {
-            // No namespaces here.
+            // Namespaces are unavailable.
             return;
         }
         let directory = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
-//! The stores of a stack, exchanged for others and back, so that a crash at any moment leaves
-//! enough to know which are which.
+//! Exchanges the stores of a stack for others and back. After a crash at any time, the files show
+//! which stores are which.
 //!
-//! Owns `.data/restore.json`, which is kept twice. A store is moved, never copied and never
-//! removed, and never to a name that something has: ids are unique, whatever the clock says.
+//! Owns `.data/restore.json`, which is kept twice. A store is moved, never copied or removed, and
+//! never to an existing name: ids are unique, even if the clock is wrong.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,31 +21,31 @@ use crate::checkout::paths::Paths;
 
 /// The file.
 const FILE: &str = "restore.json";
-/// What the name of a directory begins with that keeps what a restore replaced.
+/// Prefix of the directory that keeps what a restore replaced.
 const KEPT: &str = "replaced-";
 
-/// A restore that is under way.
+/// A restore in progress.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Journal {
     /// Version of this document.
     schema_version: u32,
-    /// What the directories of this restore end in: a time, and a number if another one has that.
+    /// The suffix of this restore's directories: a time, and a number if that is in use.
     pub(crate) id: String,
-    /// How far it is.
+    /// Its progress.
     pub(crate) phase: Phase,
-    /// What is exchanged.
+    /// The stores that are exchanged.
     stores: Vec<Store>,
-    /// The configuration of each stream that is to be opened, with its domain.
+    /// The configuration of each stream to open, with its domain.
     pub(crate) streams: Vec<(String, Value)>,
 }
 
-/// How far a restore is.
+/// The progress of a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Phase {
-    /// Everything can be taken back.
+    /// Everything can be rolled back.
     Exchanging,
-    /// What was restored counts; streams are being opened.
+    /// The restored data counts; streams are being opened.
     Opening,
 }
 
@@ -54,12 +54,12 @@ pub(crate) enum Phase {
 struct Store {
     /// Its path below `.data`.
     path: PathBuf,
-    /// Whether there was one before.
+    /// Whether it existed before.
     existed: bool,
 }
 
 impl Journal {
-    /// Notes what is about to be exchanged, under an id that no restore had.
+    /// Records what is about to be exchanged, under an id that no restore had.
     pub(crate) fn begin(
         paths: &Paths,
         now: Timestamp,
@@ -81,9 +81,9 @@ impl Journal {
         Ok(journal)
     }
 
-    /// The restore that a command began, if it did not end. When neither the note nor its copy can
-    /// be understood, what is missing is put back from the last restore, the note is moved out of
-    /// the way, and `told` gets what there is to know.
+    /// Returns the restore that a command began and did not finish. If the journal and its copy are
+    /// invalid, missing stores are moved back from the last restore, the journal is moved aside,
+    /// and `told` receives the message about it.
     pub(crate) fn read(paths: &Paths, told: impl FnOnce(String)) -> anyhow::Result<Option<Self>> {
         let path = file(paths);
         let error = match kept::read(&path) {
@@ -109,19 +109,19 @@ impl Journal {
         Ok(None)
     }
 
-    /// Notes that what was restored counts from now on.
+    /// Records that the restored data counts from now on.
     pub(crate) fn commit(&mut self, paths: &Paths) -> anyhow::Result<()> {
         self.phase = Phase::Opening;
         self.write(paths)
     }
 
-    /// Notes that nothing is left to do.
+    /// Removes the journal: everything is done.
     pub(crate) fn clear(paths: &Paths) -> anyhow::Result<()> {
         kept::remove(&file(paths))?;
         sync(&paths.data())
     }
 
-    /// Moves every store away; from `staged` comes what takes the place of some.
+    /// Moves every store away; `staged` contains replacements for some.
     pub(crate) fn exchange(
         &self,
         paths: &Paths,
@@ -136,7 +136,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Moves every store back. Can be done again when it was cut off.
+    /// Moves every store back. Can be repeated after an interruption.
     pub(crate) fn take_back(&self, paths: &Paths) -> anyhow::Result<()> {
         for store in &self.stores {
             let (place, kept) = (
@@ -148,7 +148,7 @@ impl Journal {
                 continue;
             }
             if place.exists() {
-                // An earlier try may have put something there already.
+                // An earlier attempt may have left a store there.
                 let discarded = self.discarded(paths);
                 let free = free_name(&discarded.join(&store.path));
                 let name = free.strip_prefix(&discarded).unwrap_or(&store.path);
@@ -162,12 +162,12 @@ impl Journal {
         Ok(())
     }
 
-    /// Where what was replaced is kept.
+    /// Returns the directory of what was replaced.
     pub(crate) fn kept(&self, paths: &Paths) -> PathBuf {
         kept_under(&paths.data(), &self.id)
     }
 
-    /// Where what was restored and taken back is kept.
+    /// Returns the directory of what was restored and rolled back.
     pub(crate) fn discarded(&self, paths: &Paths) -> PathBuf {
         discarded_under(&paths.data(), &self.id)
     }
@@ -192,7 +192,7 @@ fn discarded_under(data: &Path, id: &str) -> PathBuf {
     data.join(format!("discarded-{id}"))
 }
 
-/// An id of which there is nothing yet.
+/// Returns an unused id.
 fn free_id(data: &Path, time: &str) -> String {
     let numbered = (2_u64..).map(|number| format!("{time}-{number}"));
     let is_free = |id: &String| {
@@ -205,7 +205,7 @@ fn free_id(data: &Path, time: &str) -> String {
     ids.find(is_free).unwrap_or_else(|| time.to_owned())
 }
 
-/// Where the last restore keeps what it replaced. Its directory was changed last.
+/// Returns the directory of what the last restore replaced: the one that was changed last.
 fn last_kept(paths: &Paths) -> Option<PathBuf> {
     let entries = fs::read_dir(paths.data()).into_iter().flatten().flatten();
     let kept = entries.filter(|entry| {
@@ -233,7 +233,7 @@ fn put_back_what_is_missing(kept: &Path, data: &Path) -> anyhow::Result<Vec<Path
     Ok(back)
 }
 
-/// Moves a store of `data` to `name` in the directory `aside`, on the disk that it is on.
+/// Moves a store of `data` to `name` in the directory `aside`, on its own disk.
 fn move_aside(data: &Path, store: &Path, aside: &Path, name: &Path) -> anyhow::Result<()> {
     if let Some(service) = store
         .parent()
@@ -263,13 +263,13 @@ fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A name in a directory is on disk when the directory is.
+/// Syncs a directory, so that the names in it are on disk.
 fn sync(directory: &Path) -> anyhow::Result<()> {
     let synced = fs::File::open(directory).and_then(|directory| directory.sync_all());
     synced.with_context(|| format!("cannot write `{}` through", directory.display()))
 }
 
-/// Removes directories in which nothing is left.
+/// Removes empty directories.
 fn remove_empty(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         if entry.path().is_dir() {
@@ -322,7 +322,7 @@ mod tests {
         let now = fs::read_to_string(paths.data().join("pb/pb_data/x")).unwrap();
         assert_eq!(now, "new");
         assert!(!paths.data().join("nats/jetstream").exists());
-        // What a server makes anew.
+        // A server creates it again.
         fs::create_dir_all(paths.data().join("pb/more")).unwrap();
         for _ in 0..2 {
             journal.take_back(&paths).unwrap();
@@ -357,7 +357,7 @@ mod tests {
         let other = Path::new("/dev/shm");
         let device = |path: &Path| path.metadata().unwrap().dev();
         if !other.is_dir() || device(other) == device(dir.path()) {
-            // Only one file system here.
+            // There is only one file system.
             return;
         }
         let other = tempfile::tempdir_in(other).unwrap();
@@ -398,7 +398,7 @@ mod tests {
         let first = begin(&paths);
         first.exchange(&paths, &stage("first")).unwrap();
         Journal::clear(&paths).unwrap();
-        // It is done; another one is taken back before and after it exchanged anything.
+        // It is done; another one is rolled back before and after it exchanged anything.
         for exchanges in [false, true, true] {
             let second = begin(&paths);
             assert_ne!(second.id, first.id);
@@ -419,7 +419,7 @@ mod tests {
         let journal = begin(&paths);
         let staged = [(dir.path().join("staged"), PathBuf::from("pb/pb_data"))];
         journal.exchange(&paths, &staged).unwrap();
-        // Discarded in the same second, by ids that were a time and nothing else.
+        // Discarded in the same second, when ids were only a time.
         let discarded = journal.discarded(&paths);
         fs::create_dir_all(discarded.join("pb/pb_data")).unwrap();
         fs::write(discarded.join("pb/pb_data/x"), "older").unwrap();
@@ -439,7 +439,7 @@ mod tests {
             let paths = paths(dir.path());
             let journal = begin(&paths);
             if exchanged {
-                // Cut off before anything took the place of what was moved away.
+                // Cut off before anything replaced what was moved away.
                 journal.exchange(&paths, &[]).unwrap();
             }
             fs::write(file(&paths), damaged).unwrap();

@@ -1,4 +1,4 @@
-//! PURE: what an archive says of itself.
+//! PURE: the description of an archive in itself.
 
 use std::collections::BTreeMap;
 
@@ -10,19 +10,19 @@ use service_nats::topology::Spec;
 use crate::SCHEMA_VERSION;
 use crate::checkout::applied::Versions;
 
-/// The entry that holds it, the first of an archive.
+/// Its entry, the first of an archive.
 pub(crate) const ENTRY: &str = "manifest.json";
 
-/// What an archive holds.
+/// The content of an archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     /// Version of this document.
     pub schema_version: u32,
-    /// The Core that wrote it.
+    /// The version of Core that wrote it.
     pub core_version: String,
-    /// When, RFC 3339 in UTC.
+    /// When it was made, RFC 3339 in UTC.
     pub created: String,
-    /// The topology of NATS that the streams lie in.
+    /// The topology of NATS that contains the streams.
     pub topology: Spec,
     /// The programs of each service, by service.
     pub services: BTreeMap<String, Versions>,
@@ -30,7 +30,7 @@ pub(crate) struct Manifest {
     pub database: Database,
     /// The streams, by domain and name.
     pub streams: Vec<Stream>,
-    /// What is not in it.
+    /// Streams that are not in it.
     pub skipped: Vec<Skipped>,
     /// All entries after this one, in their order.
     pub entries: Vec<Entry>,
@@ -41,51 +41,51 @@ pub(crate) struct Manifest {
 pub struct Entry {
     /// Its path in the archive.
     pub path: String,
-    /// Its bytes.
+    /// Its size in bytes.
     pub size: u64,
-    /// Their SHA-256, in hexadecimal digits.
+    /// Its SHA-256, in hexadecimal digits.
     pub sha256: String,
 }
 
-/// The database at the moment of its backup.
+/// The database at the time of its backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Database {
-    /// PocketBase's own backup.
+    /// The entry with PocketBase's own backup.
     pub entry: String,
-    /// The superuser whose password was made up, if there is one.
+    /// The superuser whose password was generated, if there is one.
     pub superuser: Option<String>,
-    /// Rows by table.
+    /// Rows per table.
     pub rows: BTreeMap<String, u64>,
-    /// The bytes of PocketBase's backup when it is unpacked; an older Core did not say.
+    /// The unpacked size of PocketBase's backup in bytes; an older Core did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unpacked: Option<u64>,
     /// Whether uploaded files are at S3, and so not in the backup.
     pub files_elsewhere: bool,
 }
 
-/// A stream at the moment of its backup.
+/// A stream at the time of its backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stream {
     /// The JetStream domain it is in.
     pub domain: String,
     /// Its name.
     pub name: String,
-    /// The server's own backup of it.
+    /// The entry with the server's own backup.
     pub entry: String,
     /// Its configuration.
     pub config: Value,
-    /// What it holds, as the server says it.
+    /// Its state as the server reports it.
     pub state: Value,
-    /// How many messages.
+    /// Number of messages.
     pub messages: u64,
-    /// Number of the first.
+    /// Sequence number of the first message.
     pub first_seq: u64,
-    /// Number of the last.
+    /// Sequence number of the last message.
     pub last_seq: u64,
-    /// SHA-256 over all messages in their order; none for a stream that messages leave while they
-    /// are read.
+    /// SHA-256 over all messages in their order; missing for a stream that messages leave while
+    /// they are read.
     pub content: Option<String>,
-    /// Its consumers, at most as far as they are in the backup.
+    /// Its consumers; the backup may contain more progress than these.
     pub consumers: Vec<Consumer>,
 }
 
@@ -94,11 +94,11 @@ pub(crate) struct Stream {
 pub(crate) struct Consumer {
     /// Its name.
     pub name: String,
-    /// Whether it lasts without clients.
+    /// Whether it exists without clients.
     pub durable: bool,
-    /// Up to which message of the stream everything is acknowledged.
+    /// The message of the stream up to which all are acknowledged.
     pub ack_floor: u64,
-    /// How many were delivered and wait for their acknowledgement.
+    /// Number of delivered messages without an acknowledgement.
     pub pending: u64,
 }
 
@@ -109,12 +109,12 @@ pub struct Skipped {
     pub domain: String,
     /// Its name.
     pub name: String,
-    /// Why it is not.
+    /// The reason.
     pub reason: String,
 }
 
 impl Manifest {
-    /// Reads it; one of another version is refused before anything else of it is understood.
+    /// Parses it; another version is refused before anything else is parsed.
     pub(crate) fn parse(text: &[u8]) -> anyhow::Result<Self> {
         #[derive(Deserialize)]
         struct Version {
@@ -144,7 +144,7 @@ impl Manifest {
 pub(crate) mod tests {
     use super::*;
 
-    /// One with nothing in it but these entries.
+    /// Returns a manifest with nothing but these entries.
     pub(crate) fn manifest(entries: Vec<Entry>) -> Manifest {
         Manifest {
             schema_version: SCHEMA_VERSION,

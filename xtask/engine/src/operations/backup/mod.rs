@@ -1,9 +1,9 @@
-//! One archive of the database and of all streams, and putting it back.
+//! One archive of the database and of all streams, and restoring it.
 //!
 //! Owns the form of the archive and `.data/restore.json`. Everything happens under the operation
-//! lock. Nothing in `.data` is deleted: what a restore replaces is moved aside and named. Must not
-//! start a server or touch a store that one has open: the supervisor starts and stops them, and
-//! PocketBase and NATS make and read their own copies.
+//! lock. Nothing in `.data` is deleted: what a restore replaces is moved aside and reported. Must
+//! not start a server or change a store that one has open: the supervisor starts and stops servers,
+//! and PocketBase and NATS write and read their own backups.
 
 mod archive;
 mod database;
@@ -30,7 +30,7 @@ pub use take::{
     Contents, Options as BackupOptions, Report as BackupReport, Seconds, StreamReport, backup,
 };
 
-/// Puts right what commands left half done that were killed.
+/// Finishes or rolls back the work of commands that were killed.
 fn recover_all(ctx: &Ctx, interrupt: &Interrupt) -> anyhow::Result<()> {
     recover(ctx, interrupt)?;
     let Some(running) = running::Running::find(ctx)? else {
@@ -39,7 +39,7 @@ fn recover_all(ctx: &Ctx, interrupt: &Interrupt) -> anyhow::Result<()> {
     topology::streams::recover(ctx, &running.facts)
 }
 
-/// A time as part of a file name.
+/// Formats a time for a file name.
 fn compact(time: Timestamp) -> String {
     time.strftime("%Y%m%dT%H%M%SZ").to_string()
 }

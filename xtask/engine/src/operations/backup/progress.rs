@@ -1,9 +1,9 @@
-//! How far a backup or a restore is, and whether the user wants to end it.
+//! The progress of a backup or a restore, and whether the user interrupts it.
 
 use crate::base::interrupt::Interrupt;
 use crate::base::ui::{Bar, Ui};
 
-/// The bar, where one is drawn, and what ends the work.
+/// The bar, if there is one, and the interrupt.
 #[derive(Debug)]
 pub(crate) struct Progress<'a> {
     bar: Option<Box<dyn Bar>>,
@@ -16,7 +16,7 @@ impl<'a> Progress<'a> {
         Self { bar, interrupt }
     }
 
-    /// Begins another piece of work, of about `total` bytes.
+    /// Begins another piece of work of about `total` bytes.
     pub(crate) fn stage(&self, doing: impl AsRef<str>, total: u64) -> anyhow::Result<()> {
         if let Some(bar) = &self.bar {
             bar.begin(doing.as_ref(), total);
@@ -24,7 +24,7 @@ impl<'a> Progress<'a> {
         self.add(0)
     }
 
-    /// So many bytes more are done. An error when the user wants to end.
+    /// Adds `bytes` to what is done. Fails if the user interrupts.
     pub(crate) fn add(&self, bytes: u64) -> anyhow::Result<()> {
         self.count(bytes);
         match self.interrupt.signal() {
@@ -33,7 +33,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// The same where somebody else looks whether the user wants to end.
+    /// Adds `bytes` to what is done, for callers that check for an interrupt themselves.
     pub(crate) fn count(&self, bytes: u64) {
         if let Some(bar) = &self.bar {
             bar.add(bytes);

@@ -1,8 +1,8 @@
-//! Putting a backup back: everything or nothing.
+//! Restores a backup: everything or nothing.
 //!
-//! The archive and its database are checked while the stack runs on. Then the servers stop, their
-//! stores are moved away, and empty ones are filled. Until all is proved, any end of this command
-//! is followed by the old stores in their old places.
+//! The archive and its database are checked while the stack keeps running. Then the servers stop,
+//! their stores are moved away, and empty ones are filled. Until everything is verified, any end of
+//! this command is followed by moving the old stores back.
 
 use std::path::{Path, PathBuf};
 
@@ -24,36 +24,36 @@ use crate::supervisor::alive;
 use crate::supervisor::operation::{Operation, Wait};
 use crate::topology::streams::{sync, unless_interrupted};
 
-/// What is asked for.
+/// The options of `restore`.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The archive.
     pub file: PathBuf,
-    /// Whether what the stack holds may be replaced.
+    /// Whether the present data of the stack may be replaced.
     pub replace: bool,
     /// Whether to wait for another operation on this instance.
     pub lock: Wait,
 }
 
-/// What was restored.
+/// The result of a restore.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Version of this document.
     pub schema_version: u32,
     /// The archive.
     pub file: PathBuf,
-    /// Its bytes.
+    /// Its size in bytes.
     pub size: u64,
-    /// What it holds.
+    /// Its content.
     #[serde(flatten)]
     pub contents: Contents,
-    /// Where what was there before is kept.
+    /// The directory that keeps the earlier data.
     pub replaced: PathBuf,
     /// How long each part took.
     pub seconds: Seconds,
 }
 
-/// Puts a backup into the running stack, in place of what it holds.
+/// Restores a backup into the running stack, replacing its data.
 pub fn restore(ctx: &Ctx, options: &Options, interrupt: &Interrupt) -> anyhow::Result<Report> {
     Running::need(ctx, "restore")?;
     let _operation = Operation::begin(&ctx.paths, &ctx.ui, "restore", options.lock, interrupt)?;
@@ -102,7 +102,7 @@ pub fn restore(ctx: &Ctx, options: &Options, interrupt: &Interrupt) -> anyhow::R
     })
 }
 
-/// All that the exchange of the stores needs.
+/// The inputs of the exchange of the stores.
 struct Exchange<'a> {
     ctx: &'a Ctx,
     running: &'a Running<'a>,
@@ -139,7 +139,7 @@ impl Exchange<'_> {
         let work = unless_interrupted(interrupt, work);
         kit::runtime::current_thread()?.block_on(work)?;
         seconds.streams = clock.lap();
-        // A server (2.15) knows the ids of restored messages only when it has read them at a start.
+        // A server (2.15) knows the ids of restored messages only after reading them at a start.
         self.progress.stage("starting NATS once more", 0)?;
         self.running.restart_nats(interrupt)?;
         let work = streams::are_there(&places, self.archive);
@@ -151,7 +151,7 @@ impl Exchange<'_> {
     }
 }
 
-/// Refuses an archive whose streams have no place here.
+/// Refuses an archive whose streams have no place in the present topology.
 fn check_topology(running: &Running<'_>, archive: &Archive) -> anyhow::Result<()> {
     let wanted = &archive.manifest.topology;
     if running.facts.spec == *wanted {
@@ -166,7 +166,7 @@ fn check_topology(running: &Running<'_>, archive: &Archive) -> anyhow::Result<()
     Err(Failure::new(Exit::Invalid, message).hint(hint).into())
 }
 
-/// Refuses a stack that somebody uses.
+/// Refuses a stack that contains data.
 fn check_empty(running: &Running<'_>) -> anyhow::Result<()> {
     let places = running.places();
     let streams = kit::runtime::current_thread()?.block_on(streams::holds(&places))?;
@@ -185,9 +185,9 @@ fn check_empty(running: &Running<'_>) -> anyhow::Result<()> {
     Err(Failure::new(Exit::Invalid, message).hint(hint).into())
 }
 
-/// Takes an exchange back because of `error`, and says so in it.
+/// Rolls an exchange back because of `error`, and says so in it.
 fn give_back(ctx: &Ctx, journal: &Journal, error: anyhow::Error) -> anyhow::Error {
-    // What the user ended has to be put right nevertheless.
+    // An interrupted restore must be rolled back nevertheless.
     let back = take_back(ctx, journal, &Interrupt::default());
     let interrupted = error.downcast_ref::<Interrupted>().is_some();
     match back {
@@ -212,7 +212,7 @@ fn give_back(ctx: &Ctx, journal: &Journal, error: anyhow::Error) -> anyhow::Erro
     }
 }
 
-/// Puts the old stores back into their places, whatever runs.
+/// Moves the old stores back into their places, whether the stack is running or not.
 fn take_back(ctx: &Ctx, journal: &Journal, interrupt: &Interrupt) -> anyhow::Result<()> {
     let running = Running::find(ctx)?;
     let stopped = if let Some(running) = &running {
@@ -238,7 +238,7 @@ fn take_back(ctx: &Ctx, journal: &Journal, interrupt: &Interrupt) -> anyhow::Res
     }
 }
 
-/// Opens what was restored.
+/// Opens the restored streams.
 fn finish(ctx: &Ctx, running: &Running<'_>, journal: &Journal) -> anyhow::Result<()> {
     let places = running.places();
     let opened = streams::open_all(&places, &journal.streams);
@@ -252,8 +252,8 @@ fn finish(ctx: &Ctx, running: &Running<'_>, journal: &Journal) -> anyhow::Result
         })
 }
 
-/// Ends a restore that was cut off: takes it back, or goes on with it when it counts already.
-/// Under the operation lock. What needs running servers waits until there are some.
+/// Finishes an interrupted restore: rolls it back, or continues it if it counts already. Under the
+/// operation lock. Steps that need running servers are postponed until there are some.
 pub(crate) fn recover(ctx: &Ctx, interrupt: &Interrupt) -> anyhow::Result<()> {
     let Some(journal) = Journal::read(&ctx.paths, |text| ctx.ui.line(text))? else {
         return Ok(());

@@ -1,5 +1,5 @@
-//! The stack that runs: what is asked for a backup, and stopping and starting its servers for a
-//! restore. Starts nothing itself: the supervisor does.
+//! The running stack: the clients of its servers for a backup, and stopping and starting them for a
+//! restore. Starts no server itself: the supervisor does.
 
 #[cfg(test)]
 mod tests;
@@ -23,11 +23,11 @@ use crate::supervisor::wait::{Baseline, Wait};
 use crate::topology::record::{self, DATABASE};
 use crate::topology::streams::places::Places;
 
-/// How long one process may take to stop: as long as `down` allows all of them.
+/// How long one process may take to stop: what `down` allows for all of them.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// How long all may take until they are healthy: what `up` allows.
 const START_LIMIT: Duration = Duration::from_mins(1);
-/// How often it is looked whether a data directory is free.
+/// How often to check whether a data directory is free.
 const POLL: Duration = Duration::from_millis(5);
 
 /// The running stack.
@@ -39,14 +39,14 @@ pub(crate) struct Running<'a> {
     pub(crate) facts: Facts,
 }
 
-/// Data directories in whose servers' place we are, until it is dropped.
+/// Holds the locks of data directories instead of their servers, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Stopped {
     _locks: Vec<FileLock>,
 }
 
 impl<'a> Running<'a> {
-    /// The stack, if it runs.
+    /// Returns the stack, if it is running.
     pub(crate) fn find(ctx: &'a Ctx) -> anyhow::Result<Option<Self>> {
         let client = ctx.client()?;
         if !alive::is_held(&ctx.paths.alive_lock())? || !client.is_live() {
@@ -63,7 +63,7 @@ impl<'a> Running<'a> {
         }))
     }
 
-    /// The stack, or the error that none runs.
+    /// Returns the stack, or the error that none is running.
     pub(crate) fn need(ctx: &'a Ctx, what: &str) -> anyhow::Result<Self> {
         Self::find(ctx)?.ok_or_else(|| {
             let message = format!("no stack runs, and a {what} needs its servers");
@@ -72,7 +72,7 @@ impl<'a> Running<'a> {
         })
     }
 
-    /// Where its streams are.
+    /// Returns the places of its streams.
     pub(crate) fn places(&self) -> Places<'_> {
         Places {
             paths: &self.ctx.paths,
@@ -80,7 +80,7 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// PocketBase.
+    /// Returns a client of PocketBase.
     pub(crate) fn database(&self) -> anyhow::Result<record::Client> {
         record::Client::of_running(&self.applied, &self.ctx.paths).ok_or_else(|| {
             let message = format!("there is no `{DATABASE}` in the running stack");
@@ -88,13 +88,13 @@ impl<'a> Running<'a> {
         })
     }
 
-    /// Stops every server that has data, the last one started first, and takes their places.
+    /// Stops every server that has data, the last one started first, and takes their locks.
     pub(crate) fn stop(&self) -> anyhow::Result<Stopped> {
         self.stop_only(|_| true)?;
         claim(self.ctx, &self.facts)
     }
 
-    /// Starts all servers of NATS anew.
+    /// Restarts all servers of NATS.
     pub(crate) fn restart_nats(&self, interrupt: &Interrupt) -> anyhow::Result<()> {
         self.stop_only(|name| name != DATABASE)?;
         self.start(interrupt)
@@ -103,7 +103,7 @@ impl<'a> Running<'a> {
     fn stop_only(&self, wanted: impl Fn(&str) -> bool) -> anyhow::Result<()> {
         let states = self.client.processes()?;
         let servers = servers(&self.facts);
-        // What is begun is ended: data must not be exchanged under a server, nor left without one.
+        // Not interruptible: data must not be exchanged under a server, nor left without one.
         let never = Interrupt::default();
         let control = Control::new(&self.ctx.paths, &self.client, &never);
         let order = self.applied.stack.order.iter().rev();
@@ -139,7 +139,7 @@ impl<'a> Running<'a> {
     }
 }
 
-/// Takes the places of all servers that have data: an error while one of them runs.
+/// Takes the locks of all servers that have data: fails while one of them is running.
 pub(crate) fn claim(ctx: &Ctx, facts: &Facts) -> anyhow::Result<Stopped> {
     let mut locks = Vec::new();
     for (process, directory) in servers(facts) {
@@ -159,7 +159,7 @@ pub(crate) fn claim(ctx: &Ctx, facts: &Facts) -> anyhow::Result<Stopped> {
     Ok(Stopped { _locks: locks })
 }
 
-/// What lies in a data directory and is replaced as a whole, by its path below `.data`.
+/// Returns what is replaced as a whole in data directories, by its path below `.data`.
 pub(crate) fn stores(facts: &Facts) -> Vec<PathBuf> {
     let mut stores = Vec::new();
     for (process, directory) in servers(facts) {
@@ -176,7 +176,7 @@ pub(crate) fn stores(facts: &Facts) -> Vec<PathBuf> {
     stores
 }
 
-/// Processes that have data, and the directory of each below `.data`.
+/// Returns the processes that have data, and the directory of each below `.data`.
 fn servers(facts: &Facts) -> Vec<(String, String)> {
     let nodes = facts.nodes().into_iter();
     let nodes = nodes.map(|node| (node.process, node.directory));

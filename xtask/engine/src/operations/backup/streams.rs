@@ -1,5 +1,5 @@
-//! The streams in a backup: copied with their consumers, and put back closed: until all of them
-//! are proved, nobody can publish into one, so nobody gets an acknowledgement that could be lost.
+//! The streams in a backup, with their consumers. Restored streams are closed until all are
+//! verified: publishing into one is impossible, so no acknowledgement can be lost.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -26,19 +26,19 @@ use crate::topology::streams::content::content_of;
 use crate::topology::streams::places::{Place, Places};
 use crate::topology::streams::plan::at_destination;
 
-/// What the subject of a stream begins with that is not proved yet.
+/// Prefix of the subject of a stream that is not verified yet.
 const PRIVATE_SUBJECT: &str = "core.restoring";
-/// How often a stream is copied anew because messages left it while they were read.
+/// How often a stream is copied again because messages left it while they were read.
 const ATTEMPTS: usize = 3;
 /// How long JetStream may take to answer after its servers were started: a hub elects first.
 const READY_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
-/// How long one look may take. An answer takes milliseconds; with many streams, a second.
+/// How long one request may take. An answer takes milliseconds; with many streams, a second.
 const LOOK_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
-/// How long the messages of one stream may take to be read: as a whole, a bound and no more.
+/// How long reading the messages of one stream may take in total: only an upper bound.
 const READ_LIMIT: std::time::Duration = std::time::Duration::from_hours(1);
-/// How often it is asked.
+/// How often a request is repeated.
 const READY_POLL: std::time::Duration = std::time::Duration::from_millis(50);
-/// Retention by which messages go when they are consumed.
+/// Retention that removes consumed messages.
 const CONSUMED: [&str; 2] = ["workqueue", "interest"];
 
 /// Copies of all streams.
@@ -81,8 +81,8 @@ pub(crate) async fn take(
     Ok(taken)
 }
 
-/// A place and its streams, once somebody leads all of them: a hub that has just started, or lost a
-/// node, elects first, and until then nobody answers.
+/// Returns a place and its streams, once all of them have leaders: a hub that has just started, or
+/// lost a node, elects first and does not answer before.
 async fn led(places: &Places<'_>, place: &Place) -> anyhow::Result<(JetStream, Vec<StreamInfo>)> {
     let look = async || {
         let js = places.connect(place).await?;
@@ -98,9 +98,8 @@ async fn led(places: &Places<'_>, place: &Place) -> anyhow::Result<(JetStream, V
     })
 }
 
-/// What a hub answers that elects first, as it has just started, or as a stream was just made: a
-/// question that was asked too early is refused or never answered, and is asked again. One may take
-/// `limit`.
+/// Repeats a request until it succeeds. A hub elects leaders after its start and for a new stream;
+/// a request before that is refused or never answered. One request may take `limit`.
 async fn answered<T>(
     limit: std::time::Duration,
     ask: impl AsyncFn() -> anyhow::Result<T>,
@@ -116,8 +115,8 @@ async fn answered<T>(
     }
 }
 
-/// All streams of a place but that of events, which tells of one instance alone; an error when one
-/// is there that nobody can tell of.
+/// Returns all streams of a place except that of events, which is specific to one instance; fails
+/// if one has no leader that reports it.
 async fn all(js: &JetStream, place: &Place) -> anyhow::Result<Vec<StreamInfo>> {
     let names = js.stream_names().await?;
     let streams = js.streams().await?;
@@ -181,7 +180,7 @@ fn consumer(info: &Value) -> Consumer {
     }
 }
 
-/// Names of all streams there are, that of events left out.
+/// Returns the names of all streams except that of events.
 pub(crate) async fn holds(places: &Places<'_>) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
     for place in places.all() {
@@ -191,15 +190,15 @@ pub(crate) async fn holds(places: &Places<'_>) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-/// The place of a domain.
+/// Returns the place of a domain.
 pub(crate) fn place(places: &Places<'_>, domain: &str) -> anyhow::Result<Place> {
     let mut all = places.all().into_iter();
     let found = all.find(|place| place.domain() == domain);
     found.with_context(|| format!("there is no JetStream domain `{domain}`"))
 }
 
-/// Makes every stream of an archive, closed, and proves that it holds what it held. Mirrors come
-/// last: their origins must be there.
+/// Creates every stream of an archive, closed, and verifies its content. Mirrors come last: their
+/// origins must exist.
 pub(crate) async fn put_back(
     places: &Places<'_>,
     archive: &Archive,
@@ -232,7 +231,7 @@ async fn connect(places: &Places<'_>, place: &Place) -> anyhow::Result<JetStream
     answered(LOOK_LIMIT, connect).await
 }
 
-/// A stream, once somebody leads it.
+/// Returns a stream, once it has a leader.
 async fn found(js: &JetStream, name: &str) -> anyhow::Result<Option<StreamInfo>> {
     answered(LOOK_LIMIT, async || Ok(js.stream(name).await?)).await
 }
@@ -286,7 +285,7 @@ async fn put_back_one(
     Ok(())
 }
 
-/// Fails unless every stream of an archive is there with what it held.
+/// Fails unless every stream of an archive exists with its content.
 pub(crate) async fn are_there(places: &Places<'_>, archive: &Archive) -> anyhow::Result<()> {
     for stream in &archive.manifest.streams {
         let js = connect(places, &place(places, &stream.domain)?).await?;
@@ -303,7 +302,7 @@ pub(crate) async fn are_there(places: &Places<'_>, archive: &Archive) -> anyhow:
     Ok(())
 }
 
-/// Lets every stream be what it was. Can be done again when it was cut off.
+/// Restores the configuration of every stream. Can be repeated after an interruption.
 pub(crate) async fn open_all(
     places: &Places<'_>,
     streams: &[(String, Value)],
@@ -329,13 +328,13 @@ fn is_mirror(config: &Value) -> bool {
     config["mirror"].is_object()
 }
 
-/// Whether its subjects can be changed, and changed back: nobody publishes into a mirror or a
-/// sealed stream anyway.
+/// Whether its subjects can be changed, and changed back: publishing into a mirror or a sealed
+/// stream is impossible anyway.
 fn can_be_closed(config: &Value) -> bool {
     !is_mirror(config) && config["sealed"] != true
 }
 
-/// Whether messages may leave a stream, or come, though nobody publishes.
+/// Whether a stream may lose or gain messages without a publisher.
 fn is_unsteady(config: &Value) -> bool {
     let retention = config["retention"].as_str().unwrap_or_default();
     CONSUMED.contains(&retention)
@@ -344,7 +343,7 @@ fn is_unsteady(config: &Value) -> bool {
         || (config["sealed"] == true && config["max_age"] != 0)
 }
 
-/// A file that is written from within the runtime: a write to the page cache does not wait.
+/// A file that is written within the runtime: a write to the page cache does not block.
 struct Sink<'a> {
     file: File,
     progress: &'a Progress<'a>,
@@ -370,7 +369,7 @@ impl AsyncWrite for Sink<'_> {
     }
 }
 
-/// An entry of an archive, read from within the runtime.
+/// An entry of an archive, read within the runtime.
 struct Source<'a, R> {
     entry: R,
     progress: &'a Progress<'a>,
@@ -389,7 +388,7 @@ impl<R: Read + Unpin> AsyncRead for Source<'_, R> {
     }
 }
 
-/// Bytes of the files in a directory.
+/// Returns the bytes of the files in a directory.
 pub(crate) fn size(directory: &Path) -> io::Result<u64> {
     let mut size = 0;
     for entry in fs::read_dir(directory)? {

@@ -1,4 +1,4 @@
-//! Making a backup.
+//! Makes a backup.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -21,37 +21,37 @@ use crate::checkout::context::Ctx;
 use crate::supervisor::operation::{Operation, Wait};
 use crate::topology::streams::unless_interrupted;
 
-/// Where its parts are put together, below the generated files.
+/// The directory of its parts, below the generated files.
 const STAGING: &str = "backup";
 
-/// What is asked for.
+/// The options of `backup`.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The archive; without, one named by instance and time in the current directory.
+    /// The archive; without it, one named by instance and time in the current directory.
     pub file: Option<PathBuf>,
-    /// Whether one that is there is replaced.
+    /// Whether an existing file is replaced.
     pub force: bool,
     /// Whether to wait for another operation on this instance.
     pub lock: Wait,
 }
 
-/// What was made.
+/// The result of a backup.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Version of this document.
     pub schema_version: u32,
     /// The archive.
     pub file: PathBuf,
-    /// Its bytes.
+    /// Its size in bytes.
     pub size: u64,
-    /// What it holds.
+    /// Its content.
     #[serde(flatten)]
     pub contents: Contents,
     /// How long each part took.
     pub seconds: Seconds,
 }
 
-/// What an archive holds, for a report.
+/// The content of an archive, for a report.
 #[derive(Debug, Serialize)]
 pub struct Contents {
     /// When it was made.
@@ -60,7 +60,7 @@ pub struct Contents {
     pub rows: u64,
     /// The streams.
     pub streams: Vec<StreamReport>,
-    /// What is not in it.
+    /// Streams that are not in it.
     pub skipped: Vec<Skipped>,
     /// Whether uploaded files are at S3, and so not in it.
     pub files_elsewhere: bool,
@@ -75,11 +75,11 @@ pub struct StreamReport {
     pub domain: String,
     /// Its name.
     pub name: String,
-    /// How many messages.
+    /// Number of messages.
     pub messages: u64,
-    /// How many consumers.
+    /// Number of consumers.
     pub consumers: usize,
-    /// SHA-256 over its messages, if it could be had.
+    /// SHA-256 over its messages, if it could be computed.
     pub content: Option<String>,
 }
 
@@ -116,7 +116,7 @@ impl Contents {
     }
 }
 
-/// Makes a backup of the running stack. The archive is there whole and read back, or not at all.
+/// Makes a backup of the running stack. The archive is complete and read back, or does not exist.
 pub fn backup(ctx: &Ctx, options: &Options, interrupt: &Interrupt) -> anyhow::Result<Report> {
     let now = Timestamp::now();
     let target = target(options, ctx.paths.instance(), now)?;
@@ -134,7 +134,7 @@ pub fn backup(ctx: &Ctx, options: &Options, interrupt: &Interrupt) -> anyhow::Re
     let progress = Progress::new(&ctx.ui, interrupt);
     let mut seconds = Seconds::default();
     let mut clock = Clock::start();
-    // The database first: what it says was sent is in the streams then, and not the other way.
+    // The database first: the streams then contain what it says was sent, but not vice versa.
     progress.stage("copying the database", 0)?;
     let (database, mut files) = database::take(&ctx.paths, &running, &staging.0, &progress)?;
     seconds.database = clock.lap();
@@ -183,13 +183,13 @@ pub fn backup(ctx: &Ctx, options: &Options, interrupt: &Interrupt) -> anyhow::Re
     })
 }
 
-/// The path of the archive: a directory that is there, a file that is not.
+/// Returns the path of the archive: in an existing directory, and not an existing file.
 fn target(options: &Options, instance: &str, now: Timestamp) -> anyhow::Result<PathBuf> {
     let absolute =
         |path: PathBuf| std::path::absolute(path).context("cannot tell the current directory");
     let target = match &options.file {
         Some(file) => absolute(file.clone())?,
-        // Two of them within a second are two.
+        // Two backups within a second have different names.
         None => free_backup(&absolute(PathBuf::from("."))?, instance, now),
     };
     let refuse = |message: String| Failure::new(Exit::Invalid, message);
@@ -211,7 +211,7 @@ fn target(options: &Options, instance: &str, now: Timestamp) -> anyhow::Result<P
     Ok(target)
 }
 
-/// A name in `directory` that tells the time and that nothing has.
+/// Returns an unused name in `directory` that contains the time.
 fn free_backup(directory: &Path, instance: &str, now: Timestamp) -> PathBuf {
     let time = super::compact(now);
     let numbered = (2_u64..).map(|number| format!("{time}-{number}"));
@@ -237,7 +237,7 @@ fn entries(files: &[(String, PathBuf)], progress: &Progress<'_>) -> anyhow::Resu
     files.iter().map(entry).collect()
 }
 
-/// A file beside the target that goes by itself.
+/// Creates a file beside the target that is removed automatically.
 fn temporary(target: &Path) -> anyhow::Result<tempfile::NamedTempFile> {
     use std::os::unix::fs::PermissionsExt as _;
 
@@ -260,7 +260,7 @@ fn persist(file: tempfile::NamedTempFile, target: &Path, force: bool) -> anyhow:
     directory.with_context(|| format!("cannot write `{}` through", target.display()))
 }
 
-/// The directory of the parts. What a killed command left in it goes first.
+/// The directory of the parts. Leftovers of a killed command are removed first.
 struct Staging(PathBuf);
 
 impl Staging {
@@ -280,7 +280,7 @@ impl Drop for Staging {
     }
 }
 
-/// Tells how long it is since it was asked last.
+/// Returns the time since the last call.
 pub(super) struct Clock(Instant);
 
 impl Clock {

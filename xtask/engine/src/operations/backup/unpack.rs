@@ -1,7 +1,7 @@
-//! PocketBase's own backup, a zip archive, unpacked within bounds.
+//! Unpacks PocketBase's own backup, a zip archive, within bounds.
 //!
-//! An archive may come from anywhere, and a few bytes of it can stand for as many as a disk has. So
-//! nothing is unpacked before it is known how much that is, and never more than that.
+//! An archive may come from anywhere, and a few bytes of it can unpack to more than a disk has. So
+//! the unpacked size is determined first, and never more than that is written.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -15,24 +15,24 @@ use zip::read::ZipFile;
 
 use super::progress::Progress;
 
-/// The database in it.
+/// The file of the database in it.
 pub(super) const DATABASE_FILE: &str = "data.db";
 
-/// How much is copied between two looks at whether to go on.
+/// Bytes that are copied between two checks for an interrupt.
 const CHUNK: u64 = 1024 * 1024;
-/// How many times its size an archive may have unpacked, when it does not say how much that is, ...
+/// Maximum of unpacked size to file size, for an archive that does not record the former, ...
 const RATIO_MAX: u64 = 100;
-/// ... once it is more than this.
+/// ... if the unpacked size is more than this.
 const RATIO_FREE: u64 = 256 * 1024 * 1024;
-/// What is left free on the disk: the servers go on writing.
+/// Bytes that are left free on the disk, because the servers keep writing.
 const SPARE: u64 = 256 * 1024 * 1024;
 
 /// An archive that is being unpacked.
 pub(super) struct Unpacking<'a> {
     zip: ZipArchive<File>,
-    /// Its bytes.
+    /// Its size in bytes.
     packed: u64,
-    /// The bytes of all its files, by its own list of them.
+    /// Total size of its files in bytes, according to its own list.
     size: u64,
     progress: &'a Progress<'a>,
 }
@@ -55,13 +55,13 @@ impl<'a> Unpacking<'a> {
         })
     }
 
-    /// The bytes of all its files.
+    /// Returns the total size of its files in bytes.
     pub(super) fn size(&self) -> u64 {
         self.size
     }
 
-    /// Refuses one that has more in it than it can have, or than there is room for. `told` is what
-    /// the manifest says of its size.
+    /// Refuses an archive that is larger than is possible, or than the disk has room for. `told` is
+    /// its size according to the manifest.
     pub(super) fn check(&self, told: Option<u64>, directory: &Path) -> anyhow::Result<()> {
         let size = self.size;
         if told.is_some_and(|told| told != size) {
@@ -95,7 +95,7 @@ impl<'a> Unpacking<'a> {
         Ok(())
     }
 
-    /// Unpacks what is wanted into a directory that is made.
+    /// Unpacks the wanted files into a new directory.
     pub(super) fn unpack(
         &mut self,
         to: &Path,
@@ -133,7 +133,7 @@ impl<'a> Unpacking<'a> {
     }
 }
 
-/// Copies a file of the archive, of which there is no more than it says.
+/// Copies a file of the archive, at most as many bytes as the list says.
 fn copy(
     entry: &mut ZipFile<'_, File>,
     path: &PathBuf,
@@ -189,7 +189,7 @@ mod tests {
     use crate::base::interrupt::Interrupt;
     use crate::base::ui::Ui;
 
-    /// A zip archive of these files, so many zeros in each.
+    /// Returns a zip archive of these files, with this number of zeros in each.
     fn archive(files: &[(&str, usize)]) -> Vec<u8> {
         let mut zip = ZipWriter::new(io::Cursor::new(Vec::new()));
         for (name, size) in files {
@@ -203,7 +203,7 @@ mod tests {
         zip.finish().unwrap().into_inner()
     }
 
-    /// Unpacks it as a restore does, with what the manifest says of its size.
+    /// Unpacks it as a restore does, with its size according to the manifest.
     fn unpack(bytes: &[u8], told: Option<u64>) -> anyhow::Result<u64> {
         let dir = tempfile::tempdir()?;
         let file = dir.path().join("a.zip");
@@ -230,7 +230,7 @@ mod tests {
         let middle = flipped.len() / 3;
         flipped[middle] ^= 0xff;
         let bomb = archive(&[("data.db", 100), ("storage/x", 300 * 1024 * 1024)]);
-        // Its list says less than there is in it: the local header and the list have the size.
+        // Its list has less than the content: the size is in the local header and in the list.
         let mut liar = archive(&[("data.db", 4000)]);
         for position in 0..liar.len() - 4 {
             if liar[position..position + 4] == 4000_u32.to_le_bytes() {
@@ -252,7 +252,7 @@ mod tests {
             let hint = hint_of(&error).unwrap_or_default();
             assert!(hint.starts_with("nothing was changed"), "{what}: {hint}");
         }
-        // More than any disk has, by its own list.
+        // More than any disk has, according to its own list.
         let (ui, interrupt) = (Ui::new(), Interrupt::default());
         let progress = Progress::new(&ui, &interrupt);
         let huge = Unpacking {

@@ -1,4 +1,4 @@
-//! What a running stack is described by, on disk.
+//! The files that describe a running stack.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,8 +14,8 @@ use crate::plan::render::difference::{Difference, difference};
 use crate::supervisor::settings::Settings;
 use crate::supervisor::state::States;
 
-/// What a running stack is described by: the file that the supervisor reads, the settings that
-/// processes take while they run, and the inputs it was made from.
+/// The description of a running stack: the file that the supervisor reads, the settings that
+/// processes reload while they run, and the inputs it was made from.
 #[derive(Clone)]
 pub(crate) struct Description {
     compose: Vec<u8>,
@@ -24,7 +24,7 @@ pub(crate) struct Description {
 }
 
 impl Description {
-    /// What is wanted.
+    /// Returns the description of the wanted stack.
     pub(crate) fn of(inputs: &Inputs) -> anyhow::Result<Self> {
         let (env, chosen) = (&inputs.env, inputs.chosen.as_ref());
         let recorded = Recorded::of(&inputs.services, env, &inputs.leased, &inputs.ports, chosen);
@@ -36,7 +36,7 @@ impl Description {
         })
     }
 
-    /// What the files say, if there are any, with the settings of these processes.
+    /// Reads the present files, if they exist, with the settings of these processes.
     pub(super) fn read_running(&self, ctx: &Ctx) -> Option<Self> {
         Some(Self {
             compose: fs::read(ctx.paths.compose_file()).ok()?,
@@ -50,12 +50,12 @@ impl Description {
         self.write_file(ctx)
     }
 
-    /// Only what processes take while they run.
+    /// Writes only the settings that processes reload while they run.
     pub(super) fn write_settings(&self, ctx: &Ctx) -> anyhow::Result<()> {
         self.settings.write(&ctx.paths)
     }
 
-    /// Only what the supervisor reads, and what it was made from.
+    /// Writes only the file of the supervisor, and the inputs it was made from.
     pub(super) fn write_file(&self, ctx: &Ctx) -> anyhow::Result<()> {
         let files = [
             (ctx.paths.recorded(), &self.recorded),
@@ -67,13 +67,13 @@ impl Description {
         Ok(())
     }
 
-    /// Whether the two describe the same processes.
+    /// Whether both describe the same processes.
     pub(super) fn runs_as(&self, other: &Self) -> bool {
         self.compose == other.compose && self.settings == other.settings
     }
 
-    /// Which processes would be told to take their settings while they run: those whose settings
-    /// alone differ. Others begin with the new ones.
+    /// Returns the processes that have to reload their settings while they run: only their settings
+    /// differ. Other processes start with the new ones.
     pub(super) fn reloads(
         &self,
         ctx: &Ctx,
@@ -89,13 +89,13 @@ impl Description {
         Ok(stale.into_keys().filter(same).collect())
     }
 
-    /// What differs for each process from `old` to this.
+    /// Returns the differences of each process from `old` to this.
     pub(super) fn since(&self, old: &Self) -> anyhow::Result<BTreeMap<String, Difference>> {
         difference(old.text()?, self.text()?)
     }
 
-    /// What differs for each process from the file that is there to this. Without a file, it cannot
-    /// be known.
+    /// Returns the differences of each process from the present file to this. Without a file they
+    /// are unknown.
     pub(super) fn differences(&self, ctx: &Ctx) -> anyhow::Result<BTreeMap<String, Difference>> {
         match fs::read_to_string(ctx.paths.compose_file()) {
             Ok(old) => difference(&old, self.text()?),
@@ -103,7 +103,7 @@ impl Description {
         }
     }
 
-    /// The same, but with the entries of `kept` as `old` has them.
+    /// Returns this description with the entries of `kept` taken from `old`.
     pub(super) fn with_kept(&self, old: &Self, kept: &BTreeSet<String>) -> anyhow::Result<Self> {
         let compose = compose::with_kept(old.text()?, self.text()?, kept)?;
         Ok(Self {

@@ -1,8 +1,8 @@
-//! Giving a running supervisor another file, so that nothing which that concerns runs meanwhile.
+//! Gives a running supervisor another file, while none of the processes that it concerns is
+//! running.
 //!
-//! Owns the order: what is to be updated or removed is stopped first, dependents before what they
-//! depend on, then the file is written, then the supervisor reads it. `supervisor/control.rs` says
-//! why.
+//! Owns the order: processes to update or remove are stopped first, dependents before their
+//! dependencies, then the file is written, then read. `supervisor/control.rs` has the reasons.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -28,27 +28,27 @@ use crate::supervisor::state::{Change, Changes, State, Status};
 /// one after the other; and besides the waiting for health.
 pub(super) const RELOAD_MARGIN: Duration = Duration::from_secs(30);
 
-/// How long what was stopped may take until its dependents can be started, when a change is rolled
-/// back: what was healthy before is so within a second or two, and the rest is not waited for.
+/// How long stopped processes may take until their dependents can be started, during a rollback:
+/// what was healthy before is healthy again within a second or two; the rest is not waited for.
 const RESTORE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often states are asked for meanwhile.
+/// How often states are polled meanwhile.
 const RESTORE_POLL: Duration = Duration::from_millis(5);
 
-/// A running supervisor that is given another file.
+/// A running supervisor that receives another file.
 pub(super) struct HandOver<'a> {
     pub(super) ctx: &'a Ctx,
     pub(super) client: &'a Client,
     pub(super) interrupt: &'a Interrupt,
-    /// What is to run.
+    /// The wanted stack.
     pub(super) stack: &'a Stack,
     /// How long it may take besides the timeouts of processes that are stopped.
     pub(super) margin: Duration,
 }
 
 impl HandOver<'_> {
-    /// Does it. Returns what was added, updated or removed. What ran and was stopped for it is
-    /// recorded as under way until the caller has started it.
+    /// Hands `next` over. Returns what was added, updated or removed. Running processes that were
+    /// stopped for it are recorded as under way until the caller has started them.
     pub(super) fn run(&self, next: &Description) -> anyhow::Result<Changes> {
         let before = self.client.processes()?;
         let (mut ends, mut updated) = (under_way::load(&self.ctx.paths), BTreeSet::new());
@@ -63,7 +63,7 @@ impl HandOver<'_> {
         let runs = |name: &String| before.get(name).is_some_and(|state| !state.has_ended());
         updated.retain(runs);
         let mut again = updated.clone();
-        // Nothing can take the place of what is about to end before it has.
+        // A process that is ending must end before its successor is registered.
         let ending = before
             .values()
             .filter(|state| state.status == Status::Terminating);
@@ -80,7 +80,7 @@ impl HandOver<'_> {
             .reload(&before, self.timeout())
             .map_err(refused)?;
         for name in updated {
-            // To the supervisor, not every difference is one; it was started again all the same.
+            // The supervisor ignores some differences; the process was restarted all the same.
             changes.entry(name).or_insert(Change::Updated);
         }
         match lost::find(self.client).as_slice() {
@@ -89,13 +89,13 @@ impl HandOver<'_> {
         }
     }
 
-    /// Stops processes that are to be started again: the supervisor's own restart would wait for
-    /// the backoff of at least a second.
+    /// Stops processes that are then started again: the supervisor's own restart would wait for the
+    /// backoff of at least a second.
     pub(super) fn stop_to_start(&self, names: &BTreeSet<String>) -> anyhow::Result<()> {
         self.stop(names, names)
     }
 
-    /// Stops `names`, what depends on others first, and notes those of `again` as under way.
+    /// Stops `names`, dependents first, and records those of `again` as under way.
     fn stop(&self, names: &BTreeSet<String>, again: &BTreeSet<String>) -> anyhow::Result<()> {
         under_way::add(&self.ctx.paths, again)?;
         let limit = Limit::of(self.timeout());
@@ -104,8 +104,8 @@ impl HandOver<'_> {
         self.control().stop_all(&order, limit).map(drop)
     }
 
-    /// Processes so that each comes before those it depends on. What is not to run any more comes
-    /// first, as it was started.
+    /// Returns the processes with each before its dependencies. Removed processes come first, in
+    /// the reverse of their start order.
     fn last_first(&self, names: &BTreeSet<String>) -> Vec<String> {
         let kept = &self.stack.order;
         let gone = |name: &&String| !kept.contains(name);
@@ -124,7 +124,7 @@ impl HandOver<'_> {
         Control::new(&self.ctx.paths, self.client, self.interrupt)
     }
 
-    /// How long stopping everything, or reading the file, may take.
+    /// Returns how long stopping everything, or reading the file, may take.
     fn timeout(&self) -> Duration {
         let stopping = self.stack.processes.values();
         let stopping = stopping.map(|process| u64::from(process.stop_limit_seconds()));
@@ -133,7 +133,7 @@ impl HandOver<'_> {
 }
 
 impl Converge<'_> {
-    /// Hands over what is to run.
+    /// Prepares handing over the wanted stack.
     pub(super) fn hand_over(&self) -> HandOver<'_> {
         HandOver {
             ctx: self.ctx,
@@ -144,7 +144,7 @@ impl Converge<'_> {
         }
     }
 
-    /// The same for the way back, which nobody interrupts.
+    /// Prepares handing over during a rollback, which cannot be interrupted.
     pub(super) fn hand_back<'b>(&'b self, never: &'b Interrupt) -> HandOver<'b> {
         HandOver {
             interrupt: never,
@@ -153,15 +153,15 @@ impl Converge<'_> {
         }
     }
 
-    /// What runs another program than is installed by now: the same path is no change for the
-    /// supervisor.
+    /// Returns the processes that run another program than is installed: the supervisor does not
+    /// notice it, since the path is the same.
     pub(super) fn outdated(&self) -> anyhow::Result<BTreeSet<String>> {
         let states = self.client.processes()?;
         programs::outdated(&self.inputs.stack, self.installed, &states)
     }
 
-    /// What is still to be started: what `stopped` names, each process that had just crashed, or
-    /// whose dependency had; and what of `changed` the supervisor skips.
+    /// Returns what still has to be started: the processes `stopped`, each process that has crashed
+    /// or was skipped; and those of `changed` that the supervisor skips.
     pub(super) fn starts<'n>(
         &self,
         stopped: BTreeSet<String>,
@@ -180,7 +180,7 @@ impl Converge<'_> {
         Ok(Starts::new(ended, changed.cloned().collect()))
     }
 
-    /// Starts what is to be started, in order, and does not wait until it is healthy.
+    /// Starts these processes in order, and does not wait until they are healthy.
     pub(super) fn start_again(&self, mut starts: Starts) -> anyhow::Result<()> {
         let never = Interrupt::default();
         let control = Control::new(&self.ctx.paths, self.client, &never);
@@ -209,7 +209,7 @@ fn refused(error: impl Into<anyhow::Error>) -> anyhow::Error {
         .into()
 }
 
-/// The error of a supervisor that has lost processes.
+/// Returns the error for a supervisor that has lost processes.
 pub(super) fn lost_track(lost: &[lost::Lost]) -> anyhow::Error {
     let lost: Vec<String> = lost.iter().map(ToString::to_string).collect();
     let message = format!("the supervisor has lost track of {}", lost.join(", "));

@@ -1,6 +1,6 @@
-//! From what runs to what is wanted, step by step: a first start, or a change of a running stack.
+//! Leads from the running stack to the wanted one: a first start, or a change of a running stack.
 //!
-//! Owns the order of the steps and the way back. Must not read inputs or tell the user: `up` does.
+//! Owns the order of steps and the rollback. Must not read inputs or report to the user: `up` does.
 
 mod description;
 mod hand_over;
@@ -35,19 +35,19 @@ use crate::topology::seam::Seam;
 pub(crate) use description::Description;
 use hand_over::lost_track;
 
-/// How long a supervisor that holds the alive lock and does not answer is given: it may be
+/// How long to wait for a supervisor that holds the alive lock and does not answer: it may be
 /// starting or stopping. Wrappers without one need up to 5 s to stop by themselves.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// How long one look at the alive lock waits before the API is asked again.
+/// How long one try of the alive lock waits before the API is asked again.
 const CLAIM_POLL: Duration = Duration::from_millis(20);
 
-/// Processes that do not run because a user or a command stopped them: a change starts them.
+/// Returns processes that a user or a command stopped: a change starts them.
 pub(crate) fn stopped(paths: &Paths) -> BTreeSet<String> {
     &stops::load(paths) | &under_way::load(paths)
 }
 
-/// The way from what runs to what is wanted.
+/// The change from the running stack to the wanted one.
 pub(crate) struct Converge<'a> {
     pub(crate) ctx: &'a Ctx,
     pub(crate) options: &'a Options,
@@ -59,8 +59,8 @@ pub(crate) struct Converge<'a> {
 }
 
 impl Converge<'_> {
-    /// Finds out whether something runs. Returns the claim on the instance when nothing does;
-    /// what is left of a killed run is stopped first.
+    /// Determines whether a stack is running. If none is, returns the claim on the instance, after
+    /// stopping what is left of a killed run.
     pub(crate) fn claim(&self) -> anyhow::Result<Option<files::FileLock>> {
         let lock = self.ctx.paths.alive_lock();
         let deadline = Instant::now() + CLAIM_TIMEOUT;
@@ -77,7 +77,7 @@ impl Converge<'_> {
             if Instant::now() >= deadline {
                 break;
             }
-            // A short wait for either: the lock that becomes free, the API that comes.
+            // A short wait for either a free lock or an answer of the API.
             if let Some(claim) = alive::claim_until(&lock, Instant::now() + CLAIM_POLL)? {
                 stop::end_leftovers(&self.ctx.paths, &self.ctx.ui)?;
                 return Ok(Some(claim));
@@ -90,8 +90,8 @@ impl Converge<'_> {
         Ok(Some(claim))
     }
 
-    /// Starts everything. If that fails, everything is stopped again: a failed command leaves what
-    /// was there before it.
+    /// Starts everything. If that fails, everything is stopped again: a failed command leaves the
+    /// earlier state.
     pub(crate) fn first_start(
         &self,
         binary: &Path,
@@ -100,7 +100,7 @@ impl Converge<'_> {
     ) -> anyhow::Result<States> {
         let (paths, ui) = (&self.ctx.paths, &self.ctx.ui);
         under_way::forget(paths);
-        // Before anything is started: what dies at once has written its last words by then.
+        // Before the start: a process that dies at once has written its last output by then.
         let baseline = Baseline::take(paths, &self.inputs.stack, &States::new());
         let launched = launch::launch(paths, &self.ctx.env, binary, self.client, claim);
         let result = launched
@@ -124,8 +124,8 @@ impl Converge<'_> {
         result
     }
 
-    /// Gives a running supervisor the file, changed or not: only it knows what it runs. If what
-    /// that changes does not become healthy, the previous file and topology are given back.
+    /// Gives a running supervisor the file, changed or not: only it knows its processes. If a
+    /// changed process does not become healthy, the previous file and topology are restored.
     pub(crate) fn reload(
         &self,
         wanted: &Description,
@@ -150,7 +150,7 @@ impl Converge<'_> {
         if let Some(previous) = previous {
             return Err(self.restore(wanted, &previous, error));
         }
-        // The file is the same: what was stopped for another program is to be there again.
+        // The file is the same: processes that were stopped for another program are started again.
         let again = self.starts(under_way::load(&self.ctx.paths), [].into_iter());
         match again.and_then(|again| self.start_again(again)) {
             Ok(()) => {
@@ -164,7 +164,7 @@ impl Converge<'_> {
         Err(error)
     }
 
-    /// Stops and starts everything, as the supervisor does not know any more what it runs.
+    /// Stops and starts everything, because the supervisor has lost track of its processes.
     fn start_anew(
         &self,
         wanted: &Description,
@@ -210,10 +210,10 @@ impl Converge<'_> {
         };
         let file = rolling.file()?;
         file.write_settings(self.ctx)?;
-        // Before the restarts: who forwards to a process waits for it at its new address already.
+        // Before the restarts: a process that forwards requests then uses the new address already.
         self.take_settings(&in_place)?;
         let mut changes = self.hand_over().run(&file)?;
-        // What is stopped and started again keeps its count; what a reload changed begins anew.
+        // A process that was stopped and started keeps its count; a reload resets it.
         for name in changes.keys() {
             baseline.forget(name);
         }
@@ -231,7 +231,7 @@ impl Converge<'_> {
             changes.entry(name.clone()).or_insert(Change::Started);
         }
         let mut starts = self.starts(stopped, changes.keys())?;
-        // What had crashed is started, too.
+        // Crashed processes are started, too.
         for name in starts.ended() {
             changes.entry(name.clone()).or_insert(Change::Started);
         }
@@ -256,7 +256,7 @@ impl Converge<'_> {
         Ok((outcome, states))
     }
 
-    /// What NATS asks for around these steps.
+    /// Returns the steps of NATS around these steps.
     fn seam(&self) -> Seam<'_> {
         Seam {
             paths: &self.ctx.paths,
@@ -267,14 +267,14 @@ impl Converge<'_> {
         }
     }
 
-    /// Lets running processes take the settings of their files.
+    /// Makes running processes reload the settings of their files.
     fn take_settings(&self, names: &[String]) -> anyhow::Result<()> {
         let mut names = names.iter();
         names.try_for_each(|name| Settings::reload(&self.ctx.paths, self.client, name))
     }
 
-    /// Gives the supervisor back what it ran, and says so in the error. Does not wait for health:
-    /// what ran before was as healthy as it was.
+    /// Restores what the supervisor ran before, and says so in the error. Does not wait for health:
+    /// the earlier health is unknown.
     fn restore(
         &self,
         wanted: &Description,
@@ -308,7 +308,7 @@ impl Converge<'_> {
             .into()
     }
 
-    /// When everything must be healthy.
+    /// Returns the deadline for everything to be healthy.
     fn deadline(&self) -> Instant {
         self.started + self.options.timeout
     }

@@ -1,6 +1,6 @@
-//! Restarts one after the other, of processes that stand in for each other: the nodes of the hub.
+//! Restarts processes that replace each other, the nodes of the hub, one by one.
 //!
-//! Whose turn it is, and when, the seam of NATS says.
+//! The seam of NATS determines the order, and when the next one may be restarted.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -11,10 +11,10 @@ use crate::plan::render::difference::Difference;
 use crate::supervisor::state::{Change, Changes, Phase, States};
 use crate::supervisor::wait::{Baseline, Wait};
 
-/// The hub nodes that are restarted one by one, and what they are given for it.
+/// The hub nodes that are restarted one by one, and their new description.
 pub(super) struct Rolling<'a> {
     wanted: &'a Description,
-    /// What runs; with it, nodes whose entries change keep them until it is their turn.
+    /// The running stack; if known, nodes whose entries change keep the old ones until their turn.
     running: Option<&'a Description>,
     kept: BTreeSet<String>,
     /// Nodes that run another program than is installed, and may keep their entries.
@@ -24,7 +24,7 @@ pub(super) struct Rolling<'a> {
 }
 
 impl Rolling<'_> {
-    /// The file of this moment.
+    /// Returns the file at the present stage.
     pub(super) fn file(&self) -> anyhow::Result<Description> {
         match self.running {
             Some(running) if !self.kept.is_empty() => self.wanted.with_kept(running, &self.kept),
@@ -32,7 +32,7 @@ impl Rolling<'_> {
         }
     }
 
-    /// Takes over what is outdated in the hub. Returns what is not the hub's.
+    /// Adds the outdated nodes of the hub. Returns the other processes.
     pub(super) fn add_outdated(&mut self, names: BTreeSet<String>) -> BTreeSet<String> {
         let (hub, others) = names.into_iter().partition(|name| self.hub.contains(name));
         self.outdated = hub;
@@ -44,14 +44,14 @@ impl Rolling<'_> {
         self.kept.is_empty() && self.outdated.is_empty()
     }
 
-    /// Whether a process has a turn.
+    /// Whether a process is restarted in turn.
     fn restarts(&self, name: &str) -> bool {
         self.kept.contains(name) || self.outdated.contains(name)
     }
 }
 
 impl Converge<'_> {
-    /// What is to be restarted node by node because its entry changes.
+    /// Returns the nodes that are restarted one by one because their entries change.
     pub(super) fn rolling<'a>(
         &self,
         wanted: &'a Description,
@@ -63,7 +63,7 @@ impl Converge<'_> {
             Some(running) => changed(running, wanted, &hub)?,
             None => BTreeSet::new(),
         };
-        // One that is not healthy costs nothing, and may need its new entry to become so.
+        // Restarting an unhealthy node costs nothing, and it may need its new entry.
         kept.retain(|name| {
             let state = states.get(name);
             state.is_some_and(|state| state.phase() == Phase::Ready)
@@ -77,7 +77,7 @@ impl Converge<'_> {
         })
     }
 
-    /// Restarts them.
+    /// Restarts the nodes.
     pub(super) fn roll(
         &self,
         rolling: &mut Rolling<'_>,
@@ -118,8 +118,8 @@ impl Converge<'_> {
         Ok(states)
     }
 
-    /// Gives hub nodes their `previous` entries again, as far as they have other ones by now. The
-    /// last one is left to whoever hands over the whole file.
+    /// Gives hub nodes their `previous` entries again, where these have been changed. The last one
+    /// is left to the caller, which hands over the whole file.
     pub(super) fn roll_back(&self, previous: &Description) -> anyhow::Result<()> {
         let Some(running) = previous.read_running(self.ctx) else {
             return Ok(());
@@ -144,7 +144,7 @@ impl Converge<'_> {
     }
 }
 
-/// The nodes of the hub whose entries differ.
+/// Returns the nodes of the hub whose entries differ.
 fn changed(
     running: &Description,
     wanted: &Description,

@@ -1,8 +1,8 @@
-//! The hub gets smaller: its nodes leave one by one, the one with the highest number first.
+//! Shrinks the hub: its nodes leave one by one, the one with the highest number first.
 //!
-//! Emptying the first one is the last step that can be taken back, and comes before this. From its
-//! removal on nothing is: what is left to do is found out anew each time, so that the next command
-//! finishes what was killed.
+//! Emptying the first one is the last step that can be rolled back, and comes before this. From its
+//! removal on there is no rollback: the remaining steps are determined each time, so that the next
+//! command finishes an interrupted change.
 
 use anyhow::Context as _;
 use kit::{Exit, Failure};
@@ -17,8 +17,8 @@ use crate::supervisor::state::{Change, Changes};
 use crate::topology::leave::{self, Leaving};
 use crate::topology::link::Link;
 
-/// Lets every node that is to leave the hub leave it. Returns what was done to which process;
-/// `inputs` are what is left then.
+/// Removes every leaving node from the hub. Returns the change of each process; `inputs` describe
+/// the rest afterwards.
 pub(crate) fn finish(
     ctx: &Ctx,
     inputs: &mut Inputs,
@@ -43,7 +43,7 @@ pub(crate) fn finish(
     Ok(done)
 }
 
-/// Lets the next one leave.
+/// Removes the next node.
 fn leave(
     ctx: &Ctx,
     inputs: &mut Inputs,
@@ -56,7 +56,7 @@ fn leave(
     leaving.empty()?;
     leaving.remove()?;
     let process = leaving.node().process.clone();
-    // Only now: until it is removed, a hub that starts anew needs the node.
+    // Only now: until it is removed, a hub that restarts needs the node.
     inputs.topology.note_left(&ctx.paths)?;
     if let Err(error) = leave::retire(&ctx.paths, &inputs.stack, client, &process) {
         ctx.ui
@@ -76,7 +76,7 @@ fn leave(
     hand_over.run(&next).map(drop)
 }
 
-/// What was done stays, and the way goes on from there.
+/// Returns the error: finished steps stay, and the next command continues.
 fn unfinished(process: &str, error: anyhow::Error) -> anyhow::Error {
     let message = format!("the hub is not smaller yet, and `{process}` is where it stopped");
     let hint = "nothing is taken back from here on: `cargo xtask reload` goes on with it";

@@ -1,4 +1,4 @@
-//! Starts and changes, against a supervisor, and processes, that misbehave.
+//! Starts and changes, with a supervisor, and processes, that misbehave.
 
 mod change;
 mod hub;
@@ -11,12 +11,12 @@ use crate::base::interrupt::Interrupt;
 use crate::operations::up::{Options, Outcome, Report};
 use crate::supervisor::fake::bed::{Bed, options};
 
-/// More than anything takes.
+/// Longer than any step takes.
 const LONG: Duration = Duration::from_secs(10);
-/// Enough for what works.
+/// Long enough for successful steps.
 const SHORT: Duration = Duration::from_millis(250);
 
-/// `up` with this limit.
+/// Runs `up` with this timeout.
 fn within(bed: &Bed, timeout: Duration) -> anyhow::Result<Report> {
     let options = Options {
         timeout,
@@ -25,7 +25,7 @@ fn within(bed: &Bed, timeout: Duration) -> anyhow::Result<Report> {
     bed.converge(&options, &Interrupt::default())
 }
 
-/// What a report says of each process.
+/// Returns the reported change of each process.
 fn changed(report: &Report) -> BTreeMap<&str, &str> {
     match &report.outcome {
         Outcome::Changed(changes) => changes

@@ -1,5 +1,5 @@
-//! Which processes a change has stopped and not started again, so that a command that was killed in
-//! between is no reason for them to stay away.
+//! Which processes a change has stopped and not started again, so that the next command starts them
+//! if this one is killed in between.
 //!
 //! Written before the first of them is stopped. Read and written under the operation lock.
 
@@ -11,13 +11,13 @@ use kit::files;
 
 use crate::checkout::paths::Paths;
 
-/// Those that were stopped.
+/// Returns the processes that were stopped.
 pub(super) fn load(paths: &Paths) -> BTreeSet<String> {
     let text = fs::read(paths.under_way()).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
-/// Adds some that are about to be stopped.
+/// Adds processes that are about to be stopped.
 pub(super) fn add(paths: &Paths, names: &BTreeSet<String>) -> anyhow::Result<()> {
     if names.is_empty() {
         return Ok(());
@@ -27,8 +27,8 @@ pub(super) fn add(paths: &Paths, names: &BTreeSet<String>) -> anyhow::Result<()>
     files::write_for_this_run(&paths.under_way(), &text, files::PRIVATE_FILE_MODE)
 }
 
-/// Forgets them: they were started, or nothing runs at all.
+/// Removes the record: they were started, or no stack is running.
 pub(super) fn forget(paths: &Paths) {
-    // That there is none is the usual case.
+    // Usually there is none.
     let _ = fs::remove_file(paths.under_way());
 }

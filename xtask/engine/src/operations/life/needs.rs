@@ -1,4 +1,4 @@
-//! What processes need of one another, and whether they are there. Pure.
+//! Dependencies and dependents of processes, and which are missing. Pure.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use kit::manifest::Condition;
 use crate::plan::stack::{Process, Stack};
 use crate::supervisor::state::States;
 
-/// A stack of one process, which is meant to run.
+/// Returns the stack with this process only, enabled.
 pub(super) fn only(stack: &Stack, name: &str) -> Stack {
     let own = stack.processes.get(name).map(|process| {
         let process = Process {
@@ -22,7 +22,7 @@ pub(super) fn only(stack: &Stack, name: &str) -> Stack {
     }
 }
 
-/// What must be started before `name` can, in order.
+/// Returns what must be started before `name`, in order.
 pub(super) fn missing(stack: &Stack, states: &States, name: &str) -> Vec<String> {
     let mut needed: BTreeSet<&String> = BTreeSet::new();
     let mut open = vec![name];
@@ -48,10 +48,10 @@ pub(super) fn missing(stack: &Stack, states: &States, name: &str) -> Vec<String>
         .collect()
 }
 
-/// Everything that depends on `names`, directly or not.
+/// Returns all direct and indirect dependents of `names`.
 pub(super) fn dependents(stack: &Stack, names: &[String]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    // In this order, what a process depends on was looked at before it.
+    // In this order, the dependencies of a process are visited before it.
     for name in &stack.order {
         let mut on = stack.processes[name].depends_on.keys();
         if on.any(|on| names.contains(on) || found.contains(on)) {
@@ -67,7 +67,7 @@ mod tests {
 
     use super::*;
 
-    /// `c` after `b` after `a`, and `d`, which wants the end of `once`.
+    /// Returns a stack of `c` after `b` after `a`, and `d`, which waits for the end of `once`.
     fn stack() -> Stack {
         let process = |depends_on| {
             json!({

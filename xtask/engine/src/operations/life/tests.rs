@@ -1,4 +1,4 @@
-//! Restart, stop, start and signal, against a supervisor that misbehaves.
+//! Restart, stop, start and signal, with a supervisor that misbehaves.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use crate::supervisor::fake::{Fault, Script};
 const LONG: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(120);
 
-/// `b` needs `a`, and `c` needs nobody.
+/// `b` depends on `a`; `c` is independent.
 fn bed() -> Bed {
     Bed::running(&[("a", &[]), ("b", &["a"]), ("c", &[])])
 }
@@ -83,7 +83,7 @@ fn a_restart_with_dependents_ends_them_first() {
     );
     assert!(report.states.values().all(|state| state.is_running));
 
-    // What does not run is only started, and those that depend on it only if they run.
+    // A process that is not running is only started, and its dependents only if they are running.
     done(&bed, Verb::Stop, &["a", "b"]);
     bed.fake.orders();
     let report = run(&bed.ctx, Verb::Restart, &words(&["a"]), all).unwrap();
@@ -108,7 +108,7 @@ fn a_stop_and_a_start() {
         outcomes(&[("a", "unchanged")])
     );
     bed.fake.orders();
-    // With what it needs.
+    // Together with its dependency.
     assert_eq!(
         done(&bed, Verb::Start, &["b"]),
         outcomes(&[("a", "started"), ("b", "started")])

@@ -1,4 +1,4 @@
-//! Stopping and starting the servers that have data, against a supervisor that misbehaves.
+//! Stops and starts the servers that have data, with a supervisor that misbehaves.
 
 use std::fs;
 use std::net::TcpListener;
@@ -10,7 +10,7 @@ use super::*;
 use crate::supervisor::fake::bed::Bed;
 use crate::supervisor::fake::{Fault, Script};
 
-/// Both servers that have data, one that needs them, and one that has nothing to do with it.
+/// Returns both servers that have data, one that depends on them, and an independent one.
 fn bed() -> Bed {
     let bed = Bed::new();
     let probe = json!({"exec": {"command": "true"}});

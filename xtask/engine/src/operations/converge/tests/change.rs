@@ -1,4 +1,4 @@
-//! Changes of a stack that runs.
+//! Changes of a running stack.
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -17,10 +17,10 @@ use crate::plan::binaries::Installed;
 use crate::supervisor::fake::{Fault, Script};
 use crate::supervisor::stops;
 
-/// `b` needs `a`, `c` needs `b`; `d` has nothing to do with them.
+/// `b` depends on `a`, `c` on `b`; `d` is independent.
 const STACK: &[(&str, &[&str])] = &[("a", &[]), ("b", &["a"]), ("c", &["b"]), ("d", &[])];
 
-/// All runs as the file says, nothing was lost, and `d` is the one that it was.
+/// Checks that all run as the file says, none is lost, and `d` is the same process.
 fn is_sound(bed: &Bed, d: (i32, bool)) {
     assert!(bed.fake.lost().is_empty(), "{:?}", bed.fake.lost());
     bed.fake.orders();
@@ -49,7 +49,7 @@ fn what_changes_is_stopped_before_the_file_is_read_and_started_in_order() {
         changed(&report),
         [("a", "updated"), ("b", "updated")].into()
     );
-    // The supervisor skips `b`, as `a` had ended when it looked.
+    // The supervisor skips `b`, because `a` had ended when it checked.
     assert_eq!(bed.fake.orders(), ["stop b", "stop a", "reload", "start b"]);
     is_sound(&bed, d);
 }
@@ -185,7 +185,7 @@ fn what_a_killed_command_has_stopped_is_started() {
     bed.manifest("e", &once);
     bed.boot();
     let d = bed.fake.pid("d");
-    // It had written the file, and the supervisor has not read it. Nobody asks `e` how it does.
+    // The file was written, and the supervisor has not read it. `e` has no probe.
     let paths = &bed.ctx.paths;
     super::super::under_way::add(paths, &["a".to_owned(), "e".to_owned()].into()).unwrap();
     bed.fake.end("a", 0);
@@ -196,7 +196,7 @@ fn what_a_killed_command_has_stopped_is_started() {
         [("a", "started"), ("e", "started")].into()
     );
     is_sound(&bed, d);
-    // Ended by itself with 0 and without a probe, its work is done.
+    // It exited by itself with code 0 and has no probe, so its work is done.
     bed.fake.end("e", 0);
     assert_eq!(bed.up().unwrap().outcome, Outcome::Unchanged);
 }
@@ -258,7 +258,7 @@ fn a_program_that_was_replaced_is_started_again() {
 fn a_process_that_an_older_command_has_lost_is_ended_with_all() {
     let bed = Bed::spawning(&[("lost", &[]), ("d", &[])]);
     bed.boot();
-    // Below who answers, leading its own group, and not what the list says.
+    // A child of the supervisor that leads its own group, and is not on the list.
     let mut lost = Command::new("/bin/sleep")
         .arg("60")
         .env("PC_PROC_NAME", "lost")

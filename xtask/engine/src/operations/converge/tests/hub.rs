@@ -1,5 +1,5 @@
-//! Hub nodes that are restarted one by one, and nodes that leave. The servers are only what their
-//! monitoring says: a hub without streams, in which everybody has found everybody.
+//! Hub nodes that are restarted one by one, and nodes that leave. The servers are only simulated
+//! monitoring: a hub without streams, in which all nodes are connected.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,7 +25,7 @@ fn spec(nodes: u32) -> String {
     spec.to_string()
 }
 
-/// The manifest of NATS, with ports that are free.
+/// Returns the manifest of NATS with free ports.
 fn manifest() -> Value {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = root.ancestors().nth(2).unwrap();
@@ -37,16 +37,16 @@ fn manifest() -> Value {
         port["port"] = json!(listener.local_addr().unwrap().port());
         listener
     });
-    // All at once, so that they differ.
+    // Bound at the same time, so that they differ.
     drop(held.collect::<Vec<_>>());
     let env = manifest["process"]["env"].as_object_mut().unwrap();
     env.retain(|_, value| !value.to_string().contains("caddy"));
-    // What is taken while it runs speaks of Caddy alone.
+    // The reloadable settings concern only Caddy.
     manifest["process"]["reloadable"] = json!([]);
     manifest
 }
 
-/// Answers as the monitoring of a server, for as long as the tests run.
+/// Answers as the monitoring of a server until the tests end.
 fn monitor(port: u16) {
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     thread::spawn(move || {
@@ -66,7 +66,7 @@ fn monitor(port: u16) {
     });
 }
 
-/// A stack with a hub of so many nodes, which runs.
+/// Returns a running stack with a hub of this many nodes.
 fn bed(nodes: u32) -> Bed {
     let mut bed = Bed::spawning(&[]);
     bed.manifest("nats", &manifest());
@@ -139,7 +139,7 @@ fn nodes_leave_one_after_the_other() {
     assert_eq!(bed.up().unwrap().outcome, Outcome::Unchanged);
 }
 
-/// A command gives up in the middle of a hub that gets smaller, another one at its end.
+/// One command fails in the middle of shrinking a hub, another one at its end.
 #[test]
 fn what_was_not_finished_is_finished_by_the_next_command() {
     let mut bed = bed(5);
@@ -153,7 +153,7 @@ fn what_was_not_finished_is_finished_by_the_next_command() {
         // It is stopped instead.
         refused("PATCH /process/signal/nats-hub-5"),
         refused("PATCH /process/signal/nats-hub-4"),
-        // The first one changes the nodes that stay.
+        // The first reload changes the nodes that stay.
         ("POST /project/configuration", Fault::Not),
         refused("POST /project/configuration"),
         refused("PATCH /process/signal/nats-hub-1"),

@@ -1,4 +1,4 @@
-//! From nothing, or from what is left, to a stack.
+//! Starts from nothing, or from what an earlier run left.
 
 use std::fs;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::supervisor::alive;
 use crate::supervisor::fake::Script;
 use crate::supervisor::operation::StopRequest;
 
-/// Nothing is left of it.
+/// Whether nothing is left of the stack.
 fn is_down(bed: &Bed) -> bool {
     let paths = &bed.ctx.paths;
     !alive::is_held(&paths.alive_lock()).unwrap()
@@ -148,7 +148,7 @@ fn what_is_about_to_end_is_waited_for() {
         .unwrap();
     let report = thread::scope(|scope| {
         let up = scope.spawn(|| bed.up());
-        // It asks whether somebody answers, meanwhile.
+        // Meanwhile the command polls for an answer.
         thread::sleep(crate::supervisor::fake::A_MOMENT);
         drop(lock);
         up.join().unwrap().unwrap()
