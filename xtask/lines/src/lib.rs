@@ -8,6 +8,7 @@
 mod files;
 mod level;
 mod line;
+mod literal;
 mod merge;
 mod show;
 mod source;

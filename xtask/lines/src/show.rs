@@ -8,18 +8,13 @@ use regex_lite::Regex;
 
 use crate::level::Level;
 use crate::line::{Line, Stream};
-use crate::text;
+use crate::{literal, text};
 
 /// Bytes that are written at once.
 const BLOCK: usize = 128 * 1024;
 
 /// Colours of names on a terminal, one after the other.
 const COLOURS: [&str; 6] = ["36", "33", "32", "35", "34", "31"];
-
-/// Characters of a regular expression that mean something else than themselves.
-const SPECIAL: &[char] = &[
-    '\\', '.', '+', '*', '?', '(', ')', '|', '[', ']', '{', '}', '^', '$',
-];
 
 /// The form of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +56,10 @@ pub struct Show {
     sources: Vec<Shown>,
     format: Format,
     filter: Filter,
-    /// What must be in a text that the expression matches, when it is plain text.
+    /// What every text has that the expression matches, as far as that is known.
     literal: Option<Finder<'static>>,
+    /// Whether the expression is nothing but that.
+    is_literal: bool,
     /// The last lines, when only so many are shown.
     last: Option<(usize, VecDeque<Vec<u8>>)>,
     buffer: Vec<u8>,
@@ -88,11 +85,12 @@ impl Show {
             level: Level::Info,
         };
         let pattern = filter.grep.as_ref().map(Regex::as_str);
-        let plain = pattern.filter(|pattern| !pattern.contains(SPECIAL));
+        let literal = pattern.and_then(literal::required);
         Self {
             sources: processes.iter().enumerate().map(shown).collect(),
             format,
-            literal: plain.map(|plain| Finder::new(plain).into_owned()),
+            is_literal: literal.as_deref() == pattern,
+            literal: literal.map(|literal| Finder::new(&literal).into_owned()),
             filter,
             last: last.map(|lines| (lines, VecDeque::new())),
             buffer: Vec::with_capacity(2 * BLOCK),
@@ -182,10 +180,9 @@ impl Show {
         }
         self.filter.grep.as_ref().is_none_or(|regex| {
             let text = text::without_colours(line.text);
-            match &self.literal {
-                Some(literal) => literal.find(&text).is_some(),
-                None => regex.is_match(&String::from_utf8_lossy(&text)),
-            }
+            let literal = self.literal.as_ref();
+            let may_match = literal.is_none_or(|literal| literal.find(&text).is_some());
+            may_match && (self.is_literal || regex.is_match(&String::from_utf8_lossy(&text)))
         })
     }
 }
