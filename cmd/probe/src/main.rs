@@ -108,7 +108,7 @@ async fn look(target: &Target, limit: Duration) -> Answer {
 fn look_at_lock(file: &Path) -> Answer {
     match FileLock::is_held(file) {
         Ok(true) => Answer::Ready,
-        Ok(false) => Answer::NotYet(format!("nobody holds the lock `{}`", file.display())),
+        Ok(false) => Answer::NotYet(format!("no process holds the lock `{}`", file.display())),
         Err(error) => Answer::Wrong(format!("{error:#}")),
     }
 }

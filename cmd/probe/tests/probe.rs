@@ -168,7 +168,7 @@ fn a_lock_is_waited_for_and_not_its_file() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("ready.lock");
     let line = format!("lock {} --limit", file.display());
-    let nobody = format!("nobody holds the lock `{}`\n", file.display());
+    let nobody = format!("no process holds the lock `{}`\n", file.display());
     // No file, then one that somebody who is gone has left.
     for _ in 0..2 {
         let (code, text) = probe(&format!("{line} 0.2"));

@@ -42,7 +42,7 @@ impl Ready {
                 return Ok(true);
             }
             if Instant::now() >= deadline {
-                bail!("somebody else holds the lock `{}`", self.path.display());
+                bail!("another process holds the lock `{}`", self.path.display());
             }
             sleep(RETRY).await;
         }

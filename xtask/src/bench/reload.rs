@@ -57,7 +57,7 @@ pub(super) fn reload(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Res
     report.count("reloads: processes lost", sum(|seen| seen.lost));
     report.count("reloads: answers of old code", sum(|seen| seen.old));
     report.count(
-        "reloads: ports where nobody answered",
+        "reloads: ports where nothing answered",
         sum(|seen| seen.silent),
     );
     report.count(
@@ -101,7 +101,7 @@ fn stack(ctx: &Ctx, runs: usize) -> anyhow::Result<Seen> {
             let tell = |what: &str| ctx.ui.line(format!("reload {round}: `{name}`: {what}"));
             let Some((pid, answered)) = programs::answer(*port) else {
                 seen.silent += 1;
-                tell("nobody answers");
+                tell("nothing answers");
                 continue;
             };
             let earlier = before.insert(name, pid);

@@ -46,7 +46,7 @@ pub(crate) fn run(instance: Option<&str>, args: &Plan) -> anyhow::Result<ExitCod
             String::new()
         } else {
             let reload = ctx.paths.command("reload");
-            format!(" (cannot be taken back; `{reload}` finishes it)")
+            format!(" (cannot be rolled back; `{reload}` finishes it)")
         };
         ctx.ui
             .data(format!("{} {name}{because}{is_final}", step.action.word()))?;

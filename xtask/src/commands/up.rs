@@ -130,7 +130,7 @@ fn converge(
         summary(ctx, &report);
         match &noticed {
             Some(noticed) => probe::tell(ctx, noticed),
-            None if args.probe => ctx.ui.line("nothing ran, so nobody could notice anything"),
+            None if args.probe => ctx.ui.line("no stack was running; nothing to measure"),
             None => {}
         }
     }

@@ -93,7 +93,7 @@ pub(super) fn judge(locks: &Locks) -> Vec<Check> {
         let fix = format!("end it, unless it is your `cargo xtask {name} run`");
         findings.push(Check::warning(id, found).fix(fix));
     }
-    or_ok(findings, id, "nobody is at work here")
+    or_ok(findings, id, "no command is running here")
 }
 
 fn processes(pids: &[i32]) -> String {

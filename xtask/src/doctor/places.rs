@@ -37,7 +37,7 @@ pub(super) fn check(scene: &Scene<'_>) -> Vec<Check> {
         ),
         match &socket {
             Ok(socket) => judge_socket(socket),
-            Err(_) => Check::skipped(Id::SocketPath, "its directory cannot be had"),
+            Err(_) => Check::skipped(Id::SocketPath, "its directory is not available"),
         },
     ]
 }
@@ -196,7 +196,7 @@ pub(super) fn judge_runtime(runtime: &Runtime, refused: Option<&anyhow::Error>) 
     let problem = match runtime.found {
         None => "is no directory: the temporary directory is used".to_owned(),
         Some(_) if !named.is_absolute() => "is relative, so it moves with you".to_owned(),
-        Some((owner, _)) if owner != runtime.user => "belongs to somebody else".to_owned(),
+        Some((owner, _)) if owner != runtime.user => "belongs to another user".to_owned(),
         Some((_, mode)) if mode & OTHERS_WRITE != 0 => {
             format!("has mode {mode:04o}: others may replace the socket")
         }

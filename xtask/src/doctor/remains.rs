@@ -157,7 +157,7 @@ pub(super) fn judge_socket(living: &Living) -> Check {
     match &living.socket {
         _ if living.answers => Check::ok(id, "the supervisor answers"),
         Some(socket) if living.has_stale_socket() && living.at_work.is_none() => {
-            let found = format!("nobody listens at `{}`", socket.display());
+            let found = format!("nothing listens at `{}`", socket.display());
             Check::warning(id, found).fix(FIX)
         }
         Some(_) => Check::info(id, "the supervisor does not answer"),

@@ -134,7 +134,7 @@ fn a_hub_of_five_becomes_one_of_three_and_grows_again() {
     let step = json!({"action": "remove", "because": ["topology"], "reversible": false});
     same("plan", &plan["processes"]["nats-hub-5"], &step);
     let text = sandbox.run("plan").succeeds().stdout;
-    assert!(text.contains("remove nats-hub-4 because of topology (cannot be taken back"));
+    assert!(text.contains("remove nats-hub-4 because of topology (cannot be rolled back"));
 
     // It is told to go elsewhere before its server ends.
     let client = Nats::connect(port(&sandbox, "nats-hub-5", "client"));

@@ -27,7 +27,7 @@ pub enum ClientError {
         what: String,
     },
     /// Nobody listens on the subject of a request.
-    #[error("nobody answers `{subject}`")]
+    #[error("nothing answers `{subject}`")]
     NoResponders {
         /// The subject.
         subject: String,

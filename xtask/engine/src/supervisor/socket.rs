@@ -114,7 +114,7 @@ pub(crate) fn make_private(directory: &Path) -> anyhow::Result<()> {
     // In a directory that all can write to, another user may have created it first.
     ensure!(
         found.is_dir() && found.uid() == uid,
-        "the directory `{shown}` belongs to somebody else"
+        "the directory `{shown}` belongs to another user"
     );
     if found.mode() & 0o7777 != files::PRIVATE_DIR_MODE {
         fs::set_permissions(directory, Permissions::from_mode(files::PRIVATE_DIR_MODE))

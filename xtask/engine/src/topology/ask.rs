@@ -164,7 +164,7 @@ fn outcome(asked: &Record, now: Record) -> Option<anyhow::Result<Record>> {
     let is_same =
         now.origin == asked.origin && (now.spec == asked.spec || asked.origin == Origin::Manifest);
     if now.generation != asked.generation && !is_same {
-        let message = "somebody asked for another topology before this one was applied";
+        let message = "another topology was requested before this one was applied";
         let failure = Failure::new(Exit::Locked, message);
         return Some(Err(failure.hint("cargo xtask topology show").into()));
     }

@@ -117,7 +117,7 @@ impl Course<'_> {
             match programs::answer(self.port) {
                 None => {
                     self.measured.counts.silent += 1;
-                    self.tell(&words.join(" "), "nobody answers");
+                    self.tell(&words.join(" "), "nothing answers");
                 }
                 Some((pid, answered)) if old.contains(&pid) || answered != generation => {
                     self.measured.counts.old += 1;

@@ -65,7 +65,7 @@ pub(super) fn stop(
         counts.survivors,
     );
     report.count("all programs: answers of old code", counts.old);
-    report.count("all programs: ports where nobody answered", counts.silent);
+    report.count("all programs: ports where nothing answered", counts.silent);
     report.count("all programs: starts beside what was left", counts.overlaps);
     report.count("all programs: commands that failed", counts.failed);
     Ok(())

@@ -248,7 +248,7 @@ fn broken(id: Id) -> (Vec<Check>, Severity, &'static str) {
             (
                 vec![remains::judge_socket(&dead)],
                 Warning,
-                "nobody listens at `/run/a.sock`",
+                "nothing listens at `/run/a.sock`",
             )
         }
         Id::TemporaryFiles => (

@@ -21,7 +21,7 @@ fn the_socket_of_a_killed_supervisor_is_stale_until_it_is_removed() {
         sandbox.leftovers().iter().all(is_socket).then_some(())
     });
     let run = doctor(&sandbox, "", &[]).ends(0);
-    finds(&run, Id::SupervisorSocket, "warning nobody listens at `");
+    finds(&run, Id::SupervisorSocket, "warning nothing listens at `");
     finds(&run, Id::Leftovers, "ok nothing runs");
     same("left", sandbox.leftovers().len(), 1);
     let run = doctor(&sandbox, "--fix", &[]).ends(0);

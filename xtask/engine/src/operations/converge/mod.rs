@@ -179,7 +179,7 @@ impl Converge<'_> {
         if lost::runs_us(self.client) {
             return Err(error);
         }
-        ui.line(format!("{error}: everything is started anew"));
+        ui.line(format!("{error}: everything is started again"));
         for lost in lost {
             lost.end(ui)?;
         }

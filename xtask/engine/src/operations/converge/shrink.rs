@@ -79,7 +79,7 @@ fn leave(
 /// Returns the error: finished steps stay, and the next command continues.
 fn unfinished(process: &str, error: anyhow::Error) -> anyhow::Error {
     let message = format!("the hub is not smaller yet, and `{process}` is where it stopped");
-    let hint = "nothing is taken back from here on: `cargo xtask reload` goes on with it";
+    let hint = "nothing is rolled back from here on: `cargo xtask reload` continues";
     Failure::new(Exit::ReloadFailed, message)
         .source(error)
         .hint(hint)

@@ -43,7 +43,7 @@ pub enum RecordError {
     #[error("PocketBase does not know us (status {0})")]
     Unauthorised(u16),
     /// Another program changed the record first.
-    #[error("the record was changed by somebody else meanwhile")]
+    #[error("the record was changed by another client meanwhile")]
     Conflict,
     /// The record is missing.
     #[error("the record is gone")]

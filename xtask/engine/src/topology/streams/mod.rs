@@ -111,7 +111,7 @@ pub(crate) fn recover(ctx: &Ctx, facts: &Facts) -> anyhow::Result<()> {
         journal::clear(&ctx.paths)
     });
     settled.map_err(|error| {
-        let what = "streams that were being moved could not be put right";
+        let what = "streams that were being moved could not be recovered";
         let hint = "when all nodes are healthy, run the same command again";
         let failure = Failure::new(Exit::Unexpected, what).source(error);
         failure.hint(hint).into()
