@@ -1,7 +1,7 @@
-//! Making sure that a server is alone on its data directory and its ports.
+//! Exclusive use of a data directory and of ports by one server.
 //!
-//! Owns the lock of a data directory and the check of ports. A predecessor may still be on its way
-//! out (its wrapper was killed, the server stops gracefully), so both are waited for, briefly.
+//! Owns the lock of a data directory and the check of ports. A predecessor may still be stopping
+//! (its wrapper was killed, the server stops gracefully), so both waits have a short deadline.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -22,22 +22,22 @@ use crate::{Exit, Failure, Lifecycle};
 const LOCK_FILE: &str = ".lock";
 /// How long a predecessor may take to leave.
 const PREDECESSOR_LIMIT: Duration = Duration::from_secs(5);
-/// How long a port may stay taken when no predecessor was met: a stranger will not leave.
+/// How long a port may stay taken if the lock was free: another program will not release it.
 const STRANGER_LIMIT: Duration = Duration::from_millis(500);
-/// How often a lock or a port is tried again.
+/// Pause between two attempts to take a lock or a port.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A port that a server is going to listen on.
 #[derive(Debug, Clone, Copy)]
 pub struct Port {
-    /// The variable it comes from, for the error.
+    /// The variable that configures it, for the error.
     pub variable: &'static str,
-    /// Where exactly.
+    /// The address with the port.
     pub address: SocketAddr,
 }
 
-/// The right to run a server on a data directory. Servers started under it inherit it: the lock
-/// is free when wrapper and server are both gone.
+/// The right to run a server on a data directory. Servers started under it inherit it: the lock is
+/// free once wrapper and server have exited.
 #[derive(Debug)]
 pub struct Claim {
     lock: FileLock,
@@ -46,8 +46,8 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Creates `directory` and takes its lock, or fails naming who holds it. `None` when a stop
-    /// was asked for meanwhile.
+    /// Creates `directory` and takes its lock, or fails with the name of the holder. Returns `None`
+    /// if a stop was requested in the meantime.
     pub async fn take(lifecycle: &Lifecycle, directory: &Path) -> anyhow::Result<Option<Self>> {
         create_private_dir(directory)?;
         let path = directory.join(LOCK_FILE);
@@ -74,12 +74,12 @@ impl Claim {
         }
     }
 
-    /// The data directory.
+    /// Returns the data directory.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Notes the server's pid, so that whoever waits for the lock can be told.
+    /// Records the server's pid, so that a program that waits for the lock can name the holder.
     pub(crate) fn record_server(&self, server: u32) {
         self.record(&[own_pid(), server]);
     }
@@ -88,14 +88,14 @@ impl Claim {
         let lines: Vec<String> = pids.iter().map(u32::to_string).collect();
         let text = lines.join("\n");
         let file = self.lock.file();
-        // Only an aid for the reader of an error: a full disk must not keep a server from running.
+        // It only improves an error message: a full disk must not keep a server from running.
         let _ = file
             .set_len(0)
             .and_then(|()| file.write_all_at(text.as_bytes(), 0))
             .and_then(|()| (&*file).flush());
     }
 
-    /// Binds a port for good. `None` when a stop was asked for meanwhile.
+    /// Binds a port and keeps it. Returns `None` if a stop was requested in the meantime.
     pub async fn bind(
         &self,
         lifecycle: &Lifecycle,
@@ -120,7 +120,7 @@ impl Claim {
         }
     }
 
-    /// Makes sure that every port is free right now. `false` when a stop was asked for meanwhile.
+    /// Checks that every port is free now. Returns `false` if a stop was requested meanwhile.
     pub async fn check_ports(&self, lifecycle: &Lifecycle, ports: &[Port]) -> anyhow::Result<bool> {
         for port in ports {
             if self.bind(lifecycle, *port).await?.is_none() {

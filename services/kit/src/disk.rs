@@ -1,15 +1,15 @@
-//! Whether a disk is full: servers often only say that something went wrong.
+//! Detection of a full disk: servers often report only an unspecific error.
 //!
-//! Only looks. Must not judge whether a failure comes from it: it is named beside the failure.
+//! Only reads. Must not judge whether a failure comes from it: both are reported together.
 
 use std::path::Path;
 
 use rustix::fs::statvfs;
 
-/// Less than this is full: databases write whole pages, and a journal of them first.
+/// Less free space counts as full: databases write whole pages, and a journal before them.
 const ROOM_MIN: u64 = 1024 * 1024;
 
-/// What is short on the disk that `path` is on, or will be, as a sentence without a stop.
+/// Returns what is short on the disk of `path` (which need not exist), without a full stop.
 pub fn shortage(path: &Path) -> Option<String> {
     let place = path.ancestors().find(|place| place.exists())?;
     let found = statvfs(place).ok()?;
@@ -21,8 +21,8 @@ pub fn shortage(path: &Path) -> Option<String> {
     )
 }
 
-/// Each pair is how many there are and how much of them, or of their bytes, is left. A file system
-/// that has none of a kind does not count it.
+/// Judges pairs of total and free: blocks and their bytes, and files. A file system that reports a
+/// total of 0 does not count them.
 fn judge(path: &Path, blocks: (u64, u64), files: (u64, u64)) -> Option<String> {
     let shown = path.display();
     match (blocks, files) {
@@ -48,7 +48,7 @@ mod tests {
         let files = "the disk of `/data` has no room for another file";
         assert_eq!(judged((1000, ROOM_MIN), (10, 0)).as_deref(), Some(files));
         assert_eq!(judged((1000, ROOM_MIN), (10, 1)), None);
-        // As `/proc` says it, and file systems that make files as they need them.
+        // As `/proc` reports it, and file systems that create inodes on demand.
         assert_eq!(judged((0, 0), (0, 0)), None);
         assert_eq!(judged((1000, ROOM_MIN), (0, 0)), None);
     }

@@ -1,7 +1,7 @@
-//! Reading a service's settings from its environment.
+//! Reads a service's settings from its environment.
 //!
 //! Owns the syntax of values and collects every problem before it reports. Must not read the
-//! process environment itself (the lookup is given) and never repeats a value that may be secret.
+//! process environment itself (the lookup is a parameter) or repeat a value that may be secret.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -9,20 +9,20 @@ use std::path::{Path, PathBuf};
 use crate::http::Endpoint;
 use crate::{Exit, Failure};
 
-/// Finds the value of a variable.
+/// Returns the value of a variable.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Reads variables one by one and remembers what is wrong with them.
+/// Reads variables one by one and collects what is wrong with them.
 ///
-/// A reading method returns a stand-in for a bad value, which [`Reader::finish`] then refuses to
-/// give out. An empty value counts as an unset one.
+/// A reading method returns a placeholder for an invalid value, and [`Reader::finish`] then returns
+/// an error. An empty value counts as unset.
 pub struct Reader<'a> {
     lookup: Lookup<'a>,
     problems: Vec<String>,
 }
 
 impl<'a> Reader<'a> {
-    /// A reader that asks `lookup`.
+    /// Creates a reader that uses `lookup`.
     pub fn new(lookup: Lookup<'a>) -> Self {
         Self {
             lookup,
@@ -30,12 +30,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A value, or `None` when it is unset or empty.
+    /// Returns a value, or `None` when it is unset or empty.
     pub fn optional(&mut self, name: &str) -> Option<String> {
         (self.lookup)(name).filter(|value| !value.is_empty())
     }
 
-    /// A value that must be there.
+    /// Returns a value and reports a problem when it is missing.
     pub fn required(&mut self, name: &str) -> String {
         self.optional(name).unwrap_or_else(|| {
             self.problem(format!("{name} is not set"));
@@ -43,7 +43,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A path, made absolute without looking at the disk.
+    /// Returns a path, made absolute without access to the disk.
     pub fn path(&mut self, name: &str) -> PathBuf {
         let value = self.required(name);
         if value.is_empty() {
@@ -55,7 +55,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A port.
+    /// Returns a port.
     pub fn port(&mut self, name: &str) -> u16 {
         let value = self.required(name);
         if value.is_empty() {
@@ -71,7 +71,7 @@ impl<'a> Reader<'a> {
             })
     }
 
-    /// An address to listen on: an IP address or `localhost`.
+    /// Returns an address to listen on: an IP address or `localhost`.
     pub fn host(&mut self, name: &str) -> IpAddr {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let value = self.required(name);
@@ -87,7 +87,7 @@ impl<'a> Reader<'a> {
         loopback
     }
 
-    /// Where another server listens: `HOST:PORT`.
+    /// Returns the address of another server: `HOST:PORT`.
     pub fn endpoint(&mut self, name: &str) -> Endpoint {
         let value = self.required(name);
         let nowhere = Endpoint::tcp("", 0);
@@ -100,12 +100,12 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Notes a problem found by the caller.
+    /// Adds a problem found by the caller.
     pub fn problem(&mut self, text: impl Into<String>) {
         self.problems.push(text.into());
     }
 
-    /// Gives the settings out, or every problem at once with [`Exit::Invalid`].
+    /// Returns the settings, or an error of [`Exit::Invalid`] with every problem.
     pub fn finish<T>(self, service: &str, settings: T) -> anyhow::Result<T> {
         if self.problems.is_empty() {
             return Ok(settings);
@@ -121,7 +121,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Checks that the program is there which `variable` names.
+/// Checks that the program in `variable` exists.
 pub fn check_program(program: &Path, variable: &str) -> anyhow::Result<()> {
     if program.is_file() {
         return Ok(());

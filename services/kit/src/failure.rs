@@ -1,26 +1,26 @@
-//! What a user is told when something cannot be done: one sentence, a hint, an exit code.
+//! Errors for users: one sentence, a hint, an exit code.
 //!
 //! Owns the list of exit codes (they are API: scripts branch on them) and the error type that
-//! carries one. Must not print and must not end the process: `main` does both, once.
+//! carries one. Must not print or exit: `main` does both, once.
 
 use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
-/// The longest line of a message, in characters: a sentence with a few paths in it has room.
+/// The longest line of a message, in characters: enough for a sentence with a few paths.
 const LINE_CHARS_MAX: usize = 2000;
-/// The most lines of a message: everything that is wrong with some manifests has room.
+/// The most lines of a message: enough for all errors of some manifests.
 const LINES_MAX: usize = 200;
 
 /// The documented exit codes of every Core command. `docs/troubleshooting.md` explains each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Exit {
-    /// An error that has no class of its own: a bug or a broken machine.
+    /// An error without a class of its own: a bug or a broken machine.
     Unexpected = 1,
     /// The command line cannot be understood (clap's own code).
     Usage = 2,
-    /// The command needs a running stack and there is none.
+    /// The command needs a running stack and no stack is running.
     NotRunning = 3,
     /// The stack runs, but not every process is healthy.
     Unhealthy = 4,
@@ -28,22 +28,22 @@ pub enum Exit {
     Invalid = 10,
     /// A declared port is held by another program.
     PortTaken = 11,
-    /// A binary could not be had, built or verified.
+    /// A binary could not be obtained, built or verified.
     Binary = 12,
-    /// A service ended or failed while it was being started.
+    /// A service exited or failed while it was being started.
     ServiceFailed = 13,
     /// A deadline passed.
     Timeout = 14,
-    /// Another operation holds the lock of this instance, and waiting was not wanted.
+    /// Another operation holds the lock of this instance, and waiting was not requested.
     Locked = 15,
     /// A reload failed and the previous state was restored.
     ReloadFailed = 16,
-    /// Something outlived `down`.
+    /// A process of the instance still runs after `down`.
     Survivors = 17,
 }
 
 impl Exit {
-    /// Every code, for documentation and tests.
+    /// Returns every code, for documentation and tests.
     pub const ALL: [Self; 12] = [
         Self::Unexpected,
         Self::Usage,
@@ -59,7 +59,7 @@ impl Exit {
         Self::Survivors,
     ];
 
-    /// The number the process ends with.
+    /// The number that the process exits with.
     pub const fn code(self) -> u8 {
         self as u8
     }
@@ -84,7 +84,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure of the class `exit`.
+    /// Creates a failure of the class `exit`.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self {
             exit,
@@ -95,28 +95,28 @@ impl Failure {
         }
     }
 
-    /// The same failure with what to do next.
+    /// Adds a hint: what to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The same failure with the process that it is about.
+    /// Adds the process that the failure is about.
     #[must_use]
     pub fn about(mut self, process: impl Into<String>) -> Self {
         self.subject = Some(process.into());
         self
     }
 
-    /// The same failure with the error that caused it.
+    /// Adds the error that caused the failure.
     #[must_use]
     pub fn source(mut self, source: impl Into<anyhow::Error>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// Its exit code.
+    /// Returns its exit code.
     pub fn exit(&self) -> Exit {
         self.exit
     }
@@ -136,17 +136,17 @@ impl Error for Failure {
     }
 }
 
-/// The exit code of an error chain: that of its first [`Failure`], else [`Exit::Unexpected`].
+/// Returns the exit code of an error chain: of its first [`Failure`], else [`Exit::Unexpected`].
 pub fn exit_of(error: &anyhow::Error) -> Exit {
     failure_of(error).map_or(Exit::Unexpected, Failure::exit)
 }
 
-/// What to do about an error chain: the hint of its first [`Failure`].
+/// Returns the hint of an error chain: that of its first [`Failure`].
 pub fn hint_of(error: &anyhow::Error) -> Option<&str> {
     failure_of(error)?.hint.as_deref()
 }
 
-/// The process that an error is about, if one of its failures names it.
+/// Returns the process that an error is about, if one of its failures names it.
 pub fn subject_of(error: &anyhow::Error) -> Option<&str> {
     let mut failures = error
         .chain()
@@ -154,10 +154,10 @@ pub fn subject_of(error: &anyhow::Error) -> Option<&str> {
     failures.find_map(|failure| failure.subject.as_deref())
 }
 
-/// The text for stderr: `error: what: cause`, then `hint: what to do`, without a final newline.
+/// Returns the text for stderr: `error: what: cause`, then `hint: what to do`, without a final
+/// newline.
 ///
-/// A message of several lines (all errors of a manifest) keeps them.
-/// Nothing in it is longer than a terminal can show, whatever name or key of a user's it repeats.
+/// A message of several lines (all errors of a manifest) keeps them. Long texts are cut.
 pub fn describe(error: &anyhow::Error) -> String {
     let mut text = bounded(&format!("error: {error:#}"));
     if let Some(hint) = hint_of(error) {
@@ -167,7 +167,7 @@ pub fn describe(error: &anyhow::Error) -> String {
     text
 }
 
-/// The text with long lines cut, and not too many of them.
+/// Returns the text with long lines and surplus lines cut.
 pub fn bounded(text: &str) -> String {
     let cut = |line: &str| match line.char_indices().nth(LINE_CHARS_MAX) {
         None => line.to_owned(),

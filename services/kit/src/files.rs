@@ -1,6 +1,6 @@
-//! Writing files so that nobody ever reads half of one, and locking them.
+//! Atomic writes, private directories and advisory locks.
 //!
-//! Owns: atomic replacement, private directories, advisory locks. Must not know what is in a file.
+//! A reader never sees half of a file. Must not know the content of a file.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use rustix::fs::{FlockOperation, OFlags};
 
-/// Mode of files that may hold secrets: readable and writable by their owner alone.
+/// Mode of files that may hold secrets: only their owner can read and write them.
 pub const PRIVATE_FILE_MODE: u32 = 0o600;
 /// Mode of directories that hold such files.
 pub const PRIVATE_DIR_MODE: u32 = 0o700;
@@ -21,8 +21,8 @@ pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<
     replace(path, bytes, mode, true)
 }
 
-/// As [`write_atomically`], but not synced: for what is made anew at every start and so need not
-/// outlive the machine. A sync takes a millisecond, and now and then twenty.
+/// Like [`write_atomically`], but not synced: for files that every start writes again, so they need
+/// not survive a crash of the machine. A sync takes a millisecond, and sometimes 20.
 pub fn write_for_this_run(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     replace(path, bytes, mode, false)
 }
@@ -49,8 +49,8 @@ fn replace(path: &Path, bytes: &[u8], mode: u32, sync: bool) -> anyhow::Result<(
     write().with_context(|| format!("cannot write `{}`", path.display()))
 }
 
-/// As [`write_atomically`], but leaves a file alone that holds these very bytes already, apart
-/// from its mode. Returns whether the bytes changed.
+/// Like [`write_atomically`], but does not write a file whose content is equal; only its mode is
+/// set. Returns whether the bytes changed.
 pub fn write_if_changed(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<bool> {
     if fs::read(path).is_ok_and(|old| old == bytes) {
         fs::set_permissions(path, Permissions::from_mode(mode))
@@ -61,8 +61,8 @@ pub fn write_if_changed(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<
     Ok(true)
 }
 
-/// Makes a directory and its parents; the directory itself is the owner's alone. One that is so
-/// already is left alone, so that it may lie on a file system that cannot be written to.
+/// Creates a directory and its parents; only the owner can access the directory itself. One with
+/// that mode is left alone, so that it may be on a read-only file system.
 pub fn create_private_dir(path: &Path) -> anyhow::Result<()> {
     let mode = || fs::metadata(path).map(|meta| meta.permissions().mode() & 0o7777);
     if mode().is_err() {
@@ -79,9 +79,9 @@ pub fn create_private_dir(path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make the directory `{}` private", path.display()))
 }
 
-/// A name that nothing has: `wanted`, or the first of `wanted-2`, `wanted-3` and so on. Names by a
-/// clock need it: two things happen in one second, and clocks go back. Whoever asks holds the lock
-/// under which such names are made.
+/// Returns a name that does not exist: `wanted`, or the first of `wanted-2`, `wanted-3` and so on.
+/// Names from a clock need it: two events happen in one second, and clocks go back. The caller
+/// holds the lock under which such names are created.
 pub fn free_name(wanted: &Path) -> PathBuf {
     let name = wanted.file_name().unwrap_or_default();
     let numbered = (2_u64..).map(|number| {
@@ -89,21 +89,21 @@ pub fn free_name(wanted: &Path) -> PathBuf {
         name.push(format!("-{number}"));
         wanted.with_file_name(name)
     });
-    // A link to nothing has its name, too.
+    // A dangling link occupies its name, too.
     let is_free = |path: &PathBuf| path.symlink_metadata().is_err();
     let mut names = std::iter::once(wanted.to_path_buf()).chain(numbered);
     names.find(is_free).unwrap_or_else(|| wanted.to_path_buf())
 }
 
-/// An advisory lock (`flock`) on a file. It ends when the last copy of its descriptor is closed,
-/// those that child processes inherited included.
+/// An advisory lock (`flock`) on a file. It is released when the last copy of its descriptor is
+/// closed, including copies that child processes inherited.
 #[derive(Debug)]
 pub struct FileLock {
     file: File,
 }
 
 impl FileLock {
-    /// Takes the lock at once, or returns `None` when somebody else has it.
+    /// Takes the lock without waiting, or returns `None` when it is held.
     pub fn try_exclusive(path: &Path) -> anyhow::Result<Option<Self>> {
         let file = open_lock_file(path)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -113,8 +113,8 @@ impl FileLock {
         }
     }
 
-    /// Whether somebody has the lock. Looks with a shared lock, so that those who look do not take
-    /// each other for its owner; nothing is created.
+    /// Whether the lock is held. Tries a shared lock, so that concurrent callers do not take each
+    /// other for the holder; creates nothing.
     pub fn is_held(path: &Path) -> anyhow::Result<bool> {
         let context = || format!("cannot look at the lock `{}`", path.display());
         let file = match File::open(path) {
@@ -129,7 +129,7 @@ impl FileLock {
         }
     }
 
-    /// The locked file, to write into or to hand its descriptor on.
+    /// Returns the locked file, to write into it or to pass its descriptor on.
     pub fn file(&self) -> &File {
         &self.file
     }
@@ -145,7 +145,7 @@ fn open_lock_file(path: &Path) -> anyhow::Result<File> {
         .custom_flags(no_follow())
         .open(path);
     let opened = match opened {
-        // A lock needs no writing, and what nothing can change may still be looked at.
+        // A lock needs no write access, and a file on a read-only file system can still be checked.
         Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => OpenOptions::new()
             .read(true)
             .custom_flags(no_follow())
@@ -155,7 +155,7 @@ fn open_lock_file(path: &Path) -> anyhow::Result<File> {
     opened.with_context(|| format!("cannot open the lock file `{}`", path.display()))
 }
 
-/// A link in the place of a lock leads to a file of somebody else: it is not opened.
+/// A link in place of a lock points to a file of another program: it is not opened.
 fn no_follow() -> i32 {
     i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default()
 }

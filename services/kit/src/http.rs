@@ -1,8 +1,8 @@
 //! A small HTTP/1.1 client for servers on this machine, over loopback TCP or a unix socket.
 //!
-//! Owns one request on one fresh connection, under one deadline and with a bounded body. Never
-//! uses a proxy, never follows a redirect, never speaks TLS. Answers without an end are read by
-//! [`events`] and [`websocket`], a connection that is kept is in [`kept`].
+//! Owns one request on one new connection, with one deadline and a bounded body. Never uses a
+//! proxy, never follows a redirect, never speaks TLS. [`events`] and [`websocket`] read answers
+//! without an end, [`kept`] has a connection for several requests.
 
 pub mod events;
 pub mod kept;
@@ -22,10 +22,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
 
-/// Largest response body that is read, in bytes. Anything longer is an error, never a cut.
+/// Largest response body in bytes. A longer one is an error and is never truncated.
 pub const BODY_MAX: usize = 16 * 1024 * 1024;
 
-/// Where a server listens.
+/// The address of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
     /// A TCP port.
@@ -40,7 +40,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// A TCP endpoint.
+    /// Creates a TCP endpoint.
     pub fn tcp(host: impl Into<String>, port: u16) -> Self {
         Self::Tcp {
             host: host.into(),
@@ -48,8 +48,8 @@ impl Endpoint {
         }
     }
 
-    /// Takes `http://HOST[:PORT][/PATH]` apart, into the endpoint and the path with its query.
-    /// Returns `None` for anything else.
+    /// Splits `http://HOST[:PORT][/PATH]` into the endpoint and the path with its query. Returns
+    /// `None` for anything else.
     pub fn from_url(url: &str) -> Option<(Self, String)> {
         let rest = url.strip_prefix("http://")?;
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -66,7 +66,7 @@ impl Endpoint {
         Some((endpoint, path))
     }
 
-    /// Reads `HOST:PORT` or `[V6]:PORT`. Returns `None` for anything else.
+    /// Parses `HOST:PORT` or `[V6]:PORT`. Returns `None` for anything else.
     pub fn from_authority(text: &str) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
         let port = port.parse().ok().filter(|port| *port != 0)?;
@@ -84,7 +84,7 @@ impl Endpoint {
         Some(Self::tcp(host, port))
     }
 
-    /// The `Host` header of a request to it.
+    /// Returns the `Host` header of a request to it.
     fn host_header(&self) -> String {
         match self {
             Self::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
@@ -93,7 +93,7 @@ impl Endpoint {
         }
     }
 
-    /// Opens a connection, without a deadline of its own.
+    /// Opens a connection; the caller sets the deadline.
     async fn connect(&self) -> io::Result<Stream> {
         match self {
             Self::Tcp { host, port } => {
@@ -132,22 +132,22 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-/// Why there is no answer. The kinds are those that a caller must tell apart.
+/// Why there is no answer. The variants are those that a caller must distinguish.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// Nothing listens there: refused, or no such socket.
+    /// No server listens there: refused, or the socket does not exist.
     #[error("nothing listens at `{0}`")]
     Refused(String),
-    /// The connection was not accepted within the time allowed.
+    /// The connection was not accepted before the deadline.
     #[error("`{0}` did not accept a connection in time")]
     ConnectTimeout(String),
-    /// The connection stands, but the answer did not come within the time allowed.
+    /// The connection is open, but the answer did not arrive before the deadline.
     #[error("`{0}` accepted the connection and did not answer in time")]
     Silent(String),
-    /// The connection failed, was cut, or what came back is not HTTP or too long.
+    /// The connection failed or was cut, or the response is not HTTP or too long.
     #[error("the exchange with `{endpoint}` failed")]
     Broken {
-        /// Where.
+        /// The address.
         endpoint: String,
         /// What failed.
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -155,24 +155,24 @@ pub enum HttpError {
     /// The answer has a status that does not open a stream.
     #[error("`{endpoint}` answered with status {status}")]
     Status {
-        /// Where.
+        /// The address.
         endpoint: String,
         /// The status.
         status: u16,
     },
-    /// The request itself cannot be written.
+    /// The request itself is malformed.
     #[error("the request to `{endpoint}` is malformed")]
     Malformed {
-        /// Where.
+        /// The address.
         endpoint: String,
         /// What is wrong with it.
         source: hyper::http::Error,
     },
 }
 
-/// Sends one request and reads the whole answer, all within `timeout`.
+/// Sends one request and reads the whole answer within `timeout`.
 ///
-/// `path` holds the query, too. A body of at most [`BODY_MAX`] bytes is accepted.
+/// `path` includes the query. A body of at most [`BODY_MAX`] bytes is accepted.
 pub async fn request(
     endpoint: &Endpoint,
     method: &str,
@@ -190,7 +190,7 @@ pub async fn request(
     }
 }
 
-/// `GET path`, without headers or body.
+/// Sends `GET path`, without headers or body.
 pub async fn get(
     endpoint: &Endpoint,
     path: &str,
@@ -259,10 +259,10 @@ async fn exchange(
     tokio::pin!(answer);
     tokio::pin!(connection);
     tokio::select! {
-        // The answer first: a server that closes right after it has still answered.
+        // The answer first: a server that closes right after it has answered.
         biased;
         result = &mut answer => result,
-        // The connection ended; whatever it had received is already with the other half.
+        // The connection ended; the other half already has what it received.
         _ = &mut connection => answer.await,
     }
 }

@@ -1,9 +1,8 @@
-//! Small files of which the loss would stop everything: each is kept twice, so that one that is
+//! Small files without which nothing could start. Each is stored twice, so that one that is
 //! damaged, by a disk or by hand, keeps nothing from starting.
 //!
-//! Owns the copy, a hidden file beside the file. The file itself is what counts as long as it can
-//! be understood, and without it there is nothing, whatever the copy says. Must not know what is in
-//! a file.
+//! Owns the copy, a hidden file beside the file. The file counts as long as it can be parsed; if it
+//! is missing, the copy does not count. Must not know the content of a file.
 
 use std::fs;
 use std::io;
@@ -15,13 +14,13 @@ use serde::de::DeserializeOwned;
 use crate::files::{free_name, write_atomically};
 use crate::{Exit, Failure};
 
-/// Reads a file, or its copy when it cannot be understood; `None` without a file.
+/// Reads a file, or its copy when it cannot be parsed; returns `None` when it is missing.
 pub fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>> {
     match look(path)? {
         Found::Nothing => Ok(None),
         Found::File(value, _) | Found::Copy(value, _) => Ok(Some(value)),
         Found::Damaged { line } => {
-            // The parser's own message could quote a secret.
+            // The parser's own message could contain a secret.
             let path = path.display();
             let message = format!("`{path}` does not hold what is kept there (line {line})");
             Err(Failure::new(Exit::Invalid, message).into())
@@ -31,13 +30,13 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>> {
 
 /// Replaces a file and its copy.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
-    // The copy first: it counts only once there is a file.
+    // The copy first: it counts only once the file exists.
     write_atomically(&copy_of(path), bytes, mode)?;
     write_atomically(path, bytes, mode)
 }
 
-/// Makes the file and its copy the same again: as the file says, or the copy when only that can be
-/// understood. For whoever may write them.
+/// Makes the file and its copy equal: from the file, or from the copy when only that can be parsed.
+/// For callers that may write them.
 pub fn mend<T: DeserializeOwned>(path: &Path, mode: u32) -> anyhow::Result<()> {
     let copy = copy_of(path);
     match look::<T>(path)? {
@@ -60,8 +59,7 @@ pub fn remove(path: &Path) -> anyhow::Result<()> {
     remove_if_there(&copy_of(path))
 }
 
-/// Moves what cannot be understood out of the way, to a name beside it that nothing has. Returns
-/// where it is now.
+/// Renames a file that cannot be parsed to a free name beside it. Returns the new path.
 pub fn set_aside(path: &Path) -> anyhow::Result<PathBuf> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".damaged");
@@ -70,13 +68,13 @@ pub fn set_aside(path: &Path) -> anyhow::Result<PathBuf> {
     Ok(aside)
 }
 
-/// Where the copy of a file is.
+/// Returns the path of the copy of a file.
 fn copy_of(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.copy"))
 }
 
-/// What is there, and its bytes.
+/// What was found, and its bytes.
 enum Found<T> {
     Nothing,
     File(T, Vec<u8>),
@@ -146,7 +144,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.json");
         assert_eq!(read::<Vec<u8>>(&path).unwrap(), None);
-        // One of a time without copies, or edited by hand.
+        // A file without a copy: from an older version, or edited by hand.
         fs::write(&path, "[3]").unwrap();
         mend::<Vec<u8>>(&path, PRIVATE_FILE_MODE).unwrap();
         fs::write(&path, "").unwrap();

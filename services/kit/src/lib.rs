@@ -1,8 +1,8 @@
 //! What every service shares.
 //!
-//! The manifest and its strict loading, running an upstream server (spawn, readiness, `READY`
-//! line, graceful stop), watching the parent, waiting for HTTP. Knows no service by name and
-//! never installs a signal handler: the binaries in `cmd/` do that.
+//! The manifest and its strict loading, running an upstream server (spawn, readiness, `READY` line,
+//! graceful stop), watching the parent, HTTP for this machine. Knows no service by name and never
+//! installs a signal handler: the binaries in `cmd/` do that.
 
 pub mod claim;
 pub mod disk;

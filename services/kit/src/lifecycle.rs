@@ -1,7 +1,7 @@
-//! How a service is told to stop or to reload, without ever seeing a signal.
+//! Requests to stop or to reload a service, which never sees a signal itself.
 //!
-//! Owns only the requests, their order and who runs the service. Must not know what sends them:
-//! the binaries in `cmd/` translate signals, tests call the methods.
+//! Owns only the requests, their order and whether a supervisor runs the service. Must not know who
+//! sends them: the binaries in `cmd/` translate signals, tests call the methods.
 
 use std::sync::Arc;
 
@@ -20,13 +20,13 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// A lifecycle in the foreground that nothing has been asked of yet.
+    /// Creates a lifecycle in the foreground without any request.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A lifecycle under the supervisor: it kills the process group of a wrapper that does not
-    /// stop, so the server must stay in that group.
+    /// Creates a lifecycle under the supervisor: it kills the process group of a wrapper that does
+    /// not stop, so the server must stay in that group.
     pub fn supervised() -> Self {
         Self {
             supervised: true,
@@ -34,14 +34,14 @@ impl Lifecycle {
         }
     }
 
-    /// The same for a service that began with the settings that `id` names.
+    /// Sets the id of the settings that the service started with.
     #[must_use]
     pub fn with_settings(mut self, id: Option<&str>) -> Self {
         self.settings = id.map(Arc::from);
         self
     }
 
-    /// What names the settings that the service began with.
+    /// Returns the id of the settings that the service started with.
     pub fn settings(&self) -> Option<&str> {
         self.settings.as_deref()
     }
@@ -51,7 +51,7 @@ impl Lifecycle {
         self.supervised
     }
 
-    /// Asks the service to stop gracefully; asked again, to end its server at once.
+    /// Requests a graceful stop; a second call requests to kill the server.
     pub fn stop(&self) {
         if self.cancel.is_cancelled() {
             self.kill.cancel();
@@ -59,30 +59,30 @@ impl Lifecycle {
         self.cancel.cancel();
     }
 
-    /// Says that whoever started the service is gone: it is to stop gracefully, in less time, as
-    /// nobody is left who would end it.
+    /// Reports that the starter of the service is gone: the service stops gracefully, in less time,
+    /// as no supervisor is left to kill it.
     pub fn orphan(&self) {
         self.orphan.cancel();
         self.cancel.cancel();
     }
 
-    /// Asks the service to re-read what it is configured by. Requests that come while one waits
-    /// to be taken become one.
+    /// Requests to read the configuration again. Requests that arrive while one is pending are
+    /// merged with it.
     pub fn reload(&self) {
         self.reload.notify_one();
     }
 
-    /// Resolves when a graceful stop was asked for.
+    /// Resolves when a graceful stop was requested.
     pub async fn cancelled(&self) {
         self.cancel.cancelled().await;
     }
 
-    /// Whether a graceful stop was asked for.
+    /// Whether a graceful stop was requested.
     pub fn is_cancelled(&self) -> bool {
         self.cancel.is_cancelled()
     }
 
-    /// Resolves when the server is to be ended at once.
+    /// Resolves when the server must be killed at once.
     pub async fn killed(&self) {
         self.kill.cancelled().await;
     }
@@ -92,7 +92,7 @@ impl Lifecycle {
         self.orphan.cancelled().await;
     }
 
-    /// Resolves when a reload was asked for, once for each request taken.
+    /// Resolves when a reload was requested, once for each request taken.
     pub async fn reload_requested(&self) {
         self.reload.notified().await;
     }

@@ -5,7 +5,7 @@
 /// Longest name, in bytes: leaves room for suffixes such as `-leaf-nrt` within 63.
 pub const NAME_LENGTH_MAX: usize = 52;
 
-/// Says what is wrong with a name, or `None` when it is a lower-case RFC 1123 label of at most
+/// Returns what is wrong with a name, or `None` when it is a lower-case RFC 1123 label of at most
 /// [`NAME_LENGTH_MAX`] characters.
 pub fn problem(name: &str) -> Option<&'static str> {
     if name.is_empty() {
@@ -24,7 +24,7 @@ pub fn problem(name: &str) -> Option<&'static str> {
     None
 }
 
-/// The candidate nearest to `name`, if one is near enough to be what was meant.
+/// Returns the candidate most similar to `name`, if one is similar enough.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()

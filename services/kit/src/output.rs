@@ -1,9 +1,9 @@
-//! What a wrapper writes while its server runs: the server's lines, our notes, the `READY` line.
+//! The output of a wrapper while its server runs: the server's lines, notes, the `READY` line.
 //!
-//! Owns the writing and the memory of the last lines. The server never inherits our stdout or
-//! stderr: a supervisor would take a dead wrapper for a living one while the server holds them.
-//! A reader that stalls must not stall the wrapper, so threads of their own do the writing, one
-//! for each stream: a full stderr must not hold back the `READY` line.
+//! Owns the writing and the buffer of the last lines. The server never inherits our stdout or
+//! stderr: while it held them, a supervisor would take a dead wrapper for a living one. A reader
+//! that stalls must not stall the wrapper, so one thread for each stream does the writing: a full
+//! stderr must not delay the `READY` line.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,13 +14,13 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-/// Longest line in bytes; a longer one is broken, so that memory stays bounded.
+/// Longest line in bytes; a longer one is split, so that memory stays bounded.
 const LINE_MAX: usize = 16 * 1024;
-/// Lines that wait to be written. When they are this many, the server's pipe fills and it waits.
+/// Lines in the queue. When it is full, the server's pipe fills and the server waits.
 const QUEUE_LINES: usize = 64;
-/// Lines of the server that are remembered.
+/// Number of the server's last lines that are kept.
 const TAIL_LINES: usize = 20;
-/// How long to wait for the last lines to be written, and for the server's pipes to end: a
+/// How long to wait until the last lines are written and the server's pipes are closed: a
 /// descendant of the server may hold them open.
 const FINISH_LIMIT: Duration = Duration::from_millis(200);
 
@@ -29,24 +29,24 @@ const FINISH_LIMIT: Duration = Duration::from_millis(200);
 pub struct Output {
     stdout: Writer,
     stderr: Writer,
-    /// Where the server's lines and our notes go.
+    /// The queue of the server's lines and of notes.
     talk: mpsc::Sender<Vec<u8>>,
     tail: Tail,
     readers: JoinSet<()>,
 }
 
-/// Says something to the user, from anywhere. [`Output::finish`] waits for the last of these.
+/// Prints notes from any task. [`Output::finish`] waits for the last of these.
 #[derive(Debug, Clone)]
 pub struct Notes(mpsc::Sender<Vec<u8>>);
 
 impl Notes {
-    /// As [`Output::note`].
+    /// Like [`Output::note`].
     pub fn note(&self, text: &str) {
         offer(&self.0, text);
     }
 }
 
-/// A thread that writes what it is given.
+/// A thread that writes the lines of its queue.
 #[derive(Debug)]
 struct Writer {
     queue: mpsc::Sender<Vec<u8>>,
@@ -76,8 +76,8 @@ impl Writer {
             && let Some((mut lines, done)) = take(&work)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            // No thread can be had: a reader that stalls does stall the wrapper, which is better
-            // than none.
+            // A thread cannot be created: a reader that stalls does stall the wrapper then, which
+            // is better than no output.
             runtime.spawn(async move {
                 let mut stream = open();
                 while let Some(line) = lines.recv().await {
@@ -95,12 +95,12 @@ impl Writer {
     }
 }
 
-/// Whether anybody reads does not matter: the server matters more than its log.
+/// Errors are ignored: the server matters more than its log.
 fn write(stream: &mut impl io::Write, line: &[u8]) {
     let _ = stream.write_all(line).and_then(|()| stream.flush());
 }
 
-/// Adds a line, unless nobody reads what came before.
+/// Adds a line, unless the queue is full.
 fn offer(queue: &mpsc::Sender<Vec<u8>>, text: &str) {
     let _ = queue.try_send(format!("{text}\n").into_bytes());
 }
@@ -112,7 +112,7 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// The newest line that contains `needle`.
+    /// Returns the newest line that contains `needle`.
     pub fn find(&self, needle: &str) -> Option<String> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines
@@ -122,7 +122,7 @@ impl Tail {
             .cloned()
     }
 
-    /// Forgets everything, so that only newer lines are found.
+    /// Removes all lines, so that only newer ones are found.
     pub fn clear(&self) {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.clear();
@@ -139,9 +139,9 @@ impl Tail {
 }
 
 impl Output {
-    /// Starts the writing threads. Alone, stdout is data and our only datum is the `READY` line,
-    /// which a server must not be able to fake: its lines go to stderr. A supervisor puts both
-    /// streams into one log and calls all that comes by stderr an error: there they go to stdout.
+    /// Starts the writing threads. In the foreground, stdout has only the `READY` line, which a
+    /// server must not be able to fake: its lines go to stderr. A supervisor puts both streams into
+    /// one log and marks lines from stderr as errors: there they go to stdout.
     pub fn start(supervised: bool) -> Self {
         let (stdout, stderr) = (Writer::start(io::stdout), Writer::start(io::stderr));
         let talk = if supervised { &stdout } else { &stderr };
@@ -154,12 +154,12 @@ impl Output {
         }
     }
 
-    /// Passes on everything that comes out of `pipe`, line by line.
+    /// Forwards everything from `pipe`, line by line.
     pub fn forward(&mut self, pipe: impl AsyncRead + Send + Unpin + 'static) {
         self.forward_to(self.talk.clone(), pipe);
     }
 
-    /// The same, to stderr: for a program whose two streams are to stay apart.
+    /// Like `forward`, but to stderr: for a program whose two streams stay separate.
     pub fn forward_errors(&mut self, pipe: impl AsyncRead + Send + Unpin + 'static) {
         self.forward_to(self.stderr.queue.clone(), pipe);
     }
@@ -169,7 +169,7 @@ impl Output {
         queue: mpsc::Sender<Vec<u8>>,
         pipe: impl AsyncRead + Send + Unpin + 'static,
     ) {
-        // Those of servers that ended: a server that is started again for years adds up.
+        // Removes those of servers that exited: over years of restarts they would add up.
         while self.readers.try_join_next().is_some() {}
         let tail = self.tail.clone();
         self.readers.spawn(async move {
@@ -183,27 +183,27 @@ impl Output {
         });
     }
 
-    /// Says something to the user. Dropped when nobody reads what came before.
+    /// Prints a note for the user. It is dropped when the queue is full.
     pub fn note(&self, text: &str) {
         offer(&self.talk, text);
     }
 
-    /// A way to say something for a task of its own.
+    /// Returns a handle by which another task can print notes.
     pub fn notes(&self) -> Notes {
         Notes(self.talk.clone())
     }
 
-    /// Announces on stdout that the server is ready.
+    /// Prints on stdout that the server is ready.
     pub fn ready(&self, name: &str, address: &str) {
         offer(&self.stdout.queue, &format!("READY: {name} {address}"));
     }
 
-    /// The last lines of the server.
+    /// Returns the last lines of the server.
     pub fn tail(&self) -> Tail {
         self.tail.clone()
     }
 
-    /// Waits a moment until everything is written.
+    /// Waits until everything is written, with a short deadline.
     pub async fn finish(mut self) {
         let drain = async { while self.readers.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(FINISH_LIMIT, drain).await;
@@ -214,7 +214,7 @@ impl Output {
     }
 }
 
-/// The next line with its newline, at most [`LINE_MAX`] bytes of it; `None` at the end.
+/// Returns the next line with its newline, at most [`LINE_MAX`] bytes; `None` at the end.
 async fn next_line(pipe: &mut (impl AsyncBufRead + Unpin)) -> Option<Vec<u8>> {
     let mut line = Vec::new();
     loop {
@@ -259,7 +259,7 @@ mod tests {
         let mut reader = BufReader::with_capacity(LINE_MAX, long.as_slice());
         let first = next_line(&mut reader).await.unwrap();
         assert_eq!(first.len(), LINE_MAX + 1);
-        // However it comes: a pipe hands out what is there.
+        // Independent of how the bytes arrive: a pipe returns what is available.
         let mut reader = BufReader::with_capacity(LINE_MAX - 1, long.as_slice());
         let mut lengths = Vec::new();
         while let Some(line) = next_line(&mut reader).await {

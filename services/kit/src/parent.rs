@@ -1,11 +1,11 @@
-//! Noticing that the process which started us is gone.
+//! Detects that the process which started us is gone.
 //!
-//! Owns the watch and nothing else: what follows from it is the caller's. It waits on a pidfd of
-//! the parent (Linux) or looks at the parent's number now and then (elsewhere), and on our own
-//! stdout, which reports an error once nobody is left to read that pipe: the latter has no start
-//! race, as it does not matter when the parent died.
+//! Owns the watch and nothing else: the caller decides what follows. It waits on a pidfd of the
+//! parent (Linux) or polls the parent's pid (elsewhere), and on our own stdout, which reports an
+//! error once no process can read that pipe: the latter has no start race, as it does not matter
+//! when the parent died.
 //!
-//! A thread of its own waits in `poll`: it costs nothing while nothing happens.
+//! A separate thread waits in `poll`: it costs nothing while nothing happens.
 
 use std::io::{self, IsTerminal as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -15,38 +15,38 @@ use rustix::fs::FileType;
 use rustix::process::{Pid, getppid};
 use tokio::sync::oneshot;
 
-/// The environment variable that says that the supervisor started us: `1`.
+/// The environment variable that is `1` when the supervisor started us.
 pub const SUPERVISED_VARIABLE: &str = "CORE_SUPERVISED";
 
-/// How often the parent is looked at where it cannot be waited for.
+/// Poll interval of the parent where it cannot be waited for.
 const PARENT_POLL_INTERVAL: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 500_000_000,
 };
 
-/// What `poll` says of a process that ended and of a pipe that nobody reads.
+/// The flags of `poll` for a process that exited and for a pipe without a reader.
 const ENDED: PollFlags = PollFlags::IN.union(PollFlags::ERR).union(PollFlags::HUP);
 
-/// A watch on the process that started us, from the moment it is made.
+/// A watch on the process that started us, from its creation on.
 #[derive(Debug)]
 pub struct ParentWatch {
     gone: oneshot::Receiver<()>,
 }
 
 impl ParentWatch {
-    /// Begins to watch the parent process alone.
+    /// Starts to watch the parent process only.
     pub fn process() -> io::Result<Self> {
         Self::start(None)
     }
 
-    /// Begins to watch the parent process and, if our stdout is a pipe, its other end.
+    /// Starts to watch the parent process and, if our stdout is a pipe, its reader.
     pub fn process_and_output() -> io::Result<Self> {
         Self::start(output_pipe()?)
     }
 
     fn start(output: Option<OwnedFd>) -> io::Result<Self> {
         let (sender, gone) = oneshot::channel();
-        // Before the thread starts: the sooner, the smaller the start race.
+        // Before the thread starts, to keep the start race small.
         let parent = Parent::find();
         std::thread::Builder::new()
             .name("parent-watch".to_owned())
@@ -67,17 +67,17 @@ impl ParentWatch {
     }
 }
 
-/// The parent, in the best way there is to watch it.
+/// The parent, by the best available way to watch it.
 #[derive(Debug)]
 enum Parent {
-    /// It ended before it could be watched.
+    /// It exited before it could be watched.
     #[cfg(target_os = "linux")]
     Gone,
     /// It belongs to another process namespace.
     Unknown,
-    /// By its number, which changes once we are an orphan.
+    /// By its pid, which changes once we are an orphan.
     Number(Pid),
-    /// By a descriptor that cannot come to mean another process.
+    /// By a descriptor, which cannot refer to another process.
     #[cfg(target_os = "linux")]
     Descriptor(OwnedFd),
 }
@@ -96,10 +96,10 @@ impl Parent {
         let descriptor = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(descriptor) => descriptor,
             Err(rustix::io::Errno::SRCH) => return Some(Self::Gone),
-            // A kernel or a sandbox without them.
+            // A kernel or a sandbox without pidfds.
             Err(_) => return None,
         };
-        // If it died meanwhile, the number may already have belonged to somebody else.
+        // If it died meanwhile, the pid may already have belonged to another process.
         let same = getppid() == Some(pid);
         Some(if same {
             Self::Descriptor(descriptor)
@@ -131,7 +131,7 @@ impl Parent {
     }
 }
 
-/// A copy of stdout, if it is a pipe.
+/// Returns a copy of stdout, if it is a pipe.
 fn output_pipe() -> io::Result<Option<OwnedFd>> {
     let stdout = io::stdout();
     if stdout.is_terminal() {
@@ -144,7 +144,7 @@ fn output_pipe() -> io::Result<Option<OwnedFd>> {
     stdout.as_fd().try_clone_to_owned().map(Some)
 }
 
-/// Returns when the parent is gone or nobody is left to read `output`.
+/// Returns when the parent is gone or `output` has no reader left.
 fn wait(parent: &Parent, output: Option<&OwnedFd>) -> io::Result<()> {
     let interval = matches!(parent, Parent::Number(_)).then_some(&PARENT_POLL_INTERVAL);
     while !parent.is_gone() {

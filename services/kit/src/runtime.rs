@@ -1,10 +1,10 @@
-//! The one kind of runtime that every program here uses.
+//! The kind of runtime that every program here uses.
 
 use anyhow::Context as _;
 use tokio::runtime::{Builder, Runtime};
 
-/// A runtime that does all its work on the thread that calls `block_on`. A child that it spawns is
-/// thereby a child of that thread, which a parent-death signal is tied to.
+/// Creates a runtime that does all its work on the thread that calls `block_on`. A spawned process
+/// is then a child of that thread, to which a parent-death signal is bound.
 pub fn current_thread() -> anyhow::Result<Runtime> {
     Builder::new_current_thread()
         .enable_all()

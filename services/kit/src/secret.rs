@@ -1,4 +1,4 @@
-//! Secrets that Core makes up itself, once, and keeps in a file of the owner's alone.
+//! Secrets that Core generates once and keeps in a file that only the owner can read.
 //!
 //! Must never print one.
 
@@ -18,7 +18,7 @@ const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 /// Length of a generated secret: a leading letter and 26 characters of 5 bits.
 const SECRET_RANDOM_CHARS: usize = 26;
 
-/// A new secret of 130 random bits. It begins with a letter: nats-server takes an all-digit
+/// Generates a secret of 130 random bits. It begins with a letter: nats-server takes an all-digit
 /// value for a number.
 pub fn generate() -> anyhow::Result<String> {
     let mut random = [0; SECRET_RANDOM_CHARS];
@@ -36,10 +36,10 @@ pub fn generate() -> anyhow::Result<String> {
     Ok(secret)
 }
 
-/// Reads the JSON file `path`, which is kept twice, or makes its content up and writes it there
+/// Reads the JSON file `path`, which is kept twice, or generates its content and writes it there
 /// with mode 0600.
 ///
-/// Nobody else may do the same at once: the caller holds the lock of the directory.
+/// No other process may do this at the same time: the caller holds the lock of the directory.
 pub fn load_or_create<T: Serialize + DeserializeOwned>(
     path: &Path,
     create: impl FnOnce() -> anyhow::Result<T>,

@@ -1,7 +1,7 @@
-//! What a service is told: its environment, and below it a file with the settings that may change
-//! while it runs.
+//! The settings of a service: its environment, and below it a file with the settings that may
+//! change while it runs.
 //!
-//! Owns the form of that file. Must not know what a setting means. The values may be secret, so
+//! Owns the format of that file. Must not know what a setting means. The values may be secret, so
 //! they are never part of an error.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Exit, Failure};
 
-/// The variable that names the file. Without it there is none.
+/// The variable with the path of the file. It is optional.
 pub const FILE_VARIABLE: &str = "CORE_SETTINGS_FILE";
 /// The name of the file, in the directory of the process below the state directory.
 pub const FILE: &str = "settings.json";
@@ -22,7 +22,7 @@ pub const REPORT: &str = "reload.json";
 /// The content of the file.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettingsFile {
-    /// Names these very settings. Who has taken them says so by this.
+    /// The id of these settings. A process reports by it which settings are in effect.
     pub id: String,
     /// The variables.
     pub env: BTreeMap<String, String>,
@@ -34,20 +34,20 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Reads the file that the environment names, as it is now.
+    /// Reads the file that the environment names, in its current state.
     pub fn read() -> anyhow::Result<Self> {
         let file = env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty());
         let file = file.map(|path| read(Path::new(&path))).transpose()?;
         Ok(Self { file })
     }
 
-    /// The value of a variable. The environment comes first.
+    /// Returns the value of a variable. The environment comes first.
     pub fn get(&self, name: &str) -> Option<String> {
         let below = || self.file.as_ref()?.env.get(name).cloned();
         env::var(name).ok().or_else(below)
     }
 
-    /// What names the settings of the file, if there is one.
+    /// Returns the id of the settings in the file, if there is one.
     pub fn id(&self) -> Option<&str> {
         self.file.as_ref().map(|file| file.id.as_str())
     }
@@ -58,7 +58,7 @@ fn read(path: &Path) -> anyhow::Result<SettingsFile> {
     let shown = path.display();
     let text = fs::read(path)
         .map_err(|error| invalid(format!("cannot read the settings `{shown}`")).source(error))?;
-    // The parser's error may repeat what it read.
+    // The parser's error may repeat its input.
     serde_json::from_slice(&text)
         .map_err(|_| invalid(format!("the settings `{shown}` are damaged")).into())
 }

@@ -1,8 +1,8 @@
-//! How child processes are tied to us, or cut loose: sessions, groups, death of the parent,
-//! inherited descriptors and variables.
+//! Options of child processes: sessions, groups, death of the parent, inherited descriptors and
+//! variables.
 //!
-//! Owns the only unsafe code of the workspace, what runs between `fork` and `exec` and what that
-//! leaves open. Must not decide which program is run or with what.
+//! Owns the only unsafe code of the workspace, which runs between `fork` and `exec`, and its effect
+//! on open files. Must not decide which program is run or with which arguments.
 
 use std::fs;
 use std::io;
@@ -11,14 +11,14 @@ use std::process::Command;
 
 use rustix::io::FdFlags;
 
-/// What every process of a stack gets of our own environment, whoever starts it. Anything else has
-/// to be named by a manifest: a stack must not depend on the shell that it was started from.
+/// The variables of our own environment that every process of a stack inherits. A manifest must
+/// name any other: a stack must not depend on the shell that started it.
 pub const PASSED_VARIABLES: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "USER"];
 
-/// Lets the child be asked to stop (SIGTERM) by the kernel when the calling thread ends without
-/// having stopped it. Linux only; elsewhere nothing happens.
+/// Makes the kernel send SIGTERM to the child when the calling thread ends without having stopped
+/// it. Linux only; elsewhere it does nothing.
 ///
-/// The signal belongs to the thread that spawns, so spawn from one that lives as long as the
+/// The signal is bound to the thread that spawns, so spawn from one that lives as long as the
 /// process: the main thread of a current-thread runtime.
 pub fn stop_with_parent(command: &mut Command) {
     #[cfg(target_os = "linux")]
@@ -39,7 +39,7 @@ pub fn stop_with_parent(command: &mut Command) {
     let _ = command;
 }
 
-/// Starts the child in a session of its own: no terminal, no signal meant for our group.
+/// Starts the child in its own session: without a terminal and without signals to our group.
 pub fn new_session(command: &mut Command) {
     before_exec(command, || {
         rustix::process::setsid()?;
@@ -47,18 +47,18 @@ pub fn new_session(command: &mut Command) {
     });
 }
 
-/// Lets every child started from now on inherit the descriptor.
+/// Makes every child that is started from now on inherit the descriptor.
 ///
-/// Meant for lock files: a `flock` lives until the last copy of its descriptor is closed.
+/// Meant for lock files: a `flock` is held until the last copy of its descriptor is closed.
 pub fn keep_open_on_exec(fd: impl AsFd) -> io::Result<()> {
     let flags = rustix::io::fcntl_getfd(&fd)?;
     rustix::io::fcntl_setfd(&fd, flags.difference(FdFlags::CLOEXEC))?;
     Ok(())
 }
 
-/// Lets no child started from now on inherit a descriptor, but the standard ones and those that
-/// [`keep_open_on_exec`] names later. What started us may have handed on its locks, and a child
-/// that holds them would be taken for one of its own.
+/// Lets no child that is started from now on inherit a descriptor, except the standard ones and
+/// those that [`keep_open_on_exec`] names later. Our parent may have passed on its locks, and a
+/// child that holds them would be taken for one of the parent's.
 pub fn close_on_exec() -> io::Result<()> {
     let numbers = fs::read_dir("/dev/fd")?.flatten();
     let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok());
@@ -74,7 +74,7 @@ pub fn close_on_exec() -> io::Result<()> {
 )]
 fn set_close_on_exec(number: RawFd) {
     // SAFETY: the descriptor is used for this one call, which neither closes it nor reads from it;
-    // if it was closed since it was listed, the call fails, which is as good.
+    // if it was closed since it was listed, the call fails, which does no harm.
     let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
     let flags = rustix::io::fcntl_getfd(descriptor);
     let _ = flags.map(|flags| rustix::io::fcntl_setfd(descriptor, flags | FdFlags::CLOEXEC));

@@ -1,10 +1,10 @@
-//! Manifests: what loads, and what each mistake is told as.
+//! Manifests: which load, and how each mistake is reported.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use kit::manifest::{Source, parse};
 
-/// A manifest in the form that services had before this workspace, but for its source.
+/// A manifest in the format of services before this workspace, except its source.
 const ORIGINAL: &str = r#"{
   "binaries": [
     {"name": "web", "version": "2.10.1", "source": "cargo-build", "path": "./cmd/web"},

@@ -1,7 +1,7 @@
 //! Server-sent events: a `GET` whose answer does not end.
 //!
-//! Owns the reading of the stream, bounded in what one event may hold. Must not know what events
-//! mean, and does not connect again after an end: its caller knows what was missed.
+//! Owns reading the stream, with a bound on the size of one event. Must not know what events mean,
+//! and does not reconnect: its caller knows which events were missed.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,19 +15,19 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Endpoint, HttpError, broken, build, connect_until};
 
-/// The most that is kept of one event, in bytes. Anything longer is an error, never a cut.
+/// Largest event in bytes. A longer one is an error and is never truncated.
 pub const EVENT_MAX: usize = 1024 * 1024;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Event {
-    /// Its kind; empty when it has none.
+    /// Its type; empty when it has none.
     pub name: String,
-    /// What it says, lines separated by `\n`.
+    /// Its data, lines separated by `\n`.
     pub data: String,
 }
 
-/// A stream of events that is open. Dropped, it closes the connection.
+/// An open stream of events. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct Events {
     endpoint: Endpoint,
@@ -36,7 +36,7 @@ pub struct Events {
     _connection: Connection,
 }
 
-/// The task that moves the bytes; it ends with its owner.
+/// The task that moves the bytes; it is aborted with its owner.
 #[derive(Debug)]
 pub(super) struct Connection(pub(super) JoinHandle<()>);
 
@@ -47,7 +47,7 @@ impl Drop for Connection {
 }
 
 impl Events {
-    /// Asks for the stream `path`, within `timeout`. Any status but 200 is an error.
+    /// Requests the stream `path` within `timeout`. Any status but 200 is an error.
     pub async fn open(
         endpoint: &Endpoint,
         path: &str,
@@ -60,7 +60,7 @@ impl Events {
         let stream = connect_until(endpoint, deadline).await?;
         let open = async {
             let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-            // What ends it is told by the body, too.
+            // The body reports the error of the connection, too.
             let connection = Connection(tokio::spawn(async { drop(connection.await) }));
             Ok((sender.send_request(request).await?, connection))
         };
@@ -81,10 +81,10 @@ impl Events {
         })
     }
 
-    /// The next event; `None` when the server has ended the stream in order. What was read is kept
-    /// when the call is dropped.
+    /// Returns the next event; `None` when the server ended the stream regularly. Dropping the call
+    /// loses nothing that was read.
     ///
-    /// Servers may be silent for long: whoever cannot wait for ever puts a deadline around it.
+    /// Servers may be silent for long: a caller that cannot wait for ever adds a deadline.
     pub async fn next(&mut self) -> Result<Option<Event>, HttpError> {
         loop {
             if let Some(event) = self.parser.events.pop_front() {
@@ -103,24 +103,24 @@ impl Events {
         }
     }
 
-    /// The next event, which must come within `timeout`.
+    /// Returns the next event, or an error when none arrives within `timeout`.
     pub async fn next_within(&mut self, timeout: Duration) -> Result<Option<Event>, HttpError> {
         let next = tokio::time::timeout(timeout, self.next()).await;
         next.unwrap_or_else(|_| Err(HttpError::Silent(self.endpoint.to_string())))
     }
 }
 
-/// Turns bytes into events, as <https://html.spec.whatwg.org/multipage/server-sent-events.html>
-/// has it. Ids and retry times are left out: nobody here uses them.
+/// Parses bytes into events by <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
+/// Ids and retry times are ignored: no caller uses them.
 #[derive(Debug, Default)]
 struct Parser {
-    /// The line that is not complete yet.
+    /// The incomplete line.
     line: Vec<u8>,
-    /// Whether the last byte was a CR, so that a LF belongs to it.
+    /// Whether the last byte was a CR: a LF after it belongs to the same line end.
     after_cr: bool,
-    /// Whether a line was seen: only the first may begin with a byte order mark.
+    /// Whether a line was read: only the first may begin with a byte order mark.
     begun: bool,
-    /// The event that is not complete yet.
+    /// The incomplete event.
     name: String,
     data: String,
     /// Complete events.
@@ -163,12 +163,12 @@ impl Parser {
                 self.data.push_str(value);
                 self.data.push('\n');
             }
-            // A comment, or a field that does not matter here.
+            // A comment, or a field that is not used.
             _ => {}
         }
     }
 
-    /// An event without data is none.
+    /// Ends an event; one without data is discarded.
     fn end_event(&mut self) {
         let name = std::mem::take(&mut self.name);
         let mut data = std::mem::take(&mut self.data);
@@ -236,7 +236,7 @@ mod tests {
         }
     }
 
-    /// A server with one client, which is answered with `reply`; returns the connection.
+    /// Starts a server that answers one client with `reply`; returns the connection.
     async fn serve(reply: String) -> (Endpoint, JoinHandle<(TcpStream, String)>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = Endpoint::tcp("127.0.0.1", listener.local_addr().unwrap().port());
@@ -277,7 +277,7 @@ mod tests {
         let next = events.next_within(LIMIT).await.unwrap().unwrap();
         assert_eq!(next.data, "one");
 
-        // What was read is not lost when the wait is given up.
+        // Bytes that were read are not lost when the wait times out.
         let error = events.next_within(SHORT).await.unwrap_err();
         assert!(matches!(error, HttpError::Silent(_)), "{error:?}");
         server.write_all(chunk("o\n\n").as_bytes()).await.unwrap();

@@ -1,8 +1,8 @@
-//! A connection that is kept for the next request, as browsers and most clients do it.
+//! A connection that is kept for the next request, as browsers and most clients do.
 //!
-//! Owns opening it and opening it anew. A server may close such a connection at any time between
-//! two requests; what was not answered for that reason is sent once more on a new one, if it may
-//! be (RFC 9110, 9.2.2).
+//! Owns opening and reopening it. A server may close such a connection at any time between two
+//! requests; a request that was not answered for that reason is sent again on a new one, if that is
+//! allowed (RFC 9110, 9.2.2).
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::events::Connection;
 use super::{BODY_MAX, Endpoint, HttpError, Response, broken, build, connect_until};
 
-/// Methods whose request may be sent twice.
+/// Methods whose requests may be sent twice.
 const IDEMPOTENT: [&str; 4] = ["GET", "HEAD", "PUT", "DELETE"];
 
 /// A client of one server with at most one connection.
@@ -34,7 +34,7 @@ struct Open {
 }
 
 impl Kept {
-    /// A client that has not connected yet.
+    /// Creates a client without a connection.
     pub fn new(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
@@ -48,7 +48,7 @@ impl Kept {
         self.opened
     }
 
-    /// Sends one request and reads the whole answer, all within `timeout`.
+    /// Sends one request and reads the whole answer within `timeout`.
     pub async fn request(
         &mut self,
         method: &str,
@@ -92,7 +92,7 @@ impl Kept {
         self.opened += 1;
         Ok(Open {
             sender,
-            // What ends it is told by the request, too.
+            // The request reports the error of the connection, too.
             _connection: Connection(tokio::spawn(async { drop(connection.await) })),
         })
     }
@@ -132,7 +132,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(5);
 
-    /// Answers as many requests on each connection as `counts` says, then closes it.
+    /// Answers as many requests on each connection as `counts` has, then closes it.
     fn server(counts: &'static [usize]) -> Endpoint {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -147,7 +147,7 @@ mod tests {
                     let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
                     stream.write_all(answer).unwrap();
                 }
-                // What is read and not answered.
+                // Reads and does not answer.
                 let _ = stream.read(&mut [0; 1]);
             }
         });

@@ -1,4 +1,4 @@
-//! The client against small servers of its own.
+//! Tests of the client against small servers.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixListener};
@@ -8,7 +8,7 @@ use super::*;
 const LIMIT: Duration = Duration::from_secs(5);
 const SHORT: Duration = Duration::from_millis(50);
 
-/// A server that reads one request and answers with `reply`; returns what it read.
+/// Starts a server that reads one request and answers with `reply`; returns what it read.
 async fn serve_once(reply: &'static [u8]) -> (Endpoint, tokio::task::JoinHandle<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -86,7 +86,7 @@ async fn absent_servers_are_refused() {
 
 #[tokio::test]
 async fn a_server_that_accepts_and_says_nothing_is_silent() {
-    // Nobody accepts, but the kernel completes the connection.
+    // No server accepts, but the kernel completes the connection.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = Endpoint::tcp("127.0.0.1", listener.local_addr().unwrap().port());
     let error = get(&endpoint, "/", SHORT).await.unwrap_err();

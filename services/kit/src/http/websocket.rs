@@ -1,11 +1,11 @@
-//! A websocket's client side (RFC 6455), for servers on this machine: messages are read, pings
-//! answered, nothing else is ever sent.
+//! The client side of a websocket (RFC 6455), for servers on this machine: reads messages, answers
+//! pings and sends nothing else.
 //!
-//! Owns the opening and the frames, bounded in what one message may hold. Must not know what
-//! messages mean, and does not connect again after an end: its caller knows what was missed.
+//! Owns the handshake and the frames, with a bound on the size of one message. Must not know what
+//! messages mean, and does not reconnect: its caller knows which messages were missed.
 //!
-//! The server's answer to our key is not looked at. It would take SHA-1 to do so, and proves only
-//! that no cache between has answered, of which there is none on a machine's own sockets.
+//! The server's answer to our key is not checked. That would take SHA-1, and proves only that no
+//! cache in between has answered; a socket of this machine has none.
 
 use std::time::Duration;
 
@@ -17,29 +17,29 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Endpoint, HttpError, broken, build, connect_until};
 
-/// The most that is kept of one message, in bytes. Anything longer is an error, never a cut.
+/// Largest message in bytes. A longer one is an error and is never truncated.
 pub const MESSAGE_MAX: usize = 1024 * 1024;
-/// How much is read at once.
+/// Bytes of one read.
 const READ_SIZE: usize = 4096;
 /// The longest payload of a control frame.
 const CONTROL_MAX: usize = 125;
-/// The key of the opening: any 16 bytes, in Base64.
+/// The key of the handshake: any 16 bytes, in Base64.
 const KEY: &str = "Y29yZS13ZWJzb2NrZXQhIQ==";
-/// The key that our frames are masked with. It is to keep caches between from being misled.
+/// The key that masks our frames. It protects caches in between.
 const MASK: [u8; 4] = *b"core";
 
-/// A websocket that is open. Dropped, it closes the connection.
+/// An open websocket. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct WebSocket {
     endpoint: Endpoint,
     io: TokioIo<Upgraded>,
     frames: Frames,
-    /// What is still to be sent.
+    /// Bytes that are not sent yet.
     answers: Vec<u8>,
 }
 
 impl WebSocket {
-    /// Opens the websocket `path`, within `timeout`. Any answer but 101 is an error.
+    /// Opens the websocket `path` within `timeout`. Any status but 101 is an error.
     pub async fn open(
         endpoint: &Endpoint,
         path: &str,
@@ -56,7 +56,7 @@ impl WebSocket {
         let stream = connect_until(endpoint, deadline).await?;
         let open = async {
             let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-            // It ends when the connection is handed over.
+            // The task ends when the connection is upgraded.
             tokio::spawn(async { drop(connection.with_upgrades().await) });
             let answer = sender.send_request(request).await?;
             let status = answer.status().as_u16();
@@ -81,10 +81,10 @@ impl WebSocket {
         })
     }
 
-    /// The next message; `None` when the server has ended. What was read is kept when the call is
-    /// dropped.
+    /// Returns the next message; `None` when the server has closed. Dropping the call loses nothing
+    /// that was read.
     ///
-    /// Servers may be silent for long: whoever cannot wait for ever puts a deadline around it.
+    /// Servers may be silent for long: a caller that cannot wait for ever adds a deadline.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, HttpError> {
         loop {
             while !self.answers.is_empty() {
@@ -111,30 +111,30 @@ impl WebSocket {
     }
 }
 
-/// What a frame comes to.
+/// The result of one frame.
 #[derive(Debug, PartialEq, Eq)]
 enum Taken {
-    /// The last part of a message, and thereby all of it.
+    /// A complete message.
     Message(Vec<u8>),
-    /// A question to be answered with these bytes.
+    /// A ping with this payload, which must be answered.
     Ping(Vec<u8>),
-    /// A part of a message, or an answer that nobody waits for.
+    /// A part of a message, or a pong.
     Nothing,
     /// The server closes.
     End,
 }
 
-/// PURE: turns bytes into messages.
+/// PURE: parses bytes into messages.
 #[derive(Debug, Default)]
 struct Frames {
-    /// What was read and not looked at.
+    /// Bytes that are not parsed yet.
     bytes: Vec<u8>,
-    /// The message that is not complete yet.
+    /// The incomplete message.
     message: Option<Vec<u8>>,
 }
 
 impl Frames {
-    /// Takes one frame; `None` when it is not all there yet.
+    /// Parses one frame; returns `None` when it is incomplete.
     fn take(&mut self) -> Result<Option<Taken>, &'static str> {
         let [first, second, rest @ ..] = self.bytes.as_slice() else {
             return Ok(None);
@@ -192,7 +192,7 @@ impl Frames {
     }
 }
 
-/// The answer to a ping.
+/// Returns the answer to a ping.
 fn pong(payload: &[u8]) -> Vec<u8> {
     let size = u8::try_from(payload.len()).expect("a control frame is short");
     let mut frame = vec![0x8a, 0x80 | size];
@@ -228,7 +228,7 @@ mod tests {
         bytes
     }
 
-    /// Everything that comes of bytes, given one by one.
+    /// Returns the result of all frames, with bytes passed one by one.
     fn all(bytes: &[u8]) -> Result<Vec<Taken>, &'static str> {
         let mut frames = Frames::default();
         let mut taken = Vec::new();
@@ -288,7 +288,7 @@ mod tests {
         }
     }
 
-    /// A server that answers the opening with `answer` and everything after with what it is sent.
+    /// A server that answers the handshake with `answer` and returns the 8 bytes received after it.
     async fn served(answer: Vec<u8>) -> (Endpoint, tokio::task::JoinHandle<Vec<u8>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -1,14 +1,14 @@
-//! What a schema cannot say: the checks that one manifest allows by itself.
+//! Checks of one manifest that a schema cannot express.
 
 use std::collections::BTreeSet;
 
 use super::{Lines, Manifest, Problem, ReadinessProbe, Source, megabytes, seconds};
 use crate::names;
 
-/// What is wrong with a name that a shell would not take.
+/// The problem of a name that a shell would not accept.
 const VARIABLE_NAME: &str = "is not a variable name: A-Z, a-z, 0-9 and `_`";
 
-/// Everything wrong with a manifest of the right shape.
+/// Returns everything that is wrong with a manifest of the right shape.
 pub(super) fn check(manifest: &Manifest, lines: &Lines) -> Vec<Problem> {
     let mut found = Findings {
         lines,
@@ -231,7 +231,7 @@ impl Findings<'_> {
     }
 }
 
-/// Whether a path stays below the root: relative, no `..`.
+/// Whether a path stays below the root: relative, without `..`.
 fn is_inside(path: &str) -> bool {
     use std::path::{Component, Path};
     let path = Path::new(path);

@@ -1,4 +1,4 @@
-//! From the text of a `service.json` to a checked manifest, with the line of every value.
+//! Parses the text of a `service.json` into a checked manifest, with the line of every value.
 
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
@@ -6,20 +6,20 @@ use super::lines::{Lines, Problem};
 use super::shape::Shape;
 use super::{Manifest, check, schema};
 
-/// A manifest that is right by itself, and where its values stand.
+/// A valid manifest, and the lines of its values.
 #[derive(Debug, Clone)]
 pub struct Document {
-    /// The very text.
+    /// The text as it was read.
     pub text: String,
-    /// What it says.
+    /// Its content.
     pub manifest: Manifest,
-    /// On which line.
+    /// The line of each key path.
     pub lines: Lines,
 }
 
 /// Parses and checks the text of a manifest. All problems are returned at once, in line order.
 pub fn parse(text: &str) -> Result<Document, Vec<Problem>> {
-    // Editors on Windows begin a file with a byte order mark.
+    // Editors on Windows write a byte order mark first.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let whole = |line, message: String| {
         vec![Problem {

@@ -1,16 +1,16 @@
-//! Where each value of a manifest stands, and what is wrong with one.
+//! The lines of the values of a manifest, and the problems of a manifest.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// One thing that is wrong in a manifest.
+/// One problem of a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     /// The line, from 1.
     pub line: usize,
     /// The key path: `process.env.NATS_HOST`, `binaries[0].name`. Empty for the whole file.
     pub path: String,
-    /// What is wrong with it, as a fragment that follows the path.
+    /// The problem, as a fragment that follows the path.
     pub message: String,
 }
 
@@ -33,7 +33,7 @@ impl Lines {
         self.0.insert(path.to_owned(), line);
     }
 
-    /// The line of `path`, or of the nearest value around it.
+    /// Returns the line of `path`, or of the nearest value around it.
     pub fn of(&self, path: &str) -> usize {
         let mut path = path;
         loop {
@@ -47,7 +47,7 @@ impl Lines {
         }
     }
 
-    /// A problem with the value at `path`.
+    /// Creates a problem of the value at `path`.
     pub fn problem(&self, path: impl Into<String>, message: impl Into<String>) -> Problem {
         let path = path.into();
         Problem {

@@ -1,8 +1,8 @@
 //! The manifest of a service: `services/NAME/service.json`.
 //!
 //! Owns the types (from which the JSON schema is derived), strict loading and the checks that one
-//! manifest allows by itself. Must not resolve placeholders, look at other manifests or do IO:
-//! that is xtask's.
+//! manifest allows by itself. Must not resolve placeholders, read other manifests or do IO: xtask
+//! does.
 
 mod check;
 mod document;

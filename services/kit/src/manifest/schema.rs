@@ -1,7 +1,7 @@
 //! The JSON schema of a manifest, derived from its types.
 //!
-//! One schema for everybody: editors read it from `docs/service.schema.json`, and [`super::shape`]
-//! checks with it. Uses only the keywords that `shape` understands.
+//! There is one schema: editors read it from `docs/service.schema.json`, and [`super::shape`]
+//! checks with it. Uses only the keywords that `shape` implements.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Manifest;
 
-/// The schema of `service.json`. An optional key may be absent; it may not be `null`.
+/// Returns the schema of `service.json`. An optional key may be absent; it may not be `null`.
 pub fn schema() -> &'static Value {
     // Every manifest is checked against it.
     static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
@@ -20,7 +20,7 @@ pub fn schema() -> &'static Value {
     &SCHEMA
 }
 
-/// schemars lets every optional key be `null` as well; a manifest says nothing twice.
+/// schemars lets every optional key be `null` as well; a manifest has one way to omit a value.
 fn refuse_null(schema: &mut Value) {
     match schema {
         Value::Object(object) => {

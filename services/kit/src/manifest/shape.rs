@@ -1,7 +1,7 @@
-//! Checks a parsed JSON document against the schema, and finds everything that is wrong at once.
+//! Checks a parsed JSON document against the schema and reports all errors at once.
 //!
-//! A general validator would bring some sixty packages and no line numbers; this one understands
-//! the keywords that our own schema has and remembers on which line each value stands.
+//! A general validator would bring some sixty packages and no line numbers; this one implements the
+//! keywords of our own schema and records the line of each value.
 
 use jsonc_parser::ast::{Object, Value as Node};
 use jsonc_parser::common::Ranged as _;
@@ -10,27 +10,27 @@ use serde_json::Value;
 use super::lines::{Lines, Problem};
 use crate::names::nearest;
 
-/// Keys that process-compose knows and a manifest may not use, with the reason.
+/// Keys of process-compose that a manifest may not use, with the reason.
 const REFUSED_KEYS: [(&str, &str); 1] = [(
     "liveness_probe",
     "it does nothing for a process that is not a daemon; use `readiness_probe`",
 )];
 
-/// Values of enumerations that were valid elsewhere, with what to say now.
+/// Values of enumerations that were valid elsewhere, with their replacements.
 const REPLACED_VALUES: [(&str, &str); 1] = [("go-build", "cargo-build")];
 
 /// Walks `node` along `schema`.
 pub(super) struct Shape<'a> {
     text: &'a str,
     definitions: &'a Value,
-    /// Everything found wrong.
+    /// All problems found.
     pub(super) problems: Vec<Problem>,
     /// Line of each key path.
     pub(super) lines: Lines,
 }
 
 impl<'a> Shape<'a> {
-    /// A walk over `text`, whose types are in `schema`.
+    /// Creates a walk over `text` with the types of `schema`.
     pub(super) fn new(text: &'a str, schema: &'a Value) -> Self {
         let definitions = &schema["$defs"];
         Self {
@@ -41,7 +41,7 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// Checks `node`, which stands at the key path `path`.
+    /// Checks `node`, whose key path is `path`.
     pub(super) fn check(&mut self, node: &Node<'_>, schema: &Value, path: &str) {
         let line = self.line(node.start());
         self.lines.insert(path, line);
@@ -85,7 +85,7 @@ impl<'a> Shape<'a> {
                     format!("must be {}, not {found}", article(expected)),
                 );
             }
-            // A free value: only its own duplicate keys can be wrong.
+            // A free value: only duplicate keys are an error.
             (None, node) => self.check_free(node, path),
         }
     }
@@ -237,7 +237,7 @@ impl<'a> Shape<'a> {
         });
     }
 
-    /// The number of the line that holds the byte at `offset`, from 1.
+    /// Returns the number of the line with the byte at `offset`, from 1.
     fn line(&self, offset: usize) -> usize {
         self.text[..offset].matches('\n').count() + 1
     }

@@ -1,11 +1,11 @@
-//! The shape of a manifest, as Rust types. Their docstrings are the texts of the JSON schema.
+//! The shape of a manifest, as Rust types. Their doc comments are the texts of the JSON schema.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Environment of a process: names to values, which may hold placeholders.
+/// Environment of a process: names to values, which may contain placeholders.
 pub type EnvMap = BTreeMap<String, String>;
 
 /// Free settings of a service, interpreted by its wrapper.
@@ -15,31 +15,31 @@ pub type Config = serde_json::Map<String, serde_json::Value>;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Where an editor finds this schema.
+    /// The address of this schema, for editors.
     #[serde(rename = "$schema", default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<String>,
     /// Every binary that `${dep.NAME}` may name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub binaries: Vec<Binary>,
-    /// What is run.
+    /// The process that runs.
     pub process: Process,
-    /// The address the service listens on, an IP address: `${env.HELLO_HOST:-127.0.0.1}`. May hold
-    /// `${env.VAR}` only. `${listen}` reads it, and `${host.SERVICE}` where others reach it.
-    /// Default 127.0.0.1.
+    /// The address the service listens on, an IP address: `${env.HELLO_HOST:-127.0.0.1}`. May
+    /// contain `${env.VAR}` only. `${listen}` is this address, and `${host.SERVICE}` the one by
+    /// which others reach it. Default 127.0.0.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
-    /// Ports by name; `${port.NAME}` reads one.
+    /// Ports by name; `${port.NAME}` is the number of one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<String, Port>,
-    /// Variables that tell apps and tests where the running service is: names to addresses, which
-    /// may hold placeholders and no secret. `cargo xtask env` prints them.
+    /// Variables with the addresses of the running service, for apps and tests: names to values,
+    /// which may contain placeholders and no secret. `cargo xtask env` prints them.
     #[serde(default, skip_serializing_if = "EnvMap::is_empty")]
     pub exports: EnvMap,
     /// The page that `cargo xtask open` shows. Default: the URL of the service, if it is HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<String>,
-    /// Who the page that `open` names is for, and how they come in, as `cargo xtask up` says it.
-    /// May hold placeholders and no secret.
+    /// The users of the page in `open` and how they log in, as `cargo xtask up` prints it. May
+    /// contain placeholders and no secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<String>,
     /// Free settings of the service, interpreted by its wrapper.
@@ -53,23 +53,23 @@ pub struct Manifest {
     pub scale_strategy: Option<String>,
 }
 
-/// A program that ends up in `.dep/NAME`.
+/// A program that is installed as `.dep/NAME`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Binary {
     /// Its name in `.dep/`.
     pub name: String,
-    /// How it is had.
+    /// Where the binary comes from.
     pub source: Source,
-    /// The pinned version of a fetched program; for a built one only informative.
+    /// The pinned version of a fetched program; informative for one that is built.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Folder of the workspace package that builds it, relative to the root: `./cmd/nats`.
+    /// Directory of the workspace package that builds it, relative to the root: `./cmd/nats`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
 }
 
-/// How a binary is had.
+/// Where a binary comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
@@ -77,7 +77,7 @@ pub enum Source {
     CargoBuild,
     /// Fetched as pinned in `dep.lock`.
     Fetch,
-    /// Declared, but not needed: nothing may refer to it.
+    /// Declared, but not needed: no command may refer to it.
     Placeholder,
 }
 
@@ -85,9 +85,9 @@ pub enum Source {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Process {
-    /// The program and, if wanted, its arguments, in shell quoting but without shell operators.
+    /// The program and optional arguments, in shell quoting but without shell operators.
     pub command: String,
-    /// Further arguments, each passed as it stands.
+    /// Further arguments, each passed unchanged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     /// Its environment, besides `PATH`, `HOME`, `TMPDIR`, `LANG`, `LC_ALL` and `USER`, and
@@ -97,27 +97,27 @@ pub struct Process {
     /// Names of `env` entries whose values are secret: masked wherever they would be shown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
-    /// Names of `env` entries that the process takes while it runs: it finds them in the file
-    /// that `CORE_SETTINGS_FILE` names and reads it again at SIGHUP.
+    /// Names of `env` entries that can change while the process runs: it reads them from the file
+    /// that `CORE_SETTINGS_FILE` names, and again at SIGHUP.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reloadable: Vec<String>,
-    /// A command that checks the resolved environment before anything is started; it gets the
+    /// A command that checks the resolved environment before anything is started; it runs with the
     /// environment of the process and fails with the reason on stderr.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<String>,
-    /// How process-compose treats it.
+    /// How process-compose runs it.
     #[serde(default, skip_serializing_if = "Compose::is_default")]
     pub compose: Compose,
 }
 
-/// process-compose keys of a process.
+/// Keys of process-compose for a process.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Compose {
-    /// What the process is for.
+    /// The purpose of the process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Leaves the process out of `up`.
+    /// Whether `up` leaves the process out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<bool>,
     /// The directory the process runs in, relative to the root. Default: the root.
@@ -129,10 +129,10 @@ pub struct Compose {
     /// Restart policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub availability: Option<Availability>,
-    /// Services that come first, by name.
+    /// Services that must start before this one, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub depends_on: BTreeMap<String, Dependency>,
-    /// How it is stopped.
+    /// How the process is stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shutdown: Option<Shutdown>,
     /// Its log file.
@@ -156,11 +156,11 @@ pub struct ReadinessProbe {
     /// Ready when this port accepts a connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp: Option<TcpProbe>,
-    /// Ready while somebody holds the lock (`flock`) on this file: for a process without a port.
-    /// A lock ends with its holder, however that ends.
+    /// Ready while a process holds the lock (`flock`) on this file: for a process without a port. A
+    /// lock is released when its holder exits for any reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<String>,
-    /// Ready when this command ends with 0.
+    /// Ready when this command exits with code 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exec: Option<ExecProbe>,
     /// Seconds before the first check. Not needed: the check waits for the server.
@@ -178,22 +178,22 @@ pub struct ReadinessProbe {
     /// Checks that must fail in a row before the process is restarted. Default 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_threshold: Option<u32>,
-    /// The same as `timeout_seconds`, as a duration: `5s`.
+    /// Same as `timeout_seconds`, as a duration: `5s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<String>,
-    /// The same as `period_seconds`, as a duration: `5s`.
+    /// Same as `period_seconds`, as a duration: `5s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<String>,
 }
 
-/// An HTTP check: either `url`, or `port` with what goes with it.
+/// An HTTP check: either `url`, or `port` with the keys that complete it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HttpGet {
-    /// The whole address, `http` only: `http://127.0.0.1:${port.http}/healthz`.
+    /// The complete address, `http` only: `http://127.0.0.1:${port.http}/healthz`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// Default: where the service is reached, by its `listen`.
+    /// Default: the address by which the service is reached, from its `listen`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// Only `http`.
@@ -214,7 +214,7 @@ pub struct HttpGet {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TcpProbe {
-    /// Default: where the service is reached, by its `listen`.
+    /// Default: the address by which the service is reached, from its `listen`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// The port, as text so that it can be `${port.NAME}`.
@@ -233,40 +233,40 @@ pub struct ExecProbe {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Availability {
-    /// When the process is started again after it ended. Default `always`.
+    /// When the process is restarted after it exited. Default `always`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<Restart>,
-    /// Seconds before it is started again, at least 1. Default 1.
+    /// Seconds before a restart, at least 1. Default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backoff_seconds: Option<u32>,
-    /// How often it is started again before it is given up. Default: without end.
+    /// How often the process is restarted before it counts as failed. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_restarts: Option<u32>,
 }
 
-/// When a process is started again.
+/// When a process is restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Restart {
-    /// Whatever its exit code.
+    /// After any exit code.
     Always,
     /// After an exit code other than 0.
     OnFailure,
     /// Never.
     No,
-    /// Never, and the whole project ends when it fails.
+    /// Never; all processes are stopped when it fails.
     ExitOnFailure,
 }
 
-/// A service that comes first.
+/// A service that must start first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dependency {
-    /// What must have happened.
+    /// The condition that must be met.
     pub condition: Condition,
 }
 
-/// What must have happened to a dependency.
+/// The condition of a dependency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
@@ -274,9 +274,9 @@ pub enum Condition {
     ProcessHealthy,
     /// It was started.
     ProcessStarted,
-    /// It ended.
+    /// It exited.
     ProcessCompleted,
-    /// It ended with 0.
+    /// It exited with code 0.
     ProcessCompletedSuccessfully,
 }
 
@@ -287,11 +287,11 @@ pub struct Shutdown {
     /// The signal, by number. Default 15 (SIGTERM).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<u8>,
-    /// Seconds before the process is killed, with all that it started, at least 1. Default 10.
+    /// Seconds before the process and its descendants are killed, at least 1. Default 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u32>,
-    /// Whether only the process itself gets the signal, not its group. Default false. A program of
-    /// this workspace that says true is a wrapper: it ends what it started by itself.
+    /// Whether only the process itself receives the signal, not its group. Default false. A program
+    /// of this workspace with `true` is a wrapper: it stops its child processes itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_only: Option<bool>,
 }
@@ -300,7 +300,7 @@ pub struct Shutdown {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
-    /// Old files kept. Default 5.
+    /// Number of old files that are kept. Default 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_files: Option<u32>,
     /// Size at which a file is rotated: `20mb`. Default 20mb.
@@ -318,10 +318,10 @@ pub struct Port {
     /// The number, 1 to 65535.
     #[schemars(range(min = 1, max = 65535))]
     pub port: u16,
-    /// What is spoken there: `http`, `nats`, `ws` ...
+    /// The protocol on this port: `http`, `nats`, `ws` ...
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
-    /// The address this port is listened on, when not that of the service.
+    /// The address of this port, if it is not that of the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
 }

@@ -1,6 +1,6 @@
-//! Durations and sizes as manifests write them.
+//! Durations and sizes in the notation of manifests.
 
-/// Seconds of a duration such as `5s`, `2m` or `1h`; at least 1.
+/// Returns the seconds of a duration such as `5s`, `2m` or `1h`; at least 1.
 pub fn seconds(text: &str) -> Option<u32> {
     let (number, unit) = split(text)?;
     let factor = match unit {
@@ -12,7 +12,7 @@ pub fn seconds(text: &str) -> Option<u32> {
     number.checked_mul(factor).filter(|seconds| *seconds > 0)
 }
 
-/// Megabytes of a size such as `20mb` or `1gb`; at least 1.
+/// Returns the megabytes of a size such as `20mb` or `1gb`; at least 1.
 pub fn megabytes(text: &str) -> Option<u32> {
     let lower = text.to_ascii_lowercase();
     let (number, unit) = split(&lower)?;

@@ -1,5 +1,5 @@
-//! Where `/proc` does not answer: `ps` and `lsof` say what they can. No mark can be read and no
-//! process becomes a reaper, so what left its process group is not found.
+//! Processes without `/proc`: by `ps` and `lsof`. Marks cannot be read and no process becomes a
+//! reaper, so a process that left its process group is not found.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,12 +9,12 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use super::{Mark, Process};
 
 impl Process {
-    /// The process with this number.
+    /// Returns the process with this pid.
     pub fn read(pid: i32) -> Option<Self> {
         ps(&["-p", &pid.to_string()]).pop()
     }
 
-    /// Whether it still runs, as far as its number and its program tell.
+    /// Whether it still runs, as far as its pid and its program show.
     pub fn runs(&self) -> bool {
         Self::read(self.pid).is_some_and(|now| now.program == self.program && !now.has_ended)
     }
@@ -51,22 +51,22 @@ fn parse(line: &str) -> Option<Process> {
     })
 }
 
-/// Nothing: no other process's environment can be read.
+/// Returns nothing: the environment of other processes cannot be read.
 pub fn marked(_is_meant: impl Fn(&Mark) -> bool) -> Vec<Process> {
     Vec::new()
 }
 
-/// Nothing: no other process's environment can be read.
+/// Returns nothing: the environment of other processes cannot be read.
 pub fn variable(_pid: i32, _name: &str) -> Option<String> {
     None
 }
 
-/// Nothing: no other process's environment can be read.
+/// Returns nothing: the environment of other processes cannot be read.
 pub fn mark_of(_pid: i32) -> Option<Mark> {
     None
 }
 
-/// Every process, ourselves excepted, in this process group.
+/// Returns every process of this process group except ourselves.
 pub fn in_group(group: i32) -> Vec<Process> {
     let own = i32::try_from(std::process::id()).unwrap_or_default();
     let mut found = ps(&["-ax"]);
@@ -74,7 +74,7 @@ pub fn in_group(group: i32) -> Vec<Process> {
     found
 }
 
-/// The process that `is_meant` among those that `pid` comes from, itself first.
+/// Returns the first process that matches `is_meant` among `pid` and its ancestors.
 pub fn comes_from(pid: i32, is_meant: impl Fn(&Process) -> bool) -> Option<Process> {
     let all = ps(&["-ax"]);
     let mut pid = pid;
@@ -88,7 +88,7 @@ pub fn comes_from(pid: i32, is_meant: impl Fn(&Process) -> bool) -> Option<Proce
     None
 }
 
-/// Every process, ourselves excepted, that has `file` open.
+/// Returns every process that has `file` open except ourselves.
 pub fn holders(file: &Path) -> Vec<Process> {
     let output = Command::new("lsof").args(["-t", "--"]).arg(file).output();
     let text = output.map(|output| output.stdout).unwrap_or_default();
@@ -110,7 +110,7 @@ pub fn become_reaper() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Takes note of the ends of our children, but of `except`.
+/// Reaps our exited children, but not `except`.
 pub fn reap(except: Option<i32>) {
     let own = i32::try_from(std::process::id()).unwrap_or_default();
     let ended = children(own).into_iter();
@@ -119,14 +119,14 @@ pub fn reap(except: Option<i32>) {
     }
 }
 
-/// The direct children of a process.
+/// Returns the direct children of a process.
 pub fn children(pid: i32) -> Vec<Process> {
     let mut found = ps(&["-ax"]);
     found.retain(|process| process.parent == pid);
     found
 }
 
-/// Everything below a process that has not ended, and what is left in the groups of its children.
+/// Returns the descendants of a running process, and the rest of its children's process groups.
 pub fn descendants(pid: i32, is_foreign: impl Fn(&Process) -> bool) -> Vec<Process> {
     let all = ps(&["-ax"]);
     let mut found: Vec<Process> = Vec::new();

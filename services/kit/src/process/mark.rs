@@ -1,4 +1,4 @@
-//! The mark that the supervisor's environment hands to everything below it.
+//! The mark that every descendant inherits in the environment from the supervisor.
 
 use crate::secret;
 
@@ -10,20 +10,20 @@ pub const VARIABLE: &str = "CORE_STACK_MARK";
 /// Characters of the random part: 60 bits.
 const RANDOM_CHARS: usize = 12;
 
-/// Says of which instance a process is, since which start of the stack, and, below a runner, of
-/// which process of the stack: `INSTANCE.START.PROCESS`.
+/// Identifies the instance of a process, the start of the stack and, below a runner, the process of
+/// the stack: `INSTANCE.START.PROCESS`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
-    /// What identifies the instance.
+    /// The id of the instance.
     pub instance: String,
-    /// What identifies the start: `TICKS-RANDOM`.
+    /// The id of the start: `TICKS-RANDOM`.
     pub start: String,
     /// The process of the stack, if a runner started it.
     pub process: Option<String>,
 }
 
 impl Mark {
-    /// The mark of a start that happens now. Nothing that carries it can be older than we are.
+    /// Creates the mark of a new start. No process with it can be older than we are.
     pub fn of_start(instance: &str) -> anyhow::Result<Self> {
         let random = secret::generate()?;
         let random: String = random.chars().take(RANDOM_CHARS).collect();
@@ -34,12 +34,12 @@ impl Mark {
         })
     }
 
-    /// The mark of this very process, if it carries one.
+    /// Returns the mark of this process, if it has one.
     pub fn own() -> Option<Self> {
         Self::parse(&std::env::var(VARIABLE).ok()?)
     }
 
-    /// Reads a mark.
+    /// Parses a mark.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('.');
         let mark = Self {
@@ -50,7 +50,7 @@ impl Mark {
         (parts.next().is_none() && mark.started().is_some()).then_some(mark)
     }
 
-    /// The same start's mark for what a runner starts as `process`.
+    /// Returns the mark of the same start for the child processes of the runner of `process`.
     #[must_use]
     pub fn of_process(&self, process: &str) -> Self {
         Self {
@@ -59,13 +59,12 @@ impl Mark {
         }
     }
 
-    /// Whether both are of one start of one instance.
+    /// Whether both belong to the same start of the same instance.
     pub fn is_same_start(&self, other: &Self) -> bool {
         self.instance == other.instance && self.start == other.start
     }
 
-    /// Whether a process can carry it: one that is older than the start got it by chance or by
-    /// design, but not from us.
+    /// Whether `process` can have this mark from us: a process that is older than the start cannot.
     pub fn may_be_of(&self, process: &Process) -> bool {
         self.started().is_some_and(|start| process.started >= start)
     }

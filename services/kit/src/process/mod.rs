@@ -1,14 +1,14 @@
-//! Which processes are ours: the mark that a stack's processes carry, who descends from whom, and
-//! signals that can hit nobody else.
+//! Which processes are ours: the mark of a stack's processes, ancestry, and signals that cannot
+//! reach another process.
 //!
 //! Owns that question alone, for the supervisor's side (xtask), the runner (`cmd/probe`) and the
-//! wrappers. Must not decide when anything is ended. A process is ours by one of three proofs: it
-//! carries the mark of this start in its environment, it descends from a runner or wrapper of
-//! this start, or it holds the instance's lock; it belongs to the same user and process namespace,
-//! and started after the start that it claims.
+//! wrappers. Must not decide when a process is stopped. A process is ours by one of three proofs:
+//! it has the mark of this start in its environment, it descends from a runner or wrapper of this
+//! start, or it holds the instance's lock; it belongs to the same user and process namespace, and
+//! started after the start that it claims.
 //!
-//! Linux only, where `/proc` answers. Elsewhere nothing is found, and the lock, the process group
-//! and `lsof` are all there is.
+//! Linux only, where `/proc` exists. Elsewhere only the lock, the process group and `lsof` are
+//! available.
 
 pub mod mark;
 #[cfg(target_os = "linux")]
@@ -33,25 +33,25 @@ pub use proc::{comes_from, holders, in_group, is_holder, mark_of, marked, variab
 #[cfg(target_os = "linux")]
 pub use tree::{become_reaper, children, descendants, reap};
 
-/// A process, identified by its number and the moment of its start.
+/// A process, identified by its pid and its start time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
-    /// Its number.
+    /// Its pid.
     pub pid: i32,
-    /// Its parent's number.
+    /// Its parent's pid.
     pub parent: i32,
     /// Its process group.
     pub group: i32,
-    /// When it started, in clock ticks since the machine did; 0 where that is not found out.
+    /// Its start time, in clock ticks since the boot of the machine; 0 where it is unknown.
     pub started: u64,
     /// Its program, as the kernel knows it: on Linux at most 15 bytes.
     pub program: String,
-    /// Whether it has ended and only waits for its parent to take note.
+    /// Whether it is a zombie: it has exited and its parent has not reaped it.
     pub has_ended: bool,
 }
 
 impl Process {
-    /// This very process.
+    /// Returns this process.
     pub fn own() -> Option<Self> {
         Self::read(i32::try_from(std::process::id()).ok()?)
     }
@@ -63,7 +63,7 @@ impl fmt::Display for Process {
     }
 }
 
-/// Who listens on a TCP port, as far as that can be seen from here. Costs 13 to 24 ms.
+/// Returns the process that listens on a TCP port, if it is visible. Costs 13 to 24 ms.
 pub fn listener(port: u16) -> Option<Process> {
     let found = listeners::get_process_by_port(port, listeners::Protocol::TCP).ok()?;
     Process::read(i32::try_from(found.pid).ok()?)

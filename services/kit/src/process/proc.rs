@@ -1,4 +1,4 @@
-//! What `/proc` says of processes, and signals through descriptors of them.
+//! Processes from `/proc`, and signals through their descriptors.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -9,11 +9,11 @@ use super::Process;
 use super::mark::{self, Mark};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-/// Generations that are looked at to find where a process comes from.
+/// The most generations of ancestors that are searched.
 const MAX_GENERATIONS: usize = 64;
 
 impl Process {
-    /// The process with this number. Processes of other users can be read, too.
+    /// Returns the process with this pid. Works for processes of other users, too.
     pub fn read(pid: i32) -> Option<Self> {
         let mut stat = Vec::with_capacity(512);
         let mut file = File::open(format!("/proc/{pid}/stat")).ok()?;
@@ -21,7 +21,7 @@ impl Process {
         Self::parse(pid, &String::from_utf8_lossy(&stat))
     }
 
-    /// `PID (PROGRAM) STATE PPID PGRP ...`, where PROGRAM may hold any byte; field 22 is the start.
+    /// `PID (PROGRAM) STATE PPID PGRP ...`; PROGRAM may contain any byte; field 22 is the start.
     fn parse(pid: i32, stat: &str) -> Option<Self> {
         let (program, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
         let fields: Vec<&str> = rest.split(' ').collect();
@@ -35,13 +35,13 @@ impl Process {
         })
     }
 
-    /// Whether it still runs, so that its number means it.
+    /// Whether it still runs, so that its pid refers to it.
     pub fn runs(&self) -> bool {
         Self::read(self.pid).is_some_and(|now| now.started == self.started && !now.has_ended)
     }
 
-    /// Sends it a signal, through a descriptor that was opened before it was looked at again: a
-    /// number that was used anew in between cannot be hit. Returns whether that worked.
+    /// Sends it a signal, through a descriptor that was opened before the process was read again: a
+    /// reused pid cannot be signalled. Returns whether that worked.
     pub fn signal(&self, signal: Signal) -> bool {
         let Some(pid) = Pid::from_raw(self.pid) else {
             return false;
@@ -53,7 +53,7 @@ impl Process {
     }
 }
 
-/// The numbers of our user's processes, ourselves excepted.
+/// Returns the pids of our user's processes except our own.
 fn own_users() -> impl Iterator<Item = i32> {
     let user = rustix::process::getuid().as_raw();
     let own = i32::try_from(std::process::id()).ok();
@@ -65,12 +65,12 @@ fn own_users() -> impl Iterator<Item = i32> {
     })
 }
 
-/// Every process of our user, ourselves excepted, that carries a mark which `is_meant` and that
-/// started after the start which its mark names. Costs 6 to 9 ms for 600 processes.
+/// Returns every process of our user except ourselves whose mark matches `is_meant` and that
+/// started after the start in its mark. Costs 6 to 9 ms for 600 processes.
 pub fn marked(is_meant: impl Fn(&Mark) -> bool) -> Vec<Process> {
     let is_marked = |pid: i32| mark_of(pid).filter(&is_meant);
     let found = own_users().filter(|pid| is_marked(*pid).is_some());
-    // Looked at again: the number may have come to mean another process meanwhile.
+    // Read again: the pid may refer to another process meanwhile.
     let again = found.filter_map(|pid| {
         let process = Process::read(pid)?;
         let is_it = is_marked(pid).is_some_and(|mark| mark.may_be_of(&process));
@@ -79,12 +79,12 @@ pub fn marked(is_meant: impl Fn(&Mark) -> bool) -> Vec<Process> {
     again.collect()
 }
 
-/// The mark that a process carries.
+/// Returns the mark of a process.
 pub fn mark_of(pid: i32) -> Option<Mark> {
     Mark::parse(&variable(pid, mark::VARIABLE)?)
 }
 
-/// Every process of our user, ourselves excepted, that is in this process group.
+/// Returns every process of our user in this process group except ourselves.
 pub fn in_group(group: i32) -> Vec<Process> {
     let processes = own_users().filter_map(Process::read);
     processes
@@ -92,7 +92,7 @@ pub fn in_group(group: i32) -> Vec<Process> {
         .collect()
 }
 
-/// The process that `is_meant` among those that `pid` comes from, itself first.
+/// Returns the first process that matches `is_meant` among `pid` and its ancestors.
 pub fn comes_from(pid: i32, is_meant: impl Fn(&Process) -> bool) -> Option<Process> {
     let mut pid = pid;
     for _ in 0..MAX_GENERATIONS {
@@ -105,8 +105,8 @@ pub fn comes_from(pid: i32, is_meant: impl Fn(&Process) -> bool) -> Option<Proce
     None
 }
 
-/// A variable of the environment that a process was started with; nothing when that cannot be
-/// read, as of a process that gave up its rights.
+/// Returns a variable of the environment that a process was started with; `None` when it cannot be
+/// read, as for a process that dropped its privileges.
 pub fn variable(pid: i32, name: &str) -> Option<String> {
     let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let mut entries = environ.split(|byte| *byte == 0);
@@ -117,7 +117,7 @@ pub fn variable(pid: i32, name: &str) -> Option<String> {
     Some(String::from_utf8_lossy(value).into_owned())
 }
 
-/// Every process of our user, ourselves excepted, that has `file` open.
+/// Returns every process of our user that has `file` open except ourselves.
 pub fn holders(file: &Path) -> Vec<Process> {
     let Ok(meta) = fs::metadata(file) else {
         return Vec::new();
@@ -142,8 +142,8 @@ fn holds(pid: i32, inode: (u64, u64)) -> bool {
     })
 }
 
-/// A container's processes can be seen from outside of it, and may carry the same mark when it
-/// has the checkout at the same path.
+/// A container's processes are visible from outside, and may have the same mark when it has the
+/// checkout at the same path.
 fn is_in_our_namespace(pid: i32) -> bool {
     let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
     namespace(&pid.to_string()).is_some_and(|its| Some(its) == namespace("self"))

@@ -1,8 +1,8 @@
-//! Ending processes, and the proof that nothing of them is left.
+//! Stops processes and proves that none of them is left.
 //!
-//! The base of the proof is [`become_reaper`](super::become_reaper): everything that is started
-//! below such a process stays below it, so an empty tree is a proof without a scan. What carries
-//! the mark of another stack, or of another start, was started on purpose and is left alone.
+//! The proof rests on [`become_reaper`](super::become_reaper): every descendant of such a process
+//! stays its descendant, so an empty tree is a proof without a scan. A process with the mark of
+//! another stack, or of another start, was started on purpose and is left alone.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -13,22 +13,22 @@ use tokio::time::Instant;
 
 use super::{Mark, Process, descendants, in_group, mark_of, reap};
 
-/// First and longest pause between two observations of what still runs.
+/// First and longest pause between two polls for running processes.
 const POLL_FIRST: Duration = Duration::from_millis(1);
 const POLL_MAX: Duration = Duration::from_millis(10);
-/// How long the kernel may take to end what was killed.
+/// How long the kernel may take to end a killed process.
 const KILL_LIMIT: Duration = Duration::from_secs(1);
 
-/// Who gets SIGTERM.
+/// Which processes receive SIGTERM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ask {
-    /// Everything.
+    /// All processes.
     All,
-    /// What has no parent among them: who has one is ended by it.
+    /// Processes without a parent among them: the parent stops the others.
     Tops,
 }
 
-/// Who got which signal to end. Nobody gets SIGTERM twice: it would cut a graceful end short.
+/// The signals that were sent. A second SIGTERM is never sent: it would cut a graceful stop short.
 #[derive(Debug, Default)]
 pub struct Signalled {
     asked: BTreeSet<(i32, u64)>,
@@ -36,16 +36,16 @@ pub struct Signalled {
 }
 
 impl Signalled {
-    /// Takes note that these got a signal to end in another way.
+    /// Records that these processes were asked to stop in another way.
     pub fn note_asked(&mut self, processes: &[Process]) {
         let asked = processes.iter().map(|one| (one.pid, one.started));
         self.asked.extend(asked);
     }
 }
 
-/// Ends all that `find` finds, until it finds nothing: SIGTERM once each, then at `grace_end`, or
-/// when `hurry` resolves, SIGKILL. `sent` gets each process and the signal that it got for the
-/// first time. Returns what does not end even then.
+/// Stops all processes from `find` until it returns none: SIGTERM once each, then SIGKILL at
+/// `grace_end` or when `hurry` resolves. `sent` receives each process and the signal on its first
+/// delivery. Returns the processes that survive even that.
 pub async fn end(
     mut find: impl FnMut() -> Vec<Process>,
     ask: Ask,
@@ -70,7 +70,7 @@ pub async fn end(
         for process in &found {
             let has_parent = || found.iter().any(|other| other.pid == process.parent);
             let (signal, known) = match ask {
-                // Each time: what is killed may have started something in its last moment.
+                // Each time: a process may have started another one just before it was killed.
                 _ if is_over => (Signal::KILL, &mut signalled.killed),
                 Ask::Tops if has_parent() => continue,
                 _ => (Signal::TERM, &mut signalled.asked),
@@ -91,8 +91,8 @@ pub async fn end(
     }
 }
 
-/// What runs below us, but for what belongs to another stack. Where no process becomes a reaper,
-/// what is left in the process group `group`.
+/// Returns our descendants, except those of another stack. Where no process becomes a reaper: the
+/// rest of the process group `group`.
 pub fn below_us(group: i32) -> Vec<Process> {
     if !cfg!(target_os = "linux") {
         return in_group(group);
@@ -106,7 +106,7 @@ pub fn below_us(group: i32) -> Vec<Process> {
     descendants(pid, is_foreign)
 }
 
-/// [`end`] for all that runs below us. Nobody else may wait for a child of ours meanwhile.
+/// Calls [`end`] for our descendants. No other code may wait for our children meanwhile.
 pub async fn end_below_us(
     group: i32,
     signalled: &mut Signalled,

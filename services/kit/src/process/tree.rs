@@ -1,4 +1,4 @@
-//! What a process has started, however far it went: as a reaper it inherits all whose parent ended.
+//! The descendants of a process: a reaper inherits every descendant whose parent has exited.
 
 use std::fs;
 
@@ -6,16 +6,16 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 
 use super::Process;
 
-/// Makes every process below us a child of ours once its own parent has ended, whatever session,
-/// descriptors and environment it has. Ours is whoever is below us then.
+/// Makes this process the parent of each descendant whose own parent exits, whatever its session,
+/// descriptors and environment. All our descendants then count as ours.
 pub fn become_reaper() -> std::io::Result<()> {
     let own = rustix::process::getpid();
     rustix::process::set_child_subreaper(Some(own))?;
     Ok(())
 }
 
-/// Takes note of the ends of our children, but of `except`, which somebody else waits for: those
-/// that we inherited would stay for as long as we live.
+/// Reaps our exited children, but not `except`, which other code waits for: inherited children
+/// would stay zombies for as long as we run.
 pub fn reap(except: Option<i32>) {
     let own = i32::try_from(std::process::id()).unwrap_or_default();
     let ended = children(own).into_iter();
@@ -24,7 +24,7 @@ pub fn reap(except: Option<i32>) {
     }
 }
 
-/// The direct children of a process.
+/// Returns the direct children of a process.
 pub fn children(pid: i32) -> Vec<Process> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task"));
     let mut found = Vec::new();
@@ -38,14 +38,14 @@ pub fn children(pid: i32) -> Vec<Process> {
     found
 }
 
-/// Everything below a process that has not ended, the nearest first. What `is_foreign` is left
-/// out, with all below it.
+/// Returns the descendants of a running process, the nearest first. Processes that match
+/// `is_foreign` are left out, with their descendants.
 pub fn descendants(pid: i32, is_foreign: impl Fn(&Process) -> bool) -> Vec<Process> {
     let mut found: Vec<Process> = Vec::new();
     let mut open = vec![pid];
     while let Some(pid) = open.pop() {
         for child in children(pid) {
-            // A process that is handed to another parent meanwhile may be met twice.
+            // A process that gets another parent meanwhile may be found twice.
             let is_known = found.iter().any(|known| known.pid == child.pid);
             if is_known || is_foreign(&child) {
                 continue;

@@ -1,11 +1,11 @@
-//! Running a program that knows nothing of us, so that its end is an end: what it started goes
-//! with it, before anybody hears that it has ended.
+//! Runs a program that does not know Core, and stops its descendants with it, before its exit is
+//! reported.
 //!
 //! Owns the order of these things for every service without a wrapper: its ports are free, the
-//! program runs in a session of its own, a stop reaches its process group, then what left the
-//! group, then all by SIGKILL. Must not know what the program is. Like every service it never
-//! installs a signal handler: requests come through [`Lifecycle`], and signals that are meant for
-//! the program through a channel.
+//! program runs in its own session, a stop signals its process group, then what left the group,
+//! then all by SIGKILL. Must not know what the program is. Like every service it never installs a
+//! signal handler: requests come through [`Lifecycle`], and signals for the program through a
+//! channel.
 
 mod ports;
 pub mod record;
@@ -30,33 +30,33 @@ use crate::process::{self, Mark, rest};
 use crate::{Exit, Failure, Lifecycle, spawn};
 use record::Record;
 
-/// The least that what left the process group is given between SIGTERM and SIGKILL.
+/// Shortest time between SIGTERM and SIGKILL for processes that left the process group.
 const REST_GRACE: Duration = Duration::from_secs(1);
-/// The most that anything is given once nobody is left who would end us: as wrappers do.
+/// Longest grace once no supervisor is left that would kill us: the same as in wrappers.
 const ORPHAN_GRACE: Duration = Duration::from_secs(3);
-/// How long the kernel may take to end the program once it is killed.
+/// How long the kernel may take to end the killed program.
 const KILL_LIMIT: Duration = Duration::from_secs(1);
-/// Seconds by which a supervisor's own limit has to be above [`Order::grace`]: the graces of what
-/// left the group and of the kernel, twice.
+/// Seconds by which a supervisor's own limit must exceed [`Order::grace`]: the graces of processes
+/// that left the group and of the kernel, twice.
 pub const STOP_MARGIN_SECONDS: u32 = 4;
-/// What shells exit with when a program is not found, and when it cannot be executed.
+/// Exit codes of shells when a program is not found, and when it cannot be executed.
 const NOT_FOUND_CODE: u8 = 127;
 const NOT_EXECUTABLE_CODE: u8 = 126;
 
-/// What is run, and how it is stopped.
+/// The program to run, and how it is stopped.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Order {
-    /// The process of the stack, as its mark names it.
+    /// The process of the stack, as in its mark.
     pub name: String,
-    /// Where it is recorded while anything of it runs.
+    /// The file that records it while any of its processes runs.
     pub record: PathBuf,
-    /// The signal that asks it to end.
+    /// The signal that asks it to stop.
     pub signal: Signal,
     /// How long it may take from that signal to SIGKILL.
     pub grace: Duration,
-    /// Whether the signal goes to the program alone, not to its process group.
+    /// Whether only the program receives the signal, not its process group.
     pub main_only: bool,
-    /// Where it listens: what somebody else listens on already would be taken for its own.
+    /// Its addresses: another program that listens there would be taken for it.
     pub ports: Vec<SocketAddr>,
     /// The program and its arguments.
     pub command: Vec<OsString>,
@@ -65,11 +65,11 @@ pub struct Order {
 /// How the program ended.
 enum Ended {
     ByItself(ExitStatus),
-    /// At this moment at the latest nothing of it may be left.
+    /// The program was stopped; nothing of it may run after this moment.
     Stopped(ExitStatus, Instant),
 }
 
-/// Runs the program to its end, and ends what it left. Returns its exit code, 128 + n for signal n.
+/// Runs the program to its exit, stops its descendants and returns its code, 128 + n for signal n.
 pub async fn run(
     order: &Order,
     lifecycle: &Lifecycle,
@@ -87,7 +87,7 @@ async fn life(
     passed_on: &mut mpsc::UnboundedReceiver<Signal>,
     output: &mut Output,
 ) -> anyhow::Result<u8> {
-    // Whatever started us may have handed on its locks: they are ours to hold, not the program's.
+    // Our parent may have passed on its locks: we hold them, the program must not.
     spawn::close_on_exec().context("cannot list what is open")?;
     process::become_reaper().context("cannot become the parent of orphans")?;
     record::end_predecessor(order, output).await?;
@@ -120,7 +120,7 @@ async fn life(
     Ok(exit_code(status))
 }
 
-/// A full disk must not keep a service from running: what is lost is only an aid.
+/// A full disk must not keep a service from running: the record is only an aid.
 fn note_failure(result: anyhow::Result<()>, output: &Output) {
     if let Err(error) = result {
         output.note(&format!("warning: {error:#}"));
@@ -184,7 +184,7 @@ impl Main {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// Until the program itself has ended, by itself or because it is stopped.
+    /// Waits until the program itself has exited, by itself or after a stop.
     async fn until_end(
         &mut self,
         order: &Order,
@@ -204,7 +204,7 @@ impl Main {
                     return Ok(Ended::ByItself(status));
                 }
                 Some(signal) = passed_on.recv() => {
-                    // It has not been waited for, so the number is its own.
+                    // It has not been waited for, so the pid is its own.
                     let _ = kill_process(self.pid, signal);
                 }
                 _ = ends.recv() => process::reap(Some(self.pid())),
@@ -212,7 +212,7 @@ impl Main {
         }
     }
 
-    /// Asks the program to end, at most once; kills its group when the grace is over.
+    /// Asks the program to stop, at most once; kills its group after the grace period.
     async fn stop(
         &mut self,
         order: &Order,
@@ -220,7 +220,7 @@ impl Main {
         output: &Output,
     ) -> anyhow::Result<Ended> {
         let grace_end = Instant::now() + order.grace;
-        // It may end in this very moment; then the wait below sees it.
+        // It may exit at this moment; then the wait below notices.
         if order.main_only {
             let _ = kill_process(self.pid, order.signal);
         } else {
@@ -257,7 +257,7 @@ impl Main {
         Ok(Ended::Stopped(status, Instant::now()))
     }
 
-    /// Ends all that the program left behind.
+    /// Stops all processes that the program left behind.
     async fn end_rest(
         &mut self,
         lifecycle: &Lifecycle,

@@ -1,5 +1,5 @@
-//! Whether the ports of a program are free before it is started: whoever listens there already
-//! would answer its probe.
+//! Checks that the ports of a program are free before it is started: another program that listens
+//! there would answer its probe.
 
 use std::net::SocketAddr;
 
@@ -7,8 +7,8 @@ use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
 
 use crate::{Exit, Failure};
 
-/// Fails with the holder's name when somebody listens at one of `addresses`. Nothing is listened
-/// on for that, so no client is accepted and dropped.
+/// Fails with the holder's name when a program listens at one of `addresses`. Does not listen for
+/// that, so no client is accepted and dropped.
 pub(super) fn check(name: &str, addresses: &[SocketAddr]) -> anyhow::Result<()> {
     for address in addresses {
         if is_taken(address) {
@@ -22,8 +22,8 @@ pub(super) fn check(name: &str, addresses: &[SocketAddr]) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Whether an address cannot be bound since somebody listens there. Any other refusal is left to
-/// the program, which may well listen elsewhere.
+/// Whether an address cannot be bound because a program listens there. Other errors are left to the
+/// program, which may listen elsewhere.
 fn is_taken(address: &SocketAddr) -> bool {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,

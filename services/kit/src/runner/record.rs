@@ -1,5 +1,5 @@
-//! What a runner notes while anything of its program runs. A note that is still there once the
-//! runner is gone says that the runner was killed, and that its proof is missing.
+//! The record of a runner while any process of its program runs. A record without a running runner
+//! means that the runner was killed and did not prove the end of the program.
 
 use std::fs;
 use std::io;
@@ -14,19 +14,19 @@ use crate::process::rest::{self, Ask};
 use crate::process::{Mark, Process, marked};
 use crate::{Exit, Failure, files};
 
-/// How long a predecessor whose runner was killed may take to end.
+/// How long the program of a killed runner may take to stop.
 const PREDECESSOR_GRACE: Duration = Duration::from_secs(3);
 
-/// A runner, and the program that it runs.
+/// A runner and its program.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Record {
-    /// The process id of the runner.
+    /// The pid of the runner.
     pub runner: i32,
-    /// When it started, in clock ticks since the machine did.
+    /// Its start time, in clock ticks since the boot of the machine.
     pub runner_started: u64,
-    /// The process id of the program, once it runs.
+    /// The pid of the program, once it runs.
     pub program: Option<i32>,
-    /// When that started.
+    /// The start time of the program.
     pub program_started: u64,
 }
 
@@ -55,13 +55,13 @@ impl Record {
         files::write_for_this_run(file, self.to_text().as_bytes(), files::PRIVATE_FILE_MODE)
     }
 
-    /// The record at `file`, if there is one.
+    /// Reads the record at `file`, if it exists.
     pub fn read(file: &Path) -> Option<Self> {
         Self::parse(&fs::read_to_string(file).ok()?)
     }
 
-    /// A line for each of the two: its number and its start. By hand, as the probe holds it: a
-    /// parser of JSON would be a fifth of its size.
+    /// Returns one line for each of the two: pid and start. Written by hand, since the probe
+    /// contains it: a JSON parser would be a fifth of its size.
     fn to_text(self) -> String {
         let runner = format!("{} {}\n", self.runner, self.runner_started);
         match self.program {
@@ -88,12 +88,12 @@ impl Record {
         Some(record)
     }
 
-    /// The runner, if it still runs.
+    /// Returns the runner, if it still runs.
     pub fn living_runner(&self) -> Option<Process> {
         living(self.runner, self.runner_started)
     }
 
-    /// The program, if it still runs.
+    /// Returns the program, if it still runs.
     pub fn living_program(&self) -> Option<Process> {
         living(self.program?, self.program_started)
     }
@@ -103,26 +103,26 @@ fn living(pid: i32, started: u64) -> Option<Process> {
     Process::read(pid).filter(|process| process.started == started && !process.has_ended)
 }
 
-/// Removes a record: nothing of the program is left.
+/// Removes a record: no process of the program is left.
 pub fn remove(file: &Path) {
-    // That there is none is fine.
+    // A missing record is fine.
     let _ = fs::remove_file(file);
 }
 
-/// Whether there is a record at `file`, readable or not.
+/// Whether a record exists at `file`, readable or not.
 pub fn exists(file: &Path) -> bool {
     !fs::symlink_metadata(file).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
-/// What is left of a runner that was killed: itself, if it lives after all, and what carries the
-/// mark of its process, of whatever start of the instance.
+/// Returns what a killed runner left: the runner, if it runs after all, and the processes with the
+/// mark of its process, of any start of the instance.
 pub fn left_by(file: &Path, instance: &str, name: &str) -> Vec<Process> {
     let record = Record::read(file).unwrap_or_default();
     let own = i32::try_from(std::process::id()).unwrap_or_default();
     let runner = record.living_runner().filter(|runner| runner.pid != own);
     let is_meant = |mark: &Mark| mark.instance == instance && mark.process.as_deref() == Some(name);
     let mut left = match &runner {
-        // It ends them better than we do.
+        // The program's runner stops them better than we do.
         Some(_) => Vec::new(),
         None => marked(is_meant),
     };
@@ -130,7 +130,7 @@ pub fn left_by(file: &Path, instance: &str, name: &str) -> Vec<Process> {
     left
 }
 
-/// Ends what a predecessor left whose runner was killed.
+/// Stops the processes that a killed predecessor left.
 pub(super) async fn end_predecessor(order: &Order, output: &Output) -> anyhow::Result<()> {
     if !exists(&order.record) {
         return Ok(());

@@ -1,6 +1,6 @@
-//! The server's process: spawning it, signalling it, ending it.
+//! The server's process: spawns, signals and stops it.
 //!
-//! It is signalled only while it has not been waited for, so its pid cannot mean anybody else.
+//! It is signalled only while it has not been waited for, so that its pid is its own.
 
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::{Exit, Failure, Lifecycle};
 
 /// How long a server may take to stop before it is killed. The supervisor kills us after 10 s.
 const STOP_LIMIT: Duration = Duration::from_secs(8);
-/// The same once nobody is left who would kill us: all of it must be over in 4 s.
+/// The limit once no supervisor is left that would kill us: all must be over in 4 s.
 const ORPHAN_STOP_LIMIT: Duration = Duration::from_secs(3);
 /// How long the kernel may take to end a killed process.
 const KILL_LIMIT: Duration = Duration::from_millis(700);
@@ -28,7 +28,7 @@ pub(super) struct Server {
     handle: ServerHandle,
 }
 
-/// What a reload may do with the running server.
+/// The running server, as a reload may use it.
 #[derive(Debug, Clone)]
 pub struct ServerHandle {
     pid: Pid,
@@ -36,17 +36,17 @@ pub struct ServerHandle {
 }
 
 impl ServerHandle {
-    /// Its process id.
+    /// Returns its pid.
     pub fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Its last lines.
+    /// Returns its last lines.
     pub fn tail(&self) -> &Tail {
         &self.tail
     }
 
-    /// Sends SIGHUP. Only to be called while the server runs, as during a reload.
+    /// Sends SIGHUP. Call it only while the server runs, as during a reload.
     pub fn hang_up(&self) -> anyhow::Result<()> {
         rustix::process::kill_process(self.pid, Signal::HUP)
             .with_context(|| format!("cannot signal process {}", self.pid()))
@@ -54,7 +54,7 @@ impl ServerHandle {
 }
 
 impl Server {
-    /// Starts the server with a clean environment and its output piped through us.
+    /// Starts the server with a clean environment; its output is piped through us.
     pub(super) fn spawn(
         launch: &Launch,
         lifecycle: &Lifecycle,
@@ -87,7 +87,7 @@ impl Server {
         self.handle.clone()
     }
 
-    /// Waits for the server to end. May be dropped and called again.
+    /// Waits for the server to exit. May be dropped and called again.
     pub(super) async fn wait(&mut self) -> anyhow::Result<ExitStatus> {
         self.child
             .wait()
@@ -95,20 +95,20 @@ impl Server {
             .context("cannot wait for the server")
     }
 
-    /// How it ended, if it has.
+    /// Returns its exit status, if it has exited.
     pub(super) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         self.child.try_wait().context("cannot wait for the server")
     }
 
-    /// Stops it: exactly one SIGTERM (a second one makes PocketBase skip its checkpoint), a
-    /// bounded wait, SIGKILL. Returns the exit code.
+    /// Stops it: exactly one SIGTERM (a second one makes PocketBase skip its checkpoint), a bounded
+    /// wait, SIGKILL. Returns the exit code.
     pub(super) async fn stop(
         &mut self,
         lifecycle: &Lifecycle,
         output: &Output,
     ) -> anyhow::Result<u8> {
         if self.ended()?.is_none() {
-            // It may end in this very moment; then the wait below sees it.
+            // It may exit at this moment; then the wait below notices.
             let _ = rustix::process::kill_process(self.handle.pid, Signal::TERM);
         }
         let why = tokio::select! {
@@ -136,8 +136,8 @@ impl Server {
         Ok(self.stopped_code(status.context("cannot wait for the server")?, output))
     }
 
-    /// Asks it with SIGUSR2 to let its clients go and to end; stops it when it takes longer than
-    /// `limit` or when a stop is asked for. Returns the exit code.
+    /// Asks it with SIGUSR2 to disconnect its clients and to exit; stops it when it takes longer
+    /// than `limit` or when a stop is requested. Returns the exit code.
     pub(super) async fn retire(
         &mut self,
         limit: Duration,
@@ -145,7 +145,7 @@ impl Server {
         output: &Output,
     ) -> anyhow::Result<u8> {
         if self.ended()?.is_none() {
-            // It may end in this very moment; then the wait below sees it.
+            // It may exit at this moment; then the wait below notices.
             let _ = rustix::process::kill_process(self.handle.pid, Signal::USR2);
         }
         tokio::select! {
@@ -159,7 +159,7 @@ impl Server {
         self.stop(lifecycle, output).await
     }
 
-    /// Its own exit code, or 0 when it died of a signal that we sent.
+    /// Returns its own exit code, or 0 when a signal of ours ended it.
     fn stopped_code(&self, status: ExitStatus, output: &Output) -> u8 {
         use std::os::unix::process::ExitStatusExt as _;
         let ours = [Signal::TERM.as_raw(), Signal::KILL.as_raw()];
@@ -201,7 +201,7 @@ fn command(launch: &Launch, lifecycle: &Lifecycle) -> anyhow::Result<Command> {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     stop_with_parent(&mut command);
     if !lifecycle.is_supervised() {
-        // Ctrl-C in a terminal reaches the whole group: the server is told once, by us.
+        // Ctrl-C in a terminal reaches the whole group: the server receives it once, from us.
         command.process_group(0);
     }
     Ok(command)

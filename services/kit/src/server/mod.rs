@@ -1,7 +1,7 @@
-//! Running an upstream server: start, readiness, reload, stop, and what its end means.
+//! Runs an upstream server: start, readiness, reload, stop, and the meaning of its exit.
 //!
-//! Owns the order of these things for every service. Must not know any server: what "ready" is
-//! and how a reload is done comes from the service, through [`Upstream`].
+//! Owns the order of these things for every service. Must not know any server: the service defines
+//! through [`Upstream`] what "ready" means and how a reload is done.
 
 mod child;
 mod reload;
@@ -25,15 +25,15 @@ use child::Server;
 pub use child::ServerHandle;
 use reload::{Applied, Reloads};
 
-/// First and longest pause between two looks at a server that is not ready.
+/// First and longest pause between two polls of a server that is not ready.
 const READY_POLL_FIRST: Duration = Duration::from_millis(2);
 const READY_POLL_MAX: Duration = Duration::from_millis(25);
 /// Window in which [`Launch::respawns_max`] counts.
 const RESPAWN_WINDOW: Duration = Duration::from_mins(1);
-/// Exit code when the server ended with 0 although nobody asked for it.
+/// Exit code when the server exited with code 0 without a request to stop.
 const UNASKED_END_CODE: u8 = 1;
 
-/// What is started, and how.
+/// The program to start, and how.
 #[derive(Debug)]
 pub struct Launch {
     /// The service's name, for the `READY` line.
@@ -44,39 +44,38 @@ pub struct Launch {
     pub args: Vec<String>,
     /// Its environment besides [`PASSED_VARIABLES`](crate::spawn::PASSED_VARIABLES).
     pub env: Vec<(&'static str, String)>,
-    /// Where it runs; default: where we run.
+    /// Its working directory; default: ours.
     pub working_dir: Option<PathBuf>,
-    /// Its standard input; default: nothing.
+    /// Its standard input; default: none.
     pub stdin: Option<OwnedFd>,
     /// How long it may take to become ready.
     pub ready_limit: Duration,
-    /// How often it is started again within a minute when it ends by itself after it was ready.
+    /// How often it is restarted within a minute when it exits by itself after it was ready.
     pub respawns_max: usize,
     /// Where the outcome of the last reload is written.
     pub reload_report: PathBuf,
 }
 
-/// What a service knows about its server.
+/// The part of a service that knows its server.
 pub trait Upstream {
-    /// Where clients find it, with a scheme.
+    /// Returns the address for clients, with a scheme.
     fn address(&self) -> String;
 
-    /// What else the user is told on stderr once it is ready.
+    /// Returns a further note for stderr once the server is ready.
     fn note(&self) -> Option<String> {
         None
     }
 
-    /// Looks once whether the server answers and is ours. An error ends the start: the wrong
-    /// server answers.
+    /// Polls once whether the server answers and is ours. An error aborts the start: another server
+    /// answers.
     fn is_ready(&mut self) -> impl Future<Output = anyhow::Result<bool>>;
 
-    /// Whether nothing wants the server any more, and how it is ended then. Asked before each
-    /// reload.
+    /// Returns how the server is stopped when it is no longer needed. Called before each reload.
     fn retirement(&mut self) -> anyhow::Result<Option<Retirement>> {
         Ok(None)
     }
 
-    /// Applies what changed, in `environment` or elsewhere, and proves it; says what is in effect
+    /// Applies changes in `environment` or elsewhere and verifies them; returns what is in effect
     /// now. After an error the server runs on as before.
     fn reload(
         &mut self,
@@ -85,27 +84,27 @@ pub trait Upstream {
     ) -> impl Future<Output = anyhow::Result<String>>;
 }
 
-/// The end of a server that nothing wants any more, while its wrapper stays until it is stopped: a
-/// supervisor would start one that ended again.
+/// The end of a server that is no longer needed, while its wrapper runs until it is stopped: a
+/// supervisor would restart a wrapper that exited.
 #[derive(Debug, Clone, Copy)]
 pub struct Retirement {
-    /// How long the server may take once it has got SIGUSR2, which asks it to let its clients go.
+    /// How long the server may take after SIGUSR2, which asks it to disconnect its clients.
     pub limit: Duration,
 }
 
-/// What is in effect after a retirement, as the report says it.
+/// The value of `applied` in the report after a retirement.
 const RETIRED: &str = "retired";
 
-/// How one life of the server ended.
+/// How one run of the server ended.
 enum Life {
     /// We stopped it; the exit code.
     Stopped(u8),
-    /// It ended by itself.
+    /// It exited by itself.
     Unasked { status: ExitStatus, was_ready: bool },
 }
 
-/// Runs the server until a stop is asked for or it ends by itself; returns the exit code of the
-/// wrapper: that of the server, 128 + n for signal n, 0 when it died of the signal we sent.
+/// Runs the server until a stop is requested or it exits by itself; returns the exit code of the
+/// wrapper: that of the server, 128 + n for signal n, 0 when a signal of ours ended it.
 pub async fn run(
     lifecycle: &Lifecycle,
     claim: &Claim,
@@ -155,7 +154,7 @@ async fn lives(
             } else {
                 " before it was ready"
             };
-            // A server that cannot write ends, and many do not say why.
+            // A server that cannot write exits, and many do not report why.
             let full = disk::shortage(claim.directory());
             let full = full.map_or_else(String::new, |full| format!(": {full}"));
             output.note(&format!("error: {what} by itself{when}{full}"));
@@ -170,7 +169,7 @@ async fn lives(
     }
 }
 
-/// One life of the server, from its start to its end.
+/// Runs the server once, from its start to its exit.
 async fn live(
     lifecycle: &Lifecycle,
     launch: &Launch,
@@ -194,7 +193,7 @@ async fn live(
         server.stop(lifecycle, output).await?;
         return Err(error);
     }
-    // Something answered; was it still ours?
+    // A server answered; check that ours still runs.
     if let Some(status) = server.ended()? {
         return Ok(Life::Unasked {
             status,
@@ -251,7 +250,7 @@ async fn reload(upstream: &mut impl Upstream, server: &ServerHandle) -> anyhow::
     Ok(Applied { what, settings })
 }
 
-/// What a request to reload came to.
+/// The result of a reload request.
 enum Reloaded {
     Applied(Applied),
     Retire(Retirement),
@@ -279,7 +278,7 @@ fn program_name(launch: &Launch) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// How a process ended, to follow its name: `ended with exit code 3`, `was killed by signal 9`.
+/// Describes how a process ended: `ended with exit code 3`, `was killed by signal 9`.
 fn describe_end(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt as _;
     match (status.code(), status.signal()) {
@@ -289,7 +288,7 @@ fn describe_end(status: ExitStatus) -> String {
     }
 }
 
-/// The code of a server that ended by itself; never 0, as nobody asked for it.
+/// Returns the exit code of a server that exited by itself; never 0, as no stop was requested.
 fn unasked_code(status: ExitStatus) -> u8 {
     match exit_code(status) {
         0 => UNASKED_END_CODE,
@@ -297,7 +296,7 @@ fn unasked_code(status: ExitStatus) -> u8 {
     }
 }
 
-/// The exit code of a process, 128 + n for signal n.
+/// Returns the exit code of a process, 128 + n for signal n.
 fn exit_code(status: ExitStatus) -> u8 {
     use std::os::unix::process::ExitStatusExt as _;
     let code = status
@@ -307,7 +306,7 @@ fn exit_code(status: ExitStatus) -> u8 {
         .unwrap_or(UNASKED_END_CODE)
 }
 
-/// The address by which a server that listens on `host` is reached from this machine.
+/// Returns the address by which this machine reaches a server that listens on `host`.
 pub fn reachable(host: IpAddr, port: u16) -> SocketAddr {
     let host = match host {
         IpAddr::V4(v4) if v4.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),

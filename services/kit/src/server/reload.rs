@@ -1,4 +1,4 @@
-//! Telling the outcome of a reload: on stderr for people, in a file for whoever asked for it.
+//! Reports the result of a reload: on stderr for people, in a file for the program that waits.
 
 use std::path::PathBuf;
 
@@ -7,42 +7,42 @@ use serde::Serialize;
 use crate::files::{PRIVATE_FILE_MODE, write_for_this_run};
 use crate::output::Output;
 
-/// Counts the reloads of one wrapper and writes down how the last one went.
+/// Counts the reloads of one wrapper and records the result of the last one.
 pub(super) struct Reloads {
     report: PathBuf,
     count: u64,
-    /// What names the settings that are in effect.
+    /// The id of the settings that are in effect.
     settings: Option<String>,
 }
 
-/// A reload that went well.
+/// A successful reload.
 pub(super) struct Applied {
-    /// What is in effect, as the service names it.
+    /// What is in effect, in the words of the service.
     pub(super) what: String,
-    /// What names the settings that it was made from.
+    /// The id of the settings that it used.
     pub(super) settings: Option<String>,
 }
 
-/// The content of the report. Whoever asks for a reload waits until `wrapper` and `count` say
-/// that this one is over.
+/// The content of the report. The program that requested a reload waits until `wrapper` and `count`
+/// show that this one is done.
 #[derive(Serialize)]
 struct Report<'a> {
-    /// Process id of the wrapper.
+    /// The pid of the wrapper.
     wrapper: u32,
     /// How many reloads this wrapper has done.
     count: u64,
-    /// What is in effect, as the service names it; absent after a failure and before the first.
+    /// What is in effect, in the words of the service; absent after a failure and before the first.
     applied: Option<&'a str>,
     /// Why it failed.
     error: Option<String>,
-    /// What names the settings that are in effect, from the beginning or from a reload; absent
-    /// without a file of settings.
+    /// The id of the settings that are in effect, from the start or from a reload; absent without a
+    /// file of settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     settings: Option<&'a str>,
 }
 
 impl Reloads {
-    /// None yet. An old report is overwritten: it speaks of another wrapper.
+    /// Starts at zero. An old report is overwritten: it is from another wrapper.
     pub(super) fn begin(report: PathBuf, settings: Option<&str>, output: &Output) -> Self {
         let reloads = Self {
             report,
