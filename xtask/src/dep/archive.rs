@@ -1,7 +1,7 @@
-//! Taking one named regular file out of an archive.
+//! Extracts one named regular file from an archive.
 //!
-//! Owns the bounds: no link, no other type, no path but the one asked for, no more bytes than
-//! allowed. Nothing else of the archive is ever written.
+//! Owns the bounds: no link, no other file type, no other path, no more bytes than allowed. Nothing
+//! else of the archive is ever written.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write as _};
@@ -16,8 +16,8 @@ use engine::base::digest::{BUFFER_BYTES, Hashing};
 const MODE_TYPE: u32 = 0o170_000;
 const MODE_REGULAR: u32 = 0o100_000;
 
-/// Takes `file` out of the archive at `archive`, whose format the end of `name` tells, into a new
-/// file at `target`. At most `limit` bytes are unpacked. Returns the SHA-256 of the file.
+/// Extracts `file` from the archive at `archive`, whose format follows from the end of `name`, into
+/// a new file at `target`. Unpacks at most `limit` bytes. Returns the SHA-256 of the file.
 pub(super) fn extract(
     archive: &Path,
     name: &str,
@@ -90,7 +90,7 @@ fn copy(source: &mut impl Read, target: File) -> anyhow::Result<String> {
     Ok(writer.finish().1)
 }
 
-/// A reader that fails, rather than ends, once more than allowed was read.
+/// A reader that returns an error, not the end, once more than the limit was read.
 struct Bounded<R> {
     inner: R,
     left: u64,

@@ -1,8 +1,8 @@
-//! The wrappers, built by one call of cargo.
+//! Builds the wrappers by one call of cargo.
 //!
-//! One call, with xtask itself among the packages: cargo then unifies features as it did for
-//! xtask, and no shared crate is compiled twice. Where the programs are is what cargo reports of
-//! them. Must not decide whether a build is needed.
+//! One call, with xtask itself among the packages: cargo then unifies features as it did for xtask,
+//! and compiles no shared crate twice. Cargo's messages report where the programs are. Must not
+//! decide whether a build is needed.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -29,16 +29,16 @@ use engine::base::tool;
 /// Our own package, when the workspace has it.
 const OWN_PACKAGE: &str = "xtask";
 
-/// A wrapper to build: name in `.dep/` and folder of its package.
+/// A wrapper to build: name in `.dep/` and directory of its package.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wrapper<'a> {
     pub(super) name: &'a str,
     pub(super) path: &'a str,
 }
 
-/// Builds and installs the wrappers that another process has not built while we waited for their
-/// locks. The locks are taken in the order of their names, so that two runs cannot block each
-/// other.
+/// Builds and installs the wrappers, except those that another process has built while we waited
+/// for their locks. The locks are taken in the order of their names, so that two runs cannot
+/// deadlock.
 pub(super) fn build(
     context: &Context<'_>,
     wrappers: &[Wrapper<'_>],
@@ -58,7 +58,7 @@ pub(super) fn build(
             .lock(wrapper.name, wait_limit, &context.cancel, &wait)?;
         guards.push((wrapper, guard));
     }
-    // Only now: what was read while another process built may be old.
+    // Only now: a state read while another process built may be outdated.
     let freshness = context.freshness();
     let mut stale = Vec::new();
     for (wrapper, guard) in guards {
@@ -77,7 +77,7 @@ pub(super) fn build(
     let layout = layout(context, &task)?;
     let programs = run_cargo(context, &layout, &stale, &task)?;
     let place = recorded_place(context, &layout);
-    // The toolchain is known for sure only after cargo ran.
+    // The toolchain is known reliably only after cargo ran.
     let freshness = context.freshness();
     for ((wrapper, guard), program) in stale.iter().zip(&programs) {
         let built = Built {
@@ -93,8 +93,8 @@ pub(super) fn build(
     Ok(records)
 }
 
-/// Where cargo builds: target and build directories can be moved by its configuration files, those
-/// of the user included, and by variables.
+/// Returns where cargo builds: its configuration files, the user's among them, and variables can
+/// move target and build directories.
 fn layout(context: &Context<'_>, task: &Task<'_>) -> anyhow::Result<Layout> {
     let mut command = cargo::command(program(context, task.label())?);
     command.args(["metadata", "--no-deps", "--format-version=1"]);
@@ -111,8 +111,8 @@ fn layout(context: &Context<'_>, task: &Task<'_>) -> anyhow::Result<Layout> {
     })
 }
 
-/// The place that is remembered: as our own program tells it, so that it is found again without
-/// cargo, with the build directory that cargo named.
+/// Returns the place to record: as derived from our own program, so that it is found again without
+/// cargo, with the build directory that cargo reports.
 fn recorded_place(context: &Context<'_>, layout: &Layout) -> Place {
     let own = context.place.as_ref();
     own.map_or_else(
@@ -124,7 +124,7 @@ fn recorded_place(context: &Context<'_>, layout: &Layout) -> Place {
     )
 }
 
-/// Where the programs are to be built: where we were.
+/// Returns where to build the programs: the place of our own program.
 fn destination(context: &Context<'_>, layout: &Layout) -> Place {
     let own = context.place.as_ref();
     own.map_or_else(
@@ -187,7 +187,7 @@ fn run_cargo(
     binaries.into_iter().map(program).collect()
 }
 
-/// Runs cargo in the checkout, to a good end.
+/// Runs cargo in the checkout and fails if it fails.
 fn call(
     context: &Context<'_>,
     command: &mut Command,
@@ -209,7 +209,7 @@ fn call(
     Err(Failure::new(Exit::Binary, message).hint(hint).into())
 }
 
-/// The name and the place of a program, if that is what a message of cargo is about:
+/// Returns the name and path of a program, if the message of cargo reports one:
 /// <https://doc.rust-lang.org/cargo/reference/external-tools.html#json-messages>.
 fn built_program(line: &str) -> Option<(String, PathBuf)> {
     #[derive(Deserialize)]
@@ -227,7 +227,7 @@ fn built_program(line: &str) -> Option<(String, PathBuf)> {
     Some((target.name, executable.filter(|_| is_program)?))
 }
 
-/// The cargo that runs us, else the one on PATH.
+/// Returns the cargo that runs us, else the one on PATH.
 fn program(context: &Context<'_>, what: &str) -> anyhow::Result<PathBuf> {
     let own = context.env.non_empty("CARGO").map(PathBuf::from);
     let own = own.filter(|path| path.is_file());
@@ -254,7 +254,7 @@ fn install(freshness: &Freshness<'_>, guard: &Guard, built: Built<'_>) -> anyhow
     guard.install(&file, sha256, facts)
 }
 
-/// A copy, not a hard link: what cargo does to its own file later must not reach ours.
+/// A copy, not a hard link: later changes by cargo to its own file must not affect ours.
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     let copied = fs::copy(from, to);
     copied.with_context(|| format!("cannot copy `{}`", from.display()))?;

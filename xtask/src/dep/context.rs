@@ -1,4 +1,4 @@
-//! What all the work of one call shares.
+//! The inputs that all work of one call shares.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -17,7 +17,7 @@ use engine::plan::env::Env;
 /// The variable that names a mirror of `https://github.com`.
 const MIRROR_VAR: &str = "CORE_DEP_MIRROR";
 
-/// Everything that the parts of this module need to know.
+/// The inputs of the parts of this module.
 pub(super) struct Context<'a> {
     pub(super) paths: &'a Paths,
     pub(super) env: &'a Env,
@@ -25,13 +25,13 @@ pub(super) struct Context<'a> {
     pub(super) options: &'a Options,
     pub(super) platform: String,
     pub(super) store: Store,
-    /// Our own program.
+    /// Our own executable.
     pub(super) program: PathBuf,
-    /// Where it was built, if it lies in a target directory.
+    /// Where it was built, if it is in a target directory.
     pub(super) place: Option<Place>,
     pub(super) limits: Limits,
     pub(super) net: Net,
-    /// Set once something failed for good: all other work ends.
+    /// Set after a fatal failure: all other work stops.
     pub(super) cancel: AtomicBool,
     upstreams: OnceLock<Upstreams>,
 }
@@ -41,7 +41,7 @@ impl<'a> Context<'a> {
         Self::with_limits(paths, env, ui, options, Limits::default())
     }
 
-    /// The same with other bounds.
+    /// Returns the same context with other limits.
     pub(super) fn with_limits(
         paths: &'a Paths,
         env: &'a Env,
@@ -66,7 +66,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The table of upstreams, read once.
+    /// Returns the table of upstreams, read once.
     pub(super) fn upstreams(&self) -> anyhow::Result<&Upstreams> {
         if let Some(table) = self.upstreams.get() {
             return Ok(table);
@@ -75,7 +75,7 @@ impl<'a> Context<'a> {
         Ok(self.upstreams.get_or_init(|| table))
     }
 
-    /// The same with another table.
+    /// Returns the same context with another table of upstreams.
     #[cfg(test)]
     pub(super) fn with_upstreams(self, table: Upstreams) -> Self {
         Self {
@@ -84,22 +84,22 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// What stands in for `https://github.com`.
+    /// Returns the address that replaces `https://github.com`.
     pub(super) fn mirror(&self) -> Option<&str> {
         self.env.non_empty(MIRROR_VAR)
     }
 
-    /// PATH, empty if unset.
+    /// Returns PATH, empty if unset.
     pub(super) fn path(&self) -> &str {
         self.env.get("PATH").unwrap_or_default()
     }
 
-    /// A program on PATH.
+    /// Returns a program on PATH.
     pub(super) fn find(&self, program: &str) -> Option<PathBuf> {
         which::which_in(program, Some(self.path()), self.paths.root()).ok()
     }
 
-    /// A program on PATH, in all its places.
+    /// Returns all places of a program on PATH.
     pub(super) fn find_all(&self, program: &str) -> Vec<PathBuf> {
         which::which_in_all(program, Some(self.path()), self.paths.root())
             .map(Iterator::collect)

@@ -1,4 +1,4 @@
-//! `ensure`: look first, then get everything that is missing, all at once.
+//! `ensure`: checks what is installed, then obtains everything that is missing, in parallel.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -18,8 +18,8 @@ use engine::base::ui::Ui;
 use engine::checkout::paths::Paths;
 use engine::plan::env::Env;
 
-/// Makes sure that every requested binary is in `.dep/`, verified. What is there and unchanged
-/// costs a few reads; the rest is had in parallel. What could be had stays, whatever else failed.
+/// Makes sure that every requested binary is in `.dep/`, verified. An unchanged one costs a few
+/// reads; the others are obtained in parallel. A failure does not remove those that were installed.
 pub fn ensure(
     paths: &Paths,
     env: &Env,
@@ -30,14 +30,14 @@ pub fn ensure(
     ensure_in(&Context::new(paths, env, ui, options), requests)
 }
 
-/// What is still to be had.
+/// The binaries to obtain.
 #[derive(Default)]
 struct Missing<'a> {
     wrappers: Vec<Wrapper<'a>>,
     fetches: Vec<Wanted<'a>>,
 }
 
-/// How one thread's work ended: records, or lines for the binaries that no source gave.
+/// The result of one thread: records, or a line for each binary that no source provided.
 #[derive(Default)]
 struct Done {
     records: BTreeMap<String, Record>,
@@ -67,7 +67,7 @@ pub(super) fn ensure_in(
     Ok(records.into_iter().map(installed).collect())
 }
 
-/// The requests by name; two manifests may ask for the same binary in the same way.
+/// Returns the requests by name; two manifests may request the same binary in the same way.
 fn distinct(requests: &[Request]) -> anyhow::Result<BTreeMap<&str, &Kind>> {
     let mut distinct = BTreeMap::new();
     for Request { name, kind } in requests {
@@ -84,7 +84,7 @@ fn distinct(requests: &[Request]) -> anyhow::Result<BTreeMap<&str, &Kind>> {
     Ok(distinct)
 }
 
-/// Puts what is in place into `records` and returns the rest.
+/// Adds what is installed to `records` and returns the rest.
 fn look<'a>(
     context: &Context<'_>,
     requests: &BTreeMap<&'a str, &'a Kind>,
@@ -139,8 +139,7 @@ fn pinned<'a>(lock: &'a Lock, name: &'a str, version: &'a str) -> anyhow::Result
         .into())
 }
 
-/// Gets everything that is missing, in parallel. The first failure that must stop everything
-/// cancels the rest.
+/// Obtains everything that is missing, in parallel. The first fatal failure cancels the rest.
 fn get(context: &Context<'_>, missing: &Missing<'_>) -> anyhow::Result<BTreeMap<String, Record>> {
     let mut tasks: Vec<Task<'_, anyhow::Result<Done>>> = Vec::new();
     for wanted in &missing.fetches {
@@ -177,7 +176,7 @@ fn fetch_one(context: &Context<'_>, wanted: Wanted<'_>) -> anyhow::Result<Done> 
     })
 }
 
-/// Cancels all other work when this failed.
+/// Cancels all other work if `result` is an error.
 fn cancelling<T>(context: &Context<'_>, result: anyhow::Result<T>) -> anyhow::Result<T> {
     if result.is_err() {
         context.cancel.store(true, Ordering::Relaxed);
@@ -215,12 +214,12 @@ fn collect(results: Vec<anyhow::Result<Done>>) -> anyhow::Result<BTreeMap<String
 }
 
 impl Context<'_> {
-    /// Freshness of builds in this checkout.
+    /// Returns the freshness checks of this checkout.
     pub(super) fn freshness(&self) -> Freshness<'_> {
         Freshness::new(self.paths.root(), self.place.as_ref(), self.env)
     }
 
-    /// The record of a wrapper whose file is intact and whose sources are unchanged.
+    /// Returns the record of a wrapper whose file is intact and whose sources are unchanged.
     pub(super) fn built(
         &self,
         freshness: &Freshness<'_>,

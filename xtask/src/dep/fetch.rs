@@ -1,6 +1,6 @@
-//! Getting one pinned program: its sources in order, until one gives it.
+//! Obtains one pinned program: tries its sources in order until one succeeds.
 //!
-//! Owns the order and what a failure of a source means: most are skipped with a reason, a wrong
+//! Owns the order and the meaning of a source's failure: most are skipped with a reason, a wrong
 //! digest stops everything.
 
 use std::fs::File;
@@ -20,10 +20,10 @@ use super::store::{Facts, Guard, State};
 use super::{gomod, system, wheel};
 use engine::base::digest::Hashing;
 
-/// How a program was had, or one line for each source that did not give it.
+/// The record of a program, or one line for each source that failed.
 pub(super) type Outcome = Result<Record, Vec<String>>;
 
-/// Gets and installs a program, unless another process did so while we waited for the lock.
+/// Fetches and installs a program, unless another process did while we waited for the lock.
 pub(super) fn fetch(context: &Context<'_>, wanted: Wanted<'_>) -> anyhow::Result<Outcome> {
     let label = format!("{} {}", wanted.name, wanted.version);
     let mut task = Task::new(context.ui, label);
@@ -50,7 +50,7 @@ pub(super) fn fetch(context: &Context<'_>, wanted: Wanted<'_>) -> anyhow::Result
             Ok(Some(got)) => return install(&guard, wanted, source, got, &task).map(Ok),
             Ok(None) => {}
             Err(Miss::Skip(line)) => lines.push(format!("{}: {line}", source.as_str())),
-            // What fails because all work is being ended is no news.
+            // Failures after a cancellation are not reported.
             Err(Miss::Told(_)) if context.cancel.load(Ordering::Relaxed) => {
                 return Err(super::cancelled());
             }
@@ -149,7 +149,7 @@ pub(super) fn download_archive(
     Ok(writer.finish().1)
 }
 
-/// Whether an installed program is one that the lock allows.
+/// Whether `dep.lock` allows an installed program.
 pub(super) fn allowed(context: &Context<'_>, wanted: Wanted<'_>, record: &Record) -> bool {
     if record.version.as_deref() != Some(wanted.version) {
         return false;
@@ -173,8 +173,8 @@ pub(super) fn allowed(context: &Context<'_>, wanted: Wanted<'_>, record: &Record
 }
 
 impl Context<'_> {
-    /// The record of an installed binary whose file is intact and, when it is a fetched one, is
-    /// what the lock allows. `tell` says so when a file was changed.
+    /// Returns the record of an installed binary whose file is intact and, if it was fetched, is
+    /// allowed by the lock. `tell` reports a file that was changed.
     pub(super) fn installed(
         &self,
         name: &str,

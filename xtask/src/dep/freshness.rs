@@ -1,7 +1,7 @@
-//! Whether a built binary is still what its sources say, without calling cargo.
+//! Whether a built binary still matches its sources, without a call of cargo.
 //!
-//! Owns the digest over everything that goes into a wrapper: contents, not times, because a cache
-//! restores files with new ones. On the path of every `up`: files are read once for all wrappers.
+//! Owns the digest over all inputs of a wrapper: contents, not times, because a cache restores
+//! files with new times. It runs on every `up`: files are read once for all wrappers.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
@@ -18,7 +18,7 @@ use super::record::Build;
 use engine::base::digest::hex;
 use engine::plan::env::{Env, Origin};
 
-/// Files of the workspace that concern every package.
+/// Files of the workspace that affect every package.
 const WORKSPACE_FILES: [&str; 5] = [
     ".cargo/config.toml",
     "Cargo.lock",
@@ -34,14 +34,14 @@ const VARIABLES: [&str; 5] = [
     "RUSTC_WRAPPER",
     "RUSTFLAGS",
 ];
-/// Beginnings of further ones.
+/// Prefixes of further ones.
 const VARIABLE_PREFIXES: [&str; 4] = [
     "CARGO_BUILD_",
     "CARGO_PROFILE_",
     "CARGO_TARGET_",
     "CARGO_UNSTABLE_",
 ];
-/// Exceptions: where files go, and what cargo sets for tests.
+/// Exceptions: output directories, and what cargo sets for tests.
 const VARIABLES_LEFT_OUT: [&str; 4] = [
     "CARGO_BUILD_JOBS",
     "CARGO_BUILD_TARGET_DIR",
@@ -49,10 +49,10 @@ const VARIABLES_LEFT_OUT: [&str; 4] = [
     "CARGO_TARGET_TMPDIR",
 ];
 
-/// Digests builds; remembers the files it read.
+/// Computes digests of builds; caches the files it read.
 pub(super) struct Freshness<'a> {
     root: &'a Path,
-    /// Where we were built ourselves.
+    /// Where our own program was built.
     own: Option<&'a Place>,
     /// The flags.
     flags: String,
@@ -61,10 +61,10 @@ pub(super) struct Freshness<'a> {
     files: RefCell<HashMap<String, Option<[u8; 32]>>>,
 }
 
-/// What cargo built of a package.
+/// The result of a build of a package.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Built<'a> {
-    /// Folder of the package, relative to the root.
+    /// Directory of the package, relative to the root.
     pub(super) path: &'a str,
     /// The program.
     pub(super) program: &'a Path,
@@ -90,7 +90,7 @@ impl<'a> Freshness<'a> {
         }
     }
 
-    /// Whether a build of the package at `path` is still what its inputs say.
+    /// Whether a build of the package at `path` still matches its inputs.
     pub(super) fn is_fresh(&self, path: &str, build: &Build) -> bool {
         let place = build.place.as_ref().map(|place| place.below(self.root));
         build.path == path
@@ -98,8 +98,8 @@ impl<'a> Freshness<'a> {
             && build.digest == self.digest(&build.inputs, place.as_ref())
     }
 
-    /// Toolchain, profile and flags of what was built in a place. Our own place says more of the
-    /// layout than one that was built in before, but not where the build directory is.
+    /// Returns toolchain, profile and flags of a build in a place. Our own place tells more about
+    /// the layout than a recorded one, but not where the build directory is.
     fn base(&self, built: Option<&Place>) -> Option<String> {
         let place = match (self.own, built) {
             (Some(own), Some(built)) if own.target == built.target => Place {
@@ -120,7 +120,7 @@ impl<'a> Freshness<'a> {
         known.or_insert_with(base).clone()
     }
 
-    /// The digest over inputs; `None` when the toolchain is unknown.
+    /// Returns the digest over inputs; `None` when the toolchain is unknown.
     fn digest(&self, inputs: &[String], place: Option<&Place>) -> Option<String> {
         let mut hasher = Sha256::new();
         hasher.update(self.base(place)?);
@@ -143,7 +143,7 @@ impl<'a> Freshness<'a> {
         Some(hex(&hasher.finalize()))
     }
 
-    /// What a binary was built from, after cargo built it.
+    /// Returns what a binary was built from, after cargo built it.
     pub(super) fn describe(&self, built: Built<'_>) -> anyhow::Result<Build> {
         let Built {
             path,
@@ -157,7 +157,7 @@ impl<'a> Freshness<'a> {
         let sources = parse_dep_info(&text)
             .ok_or_else(|| anyhow!("cannot understand `{}`", file.display()))?;
         let inputs = self.inputs(path, place, &sources);
-        // A file that changed during the build may or may not have gone in.
+        // The build may or may not have read a file that changed meanwhile.
         let changed = inputs.iter().any(|input| {
             let modified = fs::metadata(self.root.join(input)).and_then(|meta| meta.modified());
             modified.is_ok_and(|modified| modified >= started)
@@ -175,8 +175,8 @@ impl<'a> Freshness<'a> {
         })
     }
 
-    /// The files of the workspace that count, relative to the root, sorted. Those that are absent
-    /// count too: their coming is a change.
+    /// Returns the relevant files of the workspace, relative to the root, sorted. Absent files are
+    /// included: creating one is a change.
     fn inputs(&self, path: &str, place: &Place, sources: &[PathBuf]) -> Vec<String> {
         let mut inputs: BTreeSet<String> = WORKSPACE_FILES.map(str::to_owned).into();
         let mut packages = BTreeSet::from([PathBuf::from(path)]);
@@ -221,8 +221,8 @@ pub(super) fn counts(name: &str) -> bool {
             .any(|start| name.starts_with(start))
 }
 
-/// The files behind the colon of a dep-info file, in the form that make reads: a space in a path
-/// is written `\ `. Form: <https://doc.rust-lang.org/cargo/reference/build-cache.html>.
+/// Returns the files after the colon of a dep-info file, in make syntax: a space in a path is
+/// written `\ `. Format: <https://doc.rust-lang.org/cargo/reference/build-cache.html>.
 fn parse_dep_info(text: &str) -> Option<Vec<PathBuf>> {
     let (_, files) = text.lines().next()?.split_once(": ")?;
     let mut paths = Vec::new();
@@ -240,7 +240,7 @@ fn parse_dep_info(text: &str) -> Option<Vec<PathBuf>> {
     Some(paths.into_iter().map(PathBuf::from).collect())
 }
 
-/// Name of the package and of its binary, as a `Cargo.toml` has them.
+/// Returns the names of the package and of its binary from a `Cargo.toml`.
 pub(super) fn package_names(root: &Path, path: &str) -> anyhow::Result<(String, String)> {
     #[derive(serde::Deserialize)]
     struct Manifest {

@@ -1,7 +1,7 @@
-//! A program built from its Go module, as pinned by `xtask/go/NAME/go.mod` and `go.sum`.
+//! Builds a program from its Go module, as pinned by `xtask/go/NAME/go.mod` and `go.sum`.
 //!
-//! The bytes of a build depend on the toolchain, so no digest pins them: `go.sum` and Go's
-//! checksum database prove what went in. The checkout is never written to.
+//! The bytes of a build depend on the toolchain, so no digest pins them: `go.sum` and Go's checksum
+//! database verify the sources. The checkout is never written to.
 
 use std::fs;
 use std::path::PathBuf;
@@ -19,15 +19,15 @@ use engine::base::digest;
 use engine::base::tool::{self, Finished};
 use engine::checkout::paths::Paths;
 
-/// What Go says when a module's digest differs from `go.sum` or from the checksum database.
+/// The errors of Go when a module's digest differs from `go.sum` or the checksum database.
 const GO_MISMATCH: [&str; 2] = ["checksum mismatch", "SECURITY ERROR"];
 
-/// The folder whose `go.mod` pins a program.
+/// Returns the directory whose `go.mod` pins a program.
 pub(super) fn folder(paths: &Paths, name: &str) -> PathBuf {
     paths.root().join("xtask/go").join(name)
 }
 
-/// Digest over what pins a program's modules; `None` when nothing does.
+/// Returns the digest over the files that pin a program's modules; `None` without such files.
 pub(super) fn pin(paths: &Paths, name: &str) -> Option<String> {
     let folder = folder(paths, name);
     let mut text = fs::read(folder.join("go.mod")).ok()?;
@@ -35,7 +35,7 @@ pub(super) fn pin(paths: &Paths, name: &str) -> Option<String> {
     Some(digest::of_bytes(&text))
 }
 
-/// Whether the text of a `go.mod` requires this very version.
+/// Whether the text of a `go.mod` requires exactly this version.
 pub(super) fn requires(go_mod: &str, module: &str, version: &str) -> bool {
     go_mod.lines().any(|line| {
         let mut words = line
@@ -91,7 +91,7 @@ pub(super) fn get(
     Err(miss(context, &finished))
 }
 
-/// Nothing but the committed files and the platform decides what is built.
+/// Only the committed files and the platform decide what is built.
 fn set_environment(command: &mut Command, context: &Context<'_>) {
     let (os, arch) = context.platform.split_once('-').unwrap_or_default();
     command
@@ -106,7 +106,7 @@ fn set_environment(command: &mut Command, context: &Context<'_>) {
     }
 }
 
-/// What a build that failed means.
+/// Returns the meaning of a failed build.
 fn miss(context: &Context<'_>, finished: &Finished) -> Miss {
     let says = |text: &&str| finished.tail.iter().any(|line| line.contains(*text));
     if GO_MISMATCH.iter().any(says) {
@@ -125,7 +125,7 @@ fn miss(context: &Context<'_>, finished: &Finished) -> Miss {
     Miss::Told(line)
 }
 
-/// The Go version that a `go.mod` asks for.
+/// Returns the Go version that a `go.mod` requires.
 fn language(go_mod: &str) -> &str {
     let line = go_mod.lines().find_map(|line| line.strip_prefix("go "));
     line.unwrap_or("1.26").trim()

@@ -1,5 +1,4 @@
-//! What a source of a program gives: a binary that was checked against its pins, or why there is
-//! none.
+//! The result of one source: a binary that matches its pins, or the reason for a failure.
 //!
 //! Must not know which sources there are.
 
@@ -14,14 +13,14 @@ use super::lock::{Artefact, Program};
 use super::store::Guard;
 use engine::base::digest;
 
-/// Why a source gave nothing.
+/// Why a source failed.
 #[derive(Debug)]
 pub(super) enum Miss {
-    /// The next source is tried; this line is shown if none is left.
+    /// The next source is tried; this line is shown if none succeeds.
     Skip(String),
-    /// The same, and told at once: it is a surprise.
+    /// Like `Skip`, but reported at once, because it is unexpected.
     Told(String),
-    /// Nothing may go on.
+    /// Stops everything.
     Fatal(anyhow::Error),
 }
 
@@ -36,11 +35,11 @@ impl From<anyhow::Error> for Miss {
 pub(super) struct Got {
     pub(super) file: PathBuf,
     pub(super) sha256: String,
-    /// SHA-256 of what it was taken from.
+    /// SHA-256 of its origin.
     pub(super) origin: Option<String>,
 }
 
-/// A program to get.
+/// A program to obtain.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted<'a> {
     pub(super) name: &'a str,
@@ -48,7 +47,7 @@ pub(super) struct Wanted<'a> {
     pub(super) program: &'a Program,
 }
 
-/// Checks a download, takes the binary out, checks it too.
+/// Verifies a download, extracts the binary and verifies it too.
 pub(super) fn unpack(
     context: &Context<'_>,
     guard: &Guard,
@@ -63,7 +62,7 @@ pub(super) fn unpack(
     let file = guard.work().join(format!("binary-of-{name}"));
     let limit = context.limits.unpacked_bytes;
     let binary = archive::extract(download, name, &pin.file, &file, limit).map_err(|error| {
-        // What is not pinned itself may be broken without anybody lying.
+        // A download without a pin of its own may be damaged; that is no attack.
         match pin.download {
             Some(_) => Miss::Fatal(binary_failure(&error)),
             None => Miss::Told(format!("{error:#}")),
@@ -73,7 +72,7 @@ pub(super) fn unpack(
         let what = format!("`{}` in {}", pin.file, pin.location);
         check(&what, expected, &binary)?;
     }
-    // A failure leaves it to the guard.
+    // If it fails, the guard removes the file.
     let _ = fs::remove_file(download);
     Ok(Got {
         file,
@@ -86,7 +85,7 @@ fn binary_failure(error: &anyhow::Error) -> anyhow::Error {
     Failure::new(Exit::Binary, format!("{error:#}")).into()
 }
 
-/// A wrong digest ends everything: somebody lies, or the pin is wrong.
+/// A wrong digest stops everything: the download was tampered with, or the pin is wrong.
 pub(super) fn check(what: &str, expected: &str, found: &str) -> Result<(), Miss> {
     if expected == found {
         return Ok(());
@@ -99,7 +98,7 @@ pub(super) fn check(what: &str, expected: &str, found: &str) -> Result<(), Miss>
     ))
 }
 
-/// Digests a file that some tool left in the work directory.
+/// Computes the digest of a file that a tool left in the work directory.
 pub(super) fn of_file(file: PathBuf, origin: Option<String>) -> Result<Got, Miss> {
     let sha256 = digest::of_file(&file)?;
     Ok(Got {

@@ -1,7 +1,7 @@
-//! A name for what `.dep/` holds, so that a CI system can keep it from job to job.
+//! A key for the content of `.dep/`, so that a CI system can cache it between jobs.
 //!
-//! Owns what enters. Contents only, never times: two clones of one commit have the same key on
-//! machines of one platform with one toolchain.
+//! Owns the list of inputs. Contents only, never times: two clones of one commit have the same key
+//! on machines of one platform with one toolchain.
 
 use std::fs;
 use std::path::Path;
@@ -18,8 +18,8 @@ use engine::base::tool;
 use engine::checkout::paths::Paths;
 use engine::plan::env::{Env, Origin};
 
-/// Files and folders, from the root, whose contents enter. Folders that do not exist are no error:
-/// a checkout need not have a service with code.
+/// Input files and directories, relative to the root. Directories that do not exist are no error: a
+/// checkout need not have a service with code.
 const INPUTS: [&str; 9] = [
     ".cargo/config.toml",
     "Cargo.lock",
@@ -31,16 +31,16 @@ const INPUTS: [&str; 9] = [
     "services",
     "xtask/go",
 ];
-/// Names inside of those folders that go into no binary.
+/// Names in those directories that are no input of a binary.
 const LEFT_OUT: [&str; 2] = ["tests", "target"];
-/// How deep folders are followed: a link to a folder above must not be followed for ever.
+/// Greatest depth of directories: a link to a parent directory must not loop for ever.
 const DEPTH_MAX: usize = 12;
-/// How long rustc may take to name its version: milliseconds, or a download by a proxy of rustup.
+/// How long rustc may take to print its version: milliseconds, or a download by a rustup proxy.
 const RUSTC_TIMEOUT: Duration = Duration::from_mins(5);
-/// Digits of the digest that are shown.
+/// Number of digits of the digest that are shown.
 const DIGITS: usize = 16;
 
-/// The key: `core-linux-amd64-0123456789abcdef`.
+/// Returns the key: `core-linux-amd64-0123456789abcdef`.
 pub fn cache_key(paths: &Paths, env: &Env) -> anyhow::Result<String> {
     let mut hasher = Sha256::new();
     let mut enter = |name: &str, content: &[u8]| {
@@ -66,7 +66,7 @@ pub fn cache_key(paths: &Paths, env: &Env) -> anyhow::Result<String> {
     Ok(format!("core-{}-{}", super::platform(), &digest[..DIGITS]))
 }
 
-/// Enters a file, or all files of a folder in the order of their names.
+/// Adds a file, or all files of a directory in the order of their names.
 fn visit(
     root: &Path,
     input: &str,
@@ -103,8 +103,8 @@ fn visit(
     Ok(())
 }
 
-/// What the compiler says of itself. Asked of the one beside the cargo that runs us: a proxy of
-/// rustup would have to choose it once more.
+/// Returns the version output of rustc. Uses the one beside the cargo that runs us: a rustup proxy
+/// would have to select it again.
 fn toolchain(paths: &Paths, env: &Env) -> anyhow::Result<String> {
     let beside = env.non_empty("CARGO").map(Path::new);
     let beside = beside.map(|cargo| cargo.with_file_name("rustc"));

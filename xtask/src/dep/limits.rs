@@ -1,19 +1,19 @@
-//! How long and how large things may get. Tests use shorter ones.
+//! Limits on times and sizes. Tests use smaller ones.
 
 use std::time::Duration;
 
-/// The bounds of one `ensure`.
+/// The limits of one `ensure`.
 #[derive(Debug, Clone)]
 pub(super) struct Limits {
-    /// To reach a host, names looked up included.
+    /// To connect to a host, including name resolution.
     pub(super) connect: Duration,
-    /// Without a byte from a host that was reached.
+    /// Without a byte from a connected host.
     pub(super) stall: Duration,
     /// For one download.
     pub(super) download_total: Duration,
     /// Size of one download.
     pub(super) download_bytes: u64,
-    /// Size of a binary taken out of an archive, and of all that is unpacked to find it.
+    /// Size of a binary in an archive, and of everything that is unpacked to find it.
     pub(super) unpacked_bytes: u64,
     /// For another process to install the same binary.
     pub(super) lock_wait: Duration,

@@ -1,7 +1,7 @@
 //! `dep.lock`: every upstream artefact with its digests.
 //!
-//! Owns the format and what it promises: an artefact has the digest of the download, of the
-//! binary inside, or both. Must not fetch anything. Written by `dep update` alone.
+//! Owns the format and its guarantee: an artefact has the digest of the download, of the binary
+//! inside, or both. Must not fetch anything. Only `dep update` writes it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 use engine::base::digest;
 use engine::checkout::env::input;
 
-/// How long a lock that is no file may take to be written.
+/// How long a lock that is a pipe may take to be written.
 const PIPE_WAIT: Duration = Duration::from_secs(2);
 
 /// The format this module reads and writes.
 const LOCK_VERSION: u32 = 1;
-/// Mode of the file: it is committed, so anybody may read it.
+/// Mode of the file: it is committed, so everyone may read it.
 const LOCK_FILE_MODE: u32 = 0o644;
 
 /// The whole file.
@@ -36,20 +36,20 @@ pub struct Lock {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Program {
-    /// The one version that is pinned, without a leading `v`.
+    /// The pinned version, without a leading `v`.
     pub version: String,
     /// Artefacts by platform: `linux-amd64`.
     pub platforms: BTreeMap<String, Artefacts>,
 }
 
-/// What is published for one platform.
+/// The artefacts of one platform.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Artefacts {
     /// The release archive of the upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<Artefact>,
-    /// A wheel that carries the binary.
+    /// A wheel that contains the binary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wheel: Option<Artefact>,
 }
@@ -58,9 +58,9 @@ pub struct Artefacts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Artefact {
-    /// The address of an archive, `PACKAGE==VERSION` of a wheel.
+    /// The address of an archive, or `PACKAGE==VERSION` of a wheel.
     pub location: String,
-    /// The binary's path inside.
+    /// The path of the binary inside.
     pub file: String,
     /// SHA-256 of the download.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,7 +71,7 @@ pub struct Artefact {
 }
 
 impl Lock {
-    /// A lock that pins nothing.
+    /// Returns a lock without pins.
     pub fn empty() -> Self {
         Self {
             lock_version: LOCK_VERSION,
@@ -79,7 +79,7 @@ impl Lock {
         }
     }
 
-    /// Reads the file; an absent one pins nothing.
+    /// Reads the file; if it is missing, nothing is pinned.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         let text = match input::read_text(path, PIPE_WAIT) {
             Ok(text) => text,
@@ -120,7 +120,7 @@ impl Lock {
 }
 
 impl Program {
-    /// What is pinned for a platform; empty when nothing is.
+    /// Returns the pins of a platform; empty when it has none.
     pub fn artefacts(&self, platform: &str) -> Artefacts {
         self.platforms.get(platform).cloned().unwrap_or_default()
     }

@@ -1,11 +1,11 @@
-//! Which manifests name a program at which version: to say what has to be edited.
+//! The manifests that name a program, and its version there: the places to edit.
 
 use std::fs;
 use std::path::PathBuf;
 
 use engine::checkout::paths::Paths;
 
-/// One line for each manifest that asks for another version of a program.
+/// Returns one line for each manifest that requires another version of a program.
 pub(super) fn edits(paths: &Paths, name: &str, version: &str) -> Vec<String> {
     let mut lines = Vec::new();
     for file in files(paths) {
@@ -22,7 +22,7 @@ pub(super) fn edits(paths: &Paths, name: &str, version: &str) -> Vec<String> {
     lines
 }
 
-/// Manifests, relative to the root, sorted.
+/// Returns the manifests, relative to the root, sorted.
 fn files(paths: &Paths) -> Vec<PathBuf> {
     let entries = fs::read_dir(paths.services()).into_iter().flatten();
     let mut files: Vec<PathBuf> = entries
@@ -35,8 +35,8 @@ fn files(paths: &Paths) -> Vec<PathBuf> {
     files
 }
 
-/// The version that a manifest asks for. Strict loading is the stack's: here a manifest that
-/// cannot be read asks for nothing.
+/// Returns the version that a manifest requires. Strict loading belongs to the stack: here a
+/// manifest that cannot be read requires nothing.
 fn asked(file: &std::path::Path, name: &str) -> Option<String> {
     let text = fs::read_to_string(file).ok()?;
     let manifest: serde_json::Value = serde_json::from_str(&text).ok()?;

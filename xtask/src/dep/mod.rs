@@ -1,8 +1,8 @@
 //! The binaries in `.dep/`: built by cargo or fetched as pinned in `dep.lock`.
 //!
-//! Owns everything between a manifest's `binaries` and an executable file whose digest is known.
-//! Must not start a service. Nothing is done on the way of an `up` whose binaries are in place but
-//! reading records and sources: no process, no thread, no connection.
+//! Owns everything between a manifest's `binaries` and an executable file with a known digest. Must
+//! not start a service. When the binaries are in place, `up` only reads records and sources here:
+//! no process, no thread, no connection.
 
 mod archive;
 mod cargo;
@@ -46,18 +46,18 @@ pub use record::Source;
 pub use report::{Listing, Row, Verification, Verified, list, repair, verify};
 pub use update::{Update, Updated, update};
 
-/// What the user allows.
+/// Options of the user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
-    /// No network.
+    /// Do not use the network.
     pub offline: bool,
     /// `Cargo.lock` must be up to date.
     pub locked: bool,
-    /// A program of the same version on PATH will do.
+    /// Accept a program of the same version on PATH.
     pub system: bool,
 }
 
-/// The command that pins a program.
+/// Returns the command that pins a program.
 fn update_hint(name: &str) -> String {
     format!("cargo xtask dep update {name}")
 }

@@ -1,8 +1,8 @@
-//! Downloads over HTTP(S), bounded in every direction.
+//! Downloads over HTTP(S), bounded in every respect.
 //!
-//! Owns redirects, deadlines, sizes, proxies and the memory of hosts that cannot be reached. The
-//! clients are made on first use, because loading certificates costs tens of milliseconds. Must
-//! not judge what was downloaded: digests do. A cancellation is seen between two reads.
+//! Owns redirects, deadlines, sizes, proxies and the list of unreachable hosts. The clients are
+//! created on first use, because loading certificates costs tens of milliseconds. Must not judge
+//! what was downloaded: digests do. A cancellation takes effect between two reads.
 
 use std::collections::BTreeSet;
 use std::error::Error as _;
@@ -19,25 +19,25 @@ use reqwest::{Method, Url, redirect};
 use super::limits::Limits;
 use engine::base::digest::BUFFER_BYTES;
 
-/// How often a download may be sent on. GitHub needs one.
+/// Most redirects of a download. GitHub needs one.
 const REDIRECTS_MAX: usize = 5;
-/// What we call ourselves.
+/// Our user agent.
 const USER_AGENT: &str = concat!("core-xtask/", env!("CARGO_PKG_VERSION"));
-/// The host that `CORE_DEP_MIRROR` stands in for.
+/// The host that `CORE_DEP_MIRROR` replaces.
 const MIRRORED: &str = "https://github.com";
 
-/// Why there is no download.
+/// Why a download failed.
 #[derive(Debug)]
 pub(super) enum Problem {
-    /// Its host cannot be reached: said quietly, since another source may do.
+    /// Its host is unreachable: reported quietly, since another source may work.
     Unreachable(String),
-    /// The host answered otherwise than hoped.
+    /// The host returned an unexpected answer.
     Failed(String),
-    /// Another download failed for good.
+    /// Another download failed fatally.
     Cancelled,
 }
 
-/// The network, as one `ensure` sees it.
+/// The network during one `ensure`.
 #[derive(Debug)]
 pub(super) struct Net {
     limits: Limits,
@@ -48,14 +48,14 @@ pub(super) struct Net {
 
 #[derive(Debug)]
 struct Clients {
-    /// Through the proxies of the environment, if there are any.
+    /// Uses the proxies of the environment, if there are any.
     internet: Client,
-    /// For loopback, which a proxy must never see.
+    /// For loopback addresses, which must never go through a proxy.
     direct: Client,
 }
 
 impl Net {
-    /// A network whose downloads from GitHub come from `mirror` instead, if given.
+    /// Creates a network that downloads from `mirror` instead of GitHub, if given.
     pub(super) fn new(limits: Limits, mirror: Option<&str>) -> Self {
         Self {
             limits,
@@ -65,7 +65,7 @@ impl Net {
         }
     }
 
-    /// Downloads `url` into `target`. `progress` hears of bytes done and expected.
+    /// Downloads `url` into `target`. `progress` receives the bytes done and expected.
     pub(super) fn download(
         &self,
         url: &str,
@@ -78,7 +78,7 @@ impl Net {
         self.receive(response, target, deadline, cancel, progress)
     }
 
-    /// The address that is really asked.
+    /// Returns the address that is actually requested.
     pub(super) fn mirrored(&self, url: &str) -> String {
         match (&self.mirror, url.strip_prefix(MIRRORED)) {
             (Some(mirror), Some(path)) => format!("{mirror}{path}"),
@@ -86,8 +86,8 @@ impl Net {
         }
     }
 
-    /// Follows redirects ourselves: each hop chooses its client, and none may leave TLS or turn
-    /// to loopback.
+    /// Follows redirects itself: each hop selects its client, and none may leave TLS or lead to
+    /// loopback.
     fn open(&self, url: &str, deadline: Instant, cancel: &AtomicBool) -> Result<Response, Problem> {
         let mut url = parse(url)?;
         for _ in 0..=REDIRECTS_MAX {
@@ -111,8 +111,8 @@ impl Net {
         Err(Problem::Failed(message))
     }
 
-    /// The headers of the answer to `HEAD url`, or to its place at the mirror. A redirect is an
-    /// answer.
+    /// Returns the headers of the answer to `HEAD url`, or to its place at the mirror. A redirect
+    /// is an answer.
     pub(super) fn head(&self, url: &str) -> Result<HeaderMap, Problem> {
         let url = parse(&self.mirrored(url))?;
         let response = self.send(Method::HEAD, &url)?;
@@ -221,22 +221,22 @@ impl Net {
 
 impl Clients {
     fn new(limits: &Limits) -> Result<Self, String> {
-        // A provider that is installed already does as well.
+        // A provider that is already installed works as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
             Client::builder()
                 .user_agent(USER_AGENT)
                 .redirect(redirect::Policy::none())
                 .connect_timeout(limits.connect)
-                // Of a blocking client this bounds the wait for the answer and for each read.
+                // In a blocking client this limits the wait for the answer and for each read.
                 .timeout(limits.stall)
         };
         let build = |builder: reqwest::blocking::ClientBuilder| {
             let client = builder.build();
             let client =
                 client.map_err(|error| format!("no HTTP client: {}", innermost(&error)))?;
-            // Dropping the last copy of a client waits for its thread, which may hang in a name
-            // look-up for longer than any deadline of ours.
+            // Dropping the last copy of a client waits for its thread, which may hang in name
+            // resolution for longer than any of our deadlines.
             std::mem::forget(client.clone());
             Ok::<_, String>(client)
         };
@@ -298,7 +298,7 @@ fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f32())
 }
 
-/// The cause at the end of a chain: the outer ones repeat the address.
+/// Returns the cause at the end of a chain: the outer errors repeat the address.
 fn innermost(error: &reqwest::Error) -> String {
     let mut cause = error.source();
     let mut text = error.to_string();

@@ -1,8 +1,8 @@
-//! Where cargo builds: what our own program says of it, and what cargo itself says.
+//! Where cargo builds: from the path of our own program, and from cargo itself.
 //!
-//! The first costs nothing, and is all that an `up` with nothing to build looks at: it tells two
-//! layouts apart, and where cargo notes its toolchain. The second is asked for only when something
-//! is built anyway, as target and build directories can be moved in many ways.
+//! The first costs nothing, and an `up` with nothing to build uses only that: it distinguishes two
+//! layouts, and where cargo records its toolchain. The second is used only when something is built
+//! anyway, as target and build directories can be moved in many ways.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -10,24 +10,24 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// The file by which cargo marks a target directory, and a platform's folder in it.
+/// The file by which cargo marks a target directory, and a platform's directory in it.
 const TARGET_MARK: &str = "CACHEDIR.TAG";
-/// Cargo's memory of the toolchain, in the build directory.
+/// Cargo's cache of the toolchain, in the build directory.
 const RUSTC_INFO: &str = ".rustc_info.json";
-/// How much of it is read: the fingerprint comes first.
+/// How many bytes of it are read: the fingerprint comes first.
 const RUSTC_INFO_HEAD_BYTES: u64 = 256;
 
-/// A target directory and what is built into it.
+/// A target directory and the layout below it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Place {
     /// The target directory.
     pub(super) target: PathBuf,
-    /// The build directory: the same one, unless cargo is configured with one of its own.
+    /// The build directory: the same, unless cargo is configured with another one.
     pub(super) build: PathBuf,
-    /// Name of the profile, as `--profile` takes it.
+    /// Name of the profile, as an argument of `--profile`.
     pub(super) profile: String,
-    /// The platform, if the layout has a folder for it.
+    /// The platform, if the layout has a directory for it.
     pub(super) triple: Option<String>,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Place {
 #[derive(Debug, Deserialize)]
 pub(super) struct Layout {
     target_directory: PathBuf,
-    /// Cargo 1.91 and later.
+    /// Reported by cargo 1.91 and later.
     build_directory: Option<PathBuf>,
 }
 
@@ -50,19 +50,19 @@ impl Place {
         }
     }
 
-    /// The one that cargo builds into when it is not told otherwise.
+    /// Returns the place that cargo builds into by default.
     pub(super) fn usual(layout: &Layout) -> Self {
         Self::new(layout.target_directory.clone(), "debug", None).built_in(layout)
     }
 
-    /// A place in a target directory, with the profile `dev`.
+    /// Returns the place in a target directory with the profile `dev`.
     #[cfg(test)]
     pub(super) fn dev(target: PathBuf) -> Self {
         Self::new(target, "debug", None)
     }
 
-    /// `TARGET/[TRIPLE/]PROFILE/[deps/|examples/]NAME`. Of a target directory within another one,
-    /// which looks like a platform's folder, cargo notes the toolchain; of a folder it does not.
+    /// Parses `TARGET/[TRIPLE/]PROFILE/[deps/|examples/]NAME`. A target directory inside another
+    /// one looks like a platform's directory, but only in the former cargo records the toolchain.
     pub(super) fn of_program(program: &Path) -> Option<Self> {
         let dir = profile_directory(program)?;
         let profile = dir.file_name()?.to_str()?;
@@ -80,7 +80,7 @@ impl Place {
         })
     }
 
-    /// This place, as cargo says that it is: the layout below a target directory that it knows,
+    /// Returns this place as cargo reports it: the layout below a target directory that it knows,
     /// and the build directory.
     pub(super) fn corrected(&self, program: &Path, layout: &Layout) -> Self {
         let target = &layout.target_directory;
@@ -99,8 +99,8 @@ impl Place {
         corrected.built_in(layout)
     }
 
-    /// The same with cargo's build directory, which follows the target directory unless it is
-    /// configured.
+    /// Returns this place with cargo's build directory, which follows the target directory unless
+    /// it is configured.
     fn built_in(self, layout: &Layout) -> Self {
         let build = layout.build_directory.as_ref();
         match build.filter(|build| **build != layout.target_directory) {
@@ -112,12 +112,12 @@ impl Place {
         }
     }
 
-    /// Whether cargo builds here when it is not told otherwise.
+    /// Whether cargo builds here by default.
     pub(super) fn is_usual(&self, layout: &Layout) -> bool {
         self.target == layout.target_directory
     }
 
-    /// With directories below `root` from there: a checkout may be moved.
+    /// Makes directories below `root` relative to it: a checkout may be moved.
     pub(super) fn relative_to(&self, root: &Path) -> Self {
         let relative = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_path_buf();
         Self {
@@ -127,7 +127,7 @@ impl Place {
         }
     }
 
-    /// The reverse.
+    /// The inverse of `relative_to`.
     pub(super) fn below(&self, root: &Path) -> Self {
         Self {
             target: root.join(&self.target),
@@ -136,11 +136,11 @@ impl Place {
         }
     }
 
-    /// What cargo last found of the toolchain, or `None` when it left no word.
+    /// Returns what cargo last recorded of the toolchain, or `None` without a record.
     pub(super) fn toolchain(&self) -> Option<String> {
         let mut head = String::new();
         let file = File::open(self.build.join(RUSTC_INFO)).ok()?;
-        // The cut may fall into a character; what was read before it is kept.
+        // The limit may split a character; what was read before it is kept.
         let _ = file.take(RUSTC_INFO_HEAD_BYTES).read_to_string(&mut head);
         let (_, rest) = head.split_once("\"rustc_fingerprint\":")?;
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
@@ -148,7 +148,7 @@ impl Place {
     }
 }
 
-/// The directory named like the profile.
+/// Returns the directory with the name of the profile.
 fn profile_directory(program: &Path) -> Option<&Path> {
     let dir = program.parent()?;
     if dir.ends_with("deps") || dir.ends_with("examples") {
@@ -173,7 +173,7 @@ mod tests {
         }
     }
 
-    /// A directory that cargo marked, with its note of the toolchain.
+    /// Creates the marks of a directory as cargo does, with a record of the toolchain if wanted.
     fn mark(dir: &Path, toolchain: bool) {
         fs::create_dir_all(dir).unwrap();
         fs::write(dir.join(TARGET_MARK), "").unwrap();
@@ -212,7 +212,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (target, build) = (dir.path().join("out"), dir.path().join("b"));
         mark(&target, false);
-        // A target directory within another, without a note of the toolchain: that lies elsewhere.
+        // A target directory inside another one, without a toolchain record: that is elsewhere.
         let inner = target.join("inner");
         mark(&inner, false);
         let exe = inner.join("debug/xtask");
@@ -221,7 +221,7 @@ mod tests {
         let said = guessed.corrected(&exe, &layout(&inner, &build));
         assert_eq!((said.target, said.build), (inner.clone(), build.clone()));
         assert_eq!(said.triple, None);
-        // Built into a directory that cargo does not know of: `--target-dir`.
+        // Built into a directory that cargo does not know: `--target-dir`.
         let elsewhere = layout(Path::new("/elsewhere"), Path::new("/elsewhere"));
         assert_eq!(guessed.corrected(&exe, &elsewhere), guessed);
         assert!(!guessed.is_usual(&elsewhere));

@@ -1,9 +1,9 @@
-//! The name of the platform we run on, as upstreams and `dep.lock` write it.
+//! The name of our platform in the notation of upstreams and `dep.lock`.
 
 use std::env::consts;
 
-/// `linux-amd64`, `linux-arm64`, `darwin-amd64`, `darwin-arm64`; on any other machine the names
-/// Rust has for it, for which `dep.lock` pins nothing.
+/// Returns `linux-amd64`, `linux-arm64`, `darwin-amd64` or `darwin-arm64`; on any other machine
+/// Rust's names, for which `dep.lock` pins nothing.
 pub fn current() -> String {
     format!("{}-{}", os(consts::OS), arch(consts::ARCH))
 }

@@ -1,4 +1,4 @@
-//! How one binary's progress is shown: a bar on a terminal, plain lines elsewhere.
+//! Progress of one binary: a bar on a terminal, plain lines elsewhere.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::bars;
 use engine::base::ui::Ui;
 
-/// How often a spinner turns.
+/// Interval in which a spinner turns.
 const TICK: Duration = Duration::from_millis(100);
 
-/// The progress of one piece of work. Its bar goes when it is dropped.
+/// The progress of one task. Its bar disappears when it is dropped.
 pub(super) struct Task<'a> {
     ui: &'a Ui,
     label: String,
@@ -19,7 +19,7 @@ pub(super) struct Task<'a> {
 }
 
 impl<'a> Task<'a> {
-    /// Begins `label`, for example `caddy-server 2.11.7`. Nothing is shown yet.
+    /// Starts `label`, for example `caddy-server 2.11.7`. Nothing is shown yet.
     pub(super) fn new(ui: &'a Ui, label: impl Into<String>) -> Self {
         Self {
             ui,
@@ -29,12 +29,12 @@ impl<'a> Task<'a> {
         }
     }
 
-    /// What is being worked on.
+    /// Returns the label.
     pub(super) fn label(&self) -> &str {
         &self.label
     }
 
-    /// Says what is done now: `fetching`, `wheel`.
+    /// Shows the current stage: `fetching`, `wheel`.
     pub(super) fn stage(&mut self, doing: &str, source: &str) {
         let text = format!("{doing} {} ({source})", self.label);
         let Some(bars) = bars::bars() else {
@@ -49,12 +49,12 @@ impl<'a> Task<'a> {
         bars::spin(&self.bar, TICK);
     }
 
-    /// The newest line of a tool's output.
+    /// Shows the newest line of a tool's output.
     pub(super) fn detail(&self, text: &str) {
         self.bar.set_message(text.trim().to_owned());
     }
 
-    /// Bytes downloaded so far, and how many there will be, if known.
+    /// Shows the bytes downloaded so far, and the expected number, if known.
     pub(super) fn bytes(&self, done: u64, total: Option<u64>) {
         if let Some(total) = total.filter(|total| self.bar.length() != Some(*total)) {
             self.bar.set_length(total);
@@ -64,12 +64,12 @@ impl<'a> Task<'a> {
         self.bar.set_position(done);
     }
 
-    /// A line that stays.
+    /// Prints a line that stays.
     pub(super) fn note(&self, text: impl AsRef<str>) {
         self.ui.line(text);
     }
 
-    /// The work is done.
+    /// Reports that the task is done.
     pub(super) fn done(&self, source: &str) {
         self.bar.finish_and_clear();
         let seconds = self.started.elapsed().as_secs_f64();

@@ -1,5 +1,4 @@
-//! Whether the addresses that `dep.lock` names answer, and what time it is there. Downloads
-//! nothing.
+//! Whether the addresses in `dep.lock` answer, and the time of their servers. Downloads nothing.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,22 +15,22 @@ use engine::base::ui::Ui;
 use engine::checkout::paths::Paths;
 use engine::plan::env::Env;
 
-/// How long an address may take to be connected to, and then to answer. Short: nothing waits for
-/// the answer but a reader.
+/// How long an address may take to be connected to, and then to answer. Short: only a person waits
+/// for the answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What an address answered.
+/// The answer of an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reached {
-    /// The binary that is had from there.
+    /// The binary that comes from there.
     pub name: String,
-    /// Why it cannot be had from there.
+    /// Why it cannot be obtained from there.
     pub problem: Option<String>,
-    /// By how many seconds our clock is ahead of the server's, where that tells the time.
+    /// By how many seconds our clock is ahead of the server's, if the server sends the time.
     pub ahead_seconds: Option<i64>,
 }
 
-/// Asks for every release archive of this platform at once.
+/// Requests every release archive of this platform in parallel.
 pub fn reach(paths: &Paths, env: &Env, ui: &Ui) -> anyhow::Result<Vec<Reached>> {
     let limits = Limits {
         connect: TIMEOUT,
@@ -71,7 +70,7 @@ fn ask(net: &Net, name: String, url: &str) -> Reached {
     }
 }
 
-/// By how many seconds `now` is ahead of the time in an answer that no cache gave.
+/// Returns by how many seconds `now` is ahead of the time in an answer that is not cached.
 fn ahead(headers: &HeaderMap, now: SystemTime) -> Option<i64> {
     if headers.contains_key(AGE) {
         return None;

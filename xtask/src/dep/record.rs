@@ -1,7 +1,7 @@
-//! What we know about an installed binary: `.dep/.records/NAME.json`, written last.
+//! The record of an installed binary: `.dep/.records/NAME.json`, written last.
 //!
-//! Owns the format and the cheap check that a file is still the one that was digested. A record
-//! that cannot be read is no record: the binary is then had again.
+//! Owns the format and the cheap check that a file still is the digested one. A record that cannot
+//! be read counts as missing: the binary is then obtained again.
 
 use std::fs;
 use std::io;
@@ -32,7 +32,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Its name in output.
+    /// Returns its name in output.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::CargoBuild => "cargo-build",
@@ -53,31 +53,31 @@ pub(super) struct Record {
     pub(super) source: Source,
     /// SHA-256 of the file.
     pub(super) sha256: String,
-    /// The file as it was when it was digested.
+    /// The file's metadata when the digest was computed.
     pub(super) stamp: Stamp,
-    /// SHA-256 of what it was taken from: the download, or `go.mod` and `go.sum`.
+    /// SHA-256 of its origin: the download, or `go.mod` and `go.sum`.
     pub(super) origin: Option<String>,
-    /// What a built binary was built from.
+    /// The inputs of a built binary.
     pub(super) build: Option<Build>,
 }
 
-/// What a binary was built from.
+/// The inputs of a binary that was built.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Build {
-    /// Folder of the package, relative to the root.
+    /// Directory of the package, relative to the root.
     pub(super) path: String,
-    /// Files that went in, relative to the root, sorted.
+    /// Input files, relative to the root, sorted.
     pub(super) inputs: Vec<String>,
-    /// Digest over those files, the toolchain and the flags; `None` when a file changed while it
-    /// was being built.
+    /// Digest over those files, the toolchain and the flags; `None` when a file changed during the
+    /// build.
     pub(super) digest: Option<String>,
-    /// The place it was built in, below the root where it lies there; records of before have none.
+    /// The place of the build, relative to the root if below it; older records have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) place: Option<Place>,
 }
 
-/// A file as the file system sees it: it is not digested again while this stays the same.
+/// Metadata of a file: while it is unchanged, the digest is not computed again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stamp {
@@ -88,7 +88,7 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    /// The stamp of a regular file; links and everything else count as absent.
+    /// Returns the stamp of a regular file; links and everything else count as absent.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         let meta = fs::symlink_metadata(path)?;
         if !meta.is_file() {
@@ -101,14 +101,14 @@ impl Stamp {
         })
     }
 
-    /// Size of the file in bytes.
+    /// Returns the size of the file in bytes.
     pub(super) fn size_bytes(self) -> u64 {
         self.size_bytes
     }
 }
 
 impl Record {
-    /// Reads a record, if there is one that can be read.
+    /// Reads a record, if it exists and is readable.
     pub(super) fn load(path: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(path).ok()?).ok()
     }

@@ -1,4 +1,4 @@
-//! What the commands `dep list` and `dep verify` tell.
+//! The reports of the commands `dep list` and `dep verify`.
 
 use std::fs::File;
 use std::time::SystemTime;
@@ -23,11 +23,11 @@ use kit::{Exit, Failure};
 /// All binaries of a checkout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Listing {
-    /// Format of this document.
+    /// Version of this document's format.
     pub schema_version: u32,
-    /// The platform we run on.
+    /// Our platform.
     pub platform: String,
-    /// One row a binary, by name.
+    /// One row per binary, by name.
     pub binaries: Vec<Row>,
 }
 
@@ -38,11 +38,11 @@ pub struct Row {
     pub name: String,
     /// `cargo-build` or `fetch`.
     pub kind: &'static str,
-    /// The version that is asked for, of a fetched one.
+    /// The required version of a fetched binary.
     pub version: Option<String>,
     /// Platforms that `dep.lock` pins at this version.
     pub platforms: Vec<String>,
-    /// Whether an intact file of the right version is in place. A wrapper may still be older than
+    /// Whether an intact file of the right version is installed. A wrapper may still be older than
     /// its sources.
     pub installed: bool,
     /// Where the installed file came from.
@@ -53,9 +53,9 @@ pub struct Row {
     pub sha256: Option<String>,
 }
 
-/// The state of every binary. Reads only.
+/// Returns the state of every binary. Only reads.
 pub fn list(paths: &Paths, env: &Env, ui: &Ui, requests: &[Request]) -> anyhow::Result<Listing> {
-    // A program of the system is in place when it is.
+    // A binary that was copied from the system counts as installed.
     let options = Options {
         system: true,
         ..Options::default()
@@ -113,12 +113,12 @@ fn wanted<'a>(lock: &'a Lock, name: &'a str, version: &'a str) -> Option<Wanted<
     })
 }
 
-/// The full check of everything that is installed.
+/// The full check of all installed binaries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verification {
-    /// Format of this document.
+    /// Version of this document's format.
     pub schema_version: u32,
-    /// One entry a binary, by name.
+    /// One entry per binary, by name.
     pub binaries: Vec<Verified>,
 }
 
@@ -127,14 +127,14 @@ pub struct Verification {
 pub struct Verified {
     /// Its name in `.dep/`.
     pub name: String,
-    /// Whether it is in place at all.
+    /// Whether it is installed.
     pub installed: bool,
-    /// What differs.
+    /// The difference.
     pub problem: Option<String>,
 }
 
 impl Verification {
-    /// The error that names everything that differs, if anything does.
+    /// Returns an error that names every difference, if there is one.
     pub fn failure(&self) -> Option<anyhow::Error> {
         let problems: Vec<String> = self
             .binaries
@@ -150,7 +150,7 @@ impl Verification {
     }
 }
 
-/// Digests every installed binary in full and compares it with its record and with `dep.lock`.
+/// Computes the digest of every installed binary and compares it with its record and `dep.lock`.
 pub fn verify(
     paths: &Paths,
     env: &Env,
@@ -181,8 +181,7 @@ pub(super) fn verify_in(
     })
 }
 
-/// Has those binaries again that [`verify`] finds other than they were installed. Returns their
-/// names.
+/// Obtains those binaries again for which [`verify`] finds a difference. Returns their names.
 pub fn repair(
     paths: &Paths,
     env: &Env,
@@ -201,7 +200,7 @@ pub(super) fn repair_in(
     let damaged = found.into_iter().filter(|binary| binary.problem.is_some());
     let names: Vec<String> = damaged.map(|binary| binary.name).collect();
     for name in &names {
-        // A file that decayed where it lies has its old times, by which it counts as unchanged.
+        // A file that a disk corrupted keeps its times, by which it counts as unchanged.
         let file = File::open(context.store.binary(name));
         file.and_then(|file| file.set_modified(SystemTime::now()))
             .with_context(|| format!("cannot touch `.dep/{name}`"))?;

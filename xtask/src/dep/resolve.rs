@@ -1,5 +1,5 @@
-//! The pins of one program at one version: from the checksums that its upstream publishes, from
-//! wheels, and from Go.
+//! Resolves the pins of one program at one version: from the checksums that its upstream publishes,
+//! from wheels, and from Go.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,13 +21,13 @@ use super::upstreams::{Go, Platform, Release, Upstream, Wheel, fill};
 use super::{archive, digest, gomod, wheel};
 use engine::base::tool;
 
-/// Size that a file of checksums may have.
+/// Largest size of a file of checksums.
 const CHECKSUMS_BYTES_MAX: u64 = 1 << 20;
 /// Hex digits of a SHA-512.
 const SHA512_HEX_DIGITS: usize = 128;
-/// What pip says when the index has no wheel for a platform.
+/// The errors of pip when the index has no wheel for a platform.
 const PIP_NOTHING: [&str; 2] = ["No matching distribution", "Could not find a version"];
-/// Mode of the files that are committed.
+/// Mode of committed files.
 const COMMITTED_FILE_MODE: u32 = 0o644;
 
 /// A new `go.mod` and `go.sum`.
@@ -37,7 +37,7 @@ pub(super) struct GoFiles {
     go_sum: Vec<u8>,
 }
 
-/// What was found of a program.
+/// What was resolved for a program.
 #[derive(Debug)]
 pub(super) struct Resolved {
     pub(super) program: Program,
@@ -45,19 +45,19 @@ pub(super) struct Resolved {
     pub(super) notes: Vec<String>,
 }
 
-/// One program being resolved.
+/// One program during resolution.
 struct Resolver<'a> {
     context: &'a Context<'a>,
     name: &'a str,
     version: &'a str,
-    /// Its pins until now.
+    /// Its current pins.
     known: Option<&'a Program>,
     work: &'a Path,
     task: Task<'a>,
     notes: Vec<String>,
 }
 
-/// Resolves a program with the files of `work`, a directory that is made.
+/// Resolves a program with files in `work`, a directory that is created.
 pub(super) fn program(
     context: &Context<'_>,
     name: &str,
@@ -132,7 +132,7 @@ impl Resolver<'_> {
         })
     }
 
-    /// Digests by file name.
+    /// Returns digests by file name.
     fn checksums(&self, release: &Release) -> Result<BTreeMap<String, String>, Miss> {
         let of_version = |template| fill(template, self.version);
         let url = format!(
@@ -176,7 +176,7 @@ impl Resolver<'_> {
         match sums.get(&name) {
             Some(sum) if digest::is_sha256(sum) => pin.download = Some(sum.clone()),
             Some(sum) => {
-                // Only after its SHA-512 was found right is our own digest of it worth anything.
+                // Only after its SHA-512 was verified can our own digest of it be trusted.
                 let file = self.work.join(format!("{platform}-archive"));
                 let sha256 =
                     fetch::download_archive(self.context, &pin.location, &file, &mut self.task)?;
@@ -199,7 +199,7 @@ impl Resolver<'_> {
         let target = self.work.join(format!("{platform}-binary-of-{name}"));
         let limit = self.context.limits.unpacked_bytes;
         let sha256 = archive::extract(file, name, inner, &target, limit);
-        // Four platforms of three programs: half a gigabyte that nobody needs.
+        // Archives of four platforms and three programs: half a gigabyte that is not needed.
         let _ = fs::remove_file(target);
         let _ = fs::remove_file(file);
         sha256.map_err(|error| Miss::Skip(format!("{error:#}")))
@@ -238,7 +238,7 @@ impl Resolver<'_> {
         }))
     }
 
-    /// Without pip the pins of the same version stay.
+    /// Without pip the pins of the same version are kept.
     fn keep_wheel(&mut self, platform: &str) -> Option<Artefact> {
         let kept = self
             .known
@@ -253,7 +253,7 @@ impl Resolver<'_> {
         kept
     }
 
-    /// `go.mod` and `go.sum` for the version, unless they are that already.
+    /// Returns `go.mod` and `go.sum` for the version, unless they already match.
     fn go(&mut self, go: &Go) -> Result<Option<GoFiles>, Miss> {
         let folder = gomod::folder(self.context.paths, self.name);
         let Ok(go_mod) = fs::read_to_string(folder.join("go.mod")) else {
@@ -294,7 +294,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Writes new Go files, if there are any. Returns whether there were.
+/// Writes new Go files, if there are any. Returns whether there were any.
 pub(super) fn write_go(
     context: &Context<'_>,
     name: &str,
@@ -310,7 +310,7 @@ pub(super) fn write_go(
     Ok(true)
 }
 
-/// Lines `DIGEST  NAME` or `DIGEST *NAME`, SHA-256 or SHA-512; others are passed over.
+/// Parses lines `DIGEST  NAME` or `DIGEST *NAME`, SHA-256 or SHA-512; ignores others.
 fn parse_checksums(text: &str) -> BTreeMap<String, String> {
     let mut sums = BTreeMap::new();
     for line in text.lines() {
@@ -327,7 +327,7 @@ fn parse_checksums(text: &str) -> BTreeMap<String, String> {
     sums
 }
 
-/// Copies a directory with its directories; links are not followed.
+/// Copies a directory recursively; links are not followed.
 fn copy_dir(from: &Path, to: &Path) -> anyhow::Result<()> {
     wheel::make_dir(to)?;
     let read = || anyhow!("cannot read `{}`", from.display());

@@ -1,8 +1,8 @@
-//! The directory `.dep/`: what is installed there, and how something gets in.
+//! The directory `.dep/`: what is installed there, and how a binary is installed.
 //!
-//! Owns the install protocol: one lock a name, a work directory on the same file system, digest,
-//! sync, rename, record last. A run that was killed leaves nothing that counts as installed, and
-//! the next holder of the lock removes its work. Must not know where binaries come from.
+//! Owns the install protocol: one lock per name, a work directory on the same file system, digest,
+//! sync, rename, record last. A killed run leaves nothing that counts as installed, and the next
+//! holder of the lock removes its work. Must not know where binaries come from.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -20,7 +20,7 @@ use engine::base::digest;
 use engine::base::interrupt::Interrupt;
 use engine::base::poll::wait_until;
 
-/// How often a taken lock is tried again.
+/// Pause between two attempts to take a lock.
 const LOCK_POLL: Duration = Duration::from_millis(50);
 /// Mode of an installed binary.
 const BINARY_MODE: u32 = 0o755;
@@ -31,18 +31,18 @@ pub(super) struct Store {
     dir: PathBuf,
 }
 
-/// How an installed file compares with its record.
+/// The state of an installed file compared with its record.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// There is no record or no file.
+    /// The record or the file is missing.
     Absent,
-    /// The file is the one that was digested.
+    /// The file is the digested one.
     Intact(Record),
-    /// The file is another one: its digest.
+    /// The file is another one, with this digest.
     Changed { record: Record, found: String },
 }
 
-/// What is installed, besides the file itself.
+/// Facts about an installation, besides the file itself.
 #[derive(Debug, Clone)]
 pub(super) struct Facts {
     pub(super) version: Option<String>,
@@ -56,7 +56,7 @@ impl Store {
         Self { dir }
     }
 
-    /// Where a binary is installed.
+    /// Returns the path of an installed binary.
     pub(super) fn binary(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
@@ -65,8 +65,8 @@ impl Store {
         self.dir.join(".records").join(format!("{name}.json"))
     }
 
-    /// Compares a file with its record; digests it only when its stamp differs, and then
-    /// remembers a new stamp of the same content.
+    /// Compares a file with its record; computes the digest only when its stamp differs, and then
+    /// records the new stamp of the same content.
     pub(super) fn state(&self, name: &str) -> anyhow::Result<State> {
         let path = self.binary(name);
         let Some(mut record) = Record::load(&self.record_path(name)) else {
@@ -82,20 +82,20 @@ impl Store {
         if found != record.sha256 {
             return Ok(State::Changed { record, found });
         }
-        // A cache that brought the file back may have forgotten that it is a program.
+        // A cache that restored the file may have dropped the executable bit.
         make_executable(&path).with_context(|| format!("cannot change `{}`", path.display()))?;
         record.stamp = stamp;
         record.store(&self.record_path(name))?;
         Ok(State::Intact(record))
     }
 
-    /// The record of an installed binary, unchecked.
+    /// Returns the record of an installed binary, unchecked.
     pub(super) fn record(&self, name: &str) -> Option<Record> {
         Record::load(&self.record_path(name))
     }
 
-    /// Takes the lock of a name, waiting for another holder until `wait` is over. `waiting` is
-    /// told once who that is. Work that an earlier holder left behind is removed.
+    /// Takes the lock of a name, waiting at most `wait` for another holder. `waiting` receives once
+    /// who holds it. Removes the work that an earlier holder left behind.
     pub(super) fn lock(
         &self,
         name: &str,
@@ -153,13 +153,13 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// A directory of our own, on the same file system as the binary; removed with the guard.
+    /// Returns a private directory on the file system of the binary; removed with the guard.
     pub(super) fn work(&self) -> &Path {
         &self.work
     }
 
-    /// Installs a file of the work directory whose digest the caller has checked. An installed
-    /// file of the same content stays as it is, so that processes that run it stay unchanged.
+    /// Installs a file of the work directory whose digest the caller has verified. An installed
+    /// file of the same content is not replaced, so that running processes keep their program.
     pub(super) fn install(
         &self,
         file: &Path,
@@ -194,7 +194,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // The lock is still held here; what cannot be removed now goes at the next lock.
+        // The lock is still held here; what cannot be removed now is removed under the next lock.
         let _ = remove_dir(&self.work);
     }
 }
@@ -222,14 +222,14 @@ fn remove_dir(dir: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Writes our pid into the lock file, for those who wait.
+/// Writes our pid into the lock file, for processes that wait.
 fn sign(mut file: &File) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     write!(file, "{}", std::process::id())
 }
 
-/// Who holds a lock, as far as the file tells.
+/// Returns the holder of a lock, as recorded in the file.
 fn holder(path: &Path) -> String {
     let mut text = String::new();
     let read = File::open(path).and_then(|mut file| file.read_to_string(&mut text));
@@ -338,7 +338,7 @@ mod tests {
         let work = dir.path().join(".work/a");
         fs::create_dir_all(&work).unwrap();
         fs::write(work.join("half"), "ha").unwrap();
-        // Killed between rename and record: the file is there, the record is not.
+        // Killed between rename and record: the file exists, the record does not.
         fs::write(store.binary("a"), "half").unwrap();
         assert_eq!(store.state("a").unwrap(), State::Absent);
         install(&store, "a", "one");

@@ -1,5 +1,5 @@
-//! A program that the system has on PATH, with `--system` alone: the named exception to "nothing
-//! runs that was not verified".
+//! A program of the system on PATH, only with `--system`: the named exception to "nothing runs that
+//! was not verified".
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +26,7 @@ pub(super) fn get(
     let Some(system) = system.and_then(|upstream| upstream.system.as_ref()) else {
         return Ok(None);
     };
-    // Our own wrappers bear the same names.
+    // Our own wrappers have the same names.
     let root = context.paths.root();
     let found = context.find_all(&system.program);
     let Some(program) = found.into_iter().find(|path| !path.starts_with(root)) else {

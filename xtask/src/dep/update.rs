@@ -19,21 +19,21 @@ use engine::base::ui::Ui;
 use engine::checkout::paths::Paths;
 use engine::plan::env::Env;
 
-/// The name under which two updates exclude each other; no binary can have it.
+/// The lock name by which two updates exclude each other; no binary can have this name.
 const LOCK_NAME: &str = "dep.lock";
 
-/// What an update did.
+/// The result of an update.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Update {
-    /// Format of this document.
+    /// Version of this document's format.
     pub schema_version: u32,
     /// Whether `dep.lock` or a `go.mod` changed.
     pub changed: bool,
-    /// One entry a program, by name.
+    /// One entry per program, by name.
     pub programs: Vec<Updated>,
 }
 
-/// What an update found of one program.
+/// The result of an update for one program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Updated {
     /// Its name in `.dep/`.
@@ -44,19 +44,19 @@ pub struct Updated {
     pub previous: Option<String>,
     /// What is pinned: `linux-amd64 archive`.
     pub pins: Vec<String>,
-    /// What could not be pinned, and what has to be edited by hand.
+    /// What could not be pinned, and what must be edited by hand.
     pub notes: Vec<String>,
 }
 
-/// A program to update, as the command line names it: `NAME` or `NAME@VERSION`.
+/// A program to update, as an argument: `NAME` or `NAME@VERSION`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Target {
     name: String,
     version: String,
 }
 
-/// Pins programs anew: `targets` are `NAME` (the version of the manifest) or `NAME@VERSION`; none
-/// means every fetched program. Nothing is written unless everything could be resolved.
+/// Pins programs again: `targets` are `NAME` (the version of the manifest) or `NAME@VERSION`;
+/// without targets, every fetched program. Writes nothing unless everything could be resolved.
 pub fn update(
     paths: &Paths,
     env: &Env,
@@ -113,7 +113,7 @@ pub(super) fn update_in(
     })
 }
 
-/// The programs that are asked for, each once, by name.
+/// Returns the requested programs, each once, by name.
 fn choose(requests: &[Request], words: &[String], lock: &Lock) -> anyhow::Result<Vec<Target>> {
     let asked: BTreeMap<&str, &str> = requests
         .iter()
@@ -148,7 +148,7 @@ fn choose(requests: &[Request], words: &[String], lock: &Lock) -> anyhow::Result
     Ok(chosen.into_iter().map(target).collect())
 }
 
-/// A version goes into addresses and file names: only what versions are made of.
+/// A version is part of addresses and file names: only characters of versions are allowed.
 fn is_version(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+');
     text.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(allowed)

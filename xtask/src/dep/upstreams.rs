@@ -1,4 +1,4 @@
-//! The table of upstream programs: where each publishes what, as data.
+//! The table of upstream programs: where each is published, as data.
 //!
 //! Owns the shape of `xtask/upstreams.json` and filling in its templates. A new upstream is a new
 //! entry there, never code.
@@ -21,7 +21,7 @@ pub(super) struct Upstreams {
     pub(super) programs: BTreeMap<String, Upstream>,
 }
 
-/// How a platform is written by others.
+/// The names of a platform elsewhere.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Platform {
@@ -29,7 +29,7 @@ pub(super) struct Platform {
     pub(super) os: String,
     /// The usual name of the processor in archive names.
     pub(super) arch: String,
-    /// Platform tags of wheels that run there, most modern first.
+    /// Platform tags of wheels for the platform, most modern first.
     pub(super) wheel_tags: Vec<String>,
 }
 
@@ -47,26 +47,26 @@ pub(super) struct Upstream {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Release {
-    /// The address below which the files lie.
+    /// The address of the directory of the files.
     pub(super) base: String,
     /// Name of the archive.
     pub(super) archive: String,
-    /// The binary's path inside.
+    /// The path of the binary inside.
     pub(super) file: String,
-    /// Name of the file of checksums, in the form of `sha256sum`.
+    /// Name of the file of checksums, in the format of `sha256sum`.
     pub(super) checksums: String,
     /// Names of operating systems that differ from the usual ones.
     #[serde(default)]
     pub(super) os_names: BTreeMap<String, String>,
 }
 
-/// A package that carries the binary in a wheel of the same version.
+/// A package with the binary in a wheel of the same version.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wheel {
     /// Name of the package.
     pub(super) package: String,
-    /// The binary's path inside; a template with `{version}`.
+    /// The path of the binary inside; a template with `{version}`.
     pub(super) file: String,
 }
 
@@ -74,7 +74,7 @@ pub(super) struct Wheel {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Go {
-    /// The module whose version is the program's.
+    /// The module whose version is that of the program.
     pub(super) module: String,
     /// The package to build.
     pub(super) package: String,
@@ -88,12 +88,12 @@ pub(super) struct Go {
 pub(super) struct System {
     /// Its name on PATH.
     pub(super) program: String,
-    /// What makes it print its version.
+    /// The arguments that print its version.
     pub(super) args: Vec<String>,
 }
 
 impl Upstreams {
-    /// The table of this checkout, as it was when we were built.
+    /// Returns the table of this checkout at the time of our build.
     pub(super) fn embedded() -> anyhow::Result<Self> {
         serde_json::from_str(TABLE).context("cannot read `xtask/upstreams.json`")
     }

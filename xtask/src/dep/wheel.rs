@@ -1,4 +1,4 @@
-//! A program out of a wheel, had by `pip download` with its digest required.
+//! A program from a wheel, obtained by `pip download` with its digest required.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,11 @@ use super::store::Guard;
 use engine::base::digest;
 use engine::base::tool::{self, Finished};
 
-/// What pip says when a digest differs.
+/// The error of pip when a digest differs.
 const PIP_MISMATCH: &str = "DO NOT MATCH THE HASHES";
-/// What Python says when pip is not installed.
+/// The error of Python when pip is not installed.
 const NO_PIP: &str = "No module named pip";
-/// How often pip tries a host again.
+/// How often pip retries a host.
 const PIP_RETRIES: &str = "2";
 
 pub(super) fn get(
@@ -52,7 +52,7 @@ pub(super) fn get(
     got::unpack(context, guard, &wheel, "wheel.whl", &pin, sha256).map(Some)
 }
 
-/// The Python to run pip with.
+/// Returns the Python that runs pip.
 pub(super) fn python(context: &Context<'_>) -> Result<PathBuf, Miss> {
     let python = context.find("python3");
     python.ok_or_else(|| Miss::Skip("no `python3` on PATH: install Python 3 with pip".into()))
@@ -86,7 +86,7 @@ pub(super) fn download(
         .args(["-d", ".", "-r", "requirements.txt"])
         .current_dir(dir)
         .env("PATH", context.path())
-        // A user's rule for installing says nothing about a download.
+        // A user's rule for installations does not concern a download.
         .env("PIP_REQUIRE_VIRTUALENV", "0");
     tool::run(
         &mut command,
@@ -98,7 +98,7 @@ pub(super) fn download(
     )
 }
 
-/// The wheel that pip left, or what went wrong.
+/// Returns the wheel that pip left, or what went wrong.
 pub(super) fn check(location: &str, finished: &Finished, dir: &Path) -> Result<PathBuf, Miss> {
     if finished.success() {
         return wheel_in(dir);

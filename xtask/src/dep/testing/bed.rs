@@ -1,4 +1,4 @@
-//! A checkout of its own for a test: `dep.lock`, tools on PATH, bounds that are soon reached.
+//! A separate checkout for a test: `dep.lock`, tools on PATH, short limits.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,10 +20,10 @@ use engine::base::ui::Ui;
 use engine::checkout::paths::Paths;
 use engine::plan::env::Env;
 
-/// The platform that tests run as.
+/// The platform of the tests.
 pub(crate) const PLATFORM: &str = "linux-amd64";
 
-/// One upstream that has everything.
+/// One upstream with every kind of source.
 const TABLE: &str = r#"{
   "platforms": {
     "linux-amd64": {"os": "linux", "arch": "amd64", "wheel_tags": ["tag_a"]},
@@ -51,14 +51,14 @@ pub(crate) struct Bed {
     pub(crate) paths: Paths,
     pub(crate) limits: Limits,
     pub(crate) options: Options,
-    /// What stands for our own program; one in `target/debug/` when it is `None`.
+    /// The path of our own program; one in `target/debug/` when it is `None`.
     pub(crate) program: Option<PathBuf>,
     vars: BTreeMap<String, String>,
     ui: Ui,
 }
 
 impl Bed {
-    /// An empty checkout, with nothing on PATH.
+    /// Creates an empty checkout, with nothing on PATH.
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths::new(dir.path().join("root"));
@@ -96,7 +96,7 @@ impl Bed {
         self.vars.remove(name);
     }
 
-    /// Takes GitHub's place.
+    /// Sets the mirror that replaces GitHub.
     pub(crate) fn mirror(&mut self, url: &str) {
         self.var("CORE_DEP_MIRROR", url);
     }
@@ -130,7 +130,7 @@ impl Bed {
         lock.store(&self.paths.dep_lock()).unwrap();
     }
 
-    /// Hands a context to `work`.
+    /// Calls `work` with a context.
     pub(crate) fn with_context<T>(&self, work: impl FnOnce(&Context<'_>) -> T) -> T {
         let vars = self.vars.iter().map(|(n, v)| (n.as_str(), v.as_str()));
         let env = Env::from_pairs(vars);
@@ -148,7 +148,7 @@ impl Bed {
         work(&context)
     }
 
-    /// Asks for programs at version 1.0.0.
+    /// Fetches programs at version 1.0.0.
     pub(crate) fn fetch(&self, names: &[&str]) -> anyhow::Result<BTreeMap<String, Installed>> {
         let request = |&name: &&str| Request {
             name: name.to_owned(),
@@ -160,7 +160,7 @@ impl Bed {
         self.ensure(&requests)
     }
 
-    /// Asks for binaries.
+    /// Calls `ensure` for binaries.
     pub(crate) fn ensure(
         &self,
         requests: &[Request],
@@ -168,19 +168,19 @@ impl Bed {
         self.with_context(|context| ensure_in(context, requests))
     }
 
-    /// Pins programs anew.
+    /// Updates the pins of programs.
     pub(crate) fn update(&self, targets: &[&str]) -> anyhow::Result<Update> {
         let targets: Vec<String> = targets.iter().map(|&target| target.into()).collect();
         self.with_context(|context| update_in(context, &[], &targets))
     }
 
-    /// The content of `.dep/NAME`.
+    /// Returns the content of `.dep/NAME`.
     pub(crate) fn installed(&self, name: &str) -> Option<String> {
         fs::read_to_string(self.paths.dep().join(name)).ok()
     }
 }
 
-/// A pin of the binary `tool`, or of `NAME` in `PACKAGE==VERSION`.
+/// Returns a pin of the binary `tool`, or of `NAME` in `PACKAGE==VERSION`.
 pub(crate) fn artefact(location: &str, download: Option<&[u8]>, binary: Option<&str>) -> Artefact {
     let wheel = !location.contains('/');
     let file = if wheel {

@@ -1,4 +1,4 @@
-//! What the tests of this module share: archives, a server that can misbehave, a checkout.
+//! Shared parts of the tests of this module: archives, a server that can misbehave, a checkout.
 
 mod bed;
 mod server;
@@ -8,7 +8,7 @@ use std::io::{Cursor, Write as _};
 pub(super) use bed::{Bed, PLATFORM, artefact};
 pub(super) use server::{Answer, Server};
 
-/// A `.tar.gz` of files and, if wanted, one symbolic link (name, target).
+/// Returns a `.tar.gz` of files and, if wanted, one symbolic link (name, target).
 pub(super) fn tar_gz(files: &[(&str, &str)], link: Option<(&str, &str)>) -> Vec<u8> {
     let gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let mut tar = tar::Builder::new(gz);
@@ -28,7 +28,7 @@ pub(super) fn tar_gz(files: &[(&str, &str)], link: Option<(&str, &str)>) -> Vec<
     tar.into_inner().unwrap().finish().unwrap()
 }
 
-/// The same as a `.zip`.
+/// Like [`tar_gz`], as a `.zip`.
 pub(super) fn zip_with(files: &[(&str, &str)], link: Option<(&str, &str)>) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let options = zip::write::SimpleFileOptions::default();

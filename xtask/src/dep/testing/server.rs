@@ -1,4 +1,4 @@
-//! An HTTP server on loopback that answers as a test tells it, also badly.
+//! An HTTP server on loopback with scripted answers, some of them wrong.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -8,31 +8,31 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// No connection of a test lives longer.
+/// Longest life of a connection.
 const CONNECTION_MAX: Duration = Duration::from_secs(30);
 
 /// How a path is answered.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
-    /// Rightly.
+    /// The correct answer.
     Body(Vec<u8>),
-    /// The length of all, half of the bytes, then the end.
+    /// The full length, half of the bytes, then the end.
     Truncated(Vec<u8>),
-    /// Half of the bytes, then nothing more.
+    /// Half of the bytes, then nothing.
     Stalled(Vec<u8>),
     /// Nothing at all.
     Silent,
-    /// `302` to a place.
+    /// `302` to an address.
     Redirect(String),
     /// Another status.
     Status(u16),
-    /// Rightly, with further header lines.
+    /// The correct answer, with further header lines.
     Headers(&'static str),
-    /// Bytes without end, their number untold.
+    /// Endless bytes without a length.
     Endless,
 }
 
-/// The server; it ends when it is dropped.
+/// The server; it stops when it is dropped.
 pub(crate) struct Server {
     port: u16,
     shared: Arc<Shared>,
@@ -45,7 +45,7 @@ struct Shared {
 }
 
 impl Server {
-    /// Answers paths; others with 404.
+    /// Starts a server that answers these paths, and others with 404.
     pub(crate) fn start<const N: usize>(answers: [(&str, Answer); N]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -63,19 +63,19 @@ impl Server {
                     return;
                 }
                 let serving = Arc::clone(&serving);
-                // A client that hangs up in the middle is what some tests want.
+                // Some tests want a client that hangs up in the middle.
                 thread::spawn(move || drop(serving.answer(&stream.unwrap())));
             }
         });
         Self { port, shared }
     }
 
-    /// Its address, without a final slash.
+    /// Returns its address, without a final slash.
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The paths that were asked for.
+    /// Returns the paths that were requested.
     pub(crate) fn asked(&self) -> Vec<String> {
         self.shared.asked.lock().unwrap().clone()
     }
@@ -138,7 +138,7 @@ impl Shared {
     }
 }
 
-/// Returns the path.
+/// Reads a request and returns its path.
 fn read_request(stream: &TcpStream) -> io::Result<String> {
     let mut reader = BufReader::new(stream);
     let mut first = String::new();

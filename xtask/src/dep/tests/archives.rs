@@ -1,4 +1,4 @@
-//! Release archives from a server that answers rightly, badly or not at all.
+//! Release archives from a server that answers correctly, wrongly or not at all.
 
 use std::fs;
 use std::thread;
@@ -12,7 +12,7 @@ use crate::dep::testing::{Answer, Bed, Server, artefact, tar_gz, zip_with};
 
 const URL: &str = "https://github.com/o/tool/releases/download/v1.0.0/tool.tar.gz";
 const PATH: &str = "/o/tool/releases/download/v1.0.0/tool.tar.gz";
-/// A download that fails must not take longer; the bounds of a bed are far below.
+/// Longest time until a download fails; the limits of a bed are far below.
 const SOON: Duration = Duration::from_secs(8);
 
 fn good() -> Vec<u8> {
@@ -26,7 +26,7 @@ fn pinned(url: &str, download: &[u8]) -> Artefacts {
     }
 }
 
-/// A bed whose program `tool` is pinned as `archive` and comes from `server`.
+/// Returns a bed whose program `tool` is pinned as `archive` and comes from `server`.
 fn bed(server: &Server, archive: &[u8]) -> Bed {
     let mut bed = Bed::new();
     bed.pin([("tool", pinned(URL, archive))]);
@@ -34,7 +34,7 @@ fn bed(server: &Server, archive: &[u8]) -> Bed {
     bed
 }
 
-/// Fetches from a server with one answer, and returns what the user is told.
+/// Fetches from a server with one answer, and returns the error and its exit code.
 fn failure(answer: Answer) -> (String, Exit) {
     let server = Server::start([(PATH, answer)]);
     let bed = bed(&server, &good());
@@ -118,7 +118,7 @@ fn a_lie_stops_everything_and_names_both_digests() {
         ("/o/other/tool.tar.gz", Answer::Silent),
     ]);
     let bed = bed(&server, &good());
-    // A further source must not be tried, and other work ends.
+    // Another source must not be tried, and other work stops.
     let python = "echo used > used; exit 1";
     bed.tool("python3", python);
     let mut artefacts = pinned(URL, &good());
@@ -129,7 +129,7 @@ fn a_lie_stops_everything_and_names_both_digests() {
     assert!(started.elapsed() < SOON);
     let text = told(&error);
     for expected in [
-        // Whoever was asked, not whom it stands in for.
+        // The host that was contacted, not the one that it replaces.
         "127.0.0.1",
         PATH,
         &engine::base::digest::of_bytes(&lie),
@@ -217,7 +217,7 @@ fn a_new_pin_of_the_same_version_is_had_again() {
 
 #[test]
 fn a_host_that_refuses_is_unreachable_at_once() {
-    // Bound and closed: nobody listens there now.
+    // Bound and closed: nothing listens there now.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -236,7 +236,7 @@ fn a_host_that_refuses_is_unreachable_at_once() {
 
 #[test]
 fn proxies_never_see_loopback() {
-    // Each test is a thread of one process: a proxy cannot be set for one alone. A child can.
+    // Tests are threads of one process: a proxy cannot be set for one of them, but for a child.
     const CHILD: &str = "TEST_BEHIND_A_PROXY";
     if std::env::var_os(CHILD).is_some() {
         let server = Server::start([(PATH, Answer::Body(good()))]);

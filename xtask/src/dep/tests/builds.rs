@@ -66,8 +66,8 @@ pub(super) fn run(path: &Path) -> String {
     finished.unwrap().tail.join("\n")
 }
 
-/// Builds until the record holds a digest: a file system with coarse times may place the writing
-/// of the sources within the build.
+/// Builds until the record has a digest: on a file system with coarse times, the sources may seem
+/// to be written during the build.
 fn build(bed: &Bed) -> std::path::PathBuf {
     for _ in 0..20 {
         let path = bed.ensure(&requests()).unwrap()["wrapper"].path.clone();
@@ -84,7 +84,7 @@ fn only_a_change_of_content_is_built_again() {
     let path = build(&bed);
     assert_eq!(run(&path), "first");
 
-    // Fresh without cargo, also when a file was touched or written again.
+    // Fresh without cargo, also when a file was touched or rewritten.
     let broken = bed.tool("broken-cargo", "exit 1");
     bed.var("CARGO", broken.to_str().unwrap());
     let file = bed.write("cmd/one/src/a file.txt", "first");

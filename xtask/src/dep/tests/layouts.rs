@@ -1,4 +1,4 @@
-//! Every way to move or split what cargo builds into, on trees that the real cargo made.
+//! Every way to move or split cargo's output directories, on trees that the real cargo made.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use super::builds::{cargo, is_fresh, requests, run, workspace};
 use crate::dep::record::Record;
 use crate::dep::testing::Bed;
 
-/// The platform of this machine, as cargo names it.
+/// Returns cargo's name of this machine's platform.
 fn triple() -> String {
     let output = std::process::Command::new("rustc").arg("-vV").output();
     let text = String::from_utf8(output.unwrap().stdout).unwrap();
@@ -15,7 +15,7 @@ fn triple() -> String {
     host.unwrap().to_owned()
 }
 
-/// All files of a name below a folder.
+/// Finds all files of a name below a directory.
 fn find(folder: &Path, name: &str, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -27,7 +27,7 @@ fn find(folder: &Path, name: &str, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The program that cargo made last.
+/// Returns the program that cargo built last.
 fn program(bed: &Bed) -> PathBuf {
     let mut found = Vec::new();
     find(bed.paths.root(), "one", &mut found);
@@ -37,7 +37,7 @@ fn program(bed: &Bed) -> PathBuf {
     found.into_iter().max_by_key(modified).unwrap()
 }
 
-/// Builds until the record holds a digest, as a file system may have coarse times.
+/// Builds until the record has a digest, as a file system may have coarse times.
 fn build(bed: &Bed, what: &str) -> String {
     for _ in 0..20 {
         let path = bed.ensure(&requests()).unwrap()["wrapper"].path.clone();
@@ -48,9 +48,9 @@ fn build(bed: &Bed, what: &str) -> String {
     panic!("{what}: never fresh after a build");
 }
 
-/// Builds with a configuration and variables: first as a program that lies in no target directory,
-/// then as one that lies where cargo put its first, then after a change of the source. `within` is
-/// where programs must be.
+/// Builds with a configuration and variables: first as a program outside a target directory, then
+/// as one where cargo put its first, then after a change of the source. Programs must be in
+/// `within`.
 #[track_caller]
 fn check(config: &str, variables: &[(&str, &str)], profile: Option<&str>, within: &str) {
     let what = format!("{config} {variables:?}");
@@ -59,7 +59,7 @@ fn check(config: &str, variables: &[(&str, &str)], profile: Option<&str>, within
         .iter()
         .map(|(name, value)| format!("{name}='{value}' "))
         .collect::<String>();
-    // What the user's cargo is called with, or an argument of its own.
+    // An option of the user's cargo call, or an argument of its own.
     let option = profile.map_or_else(String::new, |name| format!("--profile {name}"));
     let real = cargo();
     let script = format!("{settings}exec '{real}' \"$@\"");
@@ -72,7 +72,7 @@ fn check(config: &str, variables: &[(&str, &str)], profile: Option<&str>, within
 
     bed.program = Some(bed.paths.dep().join("elsewhere"));
     assert_eq!(build(&bed, &what), "first", "{what}");
-    // As `cargo xtask` does it.
+    // Like `cargo xtask` does.
     let by_hand = format!(
         "cd '{}' && '{}' build {option}",
         bed.paths.root().display(),
@@ -99,11 +99,11 @@ fn check(config: &str, variables: &[(&str, &str)], profile: Option<&str>, within
         "{what}: nothing is built twice: {programs:?}"
     );
 
-    // Nothing is built, so no cargo is called.
+    // Nothing is built, so cargo is not called.
     let broken = bed.tool("broken-cargo", "exit 1");
     bed.var("CARGO", broken.to_str().unwrap());
     bed.ensure(&requests()).unwrap();
-    // Nor by a program that is kept elsewhere, unless the layout has a folder more.
+    // Nor by a program that is stored elsewhere, unless the layout has one more directory.
     let record = Record::load(&bed.paths.dep().join(".records/wrapper.json")).unwrap();
     let place = record.build.unwrap().place.unwrap();
     assert!(
@@ -149,7 +149,7 @@ fn a_target_directory_that_is_moved() {
         None,
         "other/debug",
     );
-    // Within another one, as editors do it.
+    // Inside another one, as editors do.
     check(
         "",
         &[("CARGO_TARGET_DIR", "target/editor")],

@@ -1,4 +1,4 @@
-//! Tests of whole calls: `ensure` and `update` against servers, tools and workspaces of their own.
+//! Tests of whole calls: `ensure` and `update` with scripted servers, tools and workspaces.
 
 mod archives;
 mod builds;
@@ -22,12 +22,12 @@ fn tools_are_process_compose_and_the_probe() {
     assert_eq!(tools[0].kind, kind);
 }
 
-/// What the user is told.
+/// Returns the text of an error for the user.
 fn told(error: &anyhow::Error) -> String {
     kit::failure::describe(error)
 }
 
-/// The exit code's class.
+/// Returns the exit code of an error.
 fn exit(error: &anyhow::Error) -> kit::Exit {
     kit::failure::exit_of(error)
 }

@@ -1,4 +1,4 @@
-//! Asking sources whether they answer, and for the time.
+//! Requests to sources: whether they answer, and their time.
 
 use crate::dep::lock::{Artefacts, Lock};
 use crate::dep::reach::{Reached, reach_in};

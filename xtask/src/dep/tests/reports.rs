@@ -19,7 +19,7 @@ fn request(name: &str, version: &str) -> Request {
     }
 }
 
-/// A bed with `tool` installed from a wheel.
+/// Returns a bed with `tool` installed from a wheel.
 fn bed() -> Bed {
     let bed = Bed::new();
     let wheel = zip_with(&[("tool_bin-1.0.0.data/scripts/tool", "tool")], None);
@@ -81,7 +81,7 @@ fn verify_digests_in_full_and_names_what_differs() {
     let bed = bed();
     assert!(verify(&bed).failure().is_none());
 
-    // The same size and time: only a digest tells.
+    // Same size and time: only a digest finds the difference.
     let path = bed.paths.dep().join("tool");
     let modified = fs::metadata(&path).unwrap().modified().unwrap();
     fs::write(&path, "evil").unwrap();
@@ -120,7 +120,7 @@ fn what_decayed_is_had_again_and_the_rest_stays() {
     let repair = || bed.with_context(|context| repair_in(context, &requests));
     assert_eq!(repair().unwrap(), [""; 0], "nothing to do");
 
-    // The same size and time, as when a disk decays.
+    // Same size and time, as when a disk corrupts a file.
     let path = bed.paths.dep().join("tool");
     let modified = fs::metadata(&path).unwrap().modified().unwrap();
     fs::write(&path, "evil").unwrap();
@@ -131,7 +131,7 @@ fn what_decayed_is_had_again_and_the_rest_stays() {
     assert!(verify(&bed).failure().is_none());
     assert_eq!(bed.installed("absent"), None, "that was not asked for");
 
-    // What cannot be had stays as it is.
+    // A binary that cannot be obtained stays as it is.
     fs::write(&path, "evil").unwrap();
     bed.tool("python3", "exit 1");
     assert_eq!(exit(&repair().unwrap_err()), Exit::Binary);

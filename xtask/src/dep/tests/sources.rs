@@ -1,4 +1,4 @@
-//! Sources other than archives, and what is said when none gives anything.
+//! Sources other than archives, and the report when none succeeds.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use crate::dep::{Kind, Request};
 
 const WHEEL: &str = "tool-bin==1.0.0";
 const ARCHIVE: &str = "https://github.com/o/tool.tar.gz";
-/// A mirror that nobody listens at.
+/// A mirror where nothing listens.
 const NOWHERE: &str = "http://127.0.0.1:1";
 const GO_MOD: &str = "module x\n\ngo 1.26\n\nrequire example.com/tool v1.0.0\n";
 
@@ -29,7 +29,7 @@ fn wheel_pin() -> Artefacts {
     }
 }
 
-/// A `pip` that notes its arguments and requirements, and leaves the wheel.
+/// Installs a `pip` that records its arguments and requirements, and leaves the wheel.
 fn pip(bed: &Bed) {
     let file = bed.write("the.whl", wheel());
     let root = bed.paths.root().display();
@@ -76,7 +76,7 @@ fn a_wheel_that_is_not_the_pinned_one_is_fatal() {
         "{error:#}"
     );
     assert_eq!(exit(&error), Exit::Binary);
-    // The same, noticed by pip.
+    // A wrong digest, noticed by pip.
     bed.tool(
         "python3",
         "echo 'ERROR: THESE PACKAGES DO NOT MATCH THE HASHES' >&2; exit 1",
@@ -208,7 +208,7 @@ fn system_needs_the_exact_version_and_its_flag() {
     bed.options.system = false;
     pip(&bed);
     assert_eq!(bed.fetch(&["tool"]).unwrap()["tool"].source, "wheel");
-    // What is in place and verified comes before the system.
+    // An installed and verified binary comes before the system's.
     bed.options.system = true;
     assert_eq!(bed.fetch(&["tool"]).unwrap()["tool"].source, "wheel");
 }

@@ -1,4 +1,4 @@
-//! `dep update` against a server that plays GitHub, and fake `pip` and `go`.
+//! `dep update` with a server in place of GitHub, and fake `pip` and `go`.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ fn archive() -> Vec<u8> {
     tar_gz(&[("tool", "new")], None)
 }
 
-/// A bed with the tool pinned at 1.0.0, a wheel for Linux alone and a Go that writes a new go.mod.
+/// Returns a bed with the tool pinned at 1.0.0, a wheel for Linux and a Go that writes a go.mod.
 fn bed(server: &Server) -> Bed {
     let mut bed = Bed::new();
     bed.mirror(&server.url());
