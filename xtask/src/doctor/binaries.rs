@@ -1,4 +1,4 @@
-//! `dep.lock` and what is in `.dep/`.
+//! Checks of `dep.lock` and of the content of `.dep/`.
 
 use super::check::{Check, Id, or_ok};
 use super::scene::Scene;

@@ -1,69 +1,69 @@
-//! What a check tells: which one it is, how it went, what was found and what to do.
+//! The result of a check: its id, its severity, what was found and what to do.
 //!
-//! Owns the list of ids, which are API: scripts look for them, and docs/doctor.md explains each.
+//! Owns the list of ids, which are API: scripts use them, and docs/doctor.md explains each.
 
 use std::fmt;
 
 use kit::Exit;
 use serde::{Serialize, Serializer};
 
-/// A check. Its name never changes its meaning.
+/// A check. The meaning of its name never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Id {
-    /// cargo and rustc are there and new enough.
+    /// cargo and rustc are installed and new enough.
     RustToolchain,
-    /// What binaries could be had with besides release archives.
+    /// Where binaries could come from besides release archives.
     BinarySources,
     /// The addresses that `dep.lock` names answer.
     SourcesReachable,
     /// The clock agrees with those addresses.
     Clock,
-    /// No file of `.data` is dated in the future.
+    /// No file of `.data` has a time in the future.
     FileTimes,
-    /// `dep.lock` can be read and pins what the manifests ask for.
+    /// `dep.lock` can be read and pins what the manifests require.
     DepLock,
     /// Every file of `.dep` has its digest.
     DepBinaries,
     /// `.env` can be parsed.
     DotenvSyntax,
-    /// `.env` with secrets is its owner's alone.
+    /// Only its owner can read an `.env` with secrets.
     DotenvMode,
     /// The manifests are valid, with the variables they use.
     Manifests,
-    /// PocketBase's superuser has an e-mail address that it takes.
+    /// PocketBase accepts the e-mail address of its superuser.
     SuperuserEmail,
     /// No service refuses its settings.
     Settings,
-    /// No port of the stack is somebody else's.
+    /// No other program holds a port of the stack.
     Ports,
-    /// Nothing of the instance runs without its supervisor.
+    /// No process of the instance runs without its supervisor.
     Leftovers,
     /// The supervisor's socket belongs to a supervisor.
     SupervisorSocket,
-    /// No half-written file lies around.
+    /// No half-written file is left.
     TemporaryFiles,
-    /// Who is at work here.
+    /// The holders of the locks.
     Locks,
     /// `localhost` means this machine.
     Localhost,
-    /// Enough files can be open.
+    /// Enough files may be open.
     FdLimit,
-    /// There is room for data.
+    /// There is enough space for data.
     DiskSpace,
-    /// Every program can cope with the checkout's path.
+    /// Every program supports the checkout's path.
     CheckoutPath,
     /// The file system locks and renames as it should.
     FileSystem,
-    /// The directory for sockets is private and there.
+    /// The directory for sockets is private and exists.
     RuntimeDirectory,
     /// The socket's path is short enough.
     SocketPath,
-    /// Variables that a process-compose called by hand would obey.
+    /// Variables that a process-compose started by hand would obey.
     ProcessComposeVariables,
 }
 
 impl Id {
-    /// Every id, in the order in which checks are told.
+    /// Every id, in the order of the report.
     pub const ALL: [Self; 25] = [
         Self::RustToolchain,
         Self::BinarySources,
@@ -92,7 +92,7 @@ impl Id {
         Self::ProcessComposeVariables,
     ];
 
-    /// Its name in output.
+    /// Returns its name in output.
     pub const fn name(self) -> &'static str {
         match self {
             Self::RustToolchain => "rust-toolchain",
@@ -123,7 +123,7 @@ impl Id {
         }
     }
 
-    /// The exit code of an error of this check: that with which `up` would fail.
+    /// Returns the exit code of an error of this check: the one with which `up` would fail.
     pub const fn exit(self) -> Exit {
         match self {
             Self::RustToolchain
@@ -167,24 +167,24 @@ impl Serialize for Id {
     }
 }
 
-/// How a check went.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// All is well.
+    /// No problem.
     Ok,
-    /// It could not be made: what it needs is broken or was not wanted.
+    /// The check was not made: its input is broken or it was not requested.
     Skipped,
-    /// Good to know.
+    /// Information.
     Info,
-    /// The stack works, and something will surprise.
+    /// The stack works, but something may surprise.
     Warning,
-    /// `up` fails, or what runs is broken.
+    /// `up` fails, or the running stack is broken.
     Error,
 }
 
 impl Severity {
-    /// Its word in output.
+    /// Returns its word in output.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -196,16 +196,16 @@ impl Severity {
     }
 }
 
-/// One thing that was found; a check that found several tells each.
+/// One finding; a check with several findings reports each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// Which check.
+    /// The check.
     pub id: Id,
-    /// How it went.
+    /// Its severity.
     pub severity: Severity,
-    /// What was found: a fragment, of several lines when there is much to tell. Holds no secret.
+    /// The finding: a fragment, with several lines for long lists. Contains no secret.
     pub found: String,
-    /// What to do, a command where there is one.
+    /// What to do: a command if possible.
     pub fix: Option<String>,
 }
 
@@ -239,7 +239,7 @@ impl Check {
         Self::new(id, Severity::Error, found)
     }
 
-    /// What an operation of ours failed with, its hint as the fix.
+    /// Creates a finding from the error of an operation of ours, with its hint as the fix.
     pub(super) fn failed(id: Id, error: &anyhow::Error) -> Self {
         let mut check = Self::error(id, format!("{error:#}"));
         check.fix = kit::failure::hint_of(error).map(str::to_owned);
@@ -253,7 +253,7 @@ impl Check {
     }
 }
 
-/// The findings, or that there are none.
+/// Returns the findings, or one that there are none.
 pub(super) fn or_ok(findings: Vec<Check>, id: Id, found: impl Into<String>) -> Vec<Check> {
     if findings.is_empty() {
         vec![Check::ok(id, found)]

@@ -1,6 +1,6 @@
-//! `--fix`: putting right what is safe to and ours.
+//! `--fix`: repairs what is ours and safe to repair.
 //!
-//! Each fix looks again, under the operation lock, and does nothing when there is nothing to do.
+//! Each fix checks again, under the operation lock, and does nothing when nothing is to be done.
 //! Must never delete data, and never signal a process that does not hold this instance's lock.
 
 use std::fs::{self, Permissions};
@@ -23,10 +23,10 @@ use engine::supervisor::stop::{self, Stopped};
 /// How long leftovers may take to stop by themselves before they are signalled.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What one fix did, a line each.
+/// The actions of one fix, one line each.
 type Done = anyhow::Result<Vec<String>>;
 
-/// Puts right what these checks found.
+/// Repairs what these checks found.
 pub(super) fn apply(scene: &Scene<'_>, checks: &[Check]) -> Vec<Fix> {
     let is_found = |id: Id| {
         let found = |check: &Check| check.id == id && check.severity >= Severity::Warning;
@@ -50,7 +50,7 @@ pub(super) fn apply(scene: &Scene<'_>, checks: &[Check]) -> Vec<Fix> {
     }
     let remains = [Id::Leftovers, Id::SupervisorSocket, Id::TemporaryFiles];
     if let Some(first) = remains.into_iter().find(|id| is_found(*id)) {
-        // What a command at work is doing is not left over. It may hang: it is not waited for.
+        // The effects of a running command are no leftovers. It may hang: do not wait for it.
         let begun = Operation::begin(
             scene.paths(),
             &scene.ctx.ui,
@@ -93,11 +93,11 @@ fn dotenv_mode(scene: &Scene<'_>) -> Done {
     Ok(vec!["`.env` has mode 0600 now".to_owned()])
 }
 
-/// Ends what lost its supervisor, as `down` does, and removes the files of a run that is over.
+/// Stops processes that lost their supervisor, as `down` does, and removes files of a past run.
 fn leftovers(scene: &Scene<'_>) -> Done {
     let living = Living::look(scene)?;
     if living.held && !living.is_orphaned() || living.answers {
-        // A supervisor that lives is the user's to stop.
+        // The user decides when a running supervisor stops.
         return Ok(Vec::new());
     }
     let client = scene.ctx.client()?;

@@ -1,5 +1,5 @@
-//! What the user wrote: `.env`, the manifests and the settings in them. Names are told, values
-//! never.
+//! Checks of the user's files: `.env`, the manifests and the settings in them. They report names,
+//! never values.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,7 +13,7 @@ use engine::operations::preflight;
 use engine::plan::doubts;
 use engine::plan::stack::{Process, Stack};
 
-/// The variable of the superuser's address.
+/// The variable of the superuser's e-mail address.
 const EMAIL: &str = "CORE_POCKETBASE_ADMIN_EMAIL";
 
 pub(super) fn check(scene: &Scene<'_>) -> Vec<Check> {
@@ -29,7 +29,7 @@ pub(super) fn check(scene: &Scene<'_>) -> Vec<Check> {
     checks
 }
 
-/// Why a check that needs `.env` was not made.
+/// Why a check that needs `.env` was skipped.
 const UNREADABLE: &str = "`.env` cannot be read";
 
 fn syntax(scene: &Scene<'_>) -> Check {
@@ -92,14 +92,14 @@ fn valid_manifests(scene: &Scene<'_>) -> Check {
     }
 }
 
-/// Keys that do nothing are no fault, but somebody may count on them.
+/// Keys without effect are no error, but a user may rely on them.
 pub(super) fn judge_without_effect(keys: &[String]) -> Option<Check> {
     let found = format!("{}: does nothing", keys.join(", "));
     let check = Check::info(Id::Manifests, found).fix("remove these keys from the manifests");
     (!keys.is_empty()).then_some(check)
 }
 
-/// What is told of an address; PocketBase's own check, among the settings, has the last word.
+/// Judges an e-mail address; PocketBase's own check, among the settings, decides in the end.
 pub(super) fn judge_email(email: Option<&str>) -> Check {
     let id = Id::SuperuserEmail;
     let Some(email) = email else {
@@ -137,7 +137,7 @@ fn settings(scene: &Scene<'_>) -> Check {
     judge_settings(preflight::check_settings(&ctx, stack))
 }
 
-/// Why the programs that check settings cannot be run now: they are not there, or not ours.
+/// Returns why the programs that check settings cannot run: they are missing or were changed.
 fn unusable(scene: &Scene<'_>, stack: &Stack) -> Option<String> {
     let root = scene.paths().root();
     let damaged = scene.damaged();

@@ -1,4 +1,4 @@
-//! Who holds the locks of this checkout. They end with their holder, so none has to be removed.
+//! The holders of this checkout's locks. The system releases them, so none must be removed.
 
 use std::fs;
 use std::path::Path;
@@ -11,23 +11,23 @@ use super::scene::Scene;
 use engine::supervisor::operation::AtWork;
 use engine::supervisor::ours;
 
-/// How long others wait for a command at work; one that takes longer hangs, most likely.
+/// How long others wait for a running command; one that takes longer probably hangs.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// A lock besides that of operations, and what its file says of the holder: process ids.
+/// A lock other than the operation lock, and the holder in its file: pids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Held {
     pub(super) name: String,
     pub(super) pids: Vec<i32>,
 }
 
-/// All locks that are held.
+/// All held locks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Locks {
     pub(super) operation: Option<AtWork>,
     /// Binaries that are being installed.
     pub(super) binaries: Vec<Held>,
-    /// Data directories in use by what is not part of the running stack.
+    /// Data directories in use by processes that are not part of the running stack.
     pub(super) data: Vec<Held>,
 }
 
@@ -37,7 +37,7 @@ pub(super) fn check(scene: &Scene<'_>) -> Vec<Check> {
 
 fn look(scene: &Scene<'_>) -> Locks {
     let paths = scene.paths();
-    // A stack may be starting or stopping: what is ours is counted before and after.
+    // A stack may be starting or stopping: our processes are listed before and after.
     let mut own = ours::all(paths);
     let mut data = held(&paths.data(), Some(".lock"));
     own.extend(ours::all(paths));
@@ -50,7 +50,7 @@ fn look(scene: &Scene<'_>) -> Locks {
     }
 }
 
-/// The entries of a folder that are locked, or whose file `inside` is.
+/// Returns the entries of a directory that are locked, or whose file `inside` is.
 fn held(folder: &Path, inside: Option<&str>) -> Vec<Held> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -1,5 +1,5 @@
-//! The machine: what `localhost` is, how many files may be open, how much room there is, what time
-//! files have.
+//! Checks of the machine: the address of `localhost`, the limit of open files, free space, times of
+//! files.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs as _};
@@ -14,31 +14,31 @@ use super::check::{Check, Id};
 use super::scene::Scene;
 use engine::plan::env::Env;
 
-/// How long a name may take to be looked up: this one is in a file of the machine.
+/// How long a name may take to be resolved: this one is in a file of the machine.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Below this, the first clients find no room: measured, process-compose has 24 files open and
-/// PocketBase 21 while nobody asks them anything.
+/// Below this limit, the first clients cannot connect: measured, process-compose has 24 open files
+/// and PocketBase 21 without any request.
 const FILES_MIN: u64 = 64;
 
-/// Below this, some hundred clients are too many. Each is a file, and PocketBase keeps up to 140
-/// connections to `SQLite` (120 for data and 20 for logs, its defaults) of two or three files each.
+/// Below this limit, some hundred clients are too many. Each is a file, and PocketBase keeps up to
+/// 140 `SQLite` connections (120 for data, 20 for logs, its defaults) of 2 or 3 files each.
 const FILES_GOOD: u64 = 4096;
 
 /// Below this, the next write fails.
 const ROOM_MIN: u64 = 64 << 20;
 
-/// Below this, `JetStream` refuses streams of an ordinary size.
+/// Below this, `JetStream` refuses streams of usual size.
 const ROOM_GOOD: u64 = 1 << 30;
 
-/// What of the free space `JetStream` takes as its limit when it starts, in quarters: the rule of
-/// nats-server for a configuration without `max_file_store`.
+/// The part of the free space that `JetStream` takes as its limit when it starts, in quarters: the
+/// rule of nats-server for a configuration without `max_file_store`.
 const JETSTREAM_QUARTERS: u64 = 3;
 
-/// How far in the future a file may be dated: clocks of network file systems differ.
+/// How far in the future a file's time may be: clocks of network file systems differ.
 const FUTURE_MAX: Duration = Duration::from_mins(1);
 
-/// How many files of `.data` are looked at, and how deep they lie.
+/// How many files of `.data` are checked, and down to which depth.
 const FILES_LOOKED_AT: usize = 10_000;
 const DEPTH: usize = 4;
 
@@ -55,10 +55,10 @@ pub(super) fn check(scene: &Scene<'_>) -> Vec<Check> {
     ]
 }
 
-/// What `localhost` resolves to, in order; `None` when that takes too long.
+/// Returns the addresses of `localhost`, in order; `None` when that takes too long.
 fn localhost() -> Option<Vec<IpAddr>> {
     let (sender, receiver) = mpsc::channel();
-    // A look-up that hangs cannot be ended: its thread ends with us.
+    // A look-up that hangs cannot be stopped: its thread ends with our process.
     let looking = thread::Builder::new().spawn(move || {
         let found = ("localhost", 0).to_socket_addrs();
         let found = found.map(|found| found.map(|address| address.ip()).collect());
@@ -100,7 +100,7 @@ pub(super) fn judge_localhost(addresses: Option<&[IpAddr]>) -> Check {
     }
 }
 
-/// `limit` is the hard one, to which Go programs raise their own; `None` is no limit.
+/// Judges the hard `limit`, to which Go programs raise their own; `None` is no limit.
 pub(super) fn judge_files(limit: Option<u64>) -> Check {
     let id = Id::FdLimit;
     let fix = format!("raise the hard limit of open files to {FILES_GOOD} or more: `ulimit -Hn`");
@@ -119,7 +119,7 @@ pub(super) fn judge_files(limit: Option<u64>) -> Check {
     }
 }
 
-/// Free bytes where `data` lies or will lie.
+/// Returns the free bytes where `data` is or will be.
 fn room(data: &Path) -> Option<u64> {
     let place = data.ancestors().find(|place| place.exists())?;
     let found = rustix::fs::statvfs(place).ok()?;
@@ -144,7 +144,7 @@ pub(super) fn judge_room(room: Option<u64>) -> Check {
     }
 }
 
-/// The file below `data` that is dated furthest in the future, if one is, and by how much.
+/// Returns the file below `data` with the latest time in the future, if any, and the difference.
 pub(super) fn in_the_future(data: &Path, now: SystemTime) -> Option<(PathBuf, Duration)> {
     let mut folders = vec![(data.to_path_buf(), 0)];
     let mut looked_at = 0;
@@ -184,7 +184,7 @@ pub(super) fn judge_times(future: Option<(String, Duration)>) -> Check {
     Check::warning(id, found).fix("set the clock, for example by NTP: timedatectl set-ntp true")
 }
 
-/// Names only: one may hold a token.
+/// Returns names only: a value may contain a token.
 fn supervisor_variables(env: &Env) -> Vec<String> {
     let names = env.iter().map(|(name, _)| name);
     let names = names.filter(|name| name.starts_with("PC_"));

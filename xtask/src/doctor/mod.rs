@@ -1,9 +1,8 @@
-//! `doctor`: what is wrong with this checkout and this machine, and what to do about it.
+//! `doctor`: what is wrong with this checkout and this machine, and how to fix it.
 //!
-//! Each check looks, then judges what it saw by a function of its own that touches nothing. One
-//! that fails keeps no other from being made. Without `--fix` nothing is changed but what looking
-//! needs: the directory for sockets and a temporary file. A process of somebody else is never
-//! signalled.
+//! Each check reads, then a separate pure function judges. A check that fails does not prevent
+//! others. Without `--fix` nothing is changed except what reading needs: the directory for sockets
+//! and a temporary file. Must never signal a process that is not ours.
 
 mod binaries;
 mod check;
@@ -30,41 +29,41 @@ use engine::checkout::context::Ctx;
 pub use check::{Check, Id, Severity};
 use scene::Scene;
 
-/// What is wanted.
+/// Options of the user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Put right what is safe to and ours.
+    /// Repair what is ours and safe to repair.
     pub fix: bool,
-    /// No network.
+    /// Do not use the network.
     pub offline: bool,
 }
 
-/// Something that was put right, or could not be.
+/// A problem that was repaired, or could not be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fix {
     /// The check that had found it.
     pub id: Id,
-    /// Whether it is right now.
+    /// Whether it is fixed now.
     pub done: bool,
     /// What was done, or why it was not.
     pub what: String,
 }
 
-/// The answer of `doctor`.
+/// The report of `doctor`.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// Version of this document.
+    /// Version of this document's format.
     pub schema_version: u32,
     /// Whether no check found an error.
     pub healthy: bool,
-    /// What was found, each id at least once, in the order of [`Id::ALL`]. After the fixes.
+    /// All findings after the fixes, each id at least once, in the order of [`Id::ALL`].
     pub checks: Vec<Check>,
-    /// What was put right.
+    /// The fixes that were applied.
     pub fixes: Vec<Fix>,
 }
 
 impl Report {
-    /// The exit code: that of the first error.
+    /// Returns the exit code: that of the first error.
     pub fn exit(&self) -> Option<Exit> {
         let is_error = |check: &&Check| check.severity == Severity::Error;
         self.checks
@@ -73,14 +72,14 @@ impl Report {
             .map(|check| check.id.exit())
     }
 
-    /// How many findings there are of a severity.
+    /// Returns the number of findings of a severity.
     pub fn count(&self, severity: Severity) -> usize {
         let of = |check: &&Check| check.severity == severity;
         self.checks.iter().filter(of).count()
     }
 }
 
-/// Makes every check and, if wanted, puts right what it found. `ctx` needs no `.env`.
+/// Makes every check and, if requested, repairs what it found. `ctx` needs no `.env`.
 pub fn examine(ctx: &Ctx, options: Options) -> Report {
     let mut checks = check_all(&Scene::look(ctx, options));
     let mut fixes = Vec::new();
@@ -99,10 +98,10 @@ pub fn examine(ctx: &Ctx, options: Options) -> Report {
     }
 }
 
-/// A group of checks that are made one after the other.
+/// A group of checks that run one after the other.
 type Group = fn(&Scene<'_>) -> Vec<Check>;
 
-/// Groups side by side: some wait for the network or a tool.
+/// Groups run in parallel: some wait for the network or a tool.
 const GROUPS: [Group; 8] = [
     toolchain::check,
     sources::check,

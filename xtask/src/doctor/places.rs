@@ -1,4 +1,4 @@
-//! Where things lie: the checkout, its file system, and the directory for sockets.
+//! Checks of places: the checkout, its file system, and the directory for sockets.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -21,7 +21,7 @@ const RUNTIME: &str = "XDG_RUNTIME_DIR";
 /// macOS and the BSDs).
 const SOCKET_PATH_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
-/// Permissions by which others may replace what lies in a directory.
+/// Permissions that allow others to replace files in a directory.
 const OTHERS_WRITE: u32 = 0o022;
 
 pub(super) fn check(scene: &Scene<'_>) -> Vec<Check> {
@@ -59,12 +59,12 @@ pub(super) fn judge_path(root: &Path) -> Check {
     Check::warning(id, found).fix("move the checkout to a plain path")
 }
 
-/// What the file system of the checkout can do.
+/// The capabilities of the checkout's file system.
 #[derive(Debug, Default)]
 pub(super) struct FileSystem {
     /// Why locking or renaming does not work.
     pub(super) broken: Option<String>,
-    /// The name of the network file system that the data lies on.
+    /// The name of the network file system with the data.
     pub(super) network: Option<&'static str>,
     /// Stores that a restore cannot exchange, by their paths below `.data`.
     pub(super) mounted: Vec<PathBuf>,
@@ -74,7 +74,7 @@ impl FileSystem {
     fn look(paths: &Paths) -> Self {
         let (state, data) = (paths.state(), paths.data());
         let place = data.ancestors().find(|place| place.exists());
-        // Where files are generated anyway, once that is there.
+        // The directory for generated files, if it exists.
         let tried = if state.is_dir() { &state } else { paths.root() };
         Self {
             broken: try_out(tried).err().map(|error| format!("{error:#}")),
@@ -87,7 +87,7 @@ impl FileSystem {
     }
 }
 
-/// Locks, writes and renames in a directory of its own, which is removed again.
+/// Locks, writes and renames in a temporary directory.
 fn try_out(place: &Path) -> anyhow::Result<()> {
     let directory = tempfile::Builder::new().prefix(".tmp-").tempdir_in(place);
     let directory = directory.context("cannot make a directory in the checkout")?;
@@ -112,7 +112,7 @@ fn try_out(place: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The name of a file system on another machine (magic numbers: linux/magic.h).
+/// Returns the name of a network file system (magic numbers: linux/magic.h).
 #[cfg(target_os = "linux")]
 fn network(place: &Path) -> Option<&'static str> {
     const NETWORK: [(u32, &str); 6] = [
@@ -133,7 +133,7 @@ fn network(place: &Path) -> Option<&'static str> {
         .map(|(_, name)| name)
 }
 
-/// Elsewhere numbers differ from version to version.
+/// On other systems numbers differ between versions.
 #[cfg(not(target_os = "linux"))]
 fn network(_place: &Path) -> Option<&'static str> {
     None
@@ -156,13 +156,13 @@ pub(super) fn judge_file_system(found: &FileSystem) -> Check {
     }
 }
 
-/// What the environment says of the directory for sockets.
+/// The directory for sockets, according to the environment.
 #[derive(Debug, Default)]
 pub(super) struct Runtime {
     pub(super) named: Option<PathBuf>,
-    /// Its owner and permissions, when it is a directory.
+    /// Its owner and permissions, if it is a directory.
     pub(super) found: Option<(u32, u32)>,
-    /// Who we are.
+    /// Our user.
     pub(super) user: u32,
 }
 
@@ -179,7 +179,7 @@ impl Runtime {
     }
 }
 
-/// `refused` is why no directory for sockets can be had.
+/// Judges it; `refused` is the reason why a directory for sockets cannot be obtained.
 pub(super) fn judge_runtime(runtime: &Runtime, refused: Option<&anyhow::Error>) -> Check {
     let id = Id::RuntimeDirectory;
     let fix = format!("name a directory of your own by {RUNTIME}, or unset it");

@@ -1,4 +1,4 @@
-//! The ports of the stack and who holds them: on IPv4, on IPv6 and on all addresses.
+//! The ports of the stack and their holders: on IPv4, on IPv6 and on all addresses.
 //!
 //! Must not listen: a server that is just starting would find its port taken.
 
@@ -17,7 +17,7 @@ use engine::checkout::paths::Paths;
 use engine::plan::stack::{Port, Process, Stack, port_variable};
 use engine::supervisor::ours;
 
-/// A program that has a port.
+/// A program that holds a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Holder {
     pub(super) pid: i32,
@@ -25,17 +25,17 @@ pub(super) struct Holder {
     pub(super) address: IpAddr,
     /// Whether it is part of this instance.
     pub(super) ours: bool,
-    /// Where it runs, where that may be seen: another checkout is known by it.
+    /// Its working directory, if visible: it identifies another checkout.
     pub(super) directory: Option<PathBuf>,
 }
 
-/// What was seen of one port.
+/// The observed state of one port.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) holders: Vec<Holder>,
-    /// Why nobody could listen where the port is wanted: on 127.0.0.1, or as the service says.
+    /// Why the wanted address cannot be bound: on 127.0.0.1, or as the service says.
     pub(super) v4_refused: Option<String>,
-    /// Whether somebody listens on `::1`.
+    /// Whether a program listens on `::1`.
     pub(super) v6_taken: bool,
 }
 
@@ -44,9 +44,9 @@ pub(super) struct Seen {
 pub(super) struct Wanted {
     /// The process that listens there.
     pub(super) process: String,
-    /// The number, and where it was chosen.
+    /// The number, and where it was configured.
     pub(super) port: Port,
-    /// The variable that chooses another one.
+    /// The variable that configures another one.
     pub(super) variable: Option<String>,
 }
 
@@ -81,8 +81,8 @@ fn wanted(stack: &Stack) -> Vec<Wanted> {
     wanted
 }
 
-/// What each port looks like. A stack may be starting or stopping meanwhile: what is ours is
-/// counted before and after, and a port is refused that is so before and after.
+/// Observes each port. A stack may be starting or stopping meanwhile: our processes are listed
+/// before and after, and a port counts as refused if it is so before and after.
 fn look(paths: &Paths, wanted: &[Wanted]) -> Vec<Seen> {
     let refusals = || -> Vec<Refusals> {
         let ports = wanted.iter().map(|wanted| &wanted.port);
@@ -111,7 +111,7 @@ fn look(paths: &Paths, wanted: &[Wanted]) -> Vec<Seen> {
         };
         let mut holders = of(|state| state == SocketState::Listen);
         if holders.is_empty() && v4_refused.is_some() {
-            // The kernel may have given the port to a connection that somebody opened.
+            // The kernel may have given the port to an outgoing connection.
             holders = of(|_| true);
         }
         Seen {
@@ -130,7 +130,7 @@ struct User {
     holder: Holder,
 }
 
-/// Everybody who may be seen to use one of these ports.
+/// Returns all visible users of these ports.
 fn users(wanted: &[Wanted]) -> Vec<User> {
     let all = listeners::get_all().unwrap_or_default();
     let mut found = Vec::new();
@@ -157,11 +157,11 @@ fn users(wanted: &[Wanted]) -> Vec<User> {
     found
 }
 
-/// Which addresses nobody could listen on now.
+/// The addresses that cannot be bound now.
 struct Refusals {
-    /// The one that is wanted.
+    /// The wanted one.
     v4: Option<io::Error>,
-    /// A machine without IPv6 refuses otherwise.
+    /// A machine without IPv6 returns another error.
     v6_taken: bool,
 }
 
@@ -175,13 +175,13 @@ impl Refusals {
     }
 }
 
-/// Why an address cannot be bound.
+/// Returns why an address cannot be bound.
 fn refusal(address: SocketAddr) -> Option<io::Error> {
     bind(address).err()
 }
 
-/// Binds an address as servers do, so that connections which are just ending do not count, and
-/// does not listen on it, so that it is in nobody's way.
+/// Binds an address as servers do, so that closing connections do not count, but does not listen on
+/// it, so that it blocks no server.
 fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()

@@ -1,5 +1,4 @@
-//! What a run that was killed leaves behind: processes, the supervisor's socket, half-written
-//! files.
+//! Leftovers of a killed run: processes, the supervisor's socket, half-written files.
 
 use std::fs::{self, DirEntry};
 use std::path::{Path, PathBuf};
@@ -16,48 +15,48 @@ use engine::checkout::paths::Paths;
 use engine::supervisor::BINARY;
 use engine::supervisor::{alive, operation, ours};
 
-/// How long the alive lock may be held by a command that makes sure that nothing lives.
+/// How long a command that checks that no process runs may hold the alive lock.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// How often it is looked at meanwhile.
+/// Poll interval of the alive lock meanwhile.
 const POLL: Duration = Duration::from_millis(2);
 
-/// How old a temporary file is that nobody will finish: each is written and renamed at once.
+/// Age at which a temporary file is abandoned: each is written and renamed at once.
 const ABANDONED: Duration = Duration::from_mins(1);
 
-/// Beginning of the name of a temporary file, as `kit::files` writes them.
+/// Prefix of temporary files, as `kit::files` names them.
 const TEMPORARY: &str = ".tmp-";
 
-/// What fixes most of it.
+/// The command that fixes most leftovers.
 const FIX: &str = "cargo xtask doctor --fix";
 
-/// What is said when nothing is found, and where not everything can be.
+/// The text without findings, and with the limits of other systems.
 const NOTHING_RUNS: &str = if cfg!(target_os = "linux") {
     "nothing runs"
 } else {
     "nothing runs; what left the process group of a service cannot be found on this system"
 };
 
-/// What lives, and the way to ask it.
+/// The running processes of the instance, and how they are reached.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Living {
     /// Whether the alive lock is held.
     pub(super) held: bool,
-    /// Those who may be seen to hold it, and all that carries the mark of the instance.
+    /// The visible holders, and all processes with the mark of the instance.
     pub(super) holders: Vec<Process>,
     /// Whether the supervisor answers.
     pub(super) answers: bool,
-    /// The socket's file, if there is one.
+    /// The file of the socket, if it exists.
     pub(super) socket: Option<PathBuf>,
-    /// The command that is changing it just now.
+    /// The command that is changing the instance now.
     pub(super) at_work: Option<String>,
 }
 
 impl Living {
-    /// Looks until what seems to be left over has stayed so for a while.
+    /// Observes until apparent leftovers have stayed for a while.
     pub(super) fn look(scene: &Scene<'_>) -> anyhow::Result<Self> {
         let mut living = Self::glance(scene)?;
-        // From here on: the first glance may itself take long on a busy machine.
+        // Starts here: the first observation may take long on a busy machine.
         let deadline = Instant::now() + GLANCE;
         let is_clear = || {
             let clear = !living.is_orphaned() || living.at_work.is_some();
@@ -66,7 +65,7 @@ impl Living {
             }
             Ok::<_, anyhow::Error>(clear.then_some(()))
         };
-        // What it was at the last glance is what it is.
+        // The last observation counts.
         let _ = wait_until(deadline, POLL, &Interrupt::default(), is_clear)?;
         Ok(living)
     }
@@ -83,23 +82,23 @@ impl Living {
             holders,
             answers,
             socket,
-            // Last: whoever began meanwhile explains what was seen.
+            // Last: a command that began meanwhile explains the observations.
             at_work: operation::at_work(scene.paths()).map(|at_work| at_work.who),
         })
     }
 
-    /// The supervisor, if it may be seen among what lives.
+    /// Returns the supervisor, if it is among the visible processes.
     fn supervisor(&self) -> Option<&Process> {
         self.holders.iter().find(|holder| holder.program == BINARY)
     }
 
-    /// Whether all that lives has lost its supervisor, so that it may be ended.
+    /// Whether all running processes have lost their supervisor, so that they may be stopped.
     pub(super) fn is_orphaned(&self) -> bool {
         let lives = self.held || !self.holders.is_empty();
         lives && !self.answers && self.supervisor().is_none()
     }
 
-    /// Whether a socket's file leads nowhere.
+    /// Whether the socket's file has no listener.
     pub(super) fn has_stale_socket(&self) -> bool {
         self.socket.is_some() && !self.answers && self.supervisor().is_none()
     }
@@ -176,7 +175,7 @@ pub(super) fn judge_files(files: &[String]) -> Vec<Check> {
     )
 }
 
-/// What was being written, or installed, when its writer was killed. User data is not looked into.
+/// Returns files whose writer was killed while it wrote or installed. Skips user data.
 pub(super) fn abandoned(paths: &Paths, now: SystemTime) -> Vec<PathBuf> {
     let is_old = |entry: &DirEntry| {
         let modified = entry.metadata().and_then(|meta| meta.modified());
@@ -196,7 +195,7 @@ pub(super) fn abandoned(paths: &Paths, now: SystemTime) -> Vec<PathBuf> {
     folders.extend(list(&state).filter(own).map(|entry| entry.path()));
     let files = folders.iter().flat_map(|folder| list(folder));
     let mut found: Vec<PathBuf> = files.filter(is_temporary).map(|e| e.path()).collect();
-    // Whoever installs a binary holds the lock of its name.
+    // A process that installs a binary holds the lock of its name.
     let locks = dep.join(".locks");
     let is_free =
         |entry: &DirEntry| !FileLock::is_held(&locks.join(entry.file_name())).unwrap_or(true);

@@ -1,5 +1,5 @@
-//! What several checks look at, looked at once. What cannot be read is kept as its error, so that
-//! a check that does not need it goes on.
+//! Inputs that several checks share, read once. If one cannot be read, its error is stored, so that
+//! a check that does not need it can run.
 
 use engine::plan::binaries::{self, Request};
 use std::path::Path;
@@ -24,13 +24,13 @@ pub(super) struct Scene<'a> {
     pub(super) options: Options,
     /// The environment over `.env`.
     pub(super) env: anyhow::Result<Env>,
-    /// The manifests by themselves.
+    /// The manifests alone.
     pub(super) services: anyhow::Result<Vec<Service>>,
-    /// What they make with the environment; `None` when one of the two cannot be read.
+    /// The stack from both; `None` when one of the two cannot be read.
     pub(super) stack: Option<anyhow::Result<Stack>>,
-    /// Whether something of the instance lives.
+    /// Whether a process of the instance is alive.
     pub(super) lives: anyhow::Result<bool>,
-    /// Who is changing the instance.
+    /// The command that is changing the instance.
     pub(super) at_work: Option<AtWork>,
     verified: OnceLock<anyhow::Result<Vec<Verified>>>,
 }
@@ -59,18 +59,18 @@ impl<'a> Scene<'a> {
         &self.ctx.paths
     }
 
-    /// A path as it is told: from the root.
+    /// Returns a path as it is shown: relative to the root.
     pub(super) fn shown(&self, path: &Path) -> String {
         let path = path.strip_prefix(self.paths().root()).unwrap_or(path);
         path.display().to_string()
     }
 
-    /// The best there is of the environment: without `.env` when that cannot be read.
+    /// Returns the best available environment: without `.env` when that cannot be read.
     pub(super) fn some_env(&self) -> &Env {
         self.env.as_ref().unwrap_or(&self.ctx.env)
     }
 
-    /// The stack that runs, else the one that would.
+    /// Returns the running stack, else the one that `up` would start.
     pub(super) fn relevant_stack(&self) -> Option<Stack> {
         let lives = *self.lives.as_ref().unwrap_or(&false);
         let running = || Applied::load(self.paths()).map(|applied| applied.stack);
@@ -78,7 +78,7 @@ impl<'a> Scene<'a> {
         lives.then(running).flatten().or_else(wanted)
     }
 
-    /// The binaries that are needed, as far as the manifests can be read.
+    /// Returns the required binaries, as far as the manifests can be read.
     pub(super) fn requests(&self) -> anyhow::Result<Vec<Request>> {
         let mut requests = binaries::tools()?;
         let services = self.services.as_deref().unwrap_or_default();
@@ -88,7 +88,7 @@ impl<'a> Scene<'a> {
         Ok(requests)
     }
 
-    /// The digests of everything that is installed, compared once: that reads it all.
+    /// Returns the verification of all installed binaries, computed once: it reads every byte.
     pub(super) fn verified(&self) -> &anyhow::Result<Vec<Verified>> {
         self.verified.get_or_init(|| {
             let requests = self.requests()?;
@@ -97,7 +97,7 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// The names of binaries that are not what was installed.
+    /// Returns the names of binaries that differ from what was installed.
     pub(super) fn damaged(&self) -> Vec<&str> {
         let binaries = self.verified().as_deref().unwrap_or_default();
         let damaged = binaries.iter().filter(|binary| binary.problem.is_some());

@@ -1,4 +1,4 @@
-//! Where binaries come from, asked over the network, and the clock compared with theirs.
+//! Whether the sources of binaries answer, and the difference of their clocks.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use super::scene::Scene;
 use crate::dep::{self, Reached};
 use engine::plan::binaries::{Kind, Request};
 
-/// How far the clock may be off: HTTP tells whole seconds, and an answer may be on its way for
-/// some. Certificates and tokens bear minutes.
+/// How far the clock may be off: HTTP sends whole seconds, and an answer may take some.
+/// Certificates and tokens tolerate minutes.
 const SKEW_MAX: Duration = Duration::from_secs(10);
 
-/// What wheels and Go modules are for when an archive cannot be had.
+/// The use of wheels and Go modules when an archive cannot be obtained.
 const OTHERS: &str = "wheels and Go modules stand in, see binary-sources";
 
 pub(super) fn check(scene: &Scene<'_>) -> Vec<Check> {
@@ -31,7 +31,7 @@ pub(super) fn check(scene: &Scene<'_>) -> Vec<Check> {
     }
 }
 
-/// The fetched binaries that are not in `.dep`.
+/// Returns the fetched binaries that are not in `.dep`.
 fn missing(scene: &Scene<'_>) -> Vec<String> {
     let fetched = |request: &Request| matches!(request.kind, Kind::Fetch { .. });
     let absent = |request: &Request| !scene.paths().dep().join(&request.name).exists();
@@ -47,7 +47,7 @@ pub(super) fn judge_reach(reached: &[Reached], missing: &[String]) -> Vec<Check>
         let Some(problem) = &source.problem else {
             continue;
         };
-        // What is installed is not asked for again.
+        // Installed binaries are not fetched again.
         let check = if missing.contains(&source.name) {
             Check::warning(id, format!("{problem}: {OTHERS}"))
                 .fix("set CORE_DEP_MIRROR or a proxy, see docs/troubleshooting.md")

@@ -1,5 +1,5 @@
-//! Tools of this machine: Rust, which builds the wrappers, and what gives binaries besides release
-//! archives.
+//! Tools of this machine: Rust, which builds the wrappers, and the sources of binaries besides
+//! release archives.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,13 +11,13 @@ use super::scene::Scene;
 use crate::cargo;
 use engine::base::tool;
 
-/// How long a tool may take to tell its version; a cold `python3 -m pip` takes a second.
+/// How long a tool may take to print its version; a cold `python3 -m pip` takes a second.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The Rust that the workspace asks for.
+/// The Rust version that the workspace requires.
 const WANTED: &str = env!("CARGO_PKG_RUST_VERSION");
 
-/// What each tool says of itself, `None` when it cannot be run.
+/// The version output of each tool, `None` when it cannot be run.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tools {
     pub(super) cargo: Option<String>,
@@ -80,7 +80,7 @@ pub(super) fn judge_rust(tools: &Tools, wanted: &str) -> Vec<Check> {
     super::check::or_ok(findings, id, format!("{line}, {wanted} is needed"))
 }
 
-/// The first word that is a version: of `cargo 1.95.0 (abc 2026-03-01)`.
+/// Returns the first word that is a version: of `cargo 1.95.0 (abc 2026-03-01)`.
 fn version(line: &str) -> Option<(u32, u32, u32)> {
     line.split_whitespace().find_map(|word| {
         let word = word.split('-').next().unwrap_or_default();
@@ -105,6 +105,6 @@ pub(super) fn judge_sources(tools: &Tools) -> Check {
     if tools.pip.is_some() && tools.go.is_some() {
         return Check::ok(id, found);
     }
-    // Neither is needed while release archives can be reached.
+    // Neither is needed while release archives are reachable.
     Check::info(id, found)
 }

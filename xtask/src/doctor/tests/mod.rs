@@ -1,4 +1,4 @@
-//! For each id something broken and something sound, judged without a machine that is so.
+//! One broken and one sound case per id, judged without such a machine.
 
 mod rules;
 
@@ -160,8 +160,8 @@ fn addresses(all: &[&str]) -> Vec<IpAddr> {
     all.iter().map(|address| address.parse().unwrap()).collect()
 }
 
-/// What is told of something broken, how bad it is, and what the text must hold. A new id does not
-/// compile until it has such a thing.
+/// Returns the findings of a broken case, its severity, and what the text must contain. A new id
+/// does not compile without such a case.
 #[expect(clippy::too_many_lines, reason = "a table with an entry for each id")]
 fn broken(id: Id) -> (Vec<Check>, Severity, &'static str) {
     use Severity::{Error, Info, Warning};
@@ -302,7 +302,7 @@ fn broken(id: Id) -> (Vec<Check>, Severity, &'static str) {
     }
 }
 
-/// What is told of something sound.
+/// Returns the findings of a sound case.
 fn sound(id: Id) -> Vec<Check> {
     match id {
         Id::RustToolchain => toolchain::judge_rust(&tools("1.95.0", true), "1.95"),
@@ -312,7 +312,7 @@ fn sound(id: Id) -> Vec<Check> {
         Id::FileTimes => vec![machine::judge_times(None)],
         Id::DepLock => binaries::judge_lock(&committed_lock(), &[request(&pinned())]),
         Id::DepBinaries => binaries::judge_binaries(&verified(None)),
-        // Reading and resolving judge themselves; the end-to-end tests have both.
+        // Reading and resolving judge these themselves; the end-to-end tests cover both.
         Id::DotenvSyntax | Id::Manifests => vec![Check::ok(id, "")],
         Id::DotenvMode => vec![inputs::judge_mode(Some(&dotenv(0o600)), &BTreeSet::new())],
         Id::SuperuserEmail => vec![inputs::judge_email(Some("admin@core.local"))],

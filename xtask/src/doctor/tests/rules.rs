@@ -1,4 +1,4 @@
-//! The finer rules of single checks.
+//! Detailed rules of single checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -113,7 +113,7 @@ fn secrets_of_an_environment_file_are_known_by_name_or_by_manifest() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(".env");
     assert!(Dotenv::look(&path).unwrap().is_none());
-    // The third line cannot be parsed; names are found all the same.
+    // The third line cannot be parsed; names are found nevertheless.
     fs::write(
         &path,
         "PLAIN=1\nexport LOGIN='x'\nMY_token = two words\n# A_SECRET\n",
@@ -249,7 +249,7 @@ fn abandoned_files_are_old_and_data_is_not_looked_into() {
         let relative = |path: PathBuf| path.strip_prefix(dir.path()).unwrap().display().to_string();
         found.map(relative).collect()
     };
-    // Nobody holds the lock of the tool, whenever that was.
+    // At any age: no process holds the lock of the tool.
     assert_eq!(found(SystemTime::now()), [".dep/.work/tool"]);
     let later = SystemTime::now() + Duration::from_hours(1);
     let expected = [
