@@ -1,4 +1,4 @@
-//! Checking a configuration and putting it into effect.
+//! Checks a configuration and applies it to the running Caddy.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -19,12 +19,12 @@ const CHECK_LIMIT: Duration = Duration::from_secs(10);
 /// How long Caddy may take to load a configuration; measured: 2 ms.
 const LOAD_LIMIT: Duration = Duration::from_secs(10);
 
-/// The configuration file: it only ever holds what Caddy has accepted.
+/// Returns the path of the configuration file: its content was always accepted by Caddy.
 pub(crate) fn config_file(settings: &Settings) -> PathBuf {
     settings.state_dir.join("caddy.json")
 }
 
-/// Where Caddy keeps its own things, for every call of it: it would use the home directory.
+/// Returns Caddy's directories for each call of it: by default it uses the home directory.
 pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
     let inside = |name: &str| settings.data_dir.join(name).display().to_string();
     vec![
@@ -33,7 +33,7 @@ pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Writes down where the servers behind Caddy are. It reads that for each request.
+/// Writes the addresses of the servers behind Caddy. It reads them for each request.
 pub(crate) fn write_addresses(settings: &Settings) -> anyhow::Result<()> {
     let addresses = [
         (POCKETBASE_ADDRESS, &settings.pocketbase),
@@ -50,7 +50,7 @@ pub(crate) fn write_addresses(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the configuration file unless it holds this text already, after Caddy has checked it.
+/// Writes the configuration file unless its content is equal, after Caddy has checked it.
 pub(crate) async fn install(settings: &Settings, text: &str) -> anyhow::Result<()> {
     let live = config_file(settings);
     if std::fs::read(&live).is_ok_and(|old| old == text.as_bytes()) {
@@ -85,15 +85,15 @@ async fn validate(settings: &Settings, file: &Path) -> anyhow::Result<()> {
     Err(Failure::new(Exit::Invalid, message).into())
 }
 
-/// Puts settings and the configuration made from them into effect in the running Caddy. After an
-/// error the old configuration is back, but not the old addresses.
+/// Applies settings and the configuration made from them to the running Caddy. After an error the
+/// old configuration is restored, but not the old addresses.
 pub(crate) async fn apply(settings: &Settings, text: &str) -> anyhow::Result<()> {
     write_addresses(settings)?;
     // The same text as before is no change for Caddy.
     load(settings, text).await
 }
 
-/// Puts `text` into effect in the running Caddy; after an error the old file is back.
+/// Applies `text` to the running Caddy; after an error the old file is restored.
 async fn load(settings: &Settings, text: &str) -> anyhow::Result<()> {
     let live = config_file(settings);
     let old = std::fs::read(&live).with_context(|| format!("cannot read `{}`", live.display()))?;
@@ -104,8 +104,8 @@ async fn load(settings: &Settings, text: &str) -> anyhow::Result<()> {
     };
     if let Err(error) = result {
         write_atomically(&live, &old, PRIVATE_FILE_MODE)?;
-        // Refused, it was never gone; otherwise it comes back. A Caddy that does not answer has it
-        // when it is started again.
+        // If the new one was refused, the old one still applies; otherwise this restores it. A
+        // Caddy that does not answer reads it at its next start.
         let _ = post(settings, &String::from_utf8_lossy(&old)).await;
         let what = "the old configuration stays in effect";
         return Err(Failure::new(Exit::ReloadFailed, what).source(error).into());
@@ -125,7 +125,7 @@ async fn post(settings: &Settings, text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Looks whether what Caddy runs is what it was given.
+/// Checks whether the configuration of the running Caddy is the one that it was given.
 async fn prove(settings: &Settings, text: &str) -> anyhow::Result<()> {
     let endpoint = Endpoint::Unix(short_path(&settings.state_dir.join(ADMIN_SOCKET)));
     let response = http::get(&endpoint, "/config/", LOAD_LIMIT).await?;
@@ -137,7 +137,7 @@ async fn prove(settings: &Settings, text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The path from where we are, if it is below: an absolute one may be too long for a socket.
+/// Returns a relative path if possible: an absolute one may be too long for a socket.
 fn short_path(path: &Path) -> PathBuf {
     let here = std::env::current_dir().ok();
     let below = here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));

@@ -6,15 +6,15 @@ use serde_json::{Value, json};
 
 use crate::settings::Settings;
 
-/// Caddy's control socket, relative to the state directory it runs in: a socket's path may not be
-/// longer than about 100 bytes.
+/// Caddy's control socket, relative to its working directory, the state directory: a socket's path
+/// may not be longer than about 100 bytes.
 pub(crate) const ADMIN_SOCKET: &str = "admin.sock";
-/// Files with the addresses of what is behind Caddy, in the directory it runs in. It reads them
+/// Files with the addresses of the servers behind Caddy, in its working directory. It reads them
 /// for each request, so another address needs no other configuration: loading one closes
 /// connections, and once in a thousand times one that has just been accepted.
 pub(crate) const POCKETBASE_ADDRESS: &str = "pocketbase.address";
 pub(crate) const NATS_ADDRESS: &str = "nats.address";
-/// What is compressed. Event streams are not in it: they must leave at once.
+/// Types that are compressed. Event streams are not: they must be sent at once.
 const COMPRESSED_TYPES: [&str; 6] = [
     "application/json*",
     "text/html*",
@@ -24,18 +24,18 @@ const COMPRESSED_TYPES: [&str; 6] = [
     "image/svg+xml*",
 ];
 
-/// The configuration file.
+/// Returns the text of the configuration file.
 pub(crate) fn render(settings: &Settings) -> String {
     let config = json!({
-        // In every configuration, reloads too: without it Caddy moves its control to a TCP port.
+        // In every configuration, reloads too: without it Caddy moves its admin API to a TCP port.
         "admin": {"listen": format!("unix/{ADMIN_SOCKET}"), "config": {"persist": false}},
         "storage": {"module": "file_system", "root": settings.data_dir.join("storage")},
         "logging": {"logs": logs(settings)},
         "apps": {"http": {
-            // Longer streams are cut at a stop; without a limit they would hold it up for ever.
+            // Longer streams are cut at a stop; without a limit they would block it for ever.
             "grace_period": "2s",
             "servers": {"core": {
-                // The socket that the wrapper holds.
+                // The socket that the wrapper passes on.
                 "listen": ["fd/0"],
                 "protocols": ["h1"],
                 "automatic_https": {"disable": true},
@@ -49,7 +49,7 @@ pub(crate) fn render(settings: &Settings) -> String {
 
 fn logs(settings: &Settings) -> Value {
     json!({
-        // An error of a request is written there, with the request.
+        // Errors of requests are logged there, with the request.
         "default": {"level": "INFO", "exclude": ["http.log.access"], "encoder": encoder()},
         "access": {
             "include": ["http.log.access.access"],
@@ -64,9 +64,9 @@ fn logs(settings: &Settings) -> Value {
     })
 }
 
-/// JSON in which no query has values. Caddy hides Authorization and cookies by itself, but not what
-/// stands in a query: tokens of files, codes and states of logins, whatever their names are. A
-/// query is also in the address of the page that a request comes from, and of one it is sent to.
+/// Returns the JSON encoder that removes the values of queries: tokens of files, codes and states
+/// of logins, whatever their names. Caddy itself hides only Authorization and cookies. Referers and
+/// redirects have queries, too.
 fn encoder() -> Value {
     let filter = json!({
         "filter": "regexp",
@@ -84,7 +84,7 @@ fn encoder() -> Value {
     json!({"format": "filter", "wrap": {"format": "json"}, "fields": fields})
 }
 
-/// A file name in which Caddy finds no placeholders: a path may hold braces.
+/// Returns a file name without placeholders of Caddy: a path may contain braces.
 fn literal(path: &Path) -> String {
     path.to_string_lossy().replace('{', r"\{")
 }
@@ -96,7 +96,7 @@ fn routes(settings: &Settings) -> Vec<Value> {
         "handle": [{"handler": "static_response", "status_code": 200, "body": "ok"}],
         "terminal": true,
     })];
-    // What Core asks PocketBase itself is nobody's business, and has no limits.
+    // Core's own requests to PocketBase are not public, and have no limits.
     routes.push(json!({
         "@id": "core",
         "match": [{"path": ["/core/*"]}],
@@ -113,13 +113,13 @@ fn routes(settings: &Settings) -> Vec<Value> {
     routes
 }
 
-/// What Caddy replaces by the text of a file, for each request.
+/// Returns the placeholder that Caddy replaces by the text of a file, for each request.
 fn dial(file: &str) -> String {
     format!("{{file.{file}}}")
 }
 
-/// The websocket of NATS. `Host` and `Origin` pass unchanged: NATS decides by them which pages
-/// may connect.
+/// Returns the route of NATS's websocket. `Host` and `Origin` pass unchanged: NATS decides by them
+/// which pages may connect.
 fn nats_route() -> Value {
     json!({
         "@id": "nats_ws",
@@ -136,8 +136,8 @@ fn nats_route() -> Value {
     })
 }
 
-/// The same for our own pages. Which they are we know: NATS takes a connection without an origin,
-/// and so needs no restart when our port is another one.
+/// Returns the route of NATS's websocket for our own pages, which we know: NATS accepts a
+/// connection without an origin, and so needs no restart when our port changes.
 fn nats_route_of_pages(settings: &Settings) -> Value {
     let mut route = nats_route();
     route["@id"] = json!("nats_ws_of_pages");
@@ -176,7 +176,7 @@ fn pocketbase_route() -> Value {
                 "upstreams": [{"dial": dial(POCKETBASE_ADDRESS)}],
                 "flush_interval": -1,
                 "headers": {"request": {"set": {"X-Real-Ip": ["{http.vars.client_ip}"]}}},
-                // Bridges a restart of PocketBase. No health checks: with one upstream they only
+                // Covers a restart of PocketBase. No health checks: with one upstream they only
                 // delay the moment when it is used again.
                 "load_balancing": {"try_duration": "10s", "try_interval": "25ms"},
                 "transport": {"protocol": "http", "dial_timeout": "1s"},

@@ -1,7 +1,7 @@
 //! The caddy service: the HTTP front of the stack.
 //!
 //! Owns the listening socket (it outlives a crash of Caddy) and Caddy's configuration. Must not
-//! know what is behind the addresses it forwards to.
+//! know which servers are behind the addresses it forwards to.
 
 mod admin;
 mod config;
@@ -11,7 +11,7 @@ mod settings;
 pub use run::run;
 pub use settings::{Settings, check};
 
-/// The manifest that this build of the service belongs to.
+/// Returns the manifest that this build of the service belongs to.
 pub fn spec() -> &'static str {
     include_str!("../service.json")
 }

@@ -1,4 +1,4 @@
-//! Running the server.
+//! Runs the server.
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -19,14 +19,14 @@ use crate::settings::Settings;
 /// How long the server may take to become ready.
 const READY_LIMIT: Duration = Duration::from_mins(1);
 /// How long one answer may take. Not short: our own socket accepts while Caddy starts, so the
-/// question simply waits.
+/// request simply waits.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-/// How often Caddy is started again within a minute when it ends by itself.
+/// How often Caddy is restarted within a minute when it exits by itself.
 const RESPAWNS_MAX: usize = 5;
-/// Connections that may wait while Caddy is started again; the kernel may allow fewer.
+/// Connections that may wait while Caddy is restarted; the kernel may allow fewer.
 const BACKLOG: i32 = 4096;
 
-/// Runs the server until it is told to stop or ends by itself too often. Returns the exit code.
+/// Runs the server until a stop is requested or it crashes too often. Returns the exit code.
 pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8> {
     let Some(claim) = Claim::take(&lifecycle, &settings.data_dir).await? else {
         return Ok(0);
@@ -55,7 +55,7 @@ pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8>
 }
 
 fn launch(settings: &Settings, listener: TcpListener) -> anyhow::Result<Launch> {
-    // The socket listens already; asking again only lengthens the queue.
+    // The socket listens already; a second call only lengthens the queue.
     rustix::net::listen(&listener, BACKLOG).context("cannot lengthen the queue of the socket")?;
     let config_file = admin::config_file(settings).display().to_string();
     Ok(Launch {
@@ -81,7 +81,7 @@ impl Upstream for Caddy {
         format!("http://{}", self.endpoint)
     }
 
-    /// The socket is ours, so whoever answers is our child.
+    /// The socket is ours, so the server that answers is our child.
     async fn is_ready(&mut self) -> anyhow::Result<bool> {
         match http::get(&self.endpoint, "/healthz", ANSWER_LIMIT).await {
             Ok(response) if response.status == 200 => Ok(true),
@@ -93,7 +93,7 @@ impl Upstream for Caddy {
         }
     }
 
-    /// Takes the settings of now. The socket stays the one that the wrapper holds.
+    /// Applies the current settings. The wrapper keeps the same socket.
     async fn reload(
         &mut self,
         _server: &ServerHandle,
@@ -102,7 +102,7 @@ impl Upstream for Caddy {
         let told = Settings::from_env(&|name: &str| environment.get(name))?;
         let settings = self.settings.with_changes_of(told);
         if let Err(error) = admin::apply(&settings, &config::render(&settings)).await {
-            // What it forwards to now is what it has forwarded to.
+            // It continues to forward to the old addresses.
             let _ = admin::write_addresses(&self.settings);
             return Err(error);
         }

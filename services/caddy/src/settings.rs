@@ -1,4 +1,4 @@
-//! What the service is told by its environment, as `service.json` lists it.
+//! The settings of the service from its environment, as listed in `service.json`.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use kit::env::{Lookup, Reader, check_program};
 use kit::http::Endpoint;
 
-/// The settings of the service, valid one by one.
+/// The settings of the service, each one valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     pub(crate) server: PathBuf,
@@ -14,13 +14,13 @@ pub struct Settings {
     pub(crate) state_dir: PathBuf,
     pub(crate) host: IpAddr,
     pub(crate) port: u16,
-    /// Where PocketBase listens.
+    /// The address of PocketBase.
     pub(crate) pocketbase: Endpoint,
-    /// Where NATS listens for websockets.
+    /// The address of NATS for websockets.
     pub(crate) nats_ws: Endpoint,
-    /// Origins of our own pages, which may connect to NATS whatever it knows of them.
+    /// Origins of our own pages, which may connect to NATS whatever its settings.
     pub(crate) nats_ws_pages: Vec<String>,
-    /// Whether NATS asks its clients for credentials.
+    /// Whether NATS requires credentials.
     pub(crate) nats_has_credentials: bool,
 }
 
@@ -42,7 +42,7 @@ impl Settings {
         reader.finish("caddy", settings)
     }
 
-    /// These settings, with those of `told` that can change while Caddy runs.
+    /// Returns these settings with those of `told` that can change while Caddy runs.
     pub(crate) fn with_changes_of(&self, told: Self) -> Self {
         Self {
             pocketbase: told.pocketbase,
@@ -59,7 +59,7 @@ impl Settings {
     }
 }
 
-/// Origins, separated by commas. Caddy would read some texts as patterns: NATS refuses those.
+/// Parses origins, separated by commas. Texts that Caddy would read as patterns, NATS refuses.
 fn pages(reader: &mut Reader<'_>) -> Vec<String> {
     let text = reader.optional("CADDY_NATS_WS_PAGES").unwrap_or_default();
     let origins = text.split(',').map(str::trim);
@@ -69,7 +69,7 @@ fn pages(reader: &mut Reader<'_>) -> Vec<String> {
         .collect()
 }
 
-/// Checks what the settings point at.
+/// Checks the files that the settings name.
 pub fn check(settings: &Settings) -> anyhow::Result<()> {
     check_program(&settings.server, "CADDY_SERVER_BIN")
 }

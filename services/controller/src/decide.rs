@@ -1,4 +1,4 @@
-//! PURE: what is to be done about a record.
+//! PURE: decides what to do about a record.
 
 use engine::operations::change::Change;
 use engine::topology::record::{Record, State};
@@ -7,27 +7,27 @@ use service_nats::topology::{Origin, SERVICE, Spec, spec};
 
 use crate::stack::World;
 
-/// What the keys of a specification are named by in messages.
+/// The prefix of the keys of a specification in messages.
 const AT: &str = "spec";
 
-/// What is to be done.
+/// The action to take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Nothing.
     Nothing,
-    /// Nothing yet: somebody else is changing the stack. Look again soon.
+    /// Wait: another command is changing the stack. Check again soon.
     Later,
-    /// Write what the manifests ask for into the record.
+    /// Write the topology that the manifests require into the record.
     Declare(Spec),
-    /// Make the stack become it.
+    /// Apply it to the stack.
     Apply(Change),
-    /// Say that it is what runs.
+    /// Report that it is the running topology.
     Confirm,
-    /// Say why it cannot be applied.
+    /// Report why it cannot be applied.
     Refuse(String),
 }
 
-/// Decides about a record, while no change of ours is at work.
+/// Decides about a record, while no change of ours is running.
 pub(crate) fn decide(record: &Record, world: &World) -> Step {
     let refused = record.is_current() && record.status.state == State::Failed;
     if let Some(why) = no_topology(&record.service, world) {
@@ -41,7 +41,7 @@ pub(crate) fn decide(record: &Record, world: &World) -> Step {
         Origin::Manifest => {
             let follows = world.origin == Origin::Manifest;
             if world.busy && follows && world.spec != world.declared {
-                // Half of an `up`: the facts or the manifests are those of before.
+                // In the middle of an `up`: the facts or the manifests are outdated.
                 return Step::Later;
             }
             if !is(&record.spec, &world.declared) {
@@ -65,16 +65,16 @@ pub(crate) fn decide(record: &Record, world: &World) -> Step {
     });
     match (record.status.state, record.is_current()) {
         (State::Applied, true) if runs => Step::Nothing,
-        // What runs was not changed: by what is newer it is asked for again, or it came about
-        // by other means.
+        // The running topology did not change: a newer record requests it again, or it was applied
+        // in another way.
         (State::Applied | State::Failed, _) if runs => Step::Confirm,
         (State::Failed, true) => Step::Nothing,
-        // Also what was being applied when a controller ended: how far it came is not known.
+        // Also a change that a controller did not finish: how far it came is unknown.
         _ => apply,
     }
 }
 
-/// What a user asks for, or all that is wrong with it.
+/// Returns the topology that a user requests, or everything that is wrong with it.
 fn asked(record: &Record) -> Result<Spec, String> {
     if let Some(problem) = &record.problem {
         return Err(problem.clone());
@@ -86,7 +86,7 @@ fn asked(record: &Record) -> Result<Spec, String> {
     })
 }
 
-/// Why a service can have no record; `None` when it can.
+/// Returns why a service can have no record; `None` when it can.
 fn no_topology(service: &str, world: &World) -> Option<String> {
     let problem = if !world.services.contains(service) {
         format!("there is no service `{service}`")
@@ -100,7 +100,7 @@ fn no_topology(service: &str, world: &World) -> Option<String> {
     ))
 }
 
-/// Whether the specification of a record is `spec`, however it is written.
+/// Whether the specification of a record equals `spec`, in any notation.
 fn is(value: &Value, spec: &Spec) -> bool {
     spec::from_json(&value.to_string(), AT).is_ok_and(|read| read == *spec)
 }
@@ -126,7 +126,7 @@ mod tests {
         }
     }
 
-    /// A record of generation 5.
+    /// Returns a record of generation 5.
     fn record(origin: Origin, spec: &Value, about: u64, state: State) -> Record {
         let status = json!({"generation": about, "state": state});
         let record = json!({"id": "x", "service": "nats", "origin": origin, "spec": spec,

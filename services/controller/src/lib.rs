@@ -1,9 +1,8 @@
-//! The controller: makes the running stack what the record of the topology in the database says.
+//! The controller: applies the topology of the record in the database to the running stack.
 //!
-//! Owns the watch and the decision; applying is xtask's. It tells what happens to the stack, too
-//! (`observe`), apart from all that. Events are only hints, the list of records
-//! is the truth. Must not keep anything that a restart would lose: what it needs to know is in the
-//! record and in the durable facts.
+//! Owns the watch and the decision; xtask applies. Independently of that, it publishes events of
+//! the stack (`observe`). Events of PocketBase are only hints, the list of records is the truth.
+//! Must not keep state that a restart would lose: its state is in the record and the durable facts.
 
 mod decide;
 mod observe;
@@ -18,7 +17,7 @@ mod work;
 pub use run::run;
 pub use settings::{Settings, check};
 
-/// The manifest that this build of the service belongs to.
+/// Returns the manifest that this build of the service belongs to.
 pub fn spec() -> &'static str {
     include_str!("../service.json")
 }

@@ -1,4 +1,4 @@
-//! The sign that the controller is in sync: a lock, which no file of a dead one can fake.
+//! The sign that the controller is in sync: a lock, which a dead process cannot hold.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use anyhow::bail;
 use kit::files::FileLock;
 use tokio::time::{Instant, sleep};
 
-/// Name of the file in the state directory, as `service.json` has it.
+/// Name of the file in the state directory, as in `service.json`.
 const LOCK_FILE: &str = "ready.lock";
-/// How long those who only look may keep the lock from us: each has it for an instant.
+/// How long checks of the lock may keep it from us: each holds it for an instant.
 const LOOKERS_LIMIT: Duration = Duration::from_secs(2);
-/// How often it is tried.
+/// Pause between two attempts.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// The sign, given or not.
+/// The sign, shown or not.
 #[derive(Debug)]
 pub(crate) struct Ready {
     path: PathBuf,
@@ -22,7 +22,7 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
-    /// Not given yet. `directory` exists.
+    /// Creates the sign, not shown. `directory` exists.
     pub(crate) fn new(directory: &std::path::Path) -> Self {
         Self {
             path: directory.join(LOCK_FILE),
@@ -30,7 +30,7 @@ impl Ready {
         }
     }
 
-    /// Gives it. Says whether it was not given before.
+    /// Takes the lock. Returns whether it was not held before.
     pub(crate) async fn give(&mut self) -> anyhow::Result<bool> {
         if self.lock.is_some() {
             return Ok(false);
@@ -48,7 +48,7 @@ impl Ready {
         }
     }
 
-    /// Takes it back.
+    /// Releases the lock.
     pub(crate) fn take_back(&mut self) {
         self.lock = None;
     }

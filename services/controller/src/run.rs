@@ -1,4 +1,4 @@
-//! The life of the controller: connect, look, wait for a hint, look again.
+//! The main loop of the controller: connect, read, wait for a hint, read again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,21 +18,21 @@ use crate::sync::{Again, Events, Sync, is_of_the_data};
 use crate::watch::Watch;
 use crate::work::{Outcome, Work};
 
-/// How often the records are read without a hint. A subscription can go mute without a sign: by
-/// a token that was revoked, or by a server that is frozen.
+/// How often the records are read without a hint. A subscription can go mute without a sign: for a
+/// revoked token or a frozen server.
 const RESYNC: Duration = Duration::from_secs(20);
-/// The same while somebody else changes the stack.
+/// The interval while another command changes the stack.
 const RESYNC_SOON: Duration = Duration::from_millis(250);
-/// The same while PocketBase refuses what is to be read or written.
+/// The interval while PocketBase refuses a read or a write.
 const RESYNC_REFUSED: Duration = Duration::from_secs(2);
-/// The pause before the first new connection and the longest one.
+/// The pause before the first reconnection, and the longest one.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How long a change that is given up may take to take back what it began: below the time after
-/// which the supervisor kills us.
+/// How long an interrupted change may take to roll back: less than the time after which the
+/// supervisor kills us.
 const GIVE_UP_LIMIT: Duration = Duration::from_secs(8);
 
-/// Runs the controller until it is told to stop. Returns the exit code.
+/// Runs the controller until a stop is requested. Returns the exit code.
 pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8> {
     let stack = Arc::new(Live::new(settings.paths.clone()));
     run_on(lifecycle, settings, stack).await
@@ -82,9 +82,9 @@ struct Controller {
     output: Output,
     ready: Ready,
     sync: Sync,
-    /// What was complained about last: told once, not once a second.
+    /// The last complaint: printed once, not once a second.
     complaint: String,
-    /// Whether `READY` was said.
+    /// Whether `READY` was printed.
     is_known: bool,
 }
 
@@ -104,8 +104,8 @@ impl Controller {
                 Ok(Hint::Stop) => return Ok(()),
                 Ok(_) => {}
                 Err(error) if is_by_rules_of_the_user(&error) => {
-                    // Nothing is wrong with PocketBase or us, and asking more often would only use
-                    // up what the user's limit leaves to the user.
+                    // Neither PocketBase nor we are at fault, and more requests would only use up
+                    // the rate limit of the user.
                     self.ready.give().await?;
                     self.complain(&error);
                     pause = RESYNC;
@@ -122,7 +122,7 @@ impl Controller {
         }
     }
 
-    /// One connection, from its begin to its end.
+    /// Handles one connection, from its start to its end.
     async fn connection(&mut self, pause: &mut Duration) -> anyhow::Result<Hint> {
         let lifecycle = self.lifecycle.clone();
         let open = Watch::open(&mut self.sync.client);
@@ -141,7 +141,7 @@ impl Controller {
                 Ok(Again::Sometime) => RESYNC,
                 Ok(Again::Soon) => RESYNC_SOON,
                 Ok(Again::AfterPause) => RESYNC_REFUSED,
-                // We work; what is in the database does not. Whoever is to mend it needs the stack.
+                // We work; the data is at fault. The user who repairs it needs the stack.
                 Err(ref error) if is_of_the_data(error) => RESYNC_REFUSED,
                 Err(error) => return Err(error),
             };
@@ -202,8 +202,8 @@ impl Controller {
         }
     }
 
-    /// Lets a change that is at work take back what it began. Its record says `applying`, so the
-    /// next controller takes it up.
+    /// Lets a running change roll back. Its record says `applying`, so the next controller takes it
+    /// up.
     async fn give_up(&mut self) {
         let Some(work) = &mut self.sync.work else {
             return;

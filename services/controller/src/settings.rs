@@ -1,4 +1,4 @@
-//! What the service is told by its environment, as `service.json` lists it.
+//! The settings of the service from its environment, as listed in `service.json`.
 
 use std::path::PathBuf;
 
@@ -7,14 +7,14 @@ use engine::checkout::paths::Paths;
 use kit::env::{Lookup, Reader};
 use kit::http::Endpoint;
 
-/// The settings of the service, valid one by one.
+/// The settings of the service, each one valid.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where its locks are.
+    /// The directory of its locks.
     pub(crate) state_dir: PathBuf,
-    /// Where PocketBase is, without Caddy between: one part less that can cut the connection.
+    /// The address of PocketBase, without Caddy in between: one part less that can fail.
     pub(crate) pocketbase: Endpoint,
-    /// The checkout and the instance whose stack this is.
+    /// The checkout and the instance of this stack.
     pub(crate) paths: Paths,
 }
 
@@ -28,7 +28,7 @@ impl Settings {
         let settings = Self {
             state_dir: reader.path("CONTROLLER_STATE_DIR"),
             pocketbase: Endpoint::tcp(
-                // A stack that an older version started does not say it.
+                // A stack that an older version started does not set it.
                 reader
                     .optional("CONTROLLER_POCKETBASE_HOST")
                     .unwrap_or_else(|| "127.0.0.1".to_owned()),
@@ -40,7 +40,7 @@ impl Settings {
     }
 }
 
-/// There is nothing that the settings point at and that must be there before the start.
+/// Nothing that the settings name must exist before the start.
 pub fn check(_settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! The stack as the controller sees it: what runs, what its manifests ask for, how it is changed.
+//! The controller's view of the stack: what runs, what its manifests require, how it is changed.
 //!
-//! A boundary, so that the tests have a stack that is none. Must not decide anything.
+//! A boundary, so that tests can use a fake. Must not decide anything.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,31 +15,31 @@ use engine::operations::change::{self, Change};
 use kit::files::FileLock;
 use service_nats::topology::{self, Origin, Spec};
 
-/// What runs, at one moment.
+/// The state of the stack at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct World {
     /// The services.
     pub(crate) services: BTreeSet<String>,
     /// The topology that was applied last.
     pub(crate) spec: Spec,
-    /// Who asked for it.
+    /// Who requested it.
     pub(crate) origin: Origin,
-    /// The topology that the manifests ask for.
+    /// The topology that the manifests require.
     pub(crate) declared: Spec,
-    /// Whether a command or we ourselves are changing the stack: what is above may be half of it.
+    /// Whether a command or we are changing the stack: the fields above may be inconsistent.
     pub(crate) busy: bool,
 }
 
 /// A running stack.
 pub(crate) trait Stack: Send + Sync + 'static {
-    /// Looks at it. Takes a millisecond.
+    /// Reads its state. Takes a millisecond.
     fn look(&self) -> anyhow::Result<World>;
 
-    /// Makes it become `change`, or leaves it as it was. Takes seconds, or minutes while others are
-    /// at work; gives up when `interrupt` is set.
+    /// Applies `change`, or leaves the stack unchanged. Takes seconds, or minutes while other
+    /// commands run; gives up when `interrupt` is set.
     fn apply(&self, change: &Change, interrupt: Arc<AtomicBool>) -> anyhow::Result<()>;
 
-    /// Whether the whole stack is to stop.
+    /// Whether the whole stack is being stopped.
     fn is_stopping(&self) -> bool;
 }
 
@@ -47,14 +47,14 @@ pub(crate) trait Stack: Send + Sync + 'static {
 #[derive(Debug)]
 pub(crate) struct Live {
     paths: Paths,
-    /// The recorded inputs rarely change.
+    /// The recorded inputs, which rarely change.
     read: Mutex<Option<Declared>>,
 }
 
-/// What the recorded inputs say.
+/// The content of the recorded inputs.
 #[derive(Debug, Clone)]
 struct Declared {
-    /// The file that it was read from.
+    /// The bytes that it was read from.
     from: Vec<u8>,
     services: BTreeSet<String>,
     spec: Spec,

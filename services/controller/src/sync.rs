@@ -1,4 +1,4 @@
-//! One look at all records, and what follows from it.
+//! Reads all records once and acts on them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,27 +19,27 @@ use crate::observe::{Notice, Outbox};
 use crate::stack::{Stack, World};
 use crate::work::{Outcome, Work};
 
-/// How often a look may be followed at once by another: each is for one step that it made.
+/// How often a round may be followed at once by another: each made one step.
 const LOOKS_MAX: usize = 8;
 
-/// The longest message that is written, in characters: a field of the record is bounded.
+/// The longest message that is written, in characters: the field of the record is bounded.
 const MESSAGE_MAX: usize = 8000;
 
-/// The controller's hands.
+/// Applies decisions to the stack and to the records.
 pub(crate) struct Sync {
     pub(crate) client: Client,
     pub(crate) stack: Arc<dyn Stack>,
-    /// The change at work.
+    /// The running change.
     pub(crate) work: Option<Work>,
-    /// What came of the last one, until the record says so.
+    /// The result of the last change, until the record has it.
     pub(crate) outcome: Option<Outcome>,
-    /// Where the ends of changes are told.
+    /// Where the ends of changes are published.
     pub(crate) events: Events,
-    /// What PocketBase refused last for each record: told once, not at each look.
+    /// PocketBase's last refusal for each record: printed once, not in each round.
     pub(crate) refusals: BTreeMap<String, String>,
 }
 
-/// Tells of topologies.
+/// Publishes events of topologies.
 pub(crate) struct Events {
     pub(crate) paths: Paths,
     pub(crate) outbox: Arc<Outbox>,
@@ -62,19 +62,19 @@ impl Events {
     }
 }
 
-/// When to look again, without a hint.
+/// When to read again, without a hint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Again {
-    /// Now and then.
+    /// After the usual interval.
     Sometime,
-    /// Soon: somebody else is changing the stack.
+    /// Soon: another command is changing the stack.
     Soon,
-    /// After a pause: PocketBase refused what was to be written, which may pass.
+    /// After a pause: PocketBase refused a write, which may pass.
     AfterPause,
 }
 
 impl Sync {
-    /// Makes everything what the records say, as far as that is possible now.
+    /// Makes the stack match the records, as far as that is possible now.
     pub(crate) async fn run(&mut self, output: &Output) -> anyhow::Result<Again> {
         for _ in 0..LOOKS_MAX {
             let records = self.client.list().await?;
@@ -98,7 +98,7 @@ impl Sync {
                             self.refusals.remove(&record.id);
                             acted |= others;
                         }
-                        // One record that cannot be written must not keep us from the others.
+                        // One record that cannot be written must not block the others.
                         Err(error) if is_of_the_data(&error) => {
                             self.refused(record, &error, output);
                             again = Again::AfterPause;
@@ -111,11 +111,11 @@ impl Sync {
                 return Ok(again);
             }
         }
-        // Others keep changing what we change, or this is a bug: not as fast as we can, then.
+        // Other writers keep changing the same, or this is a bug: slow down.
         Ok(Again::Soon)
     }
 
-    /// Makes the first record, or that which somebody has deleted. Says whether it did.
+    /// Creates the first record, or one that a user deleted. Returns whether it did.
     async fn seed(
         &mut self,
         records: &[Record],
@@ -134,7 +134,7 @@ impl Sync {
         Ok(true)
     }
 
-    /// Does a step. Says whether the records are others by it.
+    /// Performs a step. Returns whether it changed the records.
     async fn act(&mut self, record: &Record, step: Step, output: &Output) -> anyhow::Result<bool> {
         let done = match step {
             Step::Nothing | Step::Later => return Ok(false),
@@ -159,7 +159,7 @@ impl Sync {
             Step::Apply(change) => return self.begin(record, change, output).await,
         };
         match done {
-            // Whoever was faster is seen by the next look.
+            // The next round sees the faster writer.
             Ok(()) | Err(RecordError::Conflict | RecordError::Gone) => Ok(true),
             Err(error) => Err(error.into()),
         }
@@ -184,7 +184,7 @@ impl Sync {
         Ok(false)
     }
 
-    /// Says once that PocketBase does not let us write what became of a record.
+    /// Reports once that PocketBase refused the status of a record.
     fn refused(&mut self, record: &Record, error: &anyhow::Error, output: &Output) {
         let text = format!("{error:#}");
         if self.refusals.get(&record.id) != Some(&text) {
@@ -193,8 +193,8 @@ impl Sync {
         }
     }
 
-    /// Writes down what came of the last change. It stays remembered until it is written. Says
-    /// whether there was one: the records are others by it.
+    /// Writes the result of the last change, and keeps it until it is written. Returns whether
+    /// there was one: it changes the records.
     async fn report(&mut self, records: &[Record], output: &Output) -> anyhow::Result<bool> {
         let Some(outcome) = self.outcome.take() else {
             return Ok(false);
@@ -231,7 +231,7 @@ impl Sync {
         Ok(true)
     }
 
-    /// Writes the end of what `begun` asked for, into the history and into the record as it is
+    /// Writes the result of the change of `begun` into the history and into the record as it is
     /// `now`.
     async fn write_outcome(
         &mut self,
@@ -242,7 +242,7 @@ impl Sync {
         output: &Output,
     ) -> Result<(), RecordError> {
         let message: String = message.chars().take(MESSAGE_MAX).collect();
-        // The history first: whoever waits for the status finds it there.
+        // The history first: a reader that waits for the status finds it there.
         let entry = Entry {
             service: begun.service.clone(),
             generation: begun.generation,
@@ -254,7 +254,7 @@ impl Sync {
         };
         match self.client.append(&entry).await {
             Ok(()) => {}
-            // The record itself says more than a line about it.
+            // The record itself matters more than a line about it.
             Err(error) if error.is_of_the_data() => {
                 output.note(&told(
                     begun,
@@ -269,7 +269,7 @@ impl Sync {
         let written = self.client.report(&now.id, &status).await?;
         let moved = state == State::Applied && begun.move_streams;
         if moved && written.generation == begun.generation {
-            // That streams may be moved is said for one change, not for good.
+            // The permission to move streams is valid for one change, not for good.
             let edit = Edit {
                 move_streams: Some(false),
                 ..Edit::default()
@@ -283,7 +283,7 @@ impl Sync {
     }
 }
 
-/// Whether a record, or what else is in the database, is the reason.
+/// Whether a record, or other data in the database, is the cause.
 pub(crate) fn is_of_the_data(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<RecordError>();
     error.is_some_and(RecordError::is_of_the_data)

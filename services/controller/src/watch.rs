@@ -1,7 +1,7 @@
-//! The connection by which PocketBase tells that a record has changed.
+//! The connection by which PocketBase reports changed records.
 //!
-//! Owns the subscription and the pause after which a burst of events is over. What an event says is
-//! not looked at: it is a hint to read the records.
+//! Owns the subscription and the pause after which a burst of events is over. Must not use the
+//! content of an event: it is a hint to read the records.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
-/// Where PocketBase tells of changes.
+/// The path of PocketBase's events.
 const PATH: &str = "/api/realtime";
 /// The first event of a connection.
 const CONNECTED: &str = "PB_CONNECT";
 /// How long PocketBase may take to accept a connection and name it; it takes a millisecond.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A burst is over when nothing comes for so long, ...
+/// A burst is over when no event comes for this long, ...
 const QUIET: Duration = Duration::from_millis(20);
-/// ... or when it has lasted so long: somebody may write without a pause.
+/// ... or when it has lasted this long: a client may write without a pause.
 const BURST_MAX: Duration = Duration::from_millis(50);
 
-/// A subscription. Everything that changes after it was opened is told, or the end of it.
+/// A subscription. It reports every change after it was opened, or its own end.
 #[derive(Debug)]
 pub(crate) struct Watch {
     events: Events,
@@ -37,7 +37,7 @@ struct Connected {
 impl Watch {
     /// Connects and subscribes.
     pub(crate) async fn open(client: &mut Client) -> Result<Self, RecordError> {
-        // First: without a token nothing would come of the rest, and PocketBase would not say so.
+        // First: without a token no event would arrive, and PocketBase would report no error.
         client.token().await?;
         let mut events = Events::open(client.endpoint(), PATH, &[], CONNECT_TIMEOUT).await?;
         let first = events.next_within(CONNECT_TIMEOUT).await?;
@@ -52,12 +52,12 @@ impl Watch {
         Ok(Self { events })
     }
 
-    /// Resolves when something has changed; `false` when the connection has ended.
+    /// Resolves after a change; returns `false` when the connection has ended.
     pub(crate) async fn changed(&mut self) -> bool {
         matches!(self.events.next().await, Ok(Some(_)))
     }
 
-    /// Resolves when a burst is over; `false` when the connection has ended.
+    /// Resolves when a burst is over; returns `false` when the connection has ended.
     pub(crate) async fn quiet(&mut self) -> bool {
         let end = Instant::now() + BURST_MAX;
         loop {

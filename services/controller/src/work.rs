@@ -1,4 +1,4 @@
-//! A change at work: on a thread of its own, since it blocks and has a runtime of its own.
+//! A running change: on a thread of its own, since it blocks and has its own runtime.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,29 +11,29 @@ use tokio::sync::oneshot;
 
 use crate::stack::Stack;
 
-/// A change that is being made.
+/// A running change.
 #[derive(Debug)]
 pub(crate) struct Work {
-    /// The record as it was when the change began.
+    /// The record when the change began.
     record: Record,
     interrupt: Arc<AtomicBool>,
     done: oneshot::Receiver<anyhow::Result<()>>,
 }
 
-/// What came of it.
+/// The result of a change.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// The record as it was when the change began.
+    /// The record when the change began.
     pub(crate) record: Record,
     /// Why it failed.
     pub(crate) result: anyhow::Result<()>,
-    /// Whether it was given up because we, or the whole stack, are to stop: then the next
+    /// Whether it was interrupted because we, or the whole stack, must stop: then the next
     /// controller takes it up again.
     pub(crate) given_up: bool,
 }
 
 impl Work {
-    /// Begins it.
+    /// Starts a change.
     pub(crate) fn begin(
         stack: Arc<dyn Stack>,
         record: Record,
@@ -43,7 +43,7 @@ impl Work {
         let flag = interrupt.clone();
         let (sender, done) = oneshot::channel();
         let run = move || {
-            // Nobody may be left to hear it.
+            // The receiver may be gone.
             let _ = sender.send(stack.apply(&change, flag));
         };
         thread::Builder::new()
@@ -57,12 +57,12 @@ impl Work {
         })
     }
 
-    /// Asks it to give up; what was begun is taken back.
+    /// Asks it to give up and to roll back.
     pub(crate) fn interrupt(&self) {
         self.interrupt.store(true, Ordering::Relaxed);
     }
 
-    /// Resolves when it is done. Nothing is lost when the call is dropped.
+    /// Resolves when it is done. Dropping the call loses nothing.
     pub(crate) async fn done(&mut self, stack: &dyn Stack) -> Outcome {
         let result = match (&mut self.done).await {
             Ok(result) => result,
@@ -88,10 +88,10 @@ mod tests {
     use super::*;
     use crate::stack::World;
 
-    /// How long a change waits to be told to give up before the test fails.
+    /// How long a change waits for an interrupt before the test fails.
     const LIMIT: Duration = Duration::from_secs(10);
 
-    /// A stack that takes changes as it is told.
+    /// A stack with scripted changes.
     #[derive(Default)]
     struct Fake {
         waits: bool,

@@ -1,6 +1,6 @@
 //! The server's configuration file. Pure: settings, credentials and topology in, text out.
 //!
-//! It is JSON, which nats-server reads. What a reload cannot add is there from the first day:
+//! It is JSON, which nats-server reads. Settings that a reload cannot add are there from the start:
 //! the JetStream domain, `leafnodes.reconnect` with an empty list of remotes, the websocket, the
 //! system account and the lame-duck times.
 
@@ -12,13 +12,13 @@ use crate::settings::Settings;
 use crate::topology::facts::{LEAF_USER, ROUTE_USER};
 use crate::topology::{Facts, Role};
 
-/// Who clients without credentials are. It has no password: it is anybody on this machine.
+/// The user of clients without credentials. It has no password: every local client may use it.
 const ANYBODY: &str = "local";
 
 /// The name of the hub's cluster.
 const CLUSTER_NAME: &str = "hub";
 
-/// The configuration file.
+/// Returns the text of the configuration file.
 pub(crate) fn render(settings: &Settings, credentials: &Credentials, facts: &Facts) -> String {
     let app = settings.login.as_ref().unwrap_or(&credentials.app);
     let node = &settings.node;
@@ -50,7 +50,7 @@ pub(crate) fn render(settings: &Settings, credentials: &Credentials, facts: &Fac
         config["accounts"]["APP"]["jetstream"] = json!("enabled");
     }
     if settings.login.is_none() {
-        // Not the first user, which Core itself is: see `entrance`.
+        // Not the first user, which is Core itself: see `entrance`.
         let anybody = json!({
             "user": ANYBODY,
             "permissions": {"publish": {"deny": denied_subjects()}},
@@ -65,7 +65,7 @@ pub(crate) fn render(settings: &Settings, credentials: &Credentials, facts: &Fac
     }
     match node.role {
         Some(Role::Hub) => join_hub(&mut config, settings, facts),
-        // The first server and the leaves find the hub alike.
+        // The first server and the leaves find the hub in the same way.
         None | Some(Role::Leaf) => config["leafnodes"]["remotes"] = remotes(facts),
     }
     format!("{config:#}\n")
@@ -88,7 +88,7 @@ fn join_hub(config: &mut Value, settings: &Settings, facts: &Facts) {
     }
 }
 
-/// The hub, as one remote with several addresses; none without a hub.
+/// Returns the hub as one remote with several addresses; empty without a hub.
 fn remotes(facts: &Facts) -> Value {
     match facts.leaf_urls() {
         urls if urls.is_empty() => json!([]),

@@ -1,10 +1,10 @@
-//! Users and passwords of the server: those it makes up itself and keeps.
+//! Users and passwords of the server: it generates and stores its own.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// The user that clients without credentials become.
+/// The user of clients without credentials.
 pub(crate) const APP_USER: &str = "app";
 /// The user of the system account.
 pub(crate) const SYSTEM_USER: &str = "sys";
@@ -27,11 +27,11 @@ impl std::fmt::Debug for Login {
     }
 }
 
-/// What is generated once and kept beside the data.
+/// Credentials that are generated once and stored beside the data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Credentials {
-    /// Who clients without credentials become, unless a user was chosen.
+    /// The user of clients without credentials, unless a user was configured.
     pub app: Login,
     /// The user of the system account.
     pub sys: Login,
@@ -53,7 +53,7 @@ pub fn load_or_create(data_dir: &Path) -> anyhow::Result<Credentials> {
     })
 }
 
-/// Gives a server that does not run the credentials of others, so that one login fits all.
+/// Copies credentials to a server that does not run, so that one login works for all.
 pub fn share(credentials: &Credentials, data_dir: &Path) -> anyhow::Result<()> {
     let mut text = serde_json::to_vec_pretty(credentials)?;
     text.push(b'\n');
@@ -61,7 +61,7 @@ pub fn share(credentials: &Credentials, data_dir: &Path) -> anyhow::Result<()> {
     kit::files::write_if_changed(&file, &text, kit::files::PRIVATE_FILE_MODE).map(drop)
 }
 
-/// Reads the credentials that the server in `data_dir` made up when it first started.
+/// Reads the credentials that the server in `data_dir` generated at its first start.
 pub fn read(data_dir: &Path) -> anyhow::Result<Credentials> {
     kit::secret::load_or_create(&data_dir.join(FILE), || {
         anyhow::bail!("`{}` holds no `{FILE}`", data_dir.display())

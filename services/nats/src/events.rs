@@ -1,16 +1,16 @@
-//! The stream of Core's events and the subjects they are published on, which clients without
-//! credentials may read and nothing else: what happened is not theirs to say.
+//! The stream of Core's events and their subjects. Clients without credentials may read them, but
+//! not publish.
 //!
 //! Must not know what an event is.
 
 /// The stream.
 pub const STREAM: &str = "CORE_EVENTS";
-/// What the subjects of events of processes begin with.
+/// The prefix of the subjects of process events.
 pub const PROCESS: &str = "core.process";
-/// What the subjects of events of a topology begin with.
+/// The prefix of the subjects of topology events.
 pub const TOPOLOGY: &str = "core.topology";
 
-/// What the API of JetStream changes a stream by. Reading it, and consumers, are not among them.
+/// The calls of JetStream's API that change a stream. Reads and consumers are not among them.
 const CHANGES: [&str; 8] = [
     "CREATE",
     "UPDATE",
@@ -21,10 +21,10 @@ const CHANGES: [&str; 8] = [
     "PEER.REMOVE",
     "LEADER.STEPDOWN",
 ];
-/// Where that API is: that of the server itself, and that of a domain.
+/// The prefixes of that API: of the server itself, and of a domain.
 const PREFIXES: [&str; 2] = ["$JS.API", "$JS.*.API"];
 
-/// What clients without credentials may not publish on.
+/// Returns the subjects that clients without credentials may not publish on.
 pub(crate) fn denied_subjects() -> Vec<String> {
     let mut subjects = vec![format!("{PROCESS}.>"), format!("{TOPOLOGY}.>")];
     for prefix in PREFIXES {

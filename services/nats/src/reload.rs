@@ -1,7 +1,7 @@
-//! Putting a new configuration file into effect, with proof.
+//! Applies a new configuration file to the running server, and verifies it.
 //!
-//! nats-server refuses a whole reload for one change it cannot make, and only logs it. The proof
-//! is the digest: what `nats-server -t` prints for a file, `/varz` shows once it is in effect.
+//! nats-server refuses a whole reload for one change it cannot make, and only logs that. The proof
+//! is the digest: `nats-server -t` prints it for a file, `/varz` shows it once it is in effect.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -17,16 +17,16 @@ use tokio::time::Instant;
 
 /// How long the check of a file may take.
 const CHECK_LIMIT: Duration = Duration::from_secs(5);
-/// How long the server may take to put a file into effect; measured: 1 to 4 ms.
+/// How long the server may take to apply a file; measured: 1 to 4 ms.
 const APPLY_LIMIT: Duration = Duration::from_secs(5);
-/// How often `/varz` is read meanwhile.
+/// Poll interval of `/varz` meanwhile.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// How long one answer of `/varz` may take.
 const VARZ_LIMIT: Duration = Duration::from_secs(1);
-/// What the server logs when it refuses.
+/// The log line of the server when it refuses.
 const REFUSAL: &str = "Failed to reload server configuration";
 
-/// What is known about the running server.
+/// The fields of `/varz` that are used.
 #[derive(Debug, serde::Deserialize)]
 pub(crate) struct Varz {
     pub(crate) server_name: String,
@@ -43,8 +43,8 @@ pub(crate) async fn varz(monitor: &Endpoint) -> anyhow::Result<Varz> {
     serde_json::from_slice(&response.body).context("cannot read `/varz`")
 }
 
-/// Replaces the file `live` by `text` and lets the server read it. If the server does not, the
-/// old file comes back. Returns the digest that is in effect.
+/// Replaces the file `live` by `text` and makes the server read it. If the server refuses, the old
+/// file is restored. Returns the digest that is in effect.
 pub(crate) async fn apply(
     server_bin: &Path,
     live: &Path,
@@ -71,7 +71,7 @@ pub(crate) async fn apply(
         Err(error) => {
             // Disk and server must agree again: the next start reads this file.
             write_atomically(live, &old, PRIVATE_FILE_MODE)?;
-            // One that was only slow may still take the new file: it reads the old one after it.
+            // A server that was only slow may still load the new file: it then reloads the old one.
             let _ = server.hang_up();
             Err(
                 Failure::new(Exit::ReloadFailed, "the old configuration stays in effect")
@@ -82,7 +82,7 @@ pub(crate) async fn apply(
     }
 }
 
-/// The digest that the server will show for this file; an error if it would refuse to read it.
+/// Returns the digest that the server will show for this file, or why it would refuse it.
 async fn digest_of(server_bin: &Path, file: &Path) -> anyhow::Result<String> {
     let mut command = Command::new(server_bin);
     command.arg("-t").arg("-c").arg(file);
@@ -100,13 +100,13 @@ async fn digest_of(server_bin: &Path, file: &Path) -> anyhow::Result<String> {
     Ok(digest.to_owned())
 }
 
-/// Takes the digest out of `configuration file FILE is valid (DIGEST)`.
+/// Parses the digest in `configuration file FILE is valid (DIGEST)`.
 fn digest_in(text: &str) -> Option<&str> {
     let (_, end) = text.rsplit_once("is valid (")?;
     end.split_once(')').map(|(digest, _)| digest)
 }
 
-/// The reason in a log line that says that a reload was refused.
+/// Returns the reason in a log line about a refused reload.
 fn refusal_in(line: &str) -> Option<&str> {
     let (_, reason) = line.split_once(REFUSAL)?;
     Some(reason.trim_start_matches(':').trim())

@@ -1,4 +1,4 @@
-//! Running the server.
+//! Runs the server.
 
 use std::fs;
 use std::path::PathBuf;
@@ -25,21 +25,21 @@ use crate::topology::{self, CONFIG_FILE, RELOAD_REPORT, Role};
 /// How long the server may take to become ready: it reads its whole store first. A million
 /// messages take 0.3 to 1.2 s.
 const READY_LIMIT: Duration = Duration::from_mins(5);
-/// How long the server may take to let its clients go when it leaves the hub: the whole time of a
-/// lame duck in its configuration, and a little.
+/// How long the server may take to disconnect its clients when it leaves the hub: its whole
+/// lame-duck duration, and a little more.
 const RETIRE_LIMIT: Duration = Duration::from_secs(33);
-/// Where the server keeps the streams of the account that Core's own is in, in its data directory.
+/// The directory with the streams of Core's account, in the server's data directory.
 const EVENTS_STORE: &str = "jetstream/APP/streams";
 /// How long one answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
-/// Runs the server until it is told to stop or ends by itself. Returns the exit code.
+/// Runs the server until a stop is requested or it exits by itself. Returns the exit code.
 pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8> {
     let Some(claim) = Claim::take(&lifecycle, &settings.data_dir).await? else {
         return Ok(0);
     };
     if has_retired(&settings)? {
-        // Ended, a supervisor would start it again. Its store is not opened.
+        // If it exited, a supervisor would restart it. Its store is not opened.
         let output = Output::start(lifecycle.is_supervised());
         output.note(&format!("`{}` has left the hub", settings.node.name));
         lifecycle.cancelled().await;
@@ -66,7 +66,7 @@ pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8>
     let launch = nats.launch();
     let mut nats = nats;
     let ended = server::run(&lifecycle, &claim, &launch, &mut nats).await;
-    // It holds passwords, and the next start writes it anew.
+    // It contains passwords, and the next start writes it again.
     let _ = std::fs::remove_file(&nats.config_file);
     ended
 }
@@ -85,18 +85,18 @@ struct Nats {
     settings: Settings,
     config_file: PathBuf,
     monitor: Endpoint,
-    /// Where the damaged stream of events is now.
+    /// The new path of the damaged stream of events.
     aside: Option<PathBuf>,
 }
 
-/// What the server says about its health.
+/// The server's answer about its health.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Health {
     error: String,
 }
 
-/// Whether the server is not healthy because of Core's own stream of events, and nothing else.
+/// Whether Core's own stream of events is the only reason why the server is unhealthy.
 fn says_that_events_are_damaged(health: &[u8]) -> bool {
     let health: Health = serde_json::from_slice(health).unwrap_or_default();
     health.error == format!("JetStream stream 'APP > {EVENTS_STREAM}' could not be recovered")
@@ -136,8 +136,8 @@ impl Nats {
         ports
     }
 
-    /// Moves Core's own stream of events out of the way when the server cannot read it and so never
-    /// gets healthy: it is made anew by whoever has an event. The server has nothing of it open.
+    /// Moves Core's own stream of events aside when the server cannot read it and so never gets
+    /// healthy: the next publisher creates it again. The server has none of its files open.
     fn set_events_aside(&mut self, health: &[u8]) -> anyhow::Result<()> {
         if self.aside.is_some() || !says_that_events_are_damaged(health) {
             return Ok(());
@@ -174,7 +174,7 @@ impl Upstream for Nats {
 
     async fn is_ready(&mut self) -> anyhow::Result<bool> {
         let health = match self.settings.node.role {
-            // A lone hub node waits for the others, which nobody would start if it never got ready.
+            // A lone hub node waits for the others, which only start once it is ready.
             Some(Role::Hub) => "/healthz?js-server-only=true",
             None | Some(Role::Leaf) => "/healthz",
         };

@@ -1,4 +1,4 @@
-//! What the service is told by its environment, as `service.json` lists it.
+//! The settings of the service from its environment, as listed in `service.json`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -8,14 +8,14 @@ use kit::env::{Lookup, Reader, check_program};
 use crate::credentials::Login;
 use crate::topology::Role;
 
-/// The name of the server that is no further node, by which we know that our own answers.
+/// The name of the first server, by which we recognize its answer.
 const SERVER_NAME: &str = "nats";
 /// Its JetStream domain: streams stay reachable under it when it becomes a leaf.
 const DOMAIN: &str = "core";
 /// The JetStream domain of the hub.
 const HUB_DOMAIN: &str = "hub";
 
-/// The settings of the service, valid one by one.
+/// The settings of the service, each one valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     pub(crate) server: PathBuf,
@@ -27,9 +27,9 @@ pub struct Settings {
     pub(crate) leaf_port: u16,
     pub(crate) ws_port: u16,
     pub(crate) cluster_port: u16,
-    /// Which node of a topology this is.
+    /// The node of the topology.
     pub(crate) node: Node,
-    /// Where the durable facts of the topology are.
+    /// The file with the durable facts of the topology.
     pub(crate) topology_file: PathBuf,
     /// Origins whose pages may open a websocket; never empty: an empty list would allow all.
     pub(crate) ws_allowed_origins: Vec<String>,
@@ -39,22 +39,22 @@ pub struct Settings {
     pub(crate) jetstream: bool,
 }
 
-/// Which node of a topology a server is.
+/// A node of the topology.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Node {
-    /// What it does; `None` for the first server, which is there in every topology.
+    /// Its role; `None` for the first server, which is part of every topology.
     pub(crate) role: Option<Role>,
     /// The name of the server.
     pub(crate) name: String,
     /// The JetStream domain.
     pub(crate) domain: String,
-    /// Where it is.
+    /// Its region.
     pub(crate) region: Option<String>,
 }
 
 impl Settings {
-    /// Reads and validates the environment, and what of the manifest concerns the server alone;
-    /// reports all problems at once.
+    /// Reads and validates the environment, and the settings of the server in the manifest; reports
+    /// all problems at once.
     pub fn from_env(manifest: &str, lookup: Lookup<'_>) -> anyhow::Result<Self> {
         let mut reader = Reader::new(lookup);
         let settings = Self {
@@ -82,13 +82,13 @@ impl Settings {
         reader.finish("nats", settings)
     }
 
-    /// A listener that only this machine reaches.
+    /// Returns the address of a listener that only this machine reaches.
     pub(crate) fn local(port: u16) -> SocketAddr {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
     }
 }
 
-/// Checks what the settings point at.
+/// Checks the files that the settings name.
 pub fn check(settings: &Settings) -> anyhow::Result<()> {
     check_program(&settings.server, "NATS_SERVER_BIN")
 }
@@ -133,8 +133,8 @@ fn node(reader: &mut Reader<'_>) -> Node {
     }
 }
 
-/// The origins that a user lists, or those of the pages of Caddy. The latter are those of the
-/// start: the server takes no others while it runs, and Caddy lets its pages in by itself.
+/// Returns the origins that a user lists, or those of Caddy's pages at the start: the server
+/// accepts no others while it runs, and Caddy lets its pages in by itself.
 fn origins(reader: &mut Reader<'_>) -> Vec<String> {
     const NAME: &str = "NATS_WS_ALLOWED_ORIGINS";
     let pages = reader.optional("NATS_WS_PAGES");
@@ -160,7 +160,7 @@ fn origins(reader: &mut Reader<'_>) -> Vec<String> {
     origins
 }
 
-/// `http[s]://HOST[:PORT]` and nothing more, as a browser sends it.
+/// Whether it is `http[s]://HOST[:PORT]` and nothing more, as a browser sends it.
 fn is_origin(text: &str) -> bool {
     let host = text
         .strip_prefix("http://")
@@ -200,7 +200,7 @@ fn login(reader: &mut Reader<'_>) -> Option<Login> {
     Some(Login { user, password })
 }
 
-/// `config.jetstream` of the manifest; on by default.
+/// Reads `config.jetstream` of the manifest; on by default.
 fn jetstream(manifest: &str, reader: &mut Reader<'_>) -> bool {
     let manifest: serde_json::Value = serde_json::from_str(manifest).unwrap_or_default();
     match manifest.pointer("/config/jetstream") {
@@ -283,7 +283,7 @@ pub(crate) mod tests {
         assert!(settings(&open).is_ok());
     }
 
-    /// What a node of a topology is told besides.
+    /// Returns the further settings of a node of a topology.
     pub(crate) fn node_of(
         cluster: &'static str,
         id: &'static str,

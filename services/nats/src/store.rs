@@ -1,7 +1,7 @@
-//! The mark on a store directory that says in which mode it was written.
+//! The mark on a store directory that records in which mode it was written.
 //!
 //! A store of a standalone server that is opened by a cluster node loses its streams after 30 s
-//! (measured with 2.15), so whoever opens a store looks at the mark first.
+//! (measured with 2.15), so the mark is checked before a store is opened.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// The file in the data directory.
 const FILE: &str = "store.json";
 
-/// How a store may be opened.
+/// The mode in which a store may be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Mode {
@@ -27,7 +27,7 @@ struct Mark {
 }
 
 impl Mode {
-    /// Who opens a store in this mode.
+    /// Returns the kind of server that opens a store in this mode.
     fn owner(self) -> &'static str {
         match self {
             Self::Standalone => "a standalone server",
@@ -36,7 +36,7 @@ impl Mode {
     }
 }
 
-/// Marks a new store with the mode, or refuses one that is marked otherwise.
+/// Marks a new store with the mode, or returns an error if it has another mark.
 pub(crate) fn open(data_dir: &Path, mode: Mode) -> anyhow::Result<()> {
     let path = data_dir.join(FILE);
     let mark: Mark = kit::secret::load_or_create(&path, || Ok(Mark { mode }))?;

@@ -1,4 +1,4 @@
-//! The client, JetStream and the orders of the system account, against the real nats-server.
+//! The client, JetStream and the commands of the system account, against the real nats-server.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -129,7 +129,7 @@ fn a_stream_comes_back_from_a_file_with_its_consumers() {
         js.create_stream(&config).await.unwrap();
         let body = json!({"name": "C", "durable_name": "C", "ack_policy": "explicit"});
         js.put_consumer("A", &body).await.unwrap();
-        // More than one window of chunks, of bytes that do not compress.
+        // More than one window of chunks, with bytes that cannot be compressed.
         harness::store_random(&js, "a", 80, 100_000).await;
         harness::take(&js, "A", "C", 5, 2).await;
         js.call("STREAM.MSG.DELETE.A", &json!({"seq": 40}))
@@ -222,7 +222,7 @@ fn the_cluster_takes_orders_of_its_system_account() {
         let mut config = js.stream("A").await.unwrap().unwrap().config;
         config["num_replicas"] = json!(1);
         js.update_stream(&config).await.unwrap();
-        // Removed before it is empty, it would take the only copy of a stream with it.
+        // If it were removed before it is empty, the only copy of a stream would be lost.
         let (leaves, node) = if target == "test-2" {
             ("test-3", &hub[2])
         } else {

@@ -1,8 +1,8 @@
-/// Core's own hook: the superuser and the readiness route. Written by the wrapper; not to edit.
+/// Core's own hook: the superuser and the readiness route. Written by the wrapper; do not edit.
 /// Handlers run isolated from each other, so each reads the environment by itself.
 ///
-/// Routes of Core's are answered by a middleware that comes before all others, and never by their
-/// handler: no rate limit, no middleware and no hook of the user may make a server look ill.
+/// A middleware that runs before all others answers Core's routes, never their handler: no rate
+/// limit, middleware or hook of the user may make a healthy server look unhealthy.
 
 // After e.next() the system tables exist; the user's migrations may not have run yet.
 onBootstrap((e) => {
@@ -30,8 +30,8 @@ onBootstrap((e) => {
     save(record);
   };
 
-  // The account that was made up ends once another one is named; one whose password was changed is
-  // somebody's, and stays.
+  // Deletes the generated account once another one is configured; if its password was changed, a
+  // user owns it, and it stays.
   const retire = () => {
     const made_up = $os.getenv("CORE_POCKETBASE_MADE_UP_EMAIL");
     const first_password = $os.getenv("CORE_POCKETBASE_MADE_UP_PASSWORD");
@@ -53,7 +53,7 @@ onBootstrap((e) => {
 
   let made_up = "";
   if (enforce) {
-    // A comparison first: setting a password, even the same one, ends every session.
+    // Compare first: setting a password, even the same one, ends every session.
     const record = find();
     if (!record) {
       create();
@@ -62,7 +62,7 @@ onBootstrap((e) => {
     }
     made_up = retire();
   } else {
-    // The account that PocketBase's own installer uses is no superuser of anybody's.
+    // The account of PocketBase's own installer is not a superuser of the user.
     const others = $dbx.not($dbx.hashExp({ email: "__pbinstaller@example.com" }));
     if ($app.countRecords("_superusers", others) === 0) {
       create();
@@ -73,7 +73,7 @@ onBootstrap((e) => {
   $app.store().set("core.superuser.made_up", made_up);
 });
 
-// Answers 200 once the superuser is there; not written to the request log.
+// Answers 200 once the superuser exists; not written to the request log.
 routerAdd(
   "GET",
   "/core/ready",

@@ -1,8 +1,8 @@
-/// Core's own hook: what `cargo xtask backup` and `restore` need of a running PocketBase. Written
-/// by the wrapper; not to edit. Whoever asks knows the secret of this start. Handlers run isolated
-/// from each other: each defines what it uses.
+/// Core's own hook: routes for `cargo xtask backup` and `restore`. Written by the wrapper; do not
+/// edit. Callers must know the secret of this start. Handlers run isolated from each other: each
+/// defines what it uses.
 
-// Makes a backup. The database in it is of one moment, whoever writes meanwhile.
+// Makes a backup. Its database is a snapshot of one moment, despite concurrent writes.
 routerAdd(
   "POST",
   "/core/backup",
@@ -28,7 +28,7 @@ routerAdd(
   }, Number.MIN_SAFE_INTEGER),
 );
 
-// How many records there are that somebody made: what a restore would replace.
+// Returns the number of records that users made: a restore would replace them.
 routerAdd(
   "GET",
   "/core/backup/holds",
@@ -52,8 +52,8 @@ routerAdd(
   }, Number.MIN_SAFE_INTEGER),
 );
 
-// Looks at the database of a backup, unpacked beside this one: whether it is whole, and how much
-// is in it. There is one connection that writes, so what is attached to it stays there.
+// Checks the database of a backup, unpacked beside this one: integrity and number of records. There
+// is one connection that writes, so what is attached to it stays there.
 routerAdd(
   "POST",
   "/core/backup/check",
@@ -71,7 +71,7 @@ routerAdd(
     const db = $app.nonconcurrentDB();
     const rows = {};
     const problems = [];
-    // What SQLite cannot read at all is as damaged as what it finds wrong.
+    // A database that SQLite cannot read at all is as damaged as one with errors.
     try {
       db.newQuery("ATTACH DATABASE {:file} AS core_staged").bind({ file: file }).execute();
     } catch (error) {

@@ -1,17 +1,17 @@
-/// What the handlers of `core_login.pb.js` share: who has guessed how often. Written by the wrapper;
-/// not to edit.
+/// Shared by the handlers of `core_login.pb.js`: the failed guesses of each address. Written by the
+/// wrapper; do not edit.
 
-// Failures within a window, and guesses at the same time.
+// Failures within a window, and concurrent guesses.
 const FAILURES_MAX = 10;
 const WINDOW_MS = 60 * 1000;
 const PENDING_MAX = 50;
-// So many addresses are told apart; all others share what is left to them.
+// Number of addresses that are counted separately; all others share one count.
 const ADDRESSES_MAX = 1000;
 const OTHERS = "others";
 const KEY = "core.login.guesses";
 
-// Whose guess it is. What a proxy says of its client counts only from this machine, where Caddy
-// runs: from elsewhere anybody could say anything.
+// Returns the address of a client. What a proxy says about its client counts only from this
+// machine, where Caddy runs: any other client could send any address.
 const client = (e) => {
   const peer = e.remoteIP();
   const local =
@@ -21,7 +21,7 @@ const client = (e) => {
     const is_configured = $app.settings().trustedProxy.headers.length > 0;
     address = is_configured ? e.realIP() : e.request.header.get("X-Real-Ip") || peer;
   }
-  // Whoever has one IPv6 address has the whole network of 64 bits: its first four groups.
+  // A client with one IPv6 address has the whole network of 64 bits: its first four groups.
   if (!address.includes(":") || address.includes(".")) {
     return address;
   }
@@ -34,14 +34,14 @@ const client = (e) => {
   return groups.concat(rest).slice(0, 4).join(":") + "::/64";
 };
 
-// Changes what is known of an address, in one step whoever else does; returns under which name that
-// is. The store has the text of a table, as each handler has values of its own.
+// Changes the entry of an address atomically; returns the name of the entry. The store holds the
+// table as text, as each handler has values of its own.
 const update = (address, change) => {
   let name = address;
   $app.store().setFunc(KEY, (old) => {
     const now = Date.now();
     const table = JSON.parse(old || "{}");
-    // A clock that was put back ends a window, too.
+    // A clock that was set back ends a window, too.
     const is_over = (entry) => now < entry.since || now - entry.since >= WINDOW_MS;
     for (const known of Object.keys(table)) {
       if (table[known].pending === 0 && is_over(table[known])) {
@@ -67,7 +67,7 @@ const update = (address, change) => {
 };
 
 module.exports = {
-  // Lets a guess pass, or refuses it without looking at it.
+  // Admits a guess, or refuses it without comparing the password.
   limited: (e) => {
     let passes = false;
     const name = update(client(e), (entry) => {
@@ -82,7 +82,7 @@ module.exports = {
       e.next();
       failed = false;
     } finally {
-      // Under the same name: while something is pending, it is not forgotten.
+      // Under the same name: an entry with pending guesses is kept.
       update(name, (entry) => {
         entry.pending = Math.max(0, entry.pending - 1);
         entry.failures += failed ? 1 : 0;

@@ -1,9 +1,9 @@
-/// Core's own hook: a limit for guesses of a superuser's password. Written by the wrapper; not to
+/// Core's own hook: a limit for guesses of a superuser's password. Written by the wrapper; do not
 /// edit. PocketBase's own limiter is not used: its preset rules would limit everything else, too.
 ///
-/// Only failures count, 10 a minute and address, so that who knows the password is never kept
-/// waiting. Guesses that are being compared at the same time count as well, or all of many at once
-/// would pass. Handlers run isolated from each other; what they share is in `core_login.js`.
+/// Only failures count, 10 per minute and address, so that a user with the right password never has
+/// to wait. Guesses that are being compared count as well, or many concurrent ones would all pass.
+/// Handlers run isolated from each other; shared code is in `core_login.js`.
 
 onRecordAuthWithPasswordRequest((e) => {
   require(`${__hooks}/core_login.js`).limited(e);

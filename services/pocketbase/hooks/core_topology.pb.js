@@ -1,8 +1,8 @@
 /// Core's own hook: the rules of the topology's record, and the controller's token. Written by the
-/// wrapper; not to edit. Handlers run isolated from each other: each defines what it uses.
+/// wrapper; do not edit. Handlers run isolated from each other: each defines what it uses.
 
-// A token of the controller's account for whoever knows the secret of this start. No password is
-// compared, so it is quick; and no superuser's password has a part in it.
+// Returns a token of the controller's account to a caller with the secret of this start. No
+// password is compared, so it is quick and independent of any superuser's password.
 routerAdd(
   "POST",
   "/core/token",
@@ -34,7 +34,7 @@ routerAdd(
   }, Number.MIN_SAFE_INTEGER),
 );
 
-// Whoever may not see the records is told so: an empty list would say that there are none.
+// Callers that may not see the records get an error: an empty list would be wrong.
 onRecordsListRequest(
   (e) => {
     if (!e.auth) {
@@ -47,7 +47,7 @@ onRecordsListRequest(
   "core_probe",
 );
 
-// What a user declares is the user's, and new.
+// A declaration by a user belongs to the user, and is new.
 onRecordCreateRequest((e) => {
   const topology = require(`${__hooks}/core_topology_spec.js`);
   const by_controller = !!e.auth && e.auth.collection().name === "core_controllers";
@@ -57,7 +57,7 @@ onRecordCreateRequest((e) => {
     if (!e.record.getString("origin")) {
       e.record.set("origin", "user");
     }
-    // What the manifest is to decide, it writes; and no other service has a topology.
+    // Only a user's topology is checked here: the controller writes those of the manifest.
     const decides = e.record.getString("origin") === "user";
     if (decides && e.record.getString("service") === "nats") {
       topology.check(e.record);
@@ -67,8 +67,8 @@ onRecordCreateRequest((e) => {
   e.next();
 }, "core_topology");
 
-// Who changes what: a user the specification and whose it is, the controller the status; and each
-// change of the first two has a number of its own.
+// The rights: a user changes the specification and the origin, the controller the status; each
+// change of the first two gets a new generation.
 onRecordUpdateRequest((e) => {
   const topology = require(`${__hooks}/core_topology_spec.js`);
   const canonical = (value) => {
@@ -98,7 +98,7 @@ onRecordUpdateRequest((e) => {
   const record = e.record;
   const app = e.app;
   app.runInTransaction((tx) => {
-    // The record was read before the transaction: somebody else may have written since.
+    // The record was read before the transaction: another client may have written since.
     const now = tx.findRecordById("core_topology", record.id);
     if (record.getString("service") !== now.getString("service")) {
       throw new BadRequestError("`service` cannot be changed: it says which service this is");
@@ -119,13 +119,13 @@ onRecordUpdateRequest((e) => {
       record.set("origin", "user");
       origin_changes = now.getString("origin") !== "user";
     }
-    // Another one that is none changes nothing. The controller checks what it writes itself, and
-    // has to say what became of one that is there already.
+    // A change to an invalid specification is refused. The controller checks its own writes, and
+    // must report the result of a record that already exists.
     const decides = record.getString("origin") === "user" && !by_controller;
     if (spec_changes && decides && record.getString("service") === "nats") {
       topology.check(record);
     }
-    // Whoever asks for moving, or for another try, asks anew for what may have been refused.
+    // A request to move streams, or to retry, requests again what may have been refused.
     const moves = record.getBool("move_streams") && !now.getBool("move_streams");
     const again = moves || (given.includes("retry") && body.retry === true);
     const step = spec_changes || origin_changes || again ? 1 : 0;
@@ -137,7 +137,7 @@ onRecordUpdateRequest((e) => {
   e.app = app;
 }, "core_topology");
 
-// The history keeps the last changes of each service. By its own order, as two may have one time.
+// The history keeps the last changes of each service. By order, as times may be equal.
 onRecordAfterCreateSuccess((e) => {
   const lines_max = 500;
   e.app

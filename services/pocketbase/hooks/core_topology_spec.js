@@ -1,5 +1,5 @@
-/// Core's own module: what a specification of the topology may be, and how far a record is. Written
-/// by the wrapper; not to edit. The controller decides in the end, by the same rules
+/// Core's own module: checks a specification of the topology, and derives the state of a record.
+/// Written by the wrapper; do not edit. The controller decides in the end, by the same rules
 /// (`services/nats/src/topology/spec.rs`); a test compares the two.
 
 const HUB_NODES_MIN = 3;
@@ -10,7 +10,7 @@ const REGION_DEFAULT = "local";
 const NAME_MAX = 52;
 const RESERVED = ["core", "hub"];
 const STATES = ["pending", "applying", "applied", "failed"];
-/// The longest piece of somebody's text in a sentence.
+/// The longest text of a user in a message.
 const SHOWN_MAX = 60;
 
 const shown = (value) => {
@@ -22,7 +22,7 @@ const isObject = (value) => {
   return value !== null && typeof value === "object" && !Array.isArray(value);
 };
 
-/// The first thing that is wrong with a specification, as a sentence; "" when nothing is.
+/// Returns the first error of a specification, as a sentence; "" if it is valid.
 const problem = (text) => {
   let spec;
   try {
@@ -123,7 +123,7 @@ const problemOfHub = (spec) => {
 };
 
 module.exports = {
-  /// Refuses the save of a record whose specification is none.
+  /// Refuses to save a record with an invalid specification.
   check: (record) => {
     const sentence = problem(record.getString("spec"));
     if (sentence) {
@@ -133,14 +133,14 @@ module.exports = {
     }
   },
 
-  /// Shows in fields of their own how far the record is: a change that nobody has looked at yet is
-  /// pending.
+  /// Shows the state of the record in separate fields: a change that the controller has not seen
+  /// yet is pending.
   show: (record) => {
     let status = null;
     try {
       status = JSON.parse(record.getString("status"));
     } catch (_) {
-      // None, or nothing that the controller wrote.
+      // Missing, or not written by the controller.
     }
     const current = isObject(status) && status.generation === record.getInt("generation");
     const known = current && STATES.includes(status.state);

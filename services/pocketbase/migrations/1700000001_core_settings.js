@@ -1,7 +1,7 @@
-/// Core's base settings, applied once; what is changed in the UI afterwards stays.
+/// Core's base settings, applied once; later changes in the UI stay.
 /// - Only errors go to the request log: each health check would be a row otherwise.
 /// - Batch requests are on: they are PocketBase's transactions.
-/// - Behind Caddy the client's address comes in X-Real-IP, which Caddy always sets itself.
+/// - Behind Caddy the client's address is in X-Real-IP, which Caddy always sets itself.
 migrate((app) => {
   const settings = app.settings();
   settings.logs.minLevel = 4;

@@ -1,7 +1,7 @@
-/// Core's own collections: what the topology is to be, what became of it, and who tells.
-/// - core_controllers: the account of the controller. Nobody logs in as it; its tokens come from
+/// Core's own collections: the requested topology, its status, and the writers.
+/// - core_controllers: the account of the controller. It has no login; its tokens come from
 ///   `POST /core/token`.
-/// - core_topology: a record a service. core_topology_history: what was applied, or why not.
+/// - core_topology: one record per service. core_topology_history: applied and failed changes.
 /// - core_probe: written and read by checks of a running stack.
 migrate(
   (app) => {
@@ -33,7 +33,7 @@ migrate(
     const created = { type: "autodate", name: "created", onCreate: true };
     const updated = { type: "autodate", name: "updated", onCreate: true, onUpdate: true };
 
-    // Its password is random and of no use, and making one should not cost the time it does.
+    // Its password is random and never used, so making one should not cost time.
     const password = {
       type: "password",
       name: "password",

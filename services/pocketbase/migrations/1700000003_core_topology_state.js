@@ -1,5 +1,5 @@
-/// How far a record of the topology is, in fields of its own: `state` and `message` of its status,
-/// which a list of records shows. The hook keeps them; nobody writes them.
+/// The state of a topology's record in separate fields: `state` and `message` of its status, which
+/// a list of records shows. Only the hook writes them.
 migrate(
   (app) => {
     const collection = app.findCollectionByNameOrId("core_topology");

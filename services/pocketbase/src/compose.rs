@@ -1,8 +1,8 @@
-//! The hooks and migrations that the server runs: Core's own and the user's, in one folder each.
+//! The hooks and migrations that the server runs: Core's own and the user's, in one directory each.
 //!
-//! Owns the composed folders entirely: what is not in the plan is removed from them. The user's
-//! files are only read. Copies rather than links, so that a running server does not see half of
-//! an edit: hooks may load further files while they run.
+//! Owns the composed directories entirely: files that are not in the plan are removed. Only reads
+//! the user's files. Copies instead of links, so that a running server does not see half of an
+//! edit: hooks may load further files while they run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use kit::files::{PRIVATE_FILE_MODE, create_private_dir, write_if_changed};
 use kit::{Exit, Failure};
 
-/// Deepest nesting of folders that is followed: a link to a parent folder would never end.
+/// Deepest nesting of directories: a link to a parent directory would never end.
 const DEPTH_MAX: usize = 16;
 
 /// Core's own files.
@@ -51,10 +51,10 @@ const OWN_FILES: [(&str, &str); 9] = [
         include_str!("../migrations/1700000003_core_topology_state.js"),
     ),
 ];
-/// The folders that are composed.
+/// The directories that are composed.
 const FOLDERS: [&str; 2] = ["pb_hooks", "pb_migrations"];
 
-/// Where the content of a composed file comes from.
+/// The origin of a composed file's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
     Own(&'static str),
@@ -64,7 +64,7 @@ pub(crate) enum Origin {
 /// The composed files by their path below the state directory.
 pub(crate) type Plan = BTreeMap<PathBuf, Origin>;
 
-/// Finds every file of the composition. A user's file that would replace one of Core's is refused.
+/// Finds every file of the composition. Returns an error if a user's file would replace Core's.
 pub(crate) fn plan(user_dir: &Path) -> anyhow::Result<Plan> {
     let mut plan = Plan::new();
     for folder in FOLDERS {
@@ -81,7 +81,7 @@ pub(crate) fn plan(user_dir: &Path) -> anyhow::Result<Plan> {
     Ok(plan)
 }
 
-/// Adds the files below `user_dir/folder`; names that begin with a dot are left out.
+/// Adds the files below `user_dir/folder`; skips names that begin with a dot.
 fn collect(user_dir: &Path, folder: &Path, depth: usize, plan: &mut Plan) -> anyhow::Result<()> {
     let directory = user_dir.join(folder);
     let entries = match fs::read_dir(&directory) {
@@ -102,7 +102,7 @@ fn collect(user_dir: &Path, folder: &Path, depth: usize, plan: &mut Plan) -> any
             continue;
         }
         let (source, path) = (entry.path(), folder.join(&name));
-        // Follows links: what matters is what the server would read.
+        // Follows links: what matters is the file that the server would read.
         let kind =
             fs::metadata(&source).with_context(|| format!("cannot read `{}`", source.display()))?;
         if kind.is_dir() {
@@ -114,7 +114,7 @@ fn collect(user_dir: &Path, folder: &Path, depth: usize, plan: &mut Plan) -> any
     Ok(())
 }
 
-/// Makes the folders below `state_dir` hold exactly the plan.
+/// Makes the content of the directories below `state_dir` match the plan.
 pub(crate) fn write(plan: &Plan, state_dir: &Path) -> anyhow::Result<()> {
     for folder in FOLDERS {
         create_private_dir(&state_dir.join(folder))?;
@@ -167,7 +167,7 @@ fn remove_others(plan: &Plan, state_dir: &Path, folder: &Path) -> anyhow::Result
 mod tests {
     use super::*;
 
-    /// The composed files below `dir`, as paths from there.
+    /// Returns the composed files below `dir`, as relative paths.
     fn files(dir: &Path) -> Vec<String> {
         let mut plan = Plan::new();
         for folder in FOLDERS {

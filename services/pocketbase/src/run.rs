@@ -1,4 +1,4 @@
-//! Running the server.
+//! Runs the server.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,14 +16,14 @@ use crate::compose;
 use crate::settings::Settings;
 use crate::superuser;
 
-/// How long the server may take to become ready: all migrations, the user's too, come first.
+/// How long the server may take to become ready: all migrations, the user's too, run first.
 const READY_LIMIT: Duration = Duration::from_mins(5);
-/// The file in the state directory with the secret that the controller's token is had for.
+/// The file in the state directory with the secret for the controller's token.
 const CONTROLLER_FILE: &str = "controller.json";
 /// How long one answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
-/// Runs the server until it is told to stop or ends by itself. Returns the exit code.
+/// Runs the server until a stop is requested or it exits by itself. Returns the exit code.
 pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8> {
     let Some(claim) = Claim::take(&lifecycle, &settings.data_dir).await? else {
         return Ok(0);
@@ -56,23 +56,23 @@ pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8>
     server::run(&lifecycle, &claim, &launch, &mut pocketbase).await
 }
 
-/// What the server is told at this very start.
+/// The secrets of this start of the server.
 struct Secrets {
-    /// Told by the server in its answers.
+    /// The server repeats it in its answers.
     instance: String,
-    /// Never told: whoever knows it gets a token of the controller's account.
+    /// Never sent: a caller that knows it gets a token of the controller's account.
     controller: String,
 }
 
-/// Leaves the secret of this start where the controller and the command line find it.
+/// Writes the secret of this start to where the controller and the command line find it.
 fn write_controller_file(settings: &Settings, secrets: &Secrets) -> anyhow::Result<()> {
     let text = serde_json::json!({"secret": secrets.controller}).to_string();
     let file = settings.state_dir.join(CONTROLLER_FILE);
     write_for_this_run(&file, text.as_bytes(), PRIVATE_FILE_MODE)
 }
 
-/// The command line, with every folder and every switch named: the defaults differ between
-/// builds of PocketBase, and one of them depends on where the program lies.
+/// Returns the command line, with every directory and switch: the defaults differ between builds of
+/// PocketBase, and one of them depends on the path of the program.
 fn launch(settings: &Settings, secrets: &Secrets) -> anyhow::Result<Launch> {
     let state = &settings.state_dir;
     let flag = |name: &str, path: PathBuf| format!("--{name}={}", path.display());
@@ -82,7 +82,7 @@ fn launch(settings: &Settings, secrets: &Secrets) -> anyhow::Result<Launch> {
             "--http={}",
             std::net::SocketAddr::new(settings.host, settings.port)
         ),
-        // A folder below ours: a restored backup replaces everything in it.
+        // A directory below ours: a restored backup replaces its whole content.
         flag("dir", settings.data_dir.join("pb_data")),
         flag("hooksDir", state.join("pb_hooks")),
         flag("migrationsDir", state.join("pb_migrations")),
@@ -105,7 +105,7 @@ fn launch(settings: &Settings, secrets: &Secrets) -> anyhow::Result<Launch> {
     })
 }
 
-/// What the hook reads. Never arguments: every local user sees those.
+/// Returns the variables of the hook. Never arguments: every local user can read those.
 fn environment(
     settings: &Settings,
     secrets: &Secrets,
@@ -141,38 +141,38 @@ struct PocketBase {
     endpoint: Endpoint,
     /// Known to our own child only, so that no other server is taken for it.
     instance: String,
-    /// Where the superuser is kept whose password was made up, unless it turns out that the
-    /// database has others instead.
+    /// The file of the superuser whose password was generated, unless the database turns out to
+    /// have others instead.
     made_up: Option<PathBuf>,
-    /// What became of the made-up superuser when another one was named.
+    /// The state of the generated superuser after another one was configured.
     retired: Retired,
 }
 
-/// What became of the superuser that was made up, as the hook says it.
+/// The state of the generated superuser, as reported by the hook.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Retired {
-    /// There is none, or no other one was named.
+    /// It does not exist, or no other one was configured.
     #[default]
     #[serde(rename = "")]
     No,
-    /// It exists no more.
+    /// It was deleted.
     Ended,
-    /// Its password was changed, so it is somebody's.
+    /// Its password was changed, so a user owns it.
     Kept,
 }
 
 /// The answer of `/core/ready`.
 #[derive(Deserialize)]
 struct Ready {
-    /// There is a superuser.
+    /// Whether there is a superuser.
     superuser: bool,
-    /// It is the one whose e-mail we gave.
+    /// Whether it is the one with our e-mail address.
     ours: bool,
-    /// What became of the made-up one.
+    /// The state of the generated one.
     #[serde(default)]
     made_up: Retired,
-    /// The token we gave.
+    /// Our token.
     instance: String,
 }
 
@@ -181,7 +181,7 @@ impl Upstream for PocketBase {
         format!("http://{}", self.endpoint)
     }
 
-    /// Where the made-up password is, never what it is.
+    /// Returns the file of the generated password, never the password.
     fn note(&self) -> Option<String> {
         match self.retired {
             Retired::No => {}

@@ -1,4 +1,4 @@
-//! What the service is told by its environment, as `service.json` lists it.
+//! The settings of the service from its environment, as listed in `service.json`.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -15,17 +15,17 @@ const PASSWORD_MAX: usize = 71;
 const EMAIL: &str = "CORE_POCKETBASE_ADMIN_EMAIL";
 const PASSWORD: &str = "CORE_POCKETBASE_ADMIN_PASSWORD";
 
-/// The settings of the service, valid one by one.
+/// The settings of the service, each one valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     pub(crate) server: PathBuf,
     pub(crate) data_dir: PathBuf,
     pub(crate) state_dir: PathBuf,
-    /// Where the user's `pb_hooks`, `pb_migrations` and `pb_public` are.
+    /// The directory of the user's `pb_hooks`, `pb_migrations` and `pb_public`.
     pub(crate) user_dir: PathBuf,
     pub(crate) host: IpAddr,
     pub(crate) port: u16,
-    /// The superuser wanted; without one, a default one is created once.
+    /// The configured superuser; without one, a default one is created once.
     pub(crate) superuser: Option<Superuser>,
 }
 
@@ -46,7 +46,7 @@ impl Settings {
     }
 }
 
-/// Checks what the settings point at: the server and the user's files.
+/// Checks the files that the settings name: the server and the user's files.
 pub fn check(settings: &Settings) -> anyhow::Result<()> {
     check_program(&settings.server, "POCKETBASE_SERVER_BIN")?;
     crate::compose::plan(&settings.user_dir).map(|_| ())
@@ -81,7 +81,7 @@ fn superuser(reader: &mut Reader<'_>) -> Option<Superuser> {
     Some(Superuser { email, password })
 }
 
-/// A conservative reading of what PocketBase accepts: `LOCAL@DOMAIN.TLD`.
+/// Whether PocketBase accepts it, by conservative rules: `LOCAL@DOMAIN.TLD`.
 fn is_email(text: &str) -> bool {
     let Some((local, domain)) = text.split_once('@') else {
         return false;

@@ -1,12 +1,12 @@
-//! The first superuser: the one the user asks for, or one that is made up once.
+//! The first superuser: the configured one, or one that is generated once.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// The account when nobody names one; PocketBase wants a dot in the domain.
+/// The account if none is configured; PocketBase requires a dot in the domain.
 const DEFAULT_EMAIL: &str = "admin@core.local";
-/// The file in the data directory that holds the made-up password.
+/// The file in the data directory with the generated password.
 const FILE: &str = "superuser.json";
 
 /// An account of a superuser.
@@ -23,19 +23,19 @@ impl std::fmt::Debug for Superuser {
     }
 }
 
-/// Where the made-up account is kept.
+/// Returns the file of the generated account.
 pub(crate) fn file(data_dir: &Path) -> PathBuf {
     data_dir.join(FILE)
 }
 
-/// Reads the made-up account, if one was ever made up. A damaged file is none: it keeps nobody who
-/// has named an account of their own from starting.
+/// Reads the generated account, if there is one. A damaged file counts as missing: a user who has
+/// configured an account can still start.
 pub(crate) fn load(data_dir: &Path) -> Option<Superuser> {
     let text = std::fs::read(file(data_dir)).ok()?;
     serde_json::from_slice(&text).ok()
 }
 
-/// Reads the made-up account, or makes it up.
+/// Reads the generated account, or generates it.
 pub(crate) fn load_or_create(data_dir: &Path) -> anyhow::Result<Superuser> {
     kit::secret::load_or_create(&file(data_dir), || {
         Ok(Superuser {

@@ -1,20 +1,20 @@
-//! PURE: what has happened to a process, from its state before and the one that was seen now.
+//! PURE: derives the events of a process from its previous and its observed state.
 //!
-//! The state before is what the last event says, so that nothing is told twice, whoever told it.
-//! What process-compose (at 1.120.0) pushes, measured: `Restarting` after a crash, with a count of
-//! restarts that may or may not include the coming one; `Running` before there is a new process id,
-//! with the old one; times of the first start for good, however often it was started since.
+//! The previous state comes from the last event, so no event is published twice, by any publisher.
+//! Pushes of process-compose (1.120.0), as measured: `Restarting` after a crash, with a count of
+//! restarts that may or may not include the next one; `Running` before there is a new process id,
+//! with the old one; always the times of the first start, however often it was restarted.
 
 use engine::supervisor::state::State;
 use engine::supervisor::timing;
 use engine::topology::events::{Event, Kind};
 
-/// What process-compose says for the exit code of a process that a signal ended.
+/// The exit code in process-compose for a process that a signal ended.
 const SIGNALLED: i32 = -1;
-/// The reason of an event that follows from what came after it.
+/// The reason in an event that was inferred from later states.
 const UNSEEN: &str = "noticed afterwards";
 
-/// A state, and when it was seen.
+/// A state, and when it was observed.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     /// RFC 3339.
@@ -22,7 +22,7 @@ pub(crate) struct Seen {
     pub(crate) state: State,
 }
 
-/// What is known of a process.
+/// The known state of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Known {
     phase: Phase,
@@ -35,16 +35,16 @@ pub(crate) struct Known {
 enum Phase {
     Up,
     Ready,
-    /// It was told to end.
+    /// It was asked to stop.
     Stopping,
-    /// It has crashed and is to be started again.
+    /// It crashed and will be restarted.
     Restarting,
-    /// It has crashed.
+    /// It crashed.
     Failed,
     Stopped,
 }
 
-/// What has happened; the rest of an event is the same for all of a process.
+/// An event; its other fields are the same for all events of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fact {
     pub(crate) kind: Kind,
@@ -56,7 +56,7 @@ pub(crate) struct Fact {
     pub(crate) reason: Option<&'static str>,
 }
 
-/// What a state comes to.
+/// The meaning of a state.
 enum Now {
     Runs { ready: bool },
     Stopping,
@@ -66,12 +66,12 @@ enum Now {
 }
 
 impl Known {
-    /// What the last event of a process says.
+    /// Returns the state after the last event of a process.
     pub(crate) fn of(event: &Event) -> Option<Self> {
         let phase = match event.event {
             Kind::Started | Kind::Restarted => Phase::Up,
             Kind::Ready => Phase::Ready,
-            // Or it was not; then it stays what it is.
+            // Or it was not restarted; then this state stays.
             Kind::Crashed => Phase::Restarting,
             Kind::Stopped => Phase::Stopped,
             Kind::Applied | Kind::Failed => return None,
@@ -85,7 +85,7 @@ impl Known {
     }
 }
 
-/// What has happened since `known`, and what is known now; `None` when the state says nothing.
+/// Returns the new state and the events since `known`; `None` when the state tells nothing.
 pub(crate) fn step(known: Option<&Known>, seen: &Seen) -> Option<(Known, Vec<Fact>)> {
     let state = &seen.state;
     let now = match state.status.as_str() {
@@ -146,13 +146,13 @@ fn first_start(state: &State) -> Option<String> {
 struct Story<'a> {
     known: Known,
     facts: Vec<Fact>,
-    /// Whether it was started before anybody looked.
+    /// Whether it was started before we observed it.
     is_new: bool,
     seen: &'a Seen,
 }
 
 impl Story<'_> {
-    /// Nothing is known of it: it was started before it was looked at, unless it starts just now.
+    /// Nothing is known: it was started before we observed it, unless it is just starting.
     fn begin(&mut self, now: &Now) {
         let Some(at) = self.known.first_start.clone() else {
             return;
@@ -196,7 +196,7 @@ impl Story<'_> {
             self.known.phase = Phase::Ready;
             self.known.pid = self.pid().or(self.known.pid);
             let pid = self.known.pid;
-            // Of the times of health, only the first is told.
+            // Of the times of health, process-compose reports only the first.
             let first = state.process_ready_time.as_deref();
             let first = first.filter(|_| self.is_new && state.restarts == 0);
             let at = first.map_or_else(|| seen.at.clone(), timing::uniform);
@@ -205,7 +205,7 @@ impl Story<'_> {
     }
 
     fn start(&mut self, kind: Kind) {
-        // The old one may still be told: then the new one is not known yet.
+        // It may still report the old one: then the new one is not known yet.
         let pid = self.pid().filter(|pid| Some(*pid) != self.known.pid);
         self.known.phase = Phase::Up;
         self.known.pid = pid;
@@ -213,7 +213,7 @@ impl Story<'_> {
             self.known.restarts = self.seen.state.restarts.max(self.known.restarts + 1);
         } else {
             self.known.restarts = self.seen.state.restarts;
-            // Of a new entry it is told later; that of the old one would tell them apart for good.
+            // A new entry reports it later; the value of the old one would always differ from it.
             self.known.first_start = first_start(&self.seen.state);
         }
         self.tell(kind, &self.seen.at, pid, None, None);
@@ -244,7 +244,7 @@ impl Story<'_> {
         self.tell(Kind::Crashed, &self.seen.at, pid, self.exit_code(), reason);
     }
 
-    /// The process id that the state tells.
+    /// Returns the process id in the state.
     fn pid(&self) -> Option<i32> {
         Some(self.seen.state.pid).filter(|pid| *pid > 0)
     }

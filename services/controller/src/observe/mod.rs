@@ -1,8 +1,8 @@
-//! What happens to the stack, told as events: the supervisor's pushes become events, and events
-//! are stored in NATS.
+//! Publishes what happens to the stack: turns the supervisor's pushes into events and stores them
+//! in NATS.
 //!
-//! Owns two tasks and what waits between them. Nothing here may disturb the topology: when the
-//! supervisor or NATS is away, it is tried again, and what waits is bounded.
+//! Owns two tasks and the queue between them. Must not disturb the topology: when the supervisor or
+//! NATS is away, the tasks retry, and the queue is bounded.
 
 mod fold;
 mod outbox;
@@ -19,14 +19,14 @@ use tokio::time::{sleep, timeout};
 
 pub(crate) use outbox::{Notice, Outbox};
 
-/// The pause before something is tried again: the first one and the longest.
+/// The pause before a retry: the first one and the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long the last events may take to be stored when we stop. It takes milliseconds, and a NATS
-/// that is away shall not hold up the end.
+/// that is away must not delay the exit.
 const FINISH_LIMIT: Duration = Duration::from_millis(250);
 
-/// The tasks at work.
+/// The running tasks.
 #[derive(Debug)]
 pub(crate) struct Observer {
     outbox: Arc<Outbox>,
@@ -35,7 +35,7 @@ pub(crate) struct Observer {
 }
 
 impl Observer {
-    /// Begins. What is to be said is put into the log.
+    /// Starts the tasks. Their messages go to the log.
     pub(crate) fn start(paths: &Paths, outbox: Arc<Outbox>, output: &Output) -> Self {
         let watch = watch::Watch::new(paths, outbox.clone(), output.notes());
         let store = store::Store::new(paths, outbox.clone(), output.notes());
@@ -46,17 +46,17 @@ impl Observer {
         }
     }
 
-    /// Ends, when what waits is stored or cannot be.
+    /// Stops when the queue is stored or cannot be.
     pub(crate) async fn finish(self) {
         self.watch.abort();
         let _ = timeout(FINISH_LIMIT, self.outbox.emptied()).await;
         self.store.abort();
-        // What they hold is free only when they have ended.
+        // Their resources are free only when they have ended.
         let _ = (self.watch.await, self.store.await);
     }
 }
 
-/// The pauses between tries, and what was complained about: told once, not at each try.
+/// The pauses between retries, and the last complaint: printed once, not at each retry.
 #[derive(Debug)]
 struct Patience {
     pause: Duration,
@@ -71,12 +71,12 @@ impl Patience {
         }
     }
 
-    /// It has worked.
+    /// Resets both after a success.
     fn renew(&mut self) {
         *self = Self::new();
     }
 
-    /// Says whether this is a new complaint.
+    /// Whether this is a new complaint.
     fn is_new(&mut self, complaint: &str) -> bool {
         let is_new = self.complaint != complaint;
         complaint.clone_into(&mut self.complaint);

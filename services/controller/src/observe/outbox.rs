@@ -1,4 +1,4 @@
-//! What was noticed and is not stored yet, bounded.
+//! The bounded queue of notices that are not stored yet.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,20 +8,20 @@ use tokio::sync::Notify;
 
 use super::fold::Seen;
 
-/// How much may wait, some 500 bytes each. A process that crashes every second fills it in five
-/// minutes; NATS should be back by then.
+/// Most entries of the queue, some 500 bytes each. A process that crashes every second fills it in
+/// five minutes; NATS should be back by then.
 const WAITING_MAX: usize = 1000;
 
-/// Something that was noticed.
+/// An observation.
 #[derive(Debug, Clone)]
 pub(crate) enum Notice {
-    /// The state of a process: what has happened follows from the one before.
+    /// The state of a process: events follow from this and the previous one.
     Seen(Box<Seen>),
-    /// An event that is complete.
+    /// A complete event.
     Event(Box<Event>),
 }
 
-/// What waits. The oldest goes when there is too much.
+/// The queue. When it is full, the oldest entry is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     waiting: Mutex<Waiting>,
@@ -32,14 +32,14 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default)]
 struct Waiting {
     notices: VecDeque<Notice>,
-    /// How many were lost since it was last asked.
+    /// How many were lost since the last query.
     lost: usize,
-    /// Whether the last one that was taken is still worked on.
+    /// Whether the last entry that was taken is still being processed.
     at_work: bool,
 }
 
 impl Outbox {
-    /// Adds one. Never waits.
+    /// Adds a notice. Never waits.
     pub(crate) fn add(&self, notice: Notice) {
         let mut waiting = self.lock();
         if waiting.notices.len() >= WAITING_MAX {
@@ -50,14 +50,14 @@ impl Outbox {
         self.added.notify_one();
     }
 
-    /// Resolves when there is one.
+    /// Resolves when the queue has an entry.
     pub(super) async fn filled(&self) {
         while self.lock().notices.is_empty() {
             self.added.notified().await;
         }
     }
 
-    /// Takes the oldest; the one taken before is done with.
+    /// Takes the oldest entry; the one taken before is finished.
     pub(super) fn take(&self) -> Option<Notice> {
         let mut waiting = self.lock();
         let notice = waiting.notices.pop_front();
@@ -68,12 +68,12 @@ impl Outbox {
         notice
     }
 
-    /// How many were lost since this was last asked.
+    /// Returns how many were lost since the last call.
     pub(super) fn lost(&self) -> usize {
         std::mem::take(&mut self.lock().lost)
     }
 
-    /// Resolves when nothing waits.
+    /// Resolves when the queue is empty.
     pub(super) async fn emptied(&self) {
         loop {
             {
@@ -86,7 +86,7 @@ impl Outbox {
         }
     }
 
-    /// Nothing that holds the lock can panic halfway, so a poisoned one is as good.
+    /// No holder of the lock can panic halfway, so a poisoned lock can be used.
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! Storing events in NATS. A connection lives as long as there is something to store.
+//! Stores events in NATS. A connection lives as long as there are events to store.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,18 +12,18 @@ use super::Patience;
 use super::fold::{self, Fact, Known, Seen};
 use super::outbox::{Notice, Outbox};
 
-/// What the monitoring of the server shows of us.
+/// Our name in the monitoring of the server.
 const CLIENT_NAME: &str = "core controller";
 
 pub(super) struct Store {
     paths: Paths,
     outbox: Arc<Outbox>,
     notes: Notes,
-    /// What is known of each process, from the stream at first.
+    /// The known state of each process, first read from the stream.
     known: HashMap<String, Option<Known>>,
-    /// Events that are to be stored, of the one notice that was taken last.
+    /// Events to store, from the last notice that was taken.
     events: VecDeque<Event>,
-    /// A notice that what is known was not read for yet.
+    /// A notice whose known state is not read yet.
     notice: Option<Notice>,
 }
 
@@ -39,7 +39,7 @@ impl Store {
         }
     }
 
-    /// Stores for ever what is noticed, in its order.
+    /// Stores notices in their order, for ever.
     pub(super) async fn run(mut self) {
         let mut patience = Patience::new();
         loop {
@@ -64,7 +64,7 @@ impl Store {
         }
     }
 
-    /// Stores everything there is, as far as it goes.
+    /// Stores all notices, as far as possible.
     async fn drain(&mut self) -> anyhow::Result<()> {
         let jetstream = events::connect(&self.paths, CLIENT_NAME).await?;
         events::ensure_stream(&jetstream).await?;
@@ -90,7 +90,7 @@ impl Store {
         }
     }
 
-    /// Makes events of a state.
+    /// Derives events from a state.
     async fn seen(&mut self, jetstream: &JetStream, seen: &Seen) -> anyhow::Result<()> {
         let name = &seen.state.name;
         if !self.known.contains_key(name) {
@@ -120,8 +120,8 @@ impl Store {
     }
 }
 
-/// What the stream knows of a process. What is no event, since others may publish, too, counts as
-/// nothing.
+/// Returns the state of a process in the stream. A message that is no event, since others may
+/// publish, too, is ignored.
 async fn last(jetstream: &JetStream, process: &str) -> anyhow::Result<Option<Known>> {
     let subject = events::of_process(process);
     let message = jetstream.last_message(STREAM, &subject).await?;

@@ -1,4 +1,4 @@
-//! The supervisor's pushes: every state of every process, as it changes.
+//! The supervisor's pushes: every change of the state of every process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +22,10 @@ use super::outbox::{Notice, Outbox};
 /// How long the supervisor may take to open the websocket; it takes a millisecond.
 const OPEN_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long a runner may take to note the program that it starts; it takes some milliseconds.
+/// How long a runner may take to record the program that it starts; it takes some milliseconds.
 const RUNNER_LIMIT: Duration = Duration::from_secs(1);
 
-/// How often its note is looked for.
+/// Poll interval of its record.
 const RUNNER_POLL: Duration = Duration::from_millis(5);
 
 pub(super) struct Watch {
@@ -43,8 +43,8 @@ impl Watch {
         }
     }
 
-    /// Watches for ever. Each connection begins with all states, so nothing that still shows is
-    /// lost between two.
+    /// Watches for ever. Each connection begins with all states, so between two only states that
+    /// have passed are lost.
     pub(super) async fn run(self) {
         let mut patience = Patience::new();
         loop {
@@ -68,7 +68,7 @@ impl Watch {
             let mut push: Push = serde_json::from_slice(&message)
                 .context("cannot understand what the supervisor says of a process")?;
             patience.renew();
-            // What is told is a line of the supervisor's log, too.
+            // The supervisor logs each message, too.
             own_log::bound(&self.paths);
             name_program(&runs, &mut push.state).await;
             self.outbox.add(Notice::Seen(Box::new(Seen {
@@ -80,7 +80,7 @@ impl Watch {
     }
 }
 
-/// Shows the program instead of its runner, which may be about to start it.
+/// Replaces the runner by its program, which may be about to start.
 async fn name_program(runs: &Runs, state: &mut State) {
     let deadline = Instant::now() + RUNNER_LIMIT;
     runs.name_program(state);

@@ -1,7 +1,7 @@
-//! One connection: a task that reads, a task that writes, and what waits for answers.
+//! One connection: a task that reads, a task that writes, and the waiting requests.
 //!
-//! Both tasks end when the last handle is dropped or the server closes; then everything that
-//! waits is told why.
+//! Both tasks end when the last handle is dropped or the server closes; then every waiting caller
+//! receives the reason.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ use super::wire::{self, Frame, Message, ServerInfo};
 
 /// How many frames may wait to be written; each is at most a message of the largest size.
 const WAITING_FRAMES: usize = 32;
-/// The subscription that answers to requests come on.
+/// The subscription that receives the answers to requests.
 pub(super) const ANSWERS_SID: u64 = 1;
 
 /// The handles' side.
@@ -32,7 +32,7 @@ pub(super) struct Connection {
     writer: AbortHandle,
 }
 
-/// What handles and tasks share.
+/// The state that handles and tasks share.
 #[derive(Debug)]
 struct Shared {
     address: String,
@@ -55,14 +55,14 @@ struct Listener {
     overrun: Arc<AtomicBool>,
 }
 
-/// A request that was announced; forgotten when it is dropped.
+/// A registered request; removed when it is dropped.
 pub(super) struct Waiting {
     number: u64,
     answer: Option<oneshot::Receiver<Message>>,
     shared: Arc<Shared>,
 }
 
-/// Messages of a subject, until it is dropped.
+/// The messages of a subject, until it is dropped.
 #[derive(Debug)]
 pub struct Subscription {
     subject: String,
@@ -111,8 +111,8 @@ pub(super) fn start(
     }
 }
 
-/// Writes frames as they come, several at once when they wait. A frame is never written in part:
-/// whoever gives up waiting gives up a whole one.
+/// Writes frames as they come, several at once when they wait. A frame is never written in part: a
+/// caller that stops waiting drops a whole frame.
 async fn write_all(
     writing: OwnedWriteHalf,
     mut waiting: mpsc::Receiver<Vec<u8>>,
@@ -143,7 +143,7 @@ async fn write_all(
     }
 }
 
-/// Reads until the server closes or says what ends the connection.
+/// Reads until the server closes or sends a fatal error.
 async fn read_all(
     mut reading: BufReader<OwnedReadHalf>,
     shared: Weak<Shared>,
@@ -171,7 +171,7 @@ async fn read_all(
             Frame::Ping => send(&frames, b"PONG\r\n".to_vec()).await,
             Frame::Pong => shared.pong(),
             Frame::Ok | Frame::Info(_) => {}
-            // The server closes after most of these; that closes us, with its words.
+            // The server closes after most of these; we then report its error as the reason.
             Frame::Error(error) => last_error = Some(error),
         }
     };
@@ -206,7 +206,7 @@ impl Connection {
         self.shared.why_closed()
     }
 
-    /// Registers a subscription and gives the frame that asks for it.
+    /// Registers a subscription and returns the frame that requests it.
     pub(super) fn subscribe(
         &self,
         subject: &str,
@@ -239,7 +239,7 @@ impl Connection {
         ))
     }
 
-    /// Announces a request, whose answer comes on the inbox of that number.
+    /// Registers a request, whose answer comes on the inbox of that number.
     pub(super) fn expect_answer(&self, number: u64) -> Result<Waiting, ClientError> {
         let (sender, answer) = oneshot::channel();
         let mut state = self.shared.lock();
@@ -254,9 +254,9 @@ impl Connection {
         })
     }
 
-    /// Sends a PING; `told` hears of its PONG.
+    /// Sends a PING; `told` is notified of its PONG.
     pub(super) async fn ping(&self, told: oneshot::Sender<()>) -> Result<(), ClientError> {
-        // Announced and sent as one, so that each PONG finds its own.
+        // Registered and sent as one step, so that each PONG finds its own.
         let permit = self.frames.reserve().await;
         let permit = permit.map_err(|_| self.why_closed())?;
         let mut state = self.shared.lock();
@@ -268,7 +268,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Ends the connection for everybody who has a handle.
+    /// Closes the connection for all handles.
     pub(super) fn end(&self) {
         self.shared.close_here();
         self.reader.abort();
@@ -277,7 +277,7 @@ impl Connection {
 }
 
 impl Shared {
-    /// Nothing that holds the lock can panic halfway, so a poisoned one is as good.
+    /// No holder of the lock can panic halfway, so a poisoned lock can be used.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -290,7 +290,7 @@ impl Shared {
         })
     }
 
-    /// Notes why, the first reason only, and lets everybody who waits go.
+    /// Records the first reason and wakes every waiting caller.
     fn close(&self, error: ClientError) {
         let mut state = self.lock();
         state.closed.get_or_insert(error);
@@ -306,7 +306,7 @@ impl Shared {
         });
     }
 
-    /// Hands a message on. Gives the frame that ends a subscription which is not read fast enough.
+    /// Delivers a message. Returns the frame that ends a subscription which is read too slowly.
     fn deliver(&self, sid: u64, message: Message) -> Option<Vec<u8>> {
         let mut state = self.lock();
         if sid == ANSWERS_SID {
@@ -351,7 +351,7 @@ impl Drop for Waiting {
 }
 
 impl Subscription {
-    /// The next message; waits at most `within`.
+    /// Returns the next message; waits at most `within`.
     pub async fn next(&mut self, within: Duration) -> Result<Message, ClientError> {
         let next = timeout(within, self.messages.recv())
             .await
@@ -370,7 +370,7 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         let was_there = self.shared.lock().subscriptions.remove(&self.sid);
-        // Without room the server goes on sending what nobody reads, which is dropped.
+        // If the queue is full, the server continues to send messages, which are dropped.
         if was_there.is_some()
             && let Some(frames) = self.frames.upgrade()
         {

@@ -1,52 +1,52 @@
-//! What can go wrong between a client and a server.
+//! Errors between a client and a server.
 
 use std::io;
 use std::sync::Arc;
 
-/// Why an exchange with a server failed. The kinds are those that a caller must tell apart.
+/// Why an exchange with a server failed. The variants are those that a caller must distinguish.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ClientError {
-    /// Nothing listens there.
+    /// No server listens there.
     #[error("nothing listens at `{address}`")]
     Refused {
-        /// Where.
+        /// The address.
         address: String,
     },
-    /// The server does not let this user in.
+    /// The server refuses the login.
     #[error("`{address}` refused the login: {reason}")]
     Denied {
-        /// Where.
+        /// The address.
         address: String,
-        /// The server's words.
+        /// The server's message.
         reason: String,
     },
     /// A deadline passed.
     #[error("waited too long for {what}")]
     Timeout {
-        /// What was waited for.
+        /// The event that was awaited.
         what: String,
     },
-    /// Nobody listens on the subject of a request.
+    /// No client subscribes to the subject of a request.
     #[error("nothing answers `{subject}`")]
     NoResponders {
         /// The subject.
         subject: String,
     },
-    /// Headers and payload are more than the server takes.
+    /// Headers and payload exceed the server's limit.
     #[error("a message of {size} bytes is more than the {max} the server takes")]
     TooLarge {
         /// Bytes of headers and payload.
         size: usize,
-        /// What the server takes, in bytes.
+        /// The server's limit in bytes.
         max: usize,
     },
-    /// What is to be sent cannot be written in the protocol.
+    /// The input cannot be expressed in the protocol.
     #[error("{what}")]
     Invalid {
-        /// What is wrong with it.
+        /// The problem.
         what: String,
     },
-    /// More messages came than were read, and some are lost.
+    /// Messages came faster than they were read, and some are lost.
     #[error("messages of `{subject}` came faster than they were read")]
     Overrun {
         /// The subject of the subscription.
@@ -55,25 +55,25 @@ pub enum ClientError {
     /// The connection is closed.
     #[error("the connection to `{address}` is closed: {reason}")]
     Closed {
-        /// Where.
+        /// The address.
         address: String,
-        /// Why, as far as is known.
+        /// The reason, if known.
         reason: String,
     },
-    /// The connection could not be made, read or written.
+    /// The connection could not be opened, read or written.
     #[error("the exchange with `{address}` failed")]
     Io {
-        /// Where.
+        /// The address.
         address: String,
         /// The error of the system.
         source: Arc<io::Error>,
     },
-    /// The server says what is no NATS.
+    /// The server does not speak the NATS protocol.
     #[error("`{address}` does not speak NATS: {what}")]
     Protocol {
-        /// Where.
+        /// The address.
         address: String,
-        /// What is wrong.
+        /// The problem.
         what: String,
     },
 }

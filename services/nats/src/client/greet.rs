@@ -1,4 +1,4 @@
-//! The begin of a connection: the server greets, the client logs in.
+//! The start of a connection: the server sends INFO, the client logs in.
 
 use std::net::SocketAddr;
 
@@ -48,7 +48,7 @@ pub(super) async fn open(
     Ok(start(*info, address_text, reading, writing))
 }
 
-/// `CONNECT`, the subscription for answers, and a PING whose PONG says that both were taken.
+/// Returns `CONNECT`, the subscription for answers, and a PING whose PONG confirms both.
 fn hello(login: Option<&Login>, name: &str, inbox: &str) -> String {
     let mut options = json!({
         "verbose": false, "pedantic": false, "tls_required": false, "echo": true,

@@ -1,15 +1,15 @@
-//! PURE: the headers of a message, in the form `NATS/1.0`.
+//! PURE: the headers of a message, in the format `NATS/1.0`.
 
 use super::error::ClientError;
 
-/// What the block begins with.
+/// The first bytes of the block.
 const VERSION: &str = "NATS/1.0";
 
-/// Headers in their order. A name may come more than once.
+/// Headers in their order. A name may occur more than once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Headers(Vec<(String, String)>);
 
-/// What a received block says.
+/// The content of a received block.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Block {
     pub(crate) status: Option<u16>,
@@ -18,19 +18,19 @@ pub(crate) struct Block {
 }
 
 impl Headers {
-    /// No headers.
+    /// Creates an empty list.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same with one more.
+    /// Adds a header.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.0.push((name.to_owned(), value.into()));
         self
     }
 
-    /// The first value of a name, whose case is ignored.
+    /// Returns the first value of a name, ignoring case.
     pub fn get(&self, name: &str) -> Option<&str> {
         let found = self
             .0
@@ -39,7 +39,7 @@ impl Headers {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// The last value of a name: what a server adds comes after what a client wrote.
+    /// Returns the last value of a name: a server appends its values to those of a client.
     pub fn last(&self, name: &str) -> Option<&str> {
         let found = self
             .0
@@ -48,7 +48,7 @@ impl Headers {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// All names and values.
+    /// Returns all names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .iter()
@@ -60,7 +60,7 @@ impl Headers {
         self.0.is_empty()
     }
 
-    /// The block as it is sent; empty without headers.
+    /// Returns the block as it is sent; empty without headers.
     pub(super) fn encode(&self) -> Result<Vec<u8>, ClientError> {
         if self.is_empty() {
             return Ok(Vec::new());
@@ -81,8 +81,8 @@ impl Headers {
         Ok(block.into_bytes())
     }
 
-    /// Reads a block: `NATS/1.0 [STATUS [DESCRIPTION]]`, then a header each line. `None` if it is
-    /// no such block.
+    /// Parses a block: `NATS/1.0 [STATUS [DESCRIPTION]]`, then one header per line. Returns `None`
+    /// if it is malformed.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Block> {
         let text = String::from_utf8_lossy(bytes);
         let mut lines = text.split("\r\n");

@@ -1,9 +1,9 @@
 //! A small client of the NATS protocol, for servers on this machine.
 //!
 //! Owns one connection: publishing, subscribing, requests. A [`Client`] is a handle that is cloned
-//! freely; two tasks behind it read and write, so it must be used inside a runtime that keeps
-//! running. There is no reconnecting: an operation that lost its server ends with an error and
-//! begins anew. Every wait has a deadline. Must not know JetStream.
+//! freely; two tasks behind it read and write, so its runtime must keep running. It does not
+//! reconnect: an operation that lost its server fails and must start again. Every wait has a
+//! deadline. Must not know JetStream.
 
 mod connection;
 mod error;
@@ -27,26 +27,26 @@ pub use wire::{Message, ServerInfo};
 use crate::credentials::Login;
 use connection::Connection;
 
-/// How long a server of this machine may take to let a client in. It takes about a millisecond;
-/// one that is just starting answers late.
+/// How long a server of this machine may take to accept a login. It takes about a millisecond; one
+/// that is just starting answers late.
 pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// How long what is to be sent may wait for the server to read.
+/// How long a frame may wait for the server to read.
 const SEND_LIMIT: Duration = Duration::from_secs(10);
-/// Status of an answer that says that nobody listens.
+/// Status of an answer: the subject has no subscriber.
 const NO_RESPONDERS: u16 = 503;
 
-/// A connection to a server. Clones share it; it ends with the last of them.
+/// A connection to a server. Clones share it; it is closed with the last of them.
 #[derive(Debug, Clone)]
 pub struct Client {
     connection: Arc<Connection>,
-    /// What the subjects of answers begin with.
+    /// The prefix of the subjects of answers.
     inbox: Arc<str>,
     next_inbox: Arc<AtomicU64>,
 }
 
 impl Client {
-    /// Connects to a port of this machine, as the user of `login`, or as what the server takes
-    /// clients without credentials for. `name` is what the server's monitoring shows.
+    /// Connects to a port of this machine, as the user of `login`, or as the user for clients
+    /// without credentials. `name` appears in the server's monitoring.
     pub async fn connect(
         port: u16,
         login: Option<&Login>,
@@ -55,7 +55,7 @@ impl Client {
         Self::connect_to((Ipv4Addr::LOCALHOST, port).into(), login, name).await
     }
 
-    /// As [`Self::connect`], to any address.
+    /// Like [`Self::connect`], to any address.
     pub async fn connect_to(
         address: SocketAddr,
         login: Option<&Login>,
@@ -76,18 +76,18 @@ impl Client {
         })
     }
 
-    /// What the server says of itself.
+    /// Returns the server's description of itself.
     pub fn info(&self) -> &ServerInfo {
         self.connection.info()
     }
 
-    /// A subject that nobody else uses, for answers to a subscription of one's own.
+    /// Returns a unique subject, for answers to a subscription of the caller.
     pub fn new_inbox(&self) -> String {
         let number = self.next_inbox.fetch_add(1, Ordering::Relaxed);
         format!("{}.own.{number}", self.inbox)
     }
 
-    /// Publishes a message. That it was handed to the connection says nothing about its arrival.
+    /// Publishes a message. Success means that it was queued, not that it arrived.
     pub async fn publish(
         &self,
         subject: &str,
@@ -100,7 +100,7 @@ impl Client {
     }
 
     /// Subscribes. At most `capacity` messages wait to be read; more end the subscription with
-    /// [`ClientError::Overrun`], so that a slow reader neither fills the memory nor stops others.
+    /// [`ClientError::Overrun`], so that a slow reader neither fills the memory nor blocks others.
     pub async fn subscribe(
         &self,
         subject: &str,
@@ -112,8 +112,8 @@ impl Client {
         Ok(subscription)
     }
 
-    /// Sends a request and waits at most `within` for the first answer. An answer that says that
-    /// nobody listens is [`ClientError::NoResponders`].
+    /// Sends a request and waits at most `within` for the first answer. Without a subscriber it
+    /// returns [`ClientError::NoResponders`].
     pub async fn request(
         &self,
         subject: &str,
@@ -153,7 +153,7 @@ impl Client {
             .map_err(|_| ClientError::timeout("the answer to a PING"))?
     }
 
-    /// Sends what is still waiting and closes the connection, for all clones.
+    /// Sends what is queued and closes the connection, for all clones.
     pub async fn close(self) -> Result<(), ClientError> {
         let flushed = self.flush(SEND_LIMIT).await;
         self.connection.end();

@@ -1,4 +1,4 @@
-//! Against a server of a few lines that says what each test wants.
+//! Tests with a scripted server of a few lines.
 
 use std::future::Future;
 
@@ -7,9 +7,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
-/// How long anything here may take on a machine under load.
+/// Longest duration of any step on a machine under load.
 const SOON: Duration = Duration::from_secs(10);
-/// What a test waits for that must not come.
+/// How long a test waits for an event that must not happen.
 const BRIEF: Duration = Duration::from_millis(50);
 const INFO: &str =
     "INFO {\"server_name\":\"fake\",\"max_payload\":64,\"headers\":true,\"domain\":\"d\"}\r\n";
@@ -34,7 +34,7 @@ impl Peer {
             .unwrap();
     }
 
-    /// The reply subject of the next request.
+    /// Returns the reply subject of the next request.
     async fn request(&mut self) -> String {
         loop {
             let line = self.line().await;
@@ -45,7 +45,7 @@ impl Peer {
     }
 }
 
-/// Runs a server that greets and lets in, and a client of it.
+/// Runs a scripted server that accepts the login, and a client of it.
 fn check<S: Future<Output = ()>, C: Future<Output = ()>>(
     server: impl FnOnce(Peer) -> S,
     client: impl FnOnce(Client) -> C,

@@ -1,4 +1,4 @@
-//! The text of the protocol: what is sent and what is read. Knows no socket and no task.
+//! The text of the protocol: writes and parses frames. Must not know sockets or tasks.
 
 use serde::Deserialize;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
@@ -11,7 +11,7 @@ const LINE_MAX: u64 = 256 * 1024;
 /// The largest message that is read, in bytes. nats-server itself refuses a higher limit.
 const MESSAGE_MAX: usize = 64 * 1024 * 1024;
 
-/// What a server says of itself when a client comes.
+/// A server's description of itself, sent to each client.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ServerInfo {
     /// The name of the server.
@@ -20,7 +20,7 @@ pub struct ServerInfo {
     /// Its version.
     #[serde(default)]
     pub version: String,
-    /// How many bytes headers and payload of a message may have together.
+    /// Most bytes of headers and payload of a message together.
     pub max_payload: usize,
     /// Whether messages can have headers.
     #[serde(default)]
@@ -36,21 +36,21 @@ pub struct ServerInfo {
 /// A received message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// The subject it came on.
+    /// Its subject.
     pub subject: String,
-    /// Where an answer is expected.
+    /// The subject for an answer.
     pub reply: Option<String>,
-    /// The status that a server gives in place of a message, 503 for one.
+    /// The status that a server sends in place of a message: 503.
     pub status: Option<u16>,
-    /// The words of that status.
+    /// The text of that status.
     pub description: String,
     /// Its headers.
     pub headers: Headers,
-    /// Its bytes.
+    /// Its payload.
     pub payload: Vec<u8>,
 }
 
-/// What a server sends.
+/// A frame from a server.
 #[derive(Debug)]
 pub(super) enum Frame {
     Info(Box<ServerInfo>),
@@ -61,7 +61,7 @@ pub(super) enum Frame {
     Error(String),
 }
 
-/// Refuses what is no subject: the protocol has no quoting.
+/// Returns an error for an invalid subject: the protocol has no quoting.
 pub(super) fn check_subject(subject: &str) -> Result<(), ClientError> {
     let bad = |c: char| c.is_whitespace() || c.is_control();
     let empty_token = subject.split('.').any(str::is_empty);
@@ -73,7 +73,7 @@ pub(super) fn check_subject(subject: &str) -> Result<(), ClientError> {
     Ok(())
 }
 
-/// A message as it is sent; refused when it is more than `max` bytes.
+/// Returns a message as it is sent, or an error when it exceeds `max` bytes.
 pub(super) fn publish(
     subject: &str,
     reply: Option<&str>,
@@ -102,7 +102,7 @@ pub(super) fn publish(
     Ok(frame)
 }
 
-/// Reads the next thing a server sends; `None` at the end. `address` names it in errors.
+/// Reads the next frame from a server; `None` at the end. `address` names it in errors.
 pub(super) async fn read(
     from: &mut (impl AsyncBufRead + Unpin),
     address: &str,
@@ -153,7 +153,7 @@ async fn line(
     }
 }
 
-/// `SUBJECT SID [REPLY] [HEADER-SIZE] SIZE`, then the bytes and an end of line.
+/// Parses `SUBJECT SID [REPLY] [HEADER-SIZE] SIZE`, then the bytes and an end of line.
 async fn message(
     from: &mut (impl AsyncBufRead + Unpin),
     rest: &str,

@@ -1,6 +1,6 @@
-//! Orders to the hub's cluster as a whole, which only the system account may give.
+//! Commands to the hub's cluster as a whole, which only the system account may send.
 //!
-//! Thin: one function an order, and its answer. Must not decide when or in which order.
+//! One function per command, and its answer. Must not decide when to send or in which order.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::client::{Client, ClientError, Headers};
 use crate::credentials;
 use crate::jetstream::{JetStreamError, api_outcome};
 
-/// How long one order may take to be answered. It is answered before it is carried out; a meta
+/// How long an answer to a command may take. It comes before the command is carried out; a meta
 /// group that elects a leader takes up to 9 s.
 const ANSWER_LIMIT: std::time::Duration = std::time::Duration::from_secs(15);
 
@@ -22,26 +22,26 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Connects to the node that listens for clients on `port` of this machine and keeps its data
-    /// in `data_dir`, whose credentials the owner of the checkout can read.
+    /// Connects to the node that listens for clients on `port` of this machine, with the
+    /// credentials in its `data_dir`, which the owner of the checkout can read.
     pub async fn connect(port: u16, data_dir: &Path) -> anyhow::Result<Self> {
         Self::connect_to((Ipv4Addr::LOCALHOST, port).into(), data_dir).await
     }
 
-    /// As [`Self::connect`], to where the node listens: not on every address, with `NATS_HOST`.
+    /// Like [`Self::connect`], to the node's address: with `NATS_HOST` it does not listen on all.
     pub async fn connect_to(address: SocketAddr, data_dir: &Path) -> anyhow::Result<Self> {
         let login = credentials::read(data_dir)?.sys;
         let client = Client::connect_to(address, Some(&login), "core").await?;
         Ok(Self { client })
     }
 
-    /// The connection.
+    /// Returns the connection.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Lets the leader of the meta group step down, in favour of the server `preferred` if one is
-    /// named. It is answered when it was accepted; who leads then is seen in `/jsz`.
+    /// Asks the leader of the meta group to step down, in favour of the server `preferred` if
+    /// given. The answer means that it was accepted; `/jsz` shows the new leader.
     pub async fn step_down_meta(&self, preferred: Option<&str>) -> Result<(), JetStreamError> {
         let body = match preferred {
             Some(name) => json!({"placement": {"preferred": name}}),
@@ -50,7 +50,7 @@ impl Cluster {
         self.order("META.LEADER.STEPDOWN", &body).await.map(drop)
     }
 
-    /// Moves every stream and consumer off the server `peer`, which must run. It is answered when
+    /// Moves every stream and consumer off the server `peer`, which must run. The answer means that
     /// it has begun; it has ended when `/jsz` of that server lists none.
     pub async fn evacuate(&self, peer: &str) -> Result<(), JetStreamError> {
         self.order("SERVER.EVACUATE", &json!({"peer": peer}))
@@ -58,7 +58,7 @@ impl Cluster {
             .map(drop)
     }
 
-    /// Removes the server `peer` from the meta group, running or not. It cannot come back under
+    /// Removes the server `peer` from the meta group, running or not. It cannot join again under
     /// that name for 5 minutes.
     pub async fn remove(&self, peer: &str) -> Result<(), JetStreamError> {
         self.order("SERVER.REMOVE", &json!({"peer": peer}))
@@ -66,7 +66,7 @@ impl Cluster {
             .map(drop)
     }
 
-    /// Sends any request of the system account, `$SYS.REQ.SERVER.ID.RELOAD` for one, and gives
+    /// Sends any request of the system account, such as `$SYS.REQ.SERVER.ID.RELOAD`, and returns
     /// its answer.
     pub async fn request(&self, subject: &str, body: &Value) -> Result<Value, JetStreamError> {
         let none = Headers::new();

@@ -6,18 +6,18 @@ use serde_json::{Value, json};
 use super::{ANSWER_LIMIT, JetStream};
 use crate::client::{ClientError, Headers};
 
-/// The most pages that a list is read in: a server that always has one more must not hold us.
+/// Most pages of a list: a server that always has one more must not hold us.
 const PAGES_MAX: usize = 10_000;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum JetStreamError {
-    /// The exchange with the server failed. Without JetStream there, nobody answers.
+    /// The exchange with the server failed. Without JetStream there is no responder.
     #[error("JetStream did not answer `{call}`")]
     Client {
         /// The call.
         call: String,
-        /// Why.
+        /// The cause.
         source: ClientError,
     },
     /// The server refused it.
@@ -27,29 +27,29 @@ pub enum JetStreamError {
         call: String,
         /// The code of the API, 10059 for an unknown stream.
         code: u32,
-        /// The server's words.
+        /// The server's message.
         description: String,
     },
-    /// The answer is not what it should be.
+    /// The answer has an unexpected form.
     #[error("the answer to `{call}` cannot be used: {what}")]
     Answer {
         /// The call.
         call: String,
-        /// What is wrong with it.
+        /// The problem.
         what: String,
     },
-    /// What is copied could not be read or written here.
+    /// The local file of a copy could not be read or written.
     #[error("cannot copy the stream `{stream}`")]
     Copy {
         /// Its name.
         stream: String,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
 }
 
 impl JetStreamError {
-    /// Whether the server refused with this code.
+    /// Whether the server refused with the code `wanted`.
     pub fn is_code(&self, wanted: u32) -> bool {
         matches!(self, Self::Refused { code, .. } if *code == wanted)
     }
@@ -69,7 +69,7 @@ impl JetStreamError {
     }
 }
 
-/// Takes an answer apart: what it says, or the error in it.
+/// Parses an answer: its content, or the error in it.
 pub(crate) fn outcome(call: &str, payload: &[u8]) -> Result<Value, JetStreamError> {
     let answer: Value =
         serde_json::from_slice(payload).map_err(|error| JetStreamError::answer(call, error))?;
@@ -89,12 +89,12 @@ pub(crate) fn outcome(call: &str, payload: &[u8]) -> Result<Value, JetStreamErro
     })
 }
 
-/// Gives an answer its type.
+/// Converts an answer to its type.
 pub(super) fn read<T: DeserializeOwned>(call: &str, answer: Value) -> Result<T, JetStreamError> {
     serde_json::from_value(answer).map_err(|error| JetStreamError::answer(call, error))
 }
 
-/// What is there, or `None` when the server says with the code `absent` that it is not.
+/// Returns the answer, or `None` when the server reports the code `absent` (not found).
 pub(super) fn optional<T: DeserializeOwned>(
     call: &str,
     answer: Result<Value, JetStreamError>,
@@ -108,7 +108,7 @@ pub(super) fn optional<T: DeserializeOwned>(
 }
 
 impl JetStream {
-    /// Sends one call, `STREAM.INFO.ORDERS` for one, and gives its answer.
+    /// Sends one call, such as `STREAM.INFO.ORDERS`, and returns its answer.
     pub async fn call(&self, call: &str, body: &Value) -> Result<Value, JetStreamError> {
         let subject = format!("{}.{call}", self.prefix);
         let body = body.to_string();
@@ -122,12 +122,12 @@ impl JetStream {
         outcome(call, &answer.payload)
     }
 
-    /// The subject of a call, for exchanges of more than one answer.
+    /// Returns the subject of a call, for exchanges of more than one answer.
     pub(super) fn subject(&self, call: &str) -> String {
         format!("{}.{call}", self.prefix)
     }
 
-    /// All entries of a list that comes in pages.
+    /// Returns all entries of a paged list.
     pub(super) async fn pages<T: DeserializeOwned>(
         &self,
         call: &str,

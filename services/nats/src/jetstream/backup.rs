@@ -1,7 +1,7 @@
-//! A stream as a file and back: what it holds and its consumers, in chunks, in bounded memory.
+//! Backup and restore of a stream as a file: content and consumers, in chunks, in bounded memory.
 //!
-//! The bytes are nats-server's own format. Each chunk of a backup is acknowledged, so that a slow
-//! writer slows the server; each chunk of a restore is a request.
+//! The format is nats-server's own. Each chunk of a backup is acknowledged, so that a slow writer
+//! slows the server; each chunk of a restore is a request.
 
 use std::time::Duration;
 
@@ -12,39 +12,39 @@ use super::api::{outcome, read};
 use super::{ANSWER_LIMIT, JetStream, JetStreamError, StreamInfo, StreamState};
 use crate::client::{Headers, Message, Subscription};
 
-/// Size of a chunk; what nats-server itself takes.
+/// Size of a chunk, as in nats-server itself.
 const CHUNK_SIZE: usize = 128 * 1024;
-/// How many chunks may be under way.
+/// How many chunks may be in flight.
 const CHUNKS_MAX: usize = 32;
-/// How long the next chunk may take: a server reads through what was deleted without a word.
+/// How long the next chunk may take: a server sends nothing while it skips deleted messages.
 const CHUNK_LIMIT: Duration = Duration::from_mins(1);
 /// How long a server may take after the last chunk, to bring consumers and replicas up.
 const FINISH_LIMIT: Duration = Duration::from_mins(2);
-/// The status that an end has that is none too soon.
+/// The status of a complete end.
 const COMPLETE: u16 = 204;
 
-/// A backup that has begun: what is copied is known, the bytes are still to come.
+/// A started backup: its description is known, the bytes follow.
 #[derive(Debug)]
 pub struct Backup {
     stream: String,
     /// The configuration of the stream.
     pub config: Value,
-    /// What it holds, as the server writes it; a restore needs it.
+    /// Its state, as the server writes it; a restore needs it.
     pub raw_state: Value,
-    /// The same, typed.
+    /// Its state, typed.
     pub state: StreamState,
     chunks: Subscription,
     from: JetStream,
 }
 
 impl Backup {
-    /// Begins the backup of a stream with its consumers.
+    /// Starts the backup of a stream with its consumers.
     pub async fn begin(from: &JetStream, stream: &str) -> Result<Self, JetStreamError> {
         let call = format!("STREAM.SNAPSHOT.{stream}");
         let client = from.client();
         let inbox = client.new_inbox();
         let chunk = CHUNK_SIZE.min(client.info().max_payload);
-        // Room for all chunks under way, the rest and the end.
+        // Room for all chunks in flight, the rest and the end.
         let chunks = client.subscribe(&inbox, CHUNKS_MAX + 2).await;
         let chunks = chunks.map_err(|error| JetStreamError::client(&call, error))?;
         let body = json!({
@@ -62,7 +62,7 @@ impl Backup {
         })
     }
 
-    /// Writes it. Returns the number of bytes.
+    /// Writes the backup. Returns the number of bytes.
     pub async fn write_to(
         mut self,
         to: &mut (impl AsyncWrite + Unpin),
@@ -95,7 +95,7 @@ impl Backup {
     }
 }
 
-/// Whether the last message of a backup says that it is whole.
+/// Returns an error unless the last message of a backup says that it is complete.
 fn end(call: &str, message: &Message) -> Result<(), JetStreamError> {
     match message.status {
         None | Some(COMPLETE) => Ok(()),
@@ -106,8 +106,8 @@ fn end(call: &str, message: &Message) -> Result<(), JetStreamError> {
     }
 }
 
-/// Makes a stream of a backup. `config` is the configuration it is to have, under the name it had;
-/// `state` is what the backup tells.
+/// Creates a stream from a backup. `config` is its new configuration, under the same name; `state`
+/// comes from the backup.
 pub async fn restore(
     to: &JetStream,
     config: &Value,
@@ -148,7 +148,7 @@ pub async fn restore(
     read(&call, outcome(&call, &answer.payload)?)
 }
 
-/// Reads until the buffer is full or nothing more comes.
+/// Reads until the buffer is full or the input ends.
 async fn fill(from: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> std::io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -161,8 +161,8 @@ async fn fill(from: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> std::io
 }
 
 impl JetStream {
-    /// As [`restore`], but waits until nothing is left of one that was given up: the server goes
-    /// on with it for some seconds.
+    /// Deletes the stream of an abandoned [`restore`] and waits until nothing of it is left: the
+    /// server continues it for some seconds. Returns whether it existed.
     pub async fn delete_restored(&self, stream: &str) -> Result<bool, JetStreamError> {
         let deadline = tokio::time::Instant::now() + ANSWER_LIMIT;
         let mut was_there = false;

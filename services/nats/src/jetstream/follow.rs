@@ -1,4 +1,4 @@
-//! Following a stream: its messages in their order, from a place in it, and then as they come.
+//! Follows a stream: its messages in order, from a given position, and then as they come.
 
 use std::time::Duration;
 
@@ -9,25 +9,25 @@ use crate::client::{ClientError, Message, Subscription};
 
 /// How many messages may wait to be read.
 const WAITING_MAX: usize = 4096;
-/// How often a server that has nothing to tell says that it is there.
+/// Interval of heartbeats from a server without messages.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// After how many of these a server that said nothing is taken for dead.
+/// Number of missed heartbeats after which a server counts as dead.
 const HEARTBEATS_MISSED: u32 = 3;
 /// How long the server keeps the consumer after we are gone.
 const KEPT: Duration = Duration::from_secs(30);
 /// Status: a heartbeat.
 const IDLE: u16 = 100;
 
-/// Where following begins.
+/// The start position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begin {
-    /// With the first message stored at that time, RFC 3339, or after it.
+    /// The first message stored at that time, RFC 3339, or after it.
     Time(String),
-    /// With that sequence number, or the first after it.
+    /// The message with that sequence number, or the first after it.
     Sequence(u64),
 }
 
-/// A stream that is followed. Dropped, the server is told nothing more: it notices.
+/// A followed stream. Dropping it sends nothing to the server, which notices by itself.
 #[derive(Debug)]
 pub struct Follow {
     messages: Subscription,
@@ -37,7 +37,7 @@ pub struct Follow {
 }
 
 impl Follow {
-    /// Begins. With a `filter`, only messages whose subject matches it count.
+    /// Starts to follow. With a `filter`, returns only messages whose subject matches it.
     pub async fn begin(
         from: &JetStream,
         stream: &str,
@@ -74,9 +74,9 @@ impl Follow {
         })
     }
 
-    /// The next message and its sequence number in the stream. A server that is silent for 15 s
-    /// is an error, and so is a message that was missed: then it is begun anew. Nothing is lost
-    /// when the call is dropped.
+    /// Returns the next message and its sequence number in the stream. A server that is silent for
+    /// 15 s is an error, and so is a missed message: the caller then follows again. Dropping the
+    /// call loses nothing.
     pub async fn next(&mut self) -> Result<(u64, Message), JetStreamError> {
         loop {
             let next = self.messages.next(HEARTBEAT * HEARTBEATS_MISSED).await;
@@ -108,9 +108,9 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The sequence numbers in the stream and in the consumer, from the subject for acknowledgements:
-/// `$JS.ACK.STREAM.CONSUMER.DELIVERIES.SEQUENCE.DELIVERED.TIME.PENDING`, in newer servers with the
-/// domain and the account before the stream (ADR-15 of nats-io/nats-architecture-and-design).
+/// Parses the sequence numbers in stream and consumer from the subject for acknowledgements,
+/// `$JS.ACK.STREAM.CONSUMER.DELIVERIES.SEQUENCE.DELIVERED.TIME.PENDING`, in newer servers with
+/// domain and account before the stream (ADR-15 of nats-io/nats-architecture-and-design).
 fn place(reply: &str) -> Option<(u64, u64)> {
     let words: Vec<&str> = reply.split('.').collect();
     let first = match words.len() {

@@ -1,4 +1,4 @@
-//! Reading all messages of a stream, in their order, in bounded memory.
+//! Reads all messages of a stream, in order, in bounded memory.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use serde_json::json;
 use super::{JetStream, JetStreamError};
 use crate::client::{Headers, Message};
 
-/// How many messages are asked for at once.
+/// How many messages are requested at once.
 const BATCH: usize = 512;
-/// How many bytes of them at most.
+/// Most bytes of one batch.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// How long the next message may take.
 const MESSAGE_LIMIT: Duration = Duration::from_secs(15);
-/// Status: the batch ends here.
+/// Status: the end of the batch.
 const END_OF_BATCH: u16 = 204;
-/// Status: there is no message from there on.
+/// Status: there is no message from that number on.
 const NO_MESSAGE: u16 = 404;
 
-/// Gives every message of a stream with a sequence number from `first` to `last` to `seen`, with
-/// that number. The stream must allow direct access. Returns how many there were.
+/// Passes every message of a stream with a sequence number from `first` to `last` to `seen`, with
+/// its number. The stream must allow direct access. Returns their number.
 pub async fn each_message(
     from: &JetStream,
     stream: &str,

@@ -1,8 +1,7 @@
 //! JetStream's API on top of a connection: streams, consumers, copies of whole streams.
 //!
-//! Typed only as far as it is used: a configuration stays the JSON that the server gave, so that
-//! nothing a newer server adds is lost when it is sent back. Must not decide what happens to a
-//! stream.
+//! Typed only as far as needed: a configuration stays the JSON that the server sent, so that fields
+//! of newer servers are kept when it is sent back. Must not decide what happens to a stream.
 
 mod api;
 mod backup;
@@ -27,11 +26,11 @@ pub use stored::each_stored_message;
 
 use crate::client::Client;
 
-/// How long one answer may take. Making a stream with replicas needs an election first.
+/// How long one answer may take. Creating a stream with replicas needs an election first.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
-/// Error code of the API: there is no such stream.
+/// Error code of the API: the stream does not exist.
 const STREAM_NOT_FOUND: u32 = 10059;
-/// Error code of the API: there is no such consumer.
+/// Error code of the API: the consumer does not exist.
 const CONSUMER_NOT_FOUND: u32 = 10014;
 
 /// JetStream of one domain, as a connection reaches it.
@@ -41,63 +40,63 @@ pub struct JetStream {
     prefix: String,
 }
 
-/// What a server tells of a stream.
+/// A server's description of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct StreamInfo {
     /// Its whole configuration.
     pub config: Value,
-    /// What it holds.
+    /// Its state.
     pub state: StreamState,
-    /// When it was made, as the server writes it.
+    /// Its creation time, as the server writes it.
     #[serde(default)]
     pub created: String,
-    /// What it mirrors.
+    /// The stream that it mirrors.
     pub mirror: Option<Origin>,
-    /// What it collects from.
+    /// The streams that it collects from.
     #[serde(default)]
     pub sources: Vec<Origin>,
 }
 
-/// What a stream holds.
+/// The state of a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct StreamState {
-    /// How many messages.
+    /// The number of messages.
     pub messages: u64,
     /// Their size.
     #[serde(default)]
     pub bytes: u64,
     /// The sequence number of the first message.
     pub first_seq: u64,
-    /// The last sequence number that was given.
+    /// The last assigned sequence number.
     pub last_seq: u64,
     /// How many numbers between them have no message.
     #[serde(default)]
     pub num_deleted: u64,
-    /// How many consumers it has.
+    /// The number of its consumers.
     #[serde(default)]
     pub consumer_count: u64,
 }
 
-/// Another stream that a stream copies from, and how far it has come.
+/// The origin of a stream's messages, and the progress of copying.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Origin {
     /// The name of the other stream.
     pub name: String,
-    /// How many messages are missing yet.
+    /// How many messages are still missing.
     #[serde(default)]
     pub lag: u64,
-    /// Nanoseconds since it was last heard of; negative before the first time.
+    /// Nanoseconds since its last contact; negative before the first one.
     #[serde(default)]
     pub active: i64,
 }
 
 impl StreamInfo {
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &str {
         self.config["name"].as_str().unwrap_or_default()
     }
 
-    /// Its subjects.
+    /// Returns its subjects.
     pub fn subjects(&self) -> Vec<String> {
         let subjects = self.config["subjects"].as_array().into_iter().flatten();
         subjects
@@ -108,7 +107,7 @@ impl StreamInfo {
 }
 
 impl JetStream {
-    /// The domain of the server that the client is connected to.
+    /// Uses the domain of the server that the client is connected to.
     pub fn new(client: Client) -> Self {
         Self {
             client,
@@ -116,7 +115,7 @@ impl JetStream {
         }
     }
 
-    /// Another domain that the server reaches.
+    /// Uses another domain that the server reaches.
     pub fn in_domain(client: Client, domain: &str) -> Self {
         Self {
             client,
@@ -124,32 +123,32 @@ impl JetStream {
         }
     }
 
-    /// The connection.
+    /// Returns the connection.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// All streams, by name.
+    /// Returns all streams, by name.
     pub async fn streams(&self) -> Result<Vec<StreamInfo>, JetStreamError> {
         let mut streams: Vec<StreamInfo> = self.pages("STREAM.LIST", "streams").await?;
         streams.sort_by(|a, b| a.name().cmp(b.name()));
         Ok(streams)
     }
 
-    /// The names of all streams.
+    /// Returns the names of all streams.
     pub async fn stream_names(&self) -> Result<Vec<String>, JetStreamError> {
         let mut names: Vec<String> = self.pages("STREAM.NAMES", "streams").await?;
         names.sort();
         Ok(names)
     }
 
-    /// One stream, if it is there.
+    /// Returns one stream, if it exists.
     pub async fn stream(&self, name: &str) -> Result<Option<StreamInfo>, JetStreamError> {
         let answer = self.call(&format!("STREAM.INFO.{name}"), &json!({})).await;
         optional("STREAM.INFO", answer, STREAM_NOT_FOUND)
     }
 
-    /// How many messages a stream holds.
+    /// Returns the number of messages in a stream.
     pub async fn message_count(&self, name: &str) -> Result<u64, JetStreamError> {
         let answer = self
             .call(&format!("STREAM.INFO.{name}"), &json!({}))
@@ -158,12 +157,12 @@ impl JetStream {
         Ok(info.state.messages)
     }
 
-    /// Makes a stream.
+    /// Creates a stream.
     pub async fn create_stream(&self, config: &Value) -> Result<StreamInfo, JetStreamError> {
         self.put_stream("CREATE", config).await
     }
 
-    /// Gives a stream another configuration.
+    /// Changes the configuration of a stream.
     pub async fn update_stream(&self, config: &Value) -> Result<StreamInfo, JetStreamError> {
         self.put_stream("UPDATE", config).await
     }
@@ -174,7 +173,7 @@ impl JetStream {
         read(&format!("STREAM.{verb}"), answer)
     }
 
-    /// Deletes a stream and all it holds. Says whether it was there.
+    /// Deletes a stream and its messages. Returns whether it existed.
     pub async fn delete_stream(&self, name: &str) -> Result<bool, JetStreamError> {
         let answer = self
             .call(&format!("STREAM.DELETE.{name}"), &json!({}))
@@ -182,7 +181,7 @@ impl JetStream {
         Ok(optional::<Value>("STREAM.DELETE", answer, STREAM_NOT_FOUND)?.is_some())
     }
 
-    /// All consumers of a stream, as the server tells of them.
+    /// Returns all consumers of a stream, as the server describes them.
     pub async fn consumers(&self, stream: &str) -> Result<Vec<Value>, JetStreamError> {
         let mut consumers: Vec<Value> = self
             .pages(&format!("CONSUMER.LIST.{stream}"), "consumers")
@@ -191,7 +190,7 @@ impl JetStream {
         Ok(consumers)
     }
 
-    /// One consumer, if it is there.
+    /// Returns one consumer, if it exists.
     pub async fn consumer(
         &self,
         stream: &str,
@@ -202,7 +201,7 @@ impl JetStream {
         optional("CONSUMER.INFO", answer, CONSUMER_NOT_FOUND)
     }
 
-    /// Makes a consumer, or gives one another configuration.
+    /// Creates a consumer, or changes its configuration.
     pub async fn put_consumer(
         &self,
         stream: &str,

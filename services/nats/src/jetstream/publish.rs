@@ -1,4 +1,4 @@
-//! Storing a message, and finding the last one.
+//! Stores a message, and finds the last one.
 
 use serde_json::json;
 
@@ -6,14 +6,14 @@ use super::api::outcome;
 use super::{ANSWER_LIMIT, JetStream, JetStreamError};
 use crate::client::{Headers, Message};
 
-/// The header by which a server knows that it has stored a message before.
+/// The header by which a server recognizes a message that it has stored before.
 const ID: &str = "Nats-Msg-Id";
 /// Status: there is no such message.
 const NO_MESSAGE: u16 = 404;
 
 impl JetStream {
-    /// Stores a message in the stream that its subject belongs to. Says whether it is new there: a
-    /// message of the same `id` within the stream's duplicate window is not stored again.
+    /// Stores a message in the stream of its subject. Returns whether it is new there: a message
+    /// with the same `id` within the stream's duplicate window is not stored again.
     pub async fn publish(
         &self,
         subject: &str,
@@ -34,8 +34,8 @@ impl JetStream {
         Ok(answer["duplicate"] != true)
     }
 
-    /// The last message of a stream whose subject is, or matches, `subject`. The stream must allow
-    /// direct access.
+    /// Returns the last message of a stream whose subject is, or matches, `subject`. The stream
+    /// must allow direct access.
     pub async fn last_message(
         &self,
         stream: &str,

@@ -1,5 +1,5 @@
-//! Reading all messages of a stream that allows no direct access: by questions to its leader, many
-//! at a time. Slower by far than [`super::each_message`], and works with any stream.
+//! Reads all messages of a stream without direct access: by requests to its leader, many at a time.
+//! Much slower than [`super::each_message`], but works with any stream.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -9,12 +9,12 @@ use super::api::read;
 use super::{JetStream, JetStreamError};
 use crate::client::{Headers, Message};
 
-/// How many messages are asked for at once.
+/// How many messages are requested at once.
 const AT_ONCE: u64 = 64;
-/// Error code of the API: there is no such message.
+/// Error code of the API: the message does not exist.
 const MESSAGE_NOT_FOUND: u32 = 10037;
 
-/// A message as the API tells of it; bytes are in base64.
+/// A message in the API's answer; bytes are in base64.
 #[derive(Deserialize)]
 struct Stored {
     subject: String,
@@ -26,8 +26,8 @@ struct Stored {
     time: String,
 }
 
-/// Gives every message with a sequence number from `first` to `last` to `seen`, as
-/// [`super::each_message`] does. Returns how many there were.
+/// Passes every message with a sequence number from `first` to `last` to `seen`, like
+/// [`super::each_message`]. Returns their number.
 pub async fn each_stored_message(
     from: &JetStream,
     stream: &str,
@@ -79,7 +79,7 @@ async fn get(
     }
 }
 
-/// The same message as direct access gives it.
+/// Converts a message into the form of direct access.
 fn message(call: &str, stored: &Stored) -> Result<Message, JetStreamError> {
     let bytes = |text: &str| {
         base64(text).ok_or_else(|| JetStreamError::answer(call, "a message is no base64"))
@@ -104,7 +104,7 @@ fn message(call: &str, stored: &Stored) -> Result<Message, JetStreamError> {
     })
 }
 
-/// Reads base64 with its padding, as Go's JSON writes bytes.
+/// Decodes base64 with padding, as Go's JSON writes bytes.
 fn base64(text: &str) -> Option<Vec<u8>> {
     let text = text.as_bytes();
     let digits = text.strip_suffix(b"==").or(text.strip_suffix(b"="));

@@ -8,47 +8,47 @@ use serde::{Deserialize, Serialize};
 use super::SERVICE;
 use super::spec::Spec;
 
-/// The user that hub nodes greet each other as.
+/// The user by which hub nodes connect to each other.
 pub(crate) const ROUTE_USER: &str = "route";
-/// The user that leaf nodes come to the hub as.
+/// The user by which leaf nodes connect to the hub.
 pub(crate) const LEAF_USER: &str = "leaf";
-/// How many hub nodes others begin with: they learn of the rest from them. A constant number, so
-/// that a hub that grows changes nothing for others.
+/// How many hub nodes are given to others as seeds: they learn the rest from them. A constant
+/// number, so that a hub that grows changes nothing for others.
 const SEEDS: u32 = super::spec::HUB_NODES_MIN;
 
 /// Who decides about the topology.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
-    /// The manifest, or the variable that takes its place.
+    /// The manifest, or the variable that replaces it.
     #[default]
     Manifest,
-    /// A user, by the record in the database: the manifest does not count until it is given back.
+    /// A user, by the record in the database: the manifest is ignored until that changes.
     User,
 }
 
-/// What must outlive every process: kept beside the data, with mode 0600.
+/// Facts that must outlive every process: stored beside the data, with mode 0600.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Facts {
     /// The topology that was applied last.
     pub spec: Spec,
-    /// Who asked for it.
+    /// Who requested it.
     #[serde(default)]
     pub origin: Origin,
-    /// Counts the hubs that there were: a new one begins with new names and empty directories.
+    /// Counts the hubs so far: a new one starts with new names and empty directories.
     pub hub_generation: u32,
-    /// How many nodes the hub still has while it shrinks to what `spec` asks for; 0 otherwise.
+    /// How many nodes the hub still has while it shrinks to `spec`; 0 otherwise.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub hub_held: u32,
-    /// How often each process of the hub left one that went on. A server that left is not let in
-    /// again under its name for five minutes, so its next one begins with a new name.
+    /// How often each process of the hub left one that continued. A server that left may not join
+    /// under its name for five minutes, so its next one gets a new name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub retired: BTreeMap<String, u32>,
-    /// Ports by process and name. Once given, a port is kept, also while its node is away.
+    /// Ports by process and name. An assigned port is kept, also while its node is away.
     #[serde(default)]
     pub ports: BTreeMap<String, BTreeMap<String, u16>>,
-    /// The password of hub nodes among each other; empty before the first hub.
+    /// The password between hub nodes; empty before the first hub.
     #[serde(default)]
     pub route_password: String,
     /// The password of leaf nodes; empty before the first hub.
@@ -84,17 +84,17 @@ impl fmt::Debug for Facts {
     }
 }
 
-/// What a node does.
+/// The role of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// It is one of the clustered hub.
+    /// A node of the clustered hub.
     Hub,
-    /// It serves a region and is joined to the hub.
+    /// Serves a region and is connected to the hub.
     Leaf,
 }
 
 impl Role {
-    /// The word for it, as `NATS_CLUSTER` has it.
+    /// Returns its word in `NATS_CLUSTER`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Hub => "hub",
@@ -108,19 +108,19 @@ impl Role {
 pub struct Node {
     /// The name of its process: `nats-hub-1`, `nats-leaf-lhr`.
     pub process: String,
-    /// What it does.
+    /// Its role.
     pub role: Role,
     /// The name of its server: `hub-1`, `leaf-lhr`.
     pub name: String,
-    /// Where it is.
+    /// Its region.
     pub region: String,
     /// The name of its data directory.
     pub directory: String,
 }
 
 impl Facts {
-    /// The same with another topology. When the hub goes, the next one is a new generation. A hub
-    /// that is to be smaller keeps its nodes: they leave one by one, see [`Self::leaving`].
+    /// Returns the facts with another topology. After a hub ends, the next one is a new generation.
+    /// The nodes of a hub that shrinks stay: they leave one by one, see [`Self::leaving`].
     #[must_use]
     pub fn with_spec(&self, spec: Spec) -> Self {
         let hub_goes = matches!(self.spec, Spec::HubSpoke(_)) && spec == Spec::SingleNode;
@@ -136,7 +136,7 @@ impl Facts {
         }
     }
 
-    /// How many nodes the hub has now; 0 without a hub.
+    /// Returns how many nodes the hub has now; 0 without a hub.
     pub fn hub_nodes(&self) -> u32 {
         match &self.spec {
             Spec::SingleNode => 0,
@@ -144,7 +144,7 @@ impl Facts {
         }
     }
 
-    /// The nodes of the hub that are to leave it, in the order in which they do.
+    /// Returns the hub nodes that will leave, in that order.
     pub fn leaving(&self) -> Vec<Node> {
         let Spec::HubSpoke(spec) = &self.spec else {
             return Vec::new();
@@ -159,7 +159,7 @@ impl Facts {
         leaving
     }
 
-    /// The nodes of the hub that stay in it.
+    /// Returns the hub nodes that will stay.
     pub fn staying(&self) -> Vec<Node> {
         let leaving = self.leaving();
         let nodes = self.nodes().into_iter();
@@ -168,7 +168,7 @@ impl Facts {
             .collect()
     }
 
-    /// The same once the first of those that leave has left.
+    /// Returns the facts after the first leaving node has left.
     #[must_use]
     pub fn without_first_leaving(&self) -> Self {
         let mut facts = self.clone();
@@ -180,7 +180,7 @@ impl Facts {
         facts
     }
 
-    /// All nodes besides the first server: those of the hub, then the leaves.
+    /// Returns all nodes besides the first server: those of the hub, then the leaves.
     pub fn nodes(&self) -> Vec<Node> {
         let Spec::HubSpoke(spec) = &self.spec else {
             return Vec::new();
@@ -217,7 +217,7 @@ impl Facts {
         nodes
     }
 
-    /// The processes of the hub that others begin with.
+    /// Returns the processes of the hub nodes that are seeds.
     pub fn seeds(&self) -> Vec<String> {
         match &self.spec {
             Spec::SingleNode => Vec::new(),
@@ -225,12 +225,12 @@ impl Facts {
         }
     }
 
-    /// One port of a process, if it was given one.
+    /// Returns one port of a process, if it is assigned.
     pub fn port(&self, process: &str, name: &str) -> Option<u16> {
         self.ports.get(process)?.get(name).copied()
     }
 
-    /// The addresses by which hub nodes find each other. They hold the password.
+    /// Returns the addresses by which hub nodes find each other. They contain the password.
     pub fn route_urls(&self) -> Vec<String> {
         let nodes = self.nodes().into_iter();
         let hub = nodes.filter(|node| node.role == Role::Hub);
@@ -242,7 +242,7 @@ impl Facts {
         ports.map(url).collect()
     }
 
-    /// The addresses by which leaf nodes find the hub; none without a hub. They hold the password.
+    /// Returns the addresses by which leaf nodes find the hub, if any. They contain the password.
     pub fn leaf_urls(&self) -> Vec<String> {
         let seeds = self.seeds().into_iter();
         let ports = seeds.filter_map(|process| self.port(&process, "leaf"));
@@ -271,7 +271,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::topology::HubSpoke;
 
-    /// A hub of three and one region, with ports.
+    /// Returns a hub of three and one region, with ports.
     pub(crate) fn hub_of_three() -> Facts {
         let spec = HubSpoke {
             hub_region: "iad".to_owned(),

@@ -1,7 +1,7 @@
-//! Which NATS servers there are and how they are joined: what is asked for, and what is fixed.
+//! The NATS servers and their connections: the requested specification and the durable facts.
 //!
-//! PURE but for [`read`]: a specification is checked ([`spec`]), and with the durable facts
-//! ([`facts`]) it says which nodes there are and by which addresses they find each other. The
+//! PURE except [`read`]: a specification is checked ([`spec`]), and with the durable facts
+//! ([`facts`]) it determines the nodes and the addresses by which they find each other. The
 //! orchestration and the wrappers share it. Must not start or reload anything.
 
 pub mod facts;
@@ -22,10 +22,10 @@ pub const SERVICE: &str = "nats";
 pub const FILE: &str = "nats/topology.json";
 /// The configuration file of a server, in its state directory.
 pub const CONFIG_FILE: &str = "nats.conf";
-/// The outcome of the last reload of a server, in its state directory.
+/// The report of a server's last reload, in its state directory.
 pub const RELOAD_REPORT: &str = "reload.json";
 
-/// Reads the durable facts, which are kept twice. Without a file there is one server alone.
+/// Reads the durable facts, which are stored twice. Without a file there is one server alone.
 pub fn read(path: &Path) -> anyhow::Result<Facts> {
     let found = kept::read(path).map_err(|error| {
         let message = format!("`{}` does not hold a topology", path.display());
@@ -37,8 +37,8 @@ pub fn read(path: &Path) -> anyhow::Result<Facts> {
     Ok(found.unwrap_or_default())
 }
 
-/// How a client of the account APP comes to a server, by the text of its configuration file as the
-/// wrapper writes it: what counts while that server runs, whatever the environment says by now.
+/// Returns address and login of the account APP from the text of a server's configuration file as
+/// the wrapper writes it: valid while that server runs, whatever the environment says now.
 pub fn entrance(config: &str) -> Option<(SocketAddr, Login)> {
     let mut config: serde_json::Value = serde_json::from_str(config).ok()?;
     let mut address: SocketAddr = config["listen"].as_str()?.parse().ok()?;
@@ -52,8 +52,8 @@ pub fn entrance(config: &str) -> Option<(SocketAddr, Login)> {
     Some((address, serde_json::from_value(login).ok()?))
 }
 
-/// The addresses of the remotes in the text of a server's configuration file, as the wrapper
-/// writes it.
+/// Returns the addresses of the remotes in the text of a server's configuration file, as the
+/// wrapper writes it.
 pub fn remotes_in(config: &str) -> Vec<String> {
     let config: serde_json::Value = serde_json::from_str(config).unwrap_or_default();
     let remotes = config["leafnodes"]["remotes"].as_array().into_iter();
@@ -61,7 +61,7 @@ pub fn remotes_in(config: &str) -> Vec<String> {
     urls.flat_map(strings).collect()
 }
 
-/// The addresses of hub nodes in the text of the configuration file of one of them.
+/// Returns the addresses of hub nodes in the text of a hub node's configuration file.
 pub fn routes_in(config: &str) -> Vec<String> {
     let config: serde_json::Value = serde_json::from_str(config).unwrap_or_default();
     strings(&config["cluster"]["routes"])

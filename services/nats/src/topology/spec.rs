@@ -1,6 +1,6 @@
 //! PURE: a specification of the topology, from a manifest or from its own JSON, strictly checked.
 //!
-//! Everything that is wrong is found at once, each with its place.
+//! All errors are reported at once, each with its place.
 
 use std::collections::BTreeSet;
 
@@ -17,14 +17,14 @@ const HUB_NODES_MAX: u32 = 9;
 const LEAF_NODES_MAX: u32 = 9;
 /// The most regions: their ports come from one range.
 const REGIONS_MAX: usize = 32;
-/// The hub's region when nothing names one.
+/// The hub's region by default.
 const REGION_DEFAULT: &str = "local";
-/// Names that are the JetStream domains of `nats` and of the hub.
+/// The JetStream domains of `nats` and of the hub, which no region may use as its name.
 const RESERVED: [&str; 2] = ["core", "hub"];
 /// The two topologies.
 const TOPOLOGIES: [&str; 2] = ["single-node", "hub-spoke"];
 
-/// Which servers there are.
+/// The servers of a topology.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(tag = "topology", rename_all = "kebab-case")]
 pub enum Spec {
@@ -39,17 +39,17 @@ pub enum Spec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HubSpoke {
-    /// Where the hub is.
+    /// The region of the hub.
     pub hub_region: String,
-    /// How many nodes it has; odd, and at least [`HUB_NODES_MIN`].
+    /// The number of its nodes; odd, and at least [`HUB_NODES_MIN`].
     pub hub_nodes: u32,
     /// Regions with leaf nodes.
     pub leaf_regions: Vec<String>,
-    /// How many each of them has.
+    /// The number of leaf nodes in each of them.
     pub leaf_nodes_per_region: u32,
 }
 
-/// Which part of a manifest's `config.deployment` counts.
+/// The part of a manifest's `config.deployment` that applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
     /// `topology` and `deployment.local`.
@@ -59,10 +59,10 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// The names of all profiles.
+    /// Returns the names of all profiles.
     pub const NAMES: [&str; 2] = ["local", "production"];
 
-    /// The profile of a name.
+    /// Returns the profile of a name.
     pub fn of(name: &str) -> Option<Self> {
         match name {
             "local" => Some(Self::Local),
@@ -73,7 +73,7 @@ impl Profile {
 }
 
 /// Reads the topology from the `config` of a manifest. Both profiles are checked, whichever
-/// counts.
+/// applies.
 pub fn from_config(config: &Config, profile: Profile, lines: &Lines) -> Result<Spec, Vec<Problem>> {
     let mut found = Found::new(lines);
     let root = Section::new("config", config);
@@ -121,8 +121,8 @@ pub fn from_config(config: &Config, profile: Profile, lines: &Lines) -> Result<S
     found.finish(spec)
 }
 
-/// Reads a specification in its own form, `{"topology": "hub-spoke", "hub_nodes": 3, ...}`. `at`
-/// is what the paths of problems begin with.
+/// Parses a specification in its own format, `{"topology": "hub-spoke", "hub_nodes": 3, ...}`. `at`
+/// is the prefix of the paths of problems.
 pub fn from_json(text: &str, at: &str) -> Result<Spec, Vec<Problem>> {
     let lines = Lines::default();
     let mut found = Found::new(&lines);
@@ -192,7 +192,7 @@ impl<'a> Section<'a> {
     }
 }
 
-/// Collects what is wrong.
+/// Collects problems.
 struct Found<'a> {
     lines: &'a Lines,
     problems: Vec<Problem>,
@@ -246,7 +246,7 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// Whether the topology is `hub-spoke`; `None` when it is not told, or wrong.
+    /// Whether the topology is `hub-spoke`; `None` when it is missing or invalid.
     fn topology(&mut self, section: &Section<'_>) -> Option<bool> {
         let value = section.get("topology")?;
         match value.as_str() {
@@ -371,7 +371,7 @@ impl<'a> Found<'a> {
 }
 
 impl Spec {
-    /// The arguments of `topology set` that ask for it.
+    /// Returns the arguments of `topology set` that request it.
     pub fn arguments(&self) -> String {
         let Self::HubSpoke(hub) = self else {
             return "--single-node".to_owned();
@@ -389,8 +389,8 @@ impl Spec {
 }
 
 impl HubSpoke {
-    /// The names of the leaf nodes: of the first in a region its name, of further ones that
-    /// with their number.
+    /// Returns the names of the leaf nodes: the first in a region has its name, the others a number
+    /// after it.
     pub fn leaf_names(&self) -> Vec<String> {
         let of_region = |region: &String| {
             let name = |node: u32| match node {

@@ -1,4 +1,4 @@
-//! Real servers of a test's own, and what tests do with them.
+//! Real servers for tests, and common steps with them.
 
 use std::fs;
 use std::future::Future;
@@ -17,14 +17,14 @@ use service_nats::jetstream::JetStream;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-/// How long anything may take on a machine under load.
+/// Longest duration of any step on a machine under load.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
-/// Variables that cargo gives the programs it runs.
+/// Variables that cargo sets for the programs it runs.
 const GIVEN_BY_CARGO: [&str; 3] = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_"];
-/// Pause between two looks at a condition.
+/// Pause between two polls of a condition.
 const POLL: Duration = Duration::from_millis(10);
 
-/// A nats-server, until it is dropped.
+/// A nats-server that runs until it is dropped.
 pub(crate) struct Server {
     child: Child,
     dir: TempDir,
@@ -38,7 +38,7 @@ pub(crate) fn run(test: impl Future<Output = ()>) {
     runtime.block_on(test);
 }
 
-/// Waits until `look` finds something.
+/// Polls until `look` returns something.
 pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
     what: &str,
     mut look: impl FnMut() -> F,
@@ -60,7 +60,7 @@ pub(crate) async fn store(js: &JetStream, subject: &str, count: usize) {
     }
 }
 
-/// The same with bytes that cannot be compressed.
+/// Stores messages with bytes that cannot be compressed.
 pub(crate) async fn store_random(js: &JetStream, subject: &str, count: usize, size: usize) {
     let mut state = 88_172_645_463_325_252_u64;
     for _ in 0..count {
@@ -83,7 +83,7 @@ async fn put(js: &JetStream, subject: &str, payload: &[u8]) {
     assert!(ack["seq"].is_u64(), "{ack}");
 }
 
-/// Takes messages of a pull consumer and acknowledges the first of them.
+/// Fetches messages of a pull consumer and acknowledges the first of them.
 pub(crate) async fn take(js: &JetStream, stream: &str, consumer: &str, count: usize, acks: usize) {
     let client = js.client();
     let inbox = client.new_inbox();
@@ -105,14 +105,14 @@ pub(crate) async fn take(js: &JetStream, stream: &str, consumer: &str, count: us
 }
 
 impl Server {
-    /// One alone.
+    /// Starts a single server.
     pub(crate) fn alone() -> Self {
         let mut server = Self::start("test", free_ports::<2>(), &json!({}));
         server.wait();
         server
     }
 
-    /// Three that are a cluster.
+    /// Starts a cluster of three servers.
     pub(crate) fn hub() -> Vec<Self> {
         let ports = free_ports::<9>();
         let routes: Vec<String> = ports[6..]
@@ -171,7 +171,7 @@ impl Server {
         }
     }
 
-    /// Waits until it answers as a whole.
+    /// Waits until it is ready.
     fn wait(&mut self) {
         run(async {
             let deadline = Instant::now() + SOON;
@@ -203,20 +203,20 @@ impl Server {
         Cluster::connect(self.port, self.dir.path()).await.unwrap()
     }
 
-    /// Who leads the meta group, as this server sees it.
+    /// Returns the leader of the meta group, as this server sees it.
     pub(crate) async fn meta_leader(&self) -> Option<String> {
         let jsz = self.meta().await;
         jsz["leader"].as_str().map(str::to_owned)
     }
 
-    /// How many members the meta group has.
+    /// Returns the number of members of the meta group.
     pub(crate) async fn members(&self) -> u64 {
         self.meta().await["cluster_size"]
             .as_u64()
             .unwrap_or_default()
     }
 
-    /// How many streams it holds.
+    /// Returns the number of its streams.
     pub(crate) async fn streams(&self) -> Option<u64> {
         self.jsz().await["streams"].as_u64()
     }
@@ -236,7 +236,7 @@ impl Server {
         Some((answer.status, answer.body))
     }
 
-    /// Ends it without a word.
+    /// Kills it.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -254,7 +254,7 @@ fn password(user: &str) -> String {
     format!("p{user}")
 }
 
-/// The server that `dep.lock` pins; on a fresh clone it is fetched first, once.
+/// Returns the server that `dep.lock` pins; on a fresh clone it is fetched first, once.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -269,7 +269,7 @@ fn program() -> &'static Path {
 
 fn fetch(root: &Path) {
     let mut cargo = Command::new(env!("CARGO"));
-    // Build scripts that look at these would have everything above them compiled anew.
+    // With these variables, cargo would rebuild every package whose build script reads them.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if GIVEN_BY_CARGO.iter().any(|prefix| text.starts_with(prefix)) {
@@ -286,7 +286,7 @@ fn fetch(root: &Path) {
     assert!(fetched.status.success(), "cannot fetch the server: {told}");
 }
 
-/// Ports that were free a moment ago, each another one.
+/// Returns ports that were free a moment ago, all different.
 fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
     let listeners = [(); COUNT].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())

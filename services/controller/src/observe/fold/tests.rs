@@ -1,4 +1,4 @@
-//! What process-compose pushed in each case, as it was measured, and what it comes to.
+//! The measured pushes of process-compose in each case, and the resulting events.
 
 use engine::checkout::paths::Paths;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 
 const FIRST: &str = "2026-01-01T00:00:00.5Z";
-/// As long as the entry lives, whatever happened since.
+/// The same as long as the entry lives, whatever happened since.
 const HEALTHY: &str = "2026-01-01T00:00:00.75Z";
 const SECOND: &str = "2026-01-02T00:00:00.5Z";
 
@@ -24,7 +24,7 @@ fn seen(number: usize, line: Line) -> Seen {
     }
 }
 
-/// Everything that follows from states, in their order: event, process id, exit code, restarts.
+/// Returns all events that follow from states: event, process id, exit code, restarts.
 fn told(known: Option<Known>, lines: &[Line]) -> (Option<Known>, Vec<String>) {
     let mut known = known;
     let mut told = Vec::new();
@@ -42,7 +42,7 @@ fn told(known: Option<Known>, lines: &[Line]) -> (Option<Known>, Vec<String>) {
     (known, told)
 }
 
-/// As the next controller knows it: from the last event.
+/// Returns what the next controller knows: the state after the last event.
 fn from_the_stream(lines: &[Line]) -> Known {
     let mut known = None;
     let mut last = None;
@@ -79,7 +79,7 @@ fn a_life() {
         ("Terminating", "-", 8, 137, 1, FIRST),
         ("Completed", "-", 8, 0, 1, FIRST),
     ];
-    // By hand, it is the same entry for the supervisor.
+    // After a restart by hand it is the same entry for the supervisor.
     let again: [Line; 2] = [
         ("Running", "-", 8, 0, 1, FIRST),
         ("Running", "Ready", 9, 0, 1, FIRST),
@@ -105,7 +105,7 @@ fn a_state_that_is_told_again_is_no_event() {
         let (after, told) = told(known.clone(), &[*line]);
         assert_eq!((after, told), (known, Vec::new()), "{line:?}");
     }
-    // Health that comes and goes is not a start.
+    // Health that comes and goes is no start.
     let flaps: [Line; 2] = [
         ("Running", "Not Ready", 7, 0, 0, FIRST),
         ("Running", "Ready", 7, 0, 0, FIRST),
@@ -164,7 +164,7 @@ fn what_began_before_anybody_looked() {
 #[test]
 fn the_next_controller_tells_only_what_is_new() {
     let all = [&UP[..], &CRASH].concat();
-    // Killed after any push: what process-compose says next is what it says in the end.
+    // Killed after any push: process-compose repeats its final state.
     for end in 2..=all.len() {
         let known = from_the_stream(&all[..end]);
         let (_, before) = told(None, &all[..end]);
@@ -175,7 +175,7 @@ fn the_next_controller_tells_only_what_is_new() {
             .map(|line| line.split(' ').next().unwrap())
             .collect();
         let first_ready = events.iter().position(|event| *event == "ready");
-        // Health between start and crash may have gone by unseen, and nothing else.
+        // Only health between start and crash may be missed.
         if end == 2 {
             events.insert(1, "ready");
         } else {
@@ -191,11 +191,11 @@ fn the_next_controller_tells_only_what_is_new() {
 
 #[test]
 fn another_entry_of_that_name_is_started() {
-    // The stack was stopped, the server that keeps events with it, and started again.
+    // The stack was stopped, including the server with the events, and started again.
     let known = from_the_stream(&[&UP[..], &CRASH[..1]].concat());
     let (_, after) = told(Some(known), &[("Running", "Ready", 7, 0, 0, SECOND)]);
     assert_eq!(after, ["started 7 r0", "ready 7 r0"]);
-    // A changed entry takes the place of the old one.
+    // A changed entry replaces the old one.
     let reload: [Line; 4] = [
         ("Terminating", "-", 7, 0, 0, FIRST),
         ("Completed", "-", 7, 0, 0, FIRST),
@@ -211,13 +211,13 @@ fn another_entry_of_that_name_is_started() {
 fn ends_of_every_kind() {
     let (up, _) = told(None, &UP);
     for (lines, expected) in [
-        // It ended by itself and is not to be started again.
+        // It exited by itself and is not restarted.
         (
             &[("Completed", "-", 7, 3, 0, FIRST); 2][..],
             &["crashed 7 code 3 r0"][..],
         ),
         (&[("Completed", "-", 7, 0, 0, FIRST); 2], &["stopped 7 r0"]),
-        // It was stopped while it waited to be started again.
+        // It was stopped while it waited for its restart.
         (
             &[
                 ("Restarting", "-", 7, 1, 0, FIRST),
@@ -226,7 +226,7 @@ fn ends_of_every_kind() {
             ],
             &["crashed 7 code 1 r0", "stopped 7 r0"],
         ),
-        // It was not healthy for too long.
+        // It was unhealthy for too long.
         (
             &[
                 ("Terminating", "-", 7, 0, 0, FIRST),
@@ -234,7 +234,7 @@ fn ends_of_every_kind() {
             ],
             &["crashed 7 code 0 r0"],
         ),
-        // The end between two lives was not told.
+        // The exit between two runs was not reported.
         (
             &[
                 ("Terminating", "-", 7, 0, 0, FIRST),

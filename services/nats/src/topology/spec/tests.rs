@@ -1,4 +1,4 @@
-//! Good specifications, and every mistake in bad ones.
+//! Valid specifications, and every mistake in invalid ones.
 
 use super::*;
 use serde_json::json;
