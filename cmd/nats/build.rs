@@ -1,9 +1,9 @@
 //! Embeds the manifest without its topology.
 //!
-//! The orchestration reads the topology anew whenever it changes. In the wrapper's own bytes it
-//! would make a changed topology a changed program, which is restarted. Must not judge the file,
-//! which is a user's: what cannot be parsed is embedded as it is, and `cargo xtask` refuses it with
-//! its line. Belongs to the program and not to the library, which xtask stands on.
+//! The orchestration reads the topology again whenever it changes. In the wrapper's own bytes, a
+//! changed topology would be a changed program, which is restarted. Must not judge the file, which
+//! is a user's: if it cannot be parsed, it is embedded unchanged, and `cargo xtask` refuses it with
+//! the line. Belongs to the program and not to the library, which xtask depends on.
 
 use std::env;
 use std::error::Error;

@@ -1,4 +1,4 @@
-//! The caddy wrapper: runs the service `caddy` until it is told to stop.
+//! The caddy wrapper: runs the service `caddy` until a stop is requested.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The controller: runs the service `controller` until it is told to stop.
+//! The controller: runs the service `controller` until a stop is requested.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The nats wrapper: runs the service `nats` until it is told to stop.
+//! The nats wrapper: runs the service `nats` until a stop is requested.
 
 use std::process::ExitCode;
 

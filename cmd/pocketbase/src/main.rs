@@ -1,4 +1,4 @@
-//! The pocketbase wrapper: runs the service `pocketbase` until it is told to stop.
+//! The pocketbase wrapper: runs the service `pocketbase` until a stop is requested.
 
 use std::process::ExitCode;
 

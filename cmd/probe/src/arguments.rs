@@ -1,4 +1,4 @@
-//! The command line of the probe, read by hand: a parser crate would double its start.
+//! The command line of the probe, parsed by hand: a parser crate would double its start time.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use kit::{Exit, Failure};
 const USAGE: &str = "probe http URL [--status N] --limit SECONDS, \
                      probe tcp HOST:PORT --limit SECONDS, or probe lock FILE --limit SECONDS";
 
-/// What to look at and for how long.
+/// What to poll and for how long.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Probe {
     pub(crate) target: Target,
     pub(crate) limit: Duration,
 }
 
-/// What to look at.
+/// What to poll.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// A page, ready with this status or, without one, with any from 200 to 299.
@@ -27,11 +27,11 @@ pub(crate) enum Target {
     },
     /// A port, ready when it accepts a connection.
     Tcp(Endpoint),
-    /// A file, ready while somebody holds its lock.
+    /// A file, ready while a process holds its lock.
     Lock(PathBuf),
 }
 
-/// Reads the arguments after the program's name.
+/// Parses the arguments after the program's name.
 pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Probe> {
     let kind = arguments.next().ok_or_else(|| usage("no argument"))?;
     let place = arguments.next().ok_or_else(|| usage("no address"))?;

@@ -1,7 +1,7 @@
-//! The readiness probe: blocks until a server answers, then ends. As `probe run` it is the runner
+//! The readiness probe: blocks until a server answers, then exits. As `probe run` it is the runner
 //! of a program that has no wrapper.
 //!
-//! Owns the decision which answers mean "not yet" and which mean "wrong". It must stay tiny: the
+//! Owns the decision which answers mean "not yet" and which mean "wrong". Must stay tiny: the
 //! supervisor starts one for each check, and one for each such program.
 
 mod arguments;
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use arguments::{Probe, Target};
 
-/// First and longest pause between two looks at a server that does not answer yet.
+/// First and longest pause between two polls of a server that does not answer yet.
 const POLL_FIRST: Duration = Duration::from_millis(1);
 const POLL_MAX: Duration = Duration::from_millis(25);
 /// How long a server that accepted the connection may stay silent: it hangs.
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     if arguments.next_if(|first| first == run::ROLE).is_some() {
         return run::main(arguments);
     }
-    // What is not text cannot be an address either.
+    // An argument that is no text cannot be an address either.
     let arguments = arguments.map(|argument| argument.to_string_lossy().into_owned());
     let result = arguments::parse(arguments).and_then(|probe| run(&probe));
     match result {
@@ -54,12 +54,12 @@ fn run(probe: &Probe) -> anyhow::Result<()> {
             () = parent.gone() => bail!("the parent is gone"),
         }
     });
-    // A name that is still being resolved may not hold the end up.
+    // A running name resolution must not delay the exit.
     runtime.shutdown_background();
     result
 }
 
-/// What one look at the server says.
+/// The result of one poll.
 enum Answer {
     Ready,
     NotYet(String),
@@ -80,7 +80,7 @@ async fn until_ready(probe: &Probe) -> anyhow::Result<()> {
             bail!("not ready within {} s: {why}", probe.limit.as_secs_f64());
         }
         tokio::time::sleep(pause).await;
-        // A twentieth of the time so far: an answer is seen at most 5 % late.
+        // A twentieth of the time so far: an answer is noticed at most 5 % late.
         pause = (pause * 21 / 20).min(POLL_MAX);
     }
 }
@@ -100,7 +100,7 @@ async fn look(target: &Target, limit: Duration) -> Answer {
         Err(error @ (HttpError::Silent(_) | HttpError::ConnectTimeout(_))) => {
             Answer::Wrong(error.to_string())
         }
-        // A server on its way up may cut a connection, too.
+        // A server that is starting may cut a connection, too.
         Err(error) => Answer::NotYet(format!("{:#}", anyhow::Error::from(error))),
     }
 }

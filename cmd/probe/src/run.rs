@@ -12,13 +12,13 @@ use rustix::process::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 
-/// The first argument that makes a runner of the probe.
+/// The first argument that turns the probe into a runner.
 pub(crate) const ROLE: &str = "run";
 
 const USAGE: &str = "probe run --name NAME --record FILE --signal N --grace SECONDS [--main-only] \
                      [--port HOST:PORT]... -- PROGRAM [ARGUMENT]...";
 
-/// Signals that are the program's: who sends them to us means it.
+/// Signals that are passed on: their senders mean the program.
 const PASSED_ON: [Signal; 5] = [
     Signal::HUP,
     Signal::QUIT,
@@ -40,7 +40,7 @@ pub(crate) fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Runs the program from this very thread: the kernel's parent-death signal is tied to it.
+/// Runs the program from this thread: the kernel's parent-death signal is bound to it.
 fn run(order: &Order) -> anyhow::Result<u8> {
     let runtime = kit::runtime::current_thread()?;
     let result = runtime.block_on(async {
@@ -51,7 +51,7 @@ fn run(order: &Order) -> anyhow::Result<u8> {
             let sender = sender.clone();
             let kind = SignalKind::from_raw(passed.as_raw());
             wrapper::on_signal(kind, move || {
-                // Once the program has ended, nobody is left to get it.
+                // After the program has exited, the receiver is gone.
                 let _ = sender.send(passed);
             })?;
         }
@@ -61,7 +61,7 @@ fn run(order: &Order) -> anyhow::Result<u8> {
     result
 }
 
-/// Reads the arguments after the role.
+/// Parses the arguments after the role.
 fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Order, Failure> {
     let (mut name, mut record, mut signal, mut grace) = (None, None, None, None);
     let (mut main_only, mut ports) = (false, Vec::new());

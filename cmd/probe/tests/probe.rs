@@ -1,4 +1,4 @@
-//! The probe against small servers that answer as told.
+//! The probe against small servers with scripted answers.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
@@ -13,7 +13,7 @@ use kit::files::FileLock;
 const SOON: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// A server that gives one answer after the other, the last one for ever.
+/// Serves one answer after the other, the last one for ever.
 fn serve(listener: TcpListener, statuses: &'static [u16]) {
     std::thread::spawn(move || {
         let mut left = statuses;
@@ -78,7 +78,7 @@ fn waits_for_a_server_that_comes_later() {
         let mut child = command(&format!("{kind}{address} --limit 10"))
             .spawn()
             .unwrap();
-        // It has looked at least once when its connection attempts have been refused for a while.
+        // After a while of refused connections, it has polled at least once.
         let watched = Instant::now();
         while watched.elapsed() < POLL_INTERVAL * 10 {
             assert!(child.try_wait().unwrap().is_none(), "{kind} gave up");
@@ -113,7 +113,7 @@ fn a_wanted_status() {
 
 #[test]
 fn a_silent_server_fails_after_a_second() {
-    // Nobody accepts, but the kernel completes the connection.
+    // No server accepts, but the kernel completes the connection.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let before = Instant::now();
@@ -145,7 +145,7 @@ fn ends_when_its_parent_goes() {
     shell.stdout(Stdio::piped()).stderr(Stdio::null());
     let mut shell = shell.spawn().unwrap();
     let mut stdout = shell.stdout.take().unwrap();
-    // Once it looks at the server, it watches its parent, too.
+    // Once it polls the server, it watches its parent, too.
     let (mut stream, _) = listener.accept().unwrap();
     serve(listener, &[503]);
     stream
@@ -153,7 +153,7 @@ fn ends_when_its_parent_goes() {
         .unwrap();
     shell.kill().unwrap();
     shell.wait().unwrap();
-    // The pipe ends when the last process that holds it does: the probe.
+    // The pipe ends when the last process that holds it exits: the probe.
     let (sender, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut rest = Vec::new();
@@ -169,7 +169,7 @@ fn a_lock_is_waited_for_and_not_its_file() {
     let file = dir.path().join("ready.lock");
     let line = format!("lock {} --limit", file.display());
     let nobody = format!("no process holds the lock `{}`\n", file.display());
-    // No file, then one that somebody who is gone has left.
+    // No file, then one that a dead process has left.
     for _ in 0..2 {
         let (code, text) = probe(&format!("{line} 0.2"));
         assert_eq!(code, Some(1));
@@ -180,7 +180,7 @@ fn a_lock_is_waited_for_and_not_its_file() {
     let lock = {
         let deadline = Instant::now() + SOON;
         loop {
-            // Whoever looks has a shared lock for a moment.
+            // Each poll takes a shared lock for a moment.
             if let Some(lock) = FileLock::try_exclusive(&file).unwrap() {
                 break lock;
             }

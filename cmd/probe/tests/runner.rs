@@ -1,4 +1,4 @@
-//! The runner on real programs: whatever they leave behind, its end is the end of all of it.
+//! The runner with real programs: after its exit, none of their descendants is left.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(target_os = "linux")]
@@ -16,7 +16,7 @@ use kit::runner::record::{self, Record};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// How long anything may take that takes milliseconds on a quiet machine.
+/// Longest duration of steps that take milliseconds on a quiet machine.
 const SOON: Duration = Duration::from_secs(20);
 
 /// A runner with a directory of its own, as the supervisor starts it.
@@ -28,7 +28,7 @@ struct Runner {
     output: BufReader<std::process::ChildStdout>,
 }
 
-/// What stays the same from one runner to the next of the same process.
+/// What two successive runners of a process share.
 struct Place {
     directory: TempDir,
     mark: Mark,
@@ -37,7 +37,7 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        // The name of the directory is random, so no two tests find each other's processes.
+        // The name of the directory is random, so no test finds another test's processes.
         let instance = directory.path().file_name().unwrap().to_string_lossy();
         let instance: String = instance.chars().filter(|c| *c != '.').collect();
         Self {
@@ -75,7 +75,7 @@ impl Runner {
         Place::new().start(options, script)
     }
 
-    /// The next line of the program.
+    /// Returns the next line of the program.
     fn line(&mut self) -> String {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
@@ -91,14 +91,14 @@ impl Runner {
         i32::try_from(self.child.id()).unwrap()
     }
 
-    /// Everything of it that can be found by its mark.
+    /// Returns its processes, found by their mark.
     fn marked(&self) -> Vec<Process> {
         let mut found = process::marked(|mark| mark.instance == self.mark.instance);
         found.retain(|process| process.pid != self.pid());
         found
     }
 
-    /// Its exit code, once it has ended.
+    /// Waits for its exit and returns the exit code.
     fn code(&mut self) -> i32 {
         let deadline = Instant::now() + SOON;
         loop {
@@ -110,7 +110,7 @@ impl Runner {
         }
     }
 
-    /// The rest of what the program said.
+    /// Returns the rest of the program's output.
     fn rest(&mut self) -> String {
         let mut rest = String::new();
         self.output.read_to_string(&mut rest).unwrap();
@@ -136,13 +136,13 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// The text with numbers to sleep for that nobody else on the machine sleeps for: without mark
-/// and descriptors such a process has no other sign.
+/// Returns the text with unique durations for `sleep`: a process without mark and descriptors can
+/// be recognized only by these.
 fn own(text: &str) -> String {
     text.replace("sleep 86", &format!("sleep 86{}", std::process::id()))
 }
 
-/// Whether a process sleeps for this number, however it got there.
+/// Whether a process sleeps for this number, however it was started.
 fn runs(number: &str) -> bool {
     let argument = own(&format!("sleep {number}"));
     let argument = argument.trim_start_matches("sleep ");
@@ -171,7 +171,7 @@ fn a_stop_ends_all_that_was_started_however_it_was() {
     until("all of them run", || detached.iter().all(|one| runs(one)));
     assert_eq!(Record::read(&runner.record).unwrap().runner, runner.pid());
     runner.signal(Signal::TERM);
-    // The one that ignores SIGTERM costs the grace; a second stop is impatient.
+    // The one that ignores SIGTERM takes the whole grace; a second stop skips it.
     until("the others end", || {
         !detached[..3].iter().any(|one| runs(one))
     });
@@ -184,7 +184,7 @@ fn a_stop_ends_all_that_was_started_however_it_was() {
 
 #[test]
 fn the_end_of_the_program_is_seen_at_once_and_ends_what_it_left() {
-    // The detached child holds the output: a supervisor would wait for it.
+    // The detached child holds the output open: a supervisor would wait for it.
     let mut runner = Runner::start(&DEFAULT, "setsid sleep 86020 & printf 'no end'; exit 3");
     assert_eq!(runner.code(), 3);
     assert!(!runs("86020"));

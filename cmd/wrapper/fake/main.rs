@@ -1,7 +1,7 @@
-//! A wrapper whose server is a shell script, to see every fault from outside.
+//! A wrapper whose server is a shell script, to observe every fault from outside.
 //!
 //! `FAKE_DIR` is its directory, `FAKE_SCRIPT` the script, which runs there and is ready once the
-//! file `ready` exists. `FAKE_RESPAWNS` allows that many further starts.
+//! file `ready` exists. `FAKE_RESPAWNS` is the number of further starts.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

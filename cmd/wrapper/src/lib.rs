@@ -1,7 +1,7 @@
-//! What every wrapper binary shares: arguments, signals, errors, exit codes.
+//! Shared by all wrapper binaries: arguments, signals, errors, exit codes.
 //!
-//! Owns the translation of signals into requests to the service's lifecycle, and the one place
-//! that prints an error. Must not know what a service does with a request.
+//! Owns the translation of signals into requests to the service's lifecycle, and the one place that
+//! prints an error. Must not know what a service does with a request.
 
 use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
@@ -15,7 +15,7 @@ use kit::settings::Environment;
 use kit::{Exit, Failure, Lifecycle};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// What a wrapper is asked to do by its arguments.
+/// The command in a wrapper's arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
     Run,
@@ -23,8 +23,8 @@ enum Order {
     Spec,
 }
 
-/// The whole of a wrapper's `main`: without arguments it runs the service, with `check` it says
-/// whether its environment is valid, with `spec` it prints the manifest it was built with.
+/// The `main` of a wrapper: without arguments it runs the service, with `check` it reports whether
+/// its environment is valid, with `spec` it prints the manifest it was built with.
 pub fn main<S>(
     spec: &str,
     settings: impl FnOnce(Lookup<'_>) -> anyhow::Result<S>,
@@ -48,7 +48,7 @@ pub fn main<S>(
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            // Nobody may be left to read it: then the exit code has to do.
+            // If stderr has no reader, only the exit code is left.
             let _ = writeln!(std::io::stderr(), "{}", describe(&error));
             exit_of(&error).into()
         }
@@ -76,7 +76,7 @@ fn order(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Order> {
     }
 }
 
-/// Runs the service on this very thread: the kernel's parent-death signal is tied to it.
+/// Runs the service on this thread: the kernel's parent-death signal is bound to it.
 fn serve<S>(
     environment: &Environment,
     settings: S,
@@ -93,14 +93,14 @@ fn serve<S>(
         listen(&lifecycle)?;
         run(lifecycle, settings).await
     });
-    // Nothing that still runs in the background may hold the end up.
+    // Background tasks must not delay the exit.
     runtime.shutdown_background();
     result
 }
 
 /// Turns signals, and under the supervisor the end of the parent, into requests.
 fn listen(lifecycle: &Lifecycle) -> anyhow::Result<()> {
-    // A terminal that is closed hangs up on its foreground programs: not a request to reload.
+    // Closing a terminal sends SIGHUP to its foreground programs: no request to reload.
     let hang_up_stops = !lifecycle.is_supervised() && std::io::stdin().is_terminal();
     let requests = lifecycle.clone();
     on_signal(SignalKind::hangup(), move || {
@@ -130,7 +130,7 @@ pub fn listen_for_stop(lifecycle: &Lifecycle) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes `request` for each signal of a kind.
+/// Calls `request` for each signal of a kind.
 pub fn on_signal(kind: SignalKind, request: impl Fn() + Send + 'static) -> anyhow::Result<()> {
     let mut signals = signal(kind).context("cannot listen for signals")?;
     tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! A whole wrapper seen from outside: signals, exit codes, output, and what is left behind.
+//! A whole wrapper observed from outside: signals, exit codes, output, and leftovers.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use support::{DEAF, Fixture, Guard, POLITE, SOON, first_line, lives, pid_in, stderr, until};
 
-/// Within this an orphaned wrapper must have ended its server.
+/// Time within which an orphaned wrapper must have stopped its server.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(4);
 
 #[test]
@@ -158,7 +158,7 @@ fn a_reader_that_stalls_does_not_hold_up_a_stop() {
                           trap 'kill $N; exit 0' TERM; {}",
         POLITE.split_once("TERM; ").unwrap().1
     );
-    // Nobody reads stderr: its pipe fills within milliseconds.
+    // Nothing reads stderr: its pipe fills within milliseconds.
     let running = fixture.start(&mut fixture.command(&script));
     running.signal(Signal::TERM);
     let mut child = running.child;
@@ -265,7 +265,7 @@ fn the_report_names_the_settings_that_are_in_effect() {
         let text = format!(r#"{{"id": "{id}", "env": {env}}}"#);
         fs::write(fixture.path("settings.json"), text).unwrap();
     };
-    // What the environment does not say is in the file.
+    // The file has the variables that the environment lacks.
     settings(
         "one",
         &format!(r#"{{"FAKE_SCRIPT": "{}"}}"#, POLITE.replace('\n', " ")),
@@ -320,7 +320,7 @@ fn orphan(fixture: &Fixture, script: &str) -> (Pid, BufReader<ChildStdout>) {
     shell.arg("-c").arg("\"$0\"; exit").arg(wrapper);
     shell.env("FAKE_DIR", fixture.dir.path());
     shell.env("FAKE_SCRIPT", script).env("CORE_SUPERVISED", "1");
-    // Kept open by the test: only the end of the parent is to be noticed.
+    // The test keeps it open: only the exit of the parent must be noticed.
     shell.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut shell = Guard(shell.spawn().unwrap());
     let server = pid_in(&fixture.path("pid"));
@@ -355,7 +355,7 @@ fn an_unread_stdout_ends_a_supervised_wrapper() {
 #[cfg(target_os = "linux")]
 fn a_killed_wrapper_takes_its_server_along_and_the_next_one_starts() {
     let fixture = Fixture::new();
-    // Takes its time to stop: the next wrapper has to wait for it.
+    // Stops slowly: the next wrapper has to wait for it.
     let slow = POLITE.replace("exit 0", "sleep 0.3; exit 0");
     let mut first = fixture.start(&mut fixture.command(&slow));
     fs::remove_file(fixture.path("pid")).unwrap();

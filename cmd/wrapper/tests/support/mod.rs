@@ -1,4 +1,4 @@
-//! What the tests of a whole wrapper share: starting one around a script, and watching it.
+//! Shared by the tests of a whole wrapper: starts one around a script, and observes it.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -16,7 +16,7 @@ pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// A server that stops when asked.
 pub(crate) const POLITE: &str = "trap 'echo term >>terms; exit 0' TERM; echo $$ >pid; touch ready; \
                       while :; do sleep 0.02; done";
-/// A server that does not.
+/// A server that ignores the request.
 pub(crate) const DEAF: &str = "trap 'echo term >>terms' TERM; echo $$ >pid; touch ready; \
                     while :; do sleep 0.02; done";
 
@@ -67,7 +67,7 @@ pub(crate) struct Running {
     pub(crate) server: Pid,
 }
 
-/// Kills a wrapper that a failed test would leave; its server goes with it.
+/// Kills the wrapper that a failed test would leave, and thereby its server.
 pub(crate) struct Guard(pub(crate) Child);
 
 impl Drop for Guard {
@@ -82,7 +82,7 @@ impl Guard {
         Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap()
     }
 
-    /// Waits for the end.
+    /// Waits for its exit.
     pub(crate) fn status(&mut self, limit: Duration) -> ExitStatus {
         let mut status = None;
         until(limit, "the wrapper ends", || {
@@ -109,7 +109,7 @@ impl Running {
         kill_process(self.child.pid(), signal).unwrap();
     }
 
-    /// Waits for the wrapper; nothing of it may be left. Returns its status and what it said.
+    /// Waits for the wrapper and checks that nothing is left. Returns its status and its output.
     pub(crate) fn end(mut self) -> (ExitStatus, String) {
         let status = self.child.status(SOON);
         assert!(!lives(self.server), "the server outlived its wrapper");
@@ -134,7 +134,7 @@ pub(crate) fn pid_in(file: &Path) -> Pid {
 }
 
 pub(crate) fn lives(pid: Pid) -> bool {
-    // One that waits to be reaped is dead, whoever has to reap it.
+    // A zombie counts as dead, whichever process reaps it.
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
     let zombie = stat.is_ok_and(|stat| stat.rsplit(')').next().unwrap().starts_with(" Z"));
     test_kill_process(pid).is_ok() && !zombie
