@@ -1,4 +1,4 @@
-//! The supervisor's own view in a terminal, on the stack that runs.
+//! The supervisor's own view of the running stack, in a terminal.
 
 use engine::plan::binaries;
 use std::convert::Infallible;
@@ -13,13 +13,13 @@ use crate::dep;
 use engine::checkout::context::Ctx;
 use engine::supervisor::BINARY;
 
-/// What a view needs to know of the terminal, besides what every process gets.
+/// Variables of the terminal that a view needs, besides those of every process.
 const TERMINAL: [&str; 4] = ["TERM", "COLORTERM", "TERM_PROGRAM", "LC_CTYPE"];
 
 /// Where process-compose keeps its settings: in the instance, not in the user's home.
 const SETTINGS: (&str, &str) = ("PROC_COMP_CONFIG", "process-compose");
 
-/// Fails unless a person can see and use a view.
+/// Returns an error unless stdin and stdout belong to a person at a terminal.
 pub fn needs_terminal() -> anyhow::Result<()> {
     if io::stdin().is_terminal() && io::stdout().is_terminal() {
         return Ok(());
@@ -28,7 +28,7 @@ pub fn needs_terminal() -> anyhow::Result<()> {
     Err(failure.hint("cargo xtask logs -f").into())
 }
 
-/// Becomes the view. Returns only an error.
+/// Replaces this process by the view. Returns only an error.
 pub fn open(ctx: &Ctx) -> anyhow::Result<Infallible> {
     let requests = binaries::tools()?;
     let options = dep::Options::default();
@@ -45,14 +45,14 @@ pub fn open(ctx: &Ctx) -> anyhow::Result<Infallible> {
     let mut command = Command::new(&binary.path);
     command
         .current_dir(ctx.paths.root())
-        // Above all no `PC_*`, which would change what it does.
+        // Above all no `PC_*`, which would change its behaviour.
         .env_clear()
         .envs(ctx.env.passed_on())
         .envs(terminal)
         .env(variable, settings)
         .args(["attach", "-U", "--unix-socket"])
         .arg(client.socket())
-        // It would cut off the log of the supervisor, or write one beside all others.
+        // It would truncate the log of the supervisor, or write another one.
         .args(["-L", "/dev/null"]);
     let error = command.exec();
     Err(error).with_context(|| format!("cannot run `{}`", binary.path.display()))

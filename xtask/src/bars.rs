@@ -1,4 +1,4 @@
-//! Bars on the user's terminal.
+//! Progress bars on the user's terminal.
 //!
 //! The only module that draws. Where stderr is no terminal, or `CI` is set, nothing is drawn.
 
@@ -10,13 +10,13 @@ use std::time::Duration;
 use engine::base::ui::{self, Bar, Screen};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// The form of a bar for work on many bytes.
+/// The template of a bar for work on many bytes.
 const TEMPLATE: &str = "{msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec}";
 
 /// All bars, if any are drawn.
 static BARS: OnceLock<MultiProgress> = OnceLock::new();
 
-/// Draws from now on, if there is a terminal to draw on.
+/// Draws from now on, if there is a terminal.
 pub fn begin() {
     let ci = std::env::var_os("CI").is_some_and(|ci| !ci.is_empty());
     if io::stderr().is_terminal() && !ci {
@@ -27,20 +27,20 @@ pub fn begin() {
     }
 }
 
-/// Where bars are added; `None` where nothing is drawn.
+/// Returns the place for bars; `None` where nothing is drawn.
 pub fn bars() -> Option<&'static MultiProgress> {
     BARS.get()
 }
 
-/// Lets a bar turn by itself. Its library starts a thread for that and panics where none can be
-/// had, so it is tried first: without one the bar stands still.
+/// Animates a bar. Its library starts a thread for that and panics if it cannot, so this is tried
+/// first: without a thread the bar stands still.
 pub fn spin(bar: &ProgressBar, period: Duration) {
     if thread::Builder::new().spawn(|| {}).is_ok() {
         bar.enable_steady_tick(period);
     }
 }
 
-/// The terminal on which all bars are.
+/// The terminal with all bars.
 #[derive(Debug)]
 struct Terminal(MultiProgress);
 

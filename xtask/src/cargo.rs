@@ -1,19 +1,19 @@
-//! Calling cargo from a program that cargo runs.
+//! Calls cargo from a program that cargo runs.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::process::Command;
 
-/// Variables that cargo gives the programs it runs. Build scripts that look at them (ring's does)
-/// would take a nested call for a changed build and compile everything above them anew.
+/// Variables that cargo sets for the programs it runs. With them, a nested call would rebuild every
+/// package whose build script reads them (ring's does), and its dependents.
 const GIVEN_BY_CARGO: [&str; 3] = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_"];
 
-/// The cargo that runs us, else the one on PATH.
+/// Returns the cargo that runs us, else the one on PATH.
 pub fn program() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
-/// The cargo at `program`, called as if from the user's shell.
+/// Returns a call of the cargo at `program`, with the environment of the user's shell.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in env::vars_os() {

@@ -1,13 +1,13 @@
 //! PURE: output that a CI system shows in sections and as annotations.
 //!
-//! Owns the forms, and that foreign text can issue no command of GitHub Actions: its runner obeys
-//! lines of a job's output. Must not print.
+//! Owns the formats, and escapes foreign text so that it cannot be a command of GitHub Actions: its
+//! runner executes lines of a job's output. Must not print.
 
 use std::fmt::Write as _;
 
 use engine::plan::env::Env;
 
-/// Which system reads the output.
+/// The system that reads the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum System {
     /// GitHub Actions.
@@ -19,7 +19,7 @@ pub enum System {
 }
 
 impl System {
-    /// The system whose variables are set.
+    /// Returns the system whose variables are set.
     pub fn of(env: &Env) -> Self {
         match (env.get("GITHUB_ACTIONS"), env.get("GITLAB_CI")) {
             (Some("true"), _) => Self::GitHub,
@@ -28,8 +28,8 @@ impl System {
         }
     }
 
-    /// A section of `text`, which may hold anything. `id` tells sections of one output apart,
-    /// `seconds` are those since 1970, `token` is a word that nobody can guess.
+    /// Returns a section of `text`, which may contain anything. `id` is unique in the output,
+    /// `seconds` is the time since 1970, `token` is an unguessable word.
     pub fn section(self, title: &str, id: &str, seconds: u64, token: &str) -> Section {
         let title = clean(title).replace('\n', " ");
         let (begin, end) = match self {
@@ -49,7 +49,7 @@ impl System {
         Section { begin, end }
     }
 
-    /// `text` outside of any section. It may hold anything, and nothing of it is a command.
+    /// Returns `text` outside of any section. It may contain anything, and is never a command.
     pub fn outside(self, text: &str, token: &str) -> String {
         match self {
             Self::GitHub => format!("::stop-commands::{token}\n{text}\n::{token}::"),
@@ -58,7 +58,7 @@ impl System {
     }
 }
 
-/// What stands before and after a section; an empty text is no line.
+/// The lines before and after a section; an empty text is no line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section {
     /// Before it.
@@ -67,21 +67,21 @@ pub struct Section {
     pub end: String,
 }
 
-/// Something that is wrong, with its place.
+/// An error with its place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Annotation {
     /// A file of the repository.
     pub file: Option<String>,
     /// A line of it, from 1.
     pub line: Option<usize>,
-    /// What it is about, in a few words.
+    /// Its subject, in a few words.
     pub title: String,
-    /// What is wrong.
+    /// The error.
     pub message: String,
 }
 
 impl Annotation {
-    /// The command of GitHub Actions for it. Form:
+    /// Returns the command of GitHub Actions for it. Format:
     /// <https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands>.
     pub fn github(&self) -> String {
         let mut properties = String::new();
@@ -101,20 +101,20 @@ impl Annotation {
     }
 }
 
-/// Text without control characters but line breaks: it must not end a section or move a cursor.
+/// Returns text without control characters but line breaks: it cannot end a section.
 pub fn clean(text: &str) -> String {
     let kept = |c: &char| *c == '\n' || !c.is_control();
     text.chars().filter(kept).collect()
 }
 
-/// A text of a command, on one line.
+/// Escapes the text of a command, on one line.
 fn data(text: &str) -> String {
     text.replace('%', "%25")
         .replace('\r', "%0D")
         .replace('\n', "%0A")
 }
 
-/// A value of a command's property.
+/// Escapes the value of a command's property.
 fn property(text: &str) -> String {
     data(&clean(text)).replace(':', "%3A").replace(',', "%2C")
 }

@@ -1,7 +1,7 @@
-//! What `cargo xtask` does besides the engine: getting binaries, checking a checkout, making a
-//! service, measuring, and servers in the foreground.
+//! `cargo xtask` besides the engine: binaries, checks of a checkout, new services, benchmarks, and
+//! servers in the foreground.
 //!
-//! Stands on the engine, which the controller shares. Knows no command line: that is the binary's.
+//! Depends on the engine, which the controller shares. The command line belongs to the binary.
 
 pub mod attach;
 pub mod bars;

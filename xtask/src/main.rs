@@ -1,7 +1,7 @@
-//! The `cargo xtask` binary: parse, run, map the error to an exit code.
+//! The `cargo xtask` binary: parses, runs, maps the error to an exit code.
 //!
-//! Cargo finds it through the alias in `.cargo/config.toml`. Everything it does is in the library
-//! of this package; here is only the command line.
+//! Cargo finds it through the alias in `.cargo/config.toml`. Owns the command line only; everything
+//! else is in the library of this package.
 
 mod cli;
 mod commands;
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What to do when the system refused something.
+/// Returns what to do about an error of the system.
 fn hint(error: &anyhow::Error) -> Option<String> {
     engine::checkout::blame::hint(error, &Paths::discover().ok()?)
 }
@@ -87,7 +87,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// What the process ends with after an error.
+/// Returns the exit code for an error.
 pub(crate) fn code_of(error: &anyhow::Error) -> ExitCode {
     let interrupted = error
         .chain()

@@ -1,4 +1,4 @@
-//! Showing a page of the running stack to a person: which one, and by which program.
+//! Opens a page of the running stack for a person: which one, and by which program.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,13 +18,13 @@ use engine::plan::stack::Stack;
 /// The variable whose exporter is the front of the stack.
 const FRONT: &str = "CORE_URL";
 
-/// How long an opener may take to say that it cannot. One that runs on is the browser itself.
+/// How long an opener may take to fail. One that keeps running is the browser itself.
 const OPENER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often it is looked at.
+/// Poll interval meanwhile.
 const OPENER_POLL: Duration = Duration::from_millis(10);
 
-/// The page of a service that runs, or of the front.
+/// Returns the page of a running service, or of the front.
 pub fn address(ctx: &Ctx, service: Option<&str>) -> anyhow::Result<String> {
     let applied = Applied::running(ctx)?.ok_or_else(|| {
         let failure = Failure::new(Exit::NotRunning, "there is no running stack to open");
@@ -60,7 +60,7 @@ fn page(stack: &Stack, name: &str) -> anyhow::Result<Option<String>> {
     Ok(process.open.clone().or(url))
 }
 
-/// The program that opens addresses on this system, if there is one and a screen.
+/// Returns the program that opens addresses on this system, if there is one and a screen.
 pub fn opener(env: &Env) -> Option<PathBuf> {
     let has_screen = ["DISPLAY", "WAYLAND_DISPLAY"]
         .iter()
@@ -75,7 +75,7 @@ pub fn opener(env: &Env) -> Option<PathBuf> {
     which::which_in(program, env.get("PATH"), "/").ok()
 }
 
-/// Hands the address to the opener. Says whether that took it.
+/// Passes the address to the opener. Returns whether that succeeded.
 pub fn open(opener: &Path, address: &str) -> bool {
     let spawned = Command::new(opener)
         .arg(address)

@@ -1,4 +1,4 @@
-//! One service by itself: what it is, how it is run, and running it in the foreground.
+//! One service by itself: its manifest, its command, and running it in the foreground.
 
 use std::convert::Infallible;
 use std::os::unix::process::CommandExt as _;
@@ -31,7 +31,7 @@ fn look_up<'a>(inputs: &'a Inputs, name: &str) -> Option<Resolved<'a>> {
     Some(Resolved { service, process })
 }
 
-/// Finds a service by name, where only a service can stand.
+/// Finds a service by name, in an argument that must be a service.
 pub fn known<'a>(inputs: &'a Inputs, name: &str) -> anyhow::Result<Resolved<'a>> {
     if let Some(resolved) = look_up(inputs, name) {
         return Ok(resolved);
@@ -45,8 +45,8 @@ pub fn known<'a>(inputs: &'a Inputs, name: &str) -> anyhow::Result<Resolved<'a>>
     Err(failure.hint(hint).into())
 }
 
-/// Finds a service by name. An unknown one is a wrong command line; one of the `commands` may have
-/// been meant.
+/// Finds a service by name. An unknown name is a wrong command line; the user may have meant one of
+/// the `commands`.
 pub fn find<'a>(inputs: &'a Inputs, name: &str, commands: &[&str]) -> anyhow::Result<Resolved<'a>> {
     if let Some(resolved) = look_up(inputs, name) {
         return Ok(resolved);
@@ -61,7 +61,7 @@ pub fn find<'a>(inputs: &'a Inputs, name: &str, commands: &[&str]) -> anyhow::Re
     Err(Failure::new(Exit::Usage, message).hint(hint).into())
 }
 
-/// The resolved manifest. Secrets are masked.
+/// Returns the resolved manifest. Secrets are masked.
 pub fn spec(resolved: Resolved<'_>) -> anyhow::Result<Value> {
     let manifest = &resolved.service.document.manifest;
     let value = json!({
@@ -75,8 +75,8 @@ pub fn spec(resolved: Resolved<'_>) -> anyhow::Result<Value> {
     Ok(value)
 }
 
-/// The exact command, as a line for a shell; with its environment in front if wanted. Secrets are
-/// masked.
+/// Returns the exact command, as a line for a shell; with its environment as a prefix if wanted.
+/// Secrets are masked.
 pub fn command_line(resolved: Resolved<'_>, with_env: bool) -> String {
     let mut words = Vec::new();
     if with_env {
@@ -91,8 +91,8 @@ pub fn command_line(resolved: Resolved<'_>, with_env: bool) -> String {
     words::join(&words)
 }
 
-/// Runs one service in the foreground, in place of this process: signals and the exit code are
-/// then its own. Returns only an error.
+/// Runs one service in the foreground, in place of this process: signals and the exit code are then
+/// its own. Returns only an error.
 pub fn run(
     ctx: &Ctx,
     inputs: &Inputs,

@@ -1,19 +1,19 @@
 //! The names of log files: the current one of a process, and those that were rotated.
 //!
-//! The supervisor renames a full `NAME.log` to `NAME-2026-11-24T13-59-22.000.log`, the time being
-//! that of the rotation (lumberjack 2.2.1, `backupName`).
+//! The supervisor renames a full `NAME.log` to `NAME-2026-11-24T13-59-22.000.log`, with the time of
+//! the rotation (lumberjack 2.2.1, `backupName`).
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What a log file's name ends with.
+/// The extension of a log file's name.
 const EXTENSION: &str = ".log";
 
-/// The form of a rotation's time: `d` is a digit, everything else itself.
+/// The format of a rotation's time: `d` is a digit, everything else itself.
 const STAMP: &[u8] = b"-dddd-dd-ddTdd-dd-dd.ddd";
 
-/// Processes that have a log file in `directory`, current or rotated.
+/// Returns the processes that have a log file in `directory`, current or rotated.
 pub fn processes(directory: &Path) -> BTreeSet<String> {
     let names = names(directory);
     names
@@ -22,8 +22,8 @@ pub fn processes(directory: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// The log files of a process in `directory`: the rotated ones, oldest first, then the current
-/// one, which need not be there.
+/// Returns the log files of a process in `directory`: the rotated ones, oldest first, then the
+/// current one, which may be missing.
 pub fn chain(directory: &Path, process: &str) -> Vec<PathBuf> {
     let mut rotated: Vec<String> = names(directory);
     rotated.retain(|stem| stem != process && process_of(stem) == process);
@@ -33,7 +33,7 @@ pub fn chain(directory: &Path, process: &str) -> Vec<PathBuf> {
     rotated.iter().map(path).collect()
 }
 
-/// Names of log files without their end.
+/// Returns the names of log files without their extension.
 fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let name = |entry: fs::DirEntry| {
@@ -43,7 +43,7 @@ fn names(directory: &Path) -> Vec<String> {
     entries.filter_map(name).collect()
 }
 
-/// The process that a file belongs to: its name without the time of a rotation.
+/// Returns the process of a file: its name without the time of a rotation.
 fn process_of(stem: &str) -> &str {
     let bytes = stem.as_bytes();
     let Some(at) = bytes.len().checked_sub(STAMP.len()) else {

@@ -1,4 +1,4 @@
-//! How serious a line is, by its own words: JSON of Caddy and others, NATS, logfmt, plain words.
+//! The level of a line, from its text: JSON of Caddy and others, NATS, logfmt, plain words.
 
 use std::fmt;
 
@@ -6,31 +6,31 @@ use memchr::memmem;
 
 use crate::line::{Line, Stream};
 
-/// Words in which a level is looked for: it stands before the message.
+/// Number of words that are searched for a level: it precedes the message.
 const WORDS_LOOKED_AT: usize = 8;
 
-/// Keys that a level has in JSON.
+/// Keys of a level in JSON.
 const KEYS: [&[u8]; 3] = [b"\"level\"", b"\"severity\"", b"\"lvl\""];
 
-/// How serious a line is.
+/// The level of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Every step.
     Trace,
-    /// For those who look for a mistake.
+    /// For debugging.
     Debug,
-    /// What goes as it should.
+    /// Normal operation.
     Info,
-    /// What may go wrong.
+    /// A possible problem.
     Warn,
-    /// What went wrong.
+    /// An error.
     Error,
-    /// What ends the program.
+    /// An error that ends the program.
     Fatal,
 }
 
 impl Level {
-    /// All of them, the least serious first.
+    /// All levels, the least serious first.
     pub const ALL: [Self; 6] = [
         Self::Trace,
         Self::Debug,
@@ -40,7 +40,7 @@ impl Level {
         Self::Fatal,
     ];
 
-    /// Its name.
+    /// Returns its name.
     pub fn word(self) -> &'static str {
         match self {
             Self::Trace => "trace",
@@ -52,7 +52,7 @@ impl Level {
         }
     }
 
-    /// The level that a word stands for, in any case.
+    /// Returns the level that a word means, in any case.
     pub fn from_word(word: &[u8]) -> Option<Self> {
         let mut lower = [0; 9];
         let lower = lower.get_mut(..word.len())?;
@@ -71,7 +71,7 @@ impl Level {
         })
     }
 
-    /// The level that a text gives itself.
+    /// Returns the level in a text.
     pub(crate) fn of(text: &[u8]) -> Option<Self> {
         if text.first() == Some(&b'{') {
             return json(text);
@@ -83,8 +83,8 @@ impl Level {
             .find_map(marked)
     }
 
-    /// The level by which a line is filtered: what it says of itself; else that of the line before
-    /// when it is indented, as a stack trace is; else what its stream suggests.
+    /// Returns the level by which a line is filtered: that in its text; else that of the line
+    /// before when it is indented, as a stack trace is; else one that follows from its stream.
     pub(crate) fn for_filter(line: &Line<'_>, before: Self) -> Self {
         if let Some(level) = Self::of(line.text) {
             return level;
@@ -103,8 +103,8 @@ impl fmt::Display for Level {
     }
 }
 
-/// A word that is marked as a level: `[WRN]`, `WARN`, `warning:`, `level=warn`. Others are part of
-/// a sentence.
+/// Returns the level of a word that is marked as one: `[WRN]`, `WARN`, `warning:`, `level=warn`.
+/// Other words are part of a sentence.
 fn marked(word: &[u8]) -> Option<Level> {
     if let [b'[', inner @ .., b']'] = word {
         return Level::from_word(inner);
@@ -123,7 +123,7 @@ fn marked(word: &[u8]) -> Option<Level> {
     Level::from_word(word).filter(|_| is_upper)
 }
 
-/// The level of a JSON object, by the first key that names one: a word, or a number as pino and
+/// Returns the level of a JSON object, by its first key for one: a word, or a number as pino and
 /// bunyan write it.
 fn json(text: &[u8]) -> Option<Level> {
     let value = KEYS.iter().find_map(|key| {

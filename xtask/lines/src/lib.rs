@@ -1,9 +1,9 @@
 //! Log files of processes as the supervisor writes them: read in blocks, merged by time, filtered
 //! and shown.
 //!
-//! A package of its own because its speed is felt: it is optimised in every profile. Knows the
-//! form of the files and nothing of a stack: which processes there are, and who reads, is the
-//! caller's. Must not print.
+//! A package of its own because its speed matters to users: it is optimised in every profile. Knows
+//! the format of the files and nothing of a stack: the caller decides which processes there are and
+//! where the output goes. Must not print.
 
 mod files;
 mod level;

@@ -1,16 +1,16 @@
-//! One line of a log file, taken apart: when it was written, to which stream, and its text.
+//! Parses one line of a log file: its time, its stream, and its text.
 //!
-//! The supervisor (zerolog's console form at 1.120.0) writes `TIME WORD TEXT`: the time with
-//! milliseconds and an offset, or `<nil>` when a manifest wants none; the word `INF` for stdout and
-//! `ERR` for stderr, whatever the text says.
+//! The supervisor (zerolog's console format at 1.120.0) writes `TIME WORD TEXT`: the time with
+//! milliseconds and an offset, or `<nil>` when a manifest turns timestamps off; the word `INF` for
+//! stdout and `ERR` for stderr, whatever the text says.
 
-/// What the supervisor writes where it has no time.
+/// Written by the supervisor where it has no time.
 const NO_TIME: &[u8] = b"<nil> ";
 
 /// Milliseconds of a minute.
 const MINUTE: i64 = 60_000;
 
-/// Where a process wrote a line.
+/// The stream of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stream {
     Stdout,
@@ -31,10 +31,10 @@ impl Stream {
 pub(crate) struct Line<'a> {
     /// Milliseconds since the Unix epoch.
     pub(crate) time: Option<i64>,
-    /// The time as it is written; empty when there is none.
+    /// The time as written; empty when there is none.
     pub(crate) stamp: &'a [u8],
     pub(crate) stream: Option<Stream>,
-    /// What the process wrote.
+    /// The text of the process.
     pub(crate) text: &'a [u8],
 }
 
@@ -48,7 +48,7 @@ impl<'a> Line<'a> {
             (None, &bytes[..0], rest)
         };
         let (stream, text) = match rest {
-            // An empty text leaves no blank behind the word.
+            // An empty text has no blank after the word.
             b"INF" => (Some(Stream::Stdout), &rest[3..]),
             b"ERR" => (Some(Stream::Stderr), &rest[3..]),
             [b'I', b'N', b'F', b' ', text @ ..] => (Some(Stream::Stdout), text),
@@ -64,7 +64,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The time that a line begins with, and how many bytes it has; a blank follows it.
+/// Returns the time at the start of a line, and its length in bytes; a blank follows it.
 pub(crate) fn time(line: &[u8]) -> Option<(i64, usize)> {
     let at: &[u8; 19] = line.first_chunk()?;
     let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
@@ -110,8 +110,8 @@ fn digits(text: &[u8]) -> Option<i64> {
     })
 }
 
-/// Days since the Unix epoch of a date of the Gregorian calendar. The year begins in March here,
-/// so that a leap day is its last.
+/// Returns the days since the Unix epoch of a Gregorian date. The year begins in March here, so
+/// that a leap day is its last.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let month = if month <= 2 { month + 9 } else { month - 3 };

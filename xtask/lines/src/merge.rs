@@ -1,13 +1,13 @@
-//! Lines of several processes, by time.
+//! Merges the lines of several processes by time.
 
 use std::io::{self, Write};
 
 use crate::show::Show;
 use crate::source::{Rest, Source};
 
-/// Shows every line that is there, by time; lines of the same time in the sequence of the sources,
-/// a line without a time behind the one before it. `live`: a line that somebody is still writing
-/// stays for the next call.
+/// Shows all existing lines, by time; lines of the same time in the order of the sources, a line
+/// without a time after the one before it. `live`: a line that is still being written stays for the
+/// next call.
 pub fn merge(
     sources: &mut [Source],
     live: bool,
@@ -135,7 +135,7 @@ mod tests {
         write(dir, "a.log", &[line(1, "one"), "half a line\n".to_owned()]);
         assert_eq!(shown(&mut source, true), ["a | half a line"]);
 
-        // Written after the last look, then rotated twice.
+        // Written after the last read, then rotated twice.
         let more = [line(1, "one"), "half a line\n".to_owned(), line(2, "two")];
         write(dir, "a.log", &more);
         fs::rename(dir.join("a.log"), dir.join("a-2026-11-24T00-00-02.000.log")).unwrap();
@@ -144,7 +144,7 @@ mod tests {
         write(dir, "a.log", &[line(4, "four")]);
         assert_eq!(shown(&mut source, true), ["a | 04 four"]);
 
-        // Emptied where it is.
+        // Truncated in place.
         fs::OpenOptions::new()
             .write(true)
             .truncate(true)

@@ -1,4 +1,4 @@
-//! Which lines are shown, and how.
+//! Which lines are shown, and in which format.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -10,36 +10,36 @@ use crate::level::Level;
 use crate::line::{Line, Stream};
 use crate::{literal, text};
 
-/// Bytes that are written at once.
+/// Bytes of one write.
 const BLOCK: usize = 128 * 1024;
 
-/// Colours of names on a terminal, one after the other.
+/// Colours of names on a terminal, in turn.
 const COLOURS: [&str; 6] = ["36", "33", "32", "35", "34", "31"];
 
 /// The form of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Lines with the process in front.
+    /// Lines with the process as a prefix.
     Plain {
-        /// Whether the names have colours.
+        /// Whether the names are coloured.
         colours: bool,
     },
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json {
-        /// The version that each object names.
+        /// The version in each object.
         schema_version: u32,
     },
 }
 
-/// Which lines are shown: those that all of these allow.
+/// The lines that are shown: those that match all criteria.
 #[derive(Debug, Default)]
 pub struct Filter {
-    /// Not those written before, in milliseconds since the Unix epoch. A line without a time is as
-    /// old as the line before it, and new when there is none.
+    /// Only lines since this time, in milliseconds since the Unix epoch. A line without a time is
+    /// as old as the line before it, and new when there is none.
     pub since: Option<i64>,
-    /// None less serious.
+    /// Only lines of at least this level.
     pub level: Option<Level>,
-    /// Those whose text matches.
+    /// Only lines whose text matches.
     pub grep: Option<Regex>,
 }
 
@@ -50,7 +50,7 @@ impl Filter {
     }
 }
 
-/// How lines are shown.
+/// Formats and writes lines.
 #[derive(Debug)]
 pub struct Show {
     sources: Vec<Shown>,
@@ -65,18 +65,18 @@ pub struct Show {
     buffer: Vec<u8>,
 }
 
-/// What is known of a source.
+/// The state of a source.
 #[derive(Debug)]
 struct Shown {
-    /// What is put in front of each line, up to what changes from line to line.
+    /// The prefix of each line, up to the parts that change from line to line.
     prefix: Vec<u8>,
     time: Option<i64>,
     level: Level,
 }
 
 impl Show {
-    /// Shows the lines of `processes`, in the sequence of their sources; only the `last` ones of
-    /// all when that is wanted.
+    /// Shows the lines of `processes`, in the order of their sources; only the `last` ones of all
+    /// if requested.
     pub fn new(processes: &[String], format: Format, filter: Filter, last: Option<usize>) -> Self {
         let width = processes.iter().map(String::len).max().unwrap_or(0);
         let shown = |(index, name): (usize, &String)| Shown {
@@ -97,7 +97,7 @@ impl Show {
         }
     }
 
-    /// Shows the lines of a further source.
+    /// Adds a source.
     pub fn add(&mut self, process: &str) {
         let shown = Shown {
             prefix: prefix(self.format, self.sources.len(), process, process.len()),
@@ -107,7 +107,7 @@ impl Show {
         self.sources.push(shown);
     }
 
-    /// Takes a line of a source.
+    /// Processes a line of a source.
     pub(crate) fn line(
         &mut self,
         source: usize,
@@ -145,7 +145,7 @@ impl Show {
         Ok(())
     }
 
-    /// Writes what is held back. From now on every line is shown.
+    /// Writes the lines that are held back. From now on every line is shown.
     pub(crate) fn flush(&mut self, out: &mut dyn Write) -> io::Result<()> {
         if let Some((_, last)) = self.last.take() {
             for line in last {
@@ -217,7 +217,7 @@ fn append(out: &mut Vec<u8>, format: Format, prefix: &[u8], line: &Line<'_>) {
     out.push(b'\n');
 }
 
-/// The rest of an object: time, stream and level as far as they are known, and the text.
+/// Appends the rest of an object: time, stream and level if known, and the text.
 fn append_json(out: &mut Vec<u8>, line: &Line<'_>) {
     if !line.stamp.is_empty() {
         out.extend_from_slice(b",\"time\":\"");

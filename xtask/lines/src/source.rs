@@ -1,4 +1,4 @@
-//! The lines of one process, from its rotated files to the one that is being written.
+//! The lines of one process, from its rotated files to the current one.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File, Metadata};
@@ -9,22 +9,22 @@ use std::path::{Path, PathBuf};
 use crate::files;
 use crate::line;
 
-/// Bytes read at once.
+/// Bytes of one read.
 const BLOCK: usize = 256 * 1024;
 
-/// Longest line; a longer one is shown as several.
+/// Longest line; a longer one is split.
 const LINE_LENGTH_MAX: usize = 1024 * 1024;
 
-/// Whether a line whose end was not written yet counts.
+/// Whether an incomplete last line counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rest {
     /// As a line: nothing more is expected.
     Counts,
-    /// Not yet: somebody is writing it.
+    /// Not yet: it is still being written.
     Waits,
 }
 
-/// What a look into the files gave.
+/// The result of one read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// More bytes.
@@ -40,30 +40,30 @@ enum Step {
 pub struct Source {
     directory: PathBuf,
     process: String,
-    /// Files that come after the open one, each with the byte to begin at.
+    /// Files that follow the open one, each with its start offset.
     next: VecDeque<(PathBuf, u64)>,
-    /// Rotated files that are in `next`, or came before: others were written to meanwhile.
+    /// Rotated files that are in `next`, or came before it: a new one was the current file.
     known: BTreeSet<PathBuf>,
     file: Option<File>,
     buffer: Vec<u8>,
-    /// The present line, and where what was read ends.
+    /// The current line, and the end of the bytes that were read.
     begin: usize,
     end: usize,
     filled: usize,
     has_line: bool,
-    /// The time of the present line, or of the last one that had any.
+    /// The time of the current line, or of the last one that had a time.
     time: i64,
 }
 
 impl Source {
-    /// Everything that is there of `process` in `directory`.
+    /// Reads all files of `process` in `directory`.
     pub fn whole(directory: &Path, process: &str) -> Self {
         let chain = files::chain(directory, process);
         let next = chain.iter().map(|path| (path.clone(), 0)).collect();
         Self::new(directory, process, &chain, next)
     }
 
-    /// What comes after the byte `offset` of the current file; all of it when it is shorter.
+    /// Reads from the byte `offset` of the current file on; the whole file when it is shorter.
     pub fn after(directory: &Path, process: &str, offset: u64) -> Self {
         let chain = files::chain(directory, process);
         let current = chain.last().cloned();
@@ -71,7 +71,7 @@ impl Source {
         Self::new(directory, process, &chain, next)
     }
 
-    /// Only the last `lines` of what is there.
+    /// Reads only the last `lines` that exist.
     pub fn last(directory: &Path, process: &str, lines: usize) -> io::Result<Self> {
         let mut source = Self::whole(directory, process);
         let mut missing = lines;
@@ -112,12 +112,12 @@ impl Source {
         }
     }
 
-    /// The process.
+    /// Returns the process.
     pub fn process(&self) -> &str {
         &self.process
     }
 
-    /// Leaves out files that were not written to since `millis`.
+    /// Skips files that were not written to since `millis`.
     pub fn skip_files_before(&mut self, millis: i64) {
         let is_old = |path: &Path| {
             let meta = fs::metadata(path);
@@ -128,23 +128,23 @@ impl Source {
         }
     }
 
-    /// The time of the present line; of a line without one, that of the line before.
+    /// Returns the time of the current line; of a line without one, that of the line before.
     pub(crate) fn time(&self) -> i64 {
         self.time
     }
 
-    /// The present line, without its end.
+    /// Returns the current line, without its end.
     pub(crate) fn line(&self) -> &[u8] {
         &self.buffer[self.begin..self.end]
     }
 
-    /// Leaves the present line.
+    /// Moves to the next line.
     pub(crate) fn advance(&mut self) {
         self.begin = (self.end + 1).min(self.filled);
         self.has_line = false;
     }
 
-    /// Reads on until there is a present line. Says whether there is one.
+    /// Reads until there is a current line. Returns whether there is one.
     pub(crate) fn fill(&mut self, rest: Rest) -> io::Result<bool> {
         if self.has_line {
             return Ok(true);
@@ -160,7 +160,7 @@ impl Source {
             searched = self.filled - self.begin;
             self.make_room();
             match self.read(rest)? {
-                // The last line of a file ends with it.
+                // The last line of a file ends with the file.
                 Step::FileEnded if self.filled > 0 => return Ok(self.found(self.filled)),
                 Step::Nothing if self.filled > 0 && rest == Rest::Counts => {
                     return Ok(self.found(self.filled));
@@ -180,7 +180,7 @@ impl Source {
         true
     }
 
-    /// Moves what is left to the front of the buffer.
+    /// Moves the remaining bytes to the front of the buffer.
     fn make_room(&mut self) {
         self.buffer.copy_within(self.begin..self.filled, 0);
         self.filled -= self.begin;
@@ -209,18 +209,18 @@ impl Source {
         Ok(Step::FileEnded)
     }
 
-    /// Opens the next file that is there. The last one may still come.
+    /// Opens the next existing file. The last one may still be created.
     fn open_next(&mut self, rest: Rest) -> io::Result<()> {
         while let Some((path, offset)) = self.next.pop_front() {
             if self.next.is_empty() && self.was_rotated(&path, offset) {
                 continue;
             }
             if let Some(mut file) = open(&path)? {
-                // Between the look and the opening, too.
+                // Also between the check and the opening.
                 if self.next.is_empty() && self.was_rotated(&path, offset) {
                     continue;
                 }
-                // A file that is shorter is a new one: all of it is new.
+                // A shorter file is a new one: all of it is new.
                 let is_new = file.metadata()?.len() < offset;
                 file.seek(SeekFrom::Start(if is_new { 0 } else { offset }))?;
                 self.file = Some(file);
@@ -234,8 +234,8 @@ impl Source {
         Ok(())
     }
 
-    /// Whether the file that is written was rotated since it was found at `path`, once or several
-    /// times. What it became is then next, with what came after it.
+    /// Whether the current file was rotated since it was found at `path`, once or several times.
+    /// The renamed file is then next, followed by later ones.
     fn was_rotated(&mut self, path: &Path, offset: u64) -> bool {
         let chain = files::chain(&self.directory, &self.process);
         let is_current = chain.last().is_some_and(|last| last == path);
@@ -251,8 +251,8 @@ impl Source {
         true
     }
 
-    /// Whether the open file, read to its end, is no longer the one that is written. Those that
-    /// come after it are then next.
+    /// Whether the open file, read to its end, is no longer the current one. The later ones are
+    /// then next.
     fn has_moved_on(&mut self) -> io::Result<bool> {
         let Some(file) = &mut self.file else {
             return Ok(false);
@@ -267,13 +267,13 @@ impl Source {
         match chain.iter().rposition(is_own) {
             Some(at) if at + 1 == chain.len() => {
                 if own.len() < file.stream_position()? {
-                    // It was cut off where it is.
+                    // It was truncated in place.
                     file.rewind()?;
                 }
                 Ok(false)
             }
             Some(at) => {
-                // The new one may not be there yet, in the middle of a rotation.
+                // The new one may not exist yet, in the middle of a rotation.
                 self.known.extend(rotated(&chain).iter().cloned());
                 let files = chain.into_iter().skip(at + 1);
                 self.next = files.map(|path| (path, 0)).collect();
@@ -292,7 +292,7 @@ impl Source {
     }
 }
 
-/// Those of a chain that are no longer written to.
+/// Returns the files of a chain that are no longer written to.
 fn rotated(chain: &[PathBuf]) -> &[PathBuf] {
     chain.split_last().map_or(&[], |(_, rotated)| rotated)
 }
@@ -301,7 +301,7 @@ fn identity(meta: &Metadata) -> (u64, u64) {
     (meta.dev(), meta.ino())
 }
 
-/// A file that may be gone.
+/// Opens a file that may be gone.
 fn open(path: &Path) -> io::Result<Option<File>> {
     match File::open(path) {
         Ok(file) => Ok(Some(file)),
@@ -310,7 +310,7 @@ fn open(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Where the last `lines` lines of a file begin, and how many there are, at most `lines`.
+/// Returns the offset of the last `lines` lines of a file, and how many there are, at most `lines`.
 fn last_lines(file: &mut File, lines: usize) -> io::Result<(u64, usize)> {
     let size = file.metadata()?.len();
     let mut block = vec![0; BLOCK];
@@ -321,7 +321,7 @@ fn last_lines(file: &mut File, lines: usize) -> io::Result<(u64, usize)> {
         let block = &mut block[..usize::try_from(length).unwrap_or(BLOCK)];
         file.seek(SeekFrom::Start(at))?;
         file.read_exact(block)?;
-        // The end of the last line begins no further one.
+        // The end of the last line starts no further one.
         let mut end = block.len();
         if at + length == size && block.last() == Some(&b'\n') {
             end -= 1;

@@ -1,15 +1,15 @@
-//! Text of a process made harmless: nothing that it wrote can move a cursor, set a title or answer
-//! a question of a terminal, and no byte is lost unseen.
+//! Escapes the text of a process: it cannot move a cursor, set a title or answer a query of a
+//! terminal, and no byte is lost silently.
 
 use std::borrow::Cow;
 
 const ESCAPE: u8 = 0x1b;
 
-/// The form of a control character in a caret notation: `^[` for escape.
+/// The offset of control characters in caret notation: `^[` for escape.
 const CARET: u8 = 0x40;
 
-/// Appends a text: sequences that only set colours are left out, other control characters are
-/// shown as `^[`, the second set of them and bytes that are no UTF-8 as `\x9b`.
+/// Appends a text: sequences that only set colours are left out, other control characters are shown
+/// as `^[`, C1 characters and bytes that are no UTF-8 as `\x9b`.
 pub fn append(out: &mut Vec<u8>, text: &[u8]) {
     if is_plain(text) {
         out.extend_from_slice(text);
@@ -50,16 +50,16 @@ pub(crate) fn append_json(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
 }
 
-/// Whether it is printable ASCII and tabs.
+/// Whether it consists of printable ASCII and tabs.
 fn is_plain(text: &[u8]) -> bool {
-    // Without a way out in the middle, which is faster.
+    // Without an early exit, which is faster.
     let odd = text.iter().fold(0, |odd, byte| {
         odd | u8::from(!matches!(byte, b'\t' | b' '..=b'~'))
     });
     odd == 0
 }
 
-/// The text without `ESC [ 1 ; 31 m` and the like.
+/// Returns the text without `ESC [ 1 ; 31 m` and similar sequences.
 pub(crate) fn without_colours(text: &[u8]) -> Cow<'_, [u8]> {
     let Some(first) = memchr::memchr(ESCAPE, text) else {
         return Cow::Borrowed(text);
@@ -76,7 +76,7 @@ pub(crate) fn without_colours(text: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(kept)
 }
 
-/// The length of the sequence for a colour that a text begins with, or 0.
+/// Returns the length of the colour sequence at the start of a text, or 0.
 fn colour(text: &[u8]) -> usize {
     let Some(parameters) = text.strip_prefix(b"\x1b[") else {
         return 0;

@@ -1,4 +1,4 @@
-//! The least there is: the servers alone, one after the other, each polled until healthy.
+//! The lower bound: the servers alone, one after the other, each polled until healthy.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use super::timing::millis;
 /// How long a server may take to become healthy.
 const HEALTHY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often it is asked.
+/// Poll interval.
 const POLL: Duration = Duration::from_millis(1);
 
 /// Starts the servers one after the other and returns milliseconds until the last was healthy.
@@ -28,7 +28,7 @@ pub(super) fn run(servers: &[Server]) -> anyhow::Result<f64> {
     Ok(millis(begun))
 }
 
-/// Servers that are stopped in reverse order, whatever happens.
+/// Servers that are stopped in reverse order when this is dropped.
 pub(super) struct Running(pub(super) Vec<Child>);
 
 impl Drop for Running {

@@ -1,4 +1,4 @@
-//! A fresh clone with empty `target/` and `.dep/`, to healthy: where the time goes.
+//! A fresh clone with empty `target/` and `.dep/`, until healthy: the time of each part.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,10 +13,10 @@ use super::timing::run;
 use crate::cargo;
 use engine::checkout::context::Ctx;
 
-/// What the whole may take beyond the least that its pieces allow.
+/// How much longer the whole may take than the lower bound of its parts.
 const FACTOR: f64 = 1.15;
 
-/// Adds the rows of a cold start: the whole, and each piece as `dep` reports it.
+/// Adds the rows of a cold start: the whole, and each part as `dep` reports it.
 pub(super) fn cold(ctx: &Ctx, report: &mut Report) -> anyhow::Result<()> {
     let directory = tempfile::tempdir().context("cannot make a directory")?;
     let clone = directory.path().join("clone");
@@ -74,7 +74,7 @@ pub(super) fn cold(ctx: &Ctx, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads `installed NAME VERSION (SOURCE) in 1.2 s` lines.
+/// Parses `installed NAME VERSION (SOURCE) in 1.2 s` lines.
 fn pieces(text: &str) -> BTreeMap<String, f64> {
     let piece = |line: &str| {
         let (what, took) = line.strip_prefix("installed ")?.rsplit_once(" in ")?;
@@ -87,7 +87,7 @@ fn seconds(duration: Duration) -> f64 {
     duration.as_secs_f64()
 }
 
-/// CPU time of all ended children of this process, theirs included, in seconds.
+/// Returns the CPU time of all reaped descendants of this process, in seconds.
 fn children_cpu_seconds() -> anyhow::Result<f64> {
     let stat = fs::read_to_string("/proc/self/stat").context("cannot read own times")?;
     let fields = stat

@@ -66,7 +66,7 @@ pub(super) fn commands(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::R
     Ok(())
 }
 
-/// What cargo costs where there is nothing to look after: the difference is this workspace's.
+/// Measures `cargo run` in an empty package: the rest of an empty run is due to this workspace.
 fn empty_package(runs: usize) -> anyhow::Result<f64> {
     let directory = tempfile::tempdir()?;
     let manifest = "[package]\nname = \"empty\"\nedition = \"2024\"\n[workspace]\n";

@@ -15,7 +15,7 @@ use engine::plan::stack::{PROBE, ReadinessCheck, words};
 
 const COUNT: usize = 100;
 
-/// Adds the rows of a hundred services, in a chain and side by side.
+/// Adds the rows of a hundred services, in a chain and in parallel.
 pub(super) fn hundred(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Result<()> {
     for (name, chain) in [("in a chain", true), ("side by side", false)] {
         let sandbox = Sandbox::with_services(ctx, &services(chain)?)?;
@@ -51,7 +51,7 @@ fn services(chain: bool) -> anyhow::Result<BTreeMap<String, String>> {
                     "readiness_probe": {"http_get": {"url": "http://127.0.0.1:${port.http}/"}}
                 }
             },
-            // Overridden in `.env` by free ones; here they only have to differ.
+            // Replaced in `.env` by free ones; here they only have to differ.
             "ports": {"http": {"port": 20_000 + index, "protocol": "http"}}
         });
         (name(index), manifest.to_string())
@@ -59,7 +59,7 @@ fn services(chain: bool) -> anyhow::Result<BTreeMap<String, String>> {
     Ok((0..COUNT).map(service).collect())
 }
 
-/// The same processes with blocking probes, as somebody who knows of them would write it.
+/// Returns the same processes with blocking probes, as an expert would write the file.
 fn compose(ctx: &Ctx) -> anyhow::Result<Value> {
     let stack = Inputs::load(ctx)?.stack;
     let probe = ctx.paths.dep().join(PROBE).to_string_lossy().into_owned();

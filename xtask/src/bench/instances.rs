@@ -14,18 +14,18 @@ use engine::checkout::context::Ctx;
 
 const COUNT: usize = 10;
 
-/// Milliseconds that `ps --all` may take beyond an empty run: each of ten stacks is asked.
+/// Milliseconds that `ps --all` may take beyond an empty run: it queries each of ten stacks.
 const LISTING_MARGIN_MS: f64 = 80.0;
 
-/// How much longer than one after the other, on each core, they may take.
+/// How much longer they may take than one after the other, on each core.
 const FACTOR: f64 = 3.0;
 
-/// Adds the rows of ten instances at once, and of looking at all of them.
+/// Adds the rows of ten instances at once, and of listing all of them.
 pub(super) fn instances(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Result<()> {
     let sandbox = Sandbox::new(ctx)?;
     let names: Vec<String> = (0..COUNT).map(|index| format!("i{index}")).collect();
     let command = |word: &str, name: &str| sandbox.xtask(&[word, "--instance", name]);
-    // The first start of each makes its data directories: the others are warm.
+    // The first start of each creates its data directories: the measured starts are warm.
     together(names.iter().map(|name| command("up", name)))?;
     together(names.iter().map(|name| command("down", name)))?;
     let (mut one, mut all, mut listed) = (Vec::new(), Vec::new(), Vec::new());
@@ -57,7 +57,7 @@ pub(super) fn instances(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::
     Ok(())
 }
 
-/// Runs commands at the same time, and returns the milliseconds until the last has ended.
+/// Runs commands in parallel, and returns the milliseconds until the last has exited.
 fn together(commands: impl Iterator<Item = Command>) -> anyhow::Result<f64> {
     let begun = Instant::now();
     let mut children = Vec::new();

@@ -1,4 +1,4 @@
-//! The server of the benchmark's services, and of the tests' that need no other language.
+//! The server of the benchmark's services, and of those of the tests that need no other language.
 
 use std::env;
 use std::io::{Read as _, Write as _};
@@ -8,8 +8,8 @@ use anyhow::Context as _;
 
 use super::programs;
 
-/// Answers every connection to `port` with `PID GENERATION`, for ever. The second is what the
-/// environment says.
+/// Answers every connection to `port` with `PID GENERATION`, for ever. The latter comes from the
+/// environment.
 pub fn listen(port: u16) -> anyhow::Result<()> {
     programs::record()?;
     let listener = TcpListener::bind(("127.0.0.1", port)).context("cannot listen")?;
@@ -21,7 +21,7 @@ pub fn listen(port: u16) -> anyhow::Result<()> {
     for stream in listener.incoming() {
         let mut stream = stream.context("cannot accept")?;
         let mut request = [0; 1024];
-        // A client that went away is none of our business.
+        // A client that disconnected does not matter.
         let _ = stream.read(&mut request);
         let _ = stream.write_all(answer.as_bytes());
     }

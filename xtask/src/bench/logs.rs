@@ -1,4 +1,4 @@
-//! Showing much log, against an empty `cargo run`.
+//! Output of a large log, against an empty `cargo run`.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
@@ -12,13 +12,13 @@ use super::timing::{median, run};
 use engine::checkout::context::Ctx;
 use engine::checkout::paths::Paths;
 
-/// The processes whose lines are merged, each line of one behind a line of another.
+/// The processes whose lines are merged, with lines in turn.
 const PROCESSES: [&str; 3] = ["caddy", "nats", "pocketbase"];
 
 /// Lines of each process: of some 100 bytes, so some 100 MB.
 const LINES: u32 = 1_000_000;
 
-/// Megabytes a second that `logs` shows at least, beyond an empty run.
+/// Megabytes per second that `logs` must show, beyond an empty run.
 const RATE_MIN: f64 = 300.0;
 
 /// Adds the row of `logs` without a filter.

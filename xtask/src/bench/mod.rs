@@ -1,7 +1,7 @@
-//! `cargo xtask bench`: what the stack costs, against what it could cost.
+//! `cargo xtask bench`: the cost of the stack, against its lower bound.
 //!
 //! Every figure is a ratio or a difference of medians measured in one run on one machine, since
-//! times alone say nothing about another one. Linux only: it looks into `/proc`.
+//! times alone say nothing about another machine. Linux only: it reads `/proc`.
 
 mod bare;
 mod cold;
@@ -30,7 +30,7 @@ use crate::dep;
 use engine::checkout::context::Ctx;
 use engine::operations::inputs::Inputs;
 
-/// What can be measured.
+/// The parts that can be measured.
 pub const PARTS: [&str; 10] = [
     "stack",
     "commands",
@@ -44,20 +44,20 @@ pub const PARTS: [&str; 10] = [
     "cold",
 ];
 
-/// What takes minutes, and is measured only when it is named.
+/// Parts that take minutes, and are measured only when they are named.
 const LONG: [&str; 3] = ["stop", "reload", "cold"];
 
-/// Runs of each figure when nothing is said.
+/// Default number of runs of each figure.
 const RUNS: usize = 7;
 
-/// The same of a stop: what it depends on is a race.
+/// Default number of runs of a stop: its duration depends on a race.
 const STOP_RUNS: usize = 20;
 
-/// Reloads when nothing is said: one in a hundred lost a process.
+/// Default number of reloads: one in a hundred lost a process.
 const RELOADS: usize = 1000;
 
 /// Measures the named parts, or all that take no minutes when none is named. Each figure is the
-/// median of `runs` runs. With `counts`, nobody asks how long anything takes.
+/// median of `runs` runs. With `counts`, durations do not matter.
 pub fn bench(
     ctx: &Ctx,
     parts: &[String],
@@ -70,7 +70,7 @@ pub fn bench(
     let all = parts.is_empty();
     let wanted =
         |part: &str| (all && !LONG.contains(&part)) || parts.iter().any(|name| name == part);
-    // Old binaries would be built anew in the middle of a figure.
+    // Outdated binaries would be built in the middle of a measurement.
     let requests = Inputs::load(ctx)?.requests()?;
     dep::ensure(
         &ctx.paths,

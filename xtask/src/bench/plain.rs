@@ -22,16 +22,16 @@ use engine::supervisor::client::Client;
 use engine::supervisor::launch;
 use engine::supervisor::state::Phase;
 
-/// How long a supervisor may take until all its processes are ready, and to end.
+/// How long a supervisor may take until all its processes are ready, and to exit.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How often it is asked.
+/// Poll interval.
 const POLL: Duration = Duration::from_millis(5);
 
 /// Adds the rows of a warm start and of a stop.
 pub(super) fn stack(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Result<()> {
     let sandbox = Sandbox::new(ctx)?;
-    // The first start makes data directories and validates: the others are warm.
+    // The first start creates data directories and validates: the measured starts are warm.
     run(&mut sandbox.xtask(&["up"]))?;
     let servers = servers::read(sandbox.ctx())?;
     run(&mut sandbox.xtask(&["down"]))?;
@@ -62,7 +62,7 @@ pub(super) fn stack(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Resu
     Ok(())
 }
 
-/// The file a user would write: the same servers, declared probes.
+/// Returns the file that a user would write: the same servers, declared probes.
 fn compose(servers: &[Server]) -> anyhow::Result<Value> {
     let mut processes = serde_json::Map::new();
     let mut before: Option<&str> = None;
@@ -94,7 +94,7 @@ fn compose(servers: &[Server]) -> anyhow::Result<Value> {
     Ok(json!({"processes": processes}))
 }
 
-/// Runs plain process-compose on a file and returns milliseconds until everything was ready.
+/// Runs plain process-compose on a file and returns the milliseconds until all was ready.
 pub(super) fn until_ready(ctx: &Ctx, compose: &Value) -> anyhow::Result<f64> {
     let directory = tempfile::tempdir().context("cannot make a directory")?;
     let file = directory.path().join("process-compose.yaml");

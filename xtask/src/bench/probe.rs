@@ -1,4 +1,4 @@
-//! The readiness probe against curl, and what probe and wrappers weigh.
+//! The readiness probe against curl, and the size and cost of probe and wrappers.
 
 use std::fs;
 use std::process::Command;
@@ -15,10 +15,10 @@ use engine::checkout::context::Ctx;
 use engine::operations::inputs::Inputs;
 use engine::plan::stack::{PROBE, ReadinessCheck};
 
-/// Checks in a row that make one figure: one alone is too short to time.
+/// Successive checks per figure: one alone is too short to measure.
 const CHECKS: usize = 20;
 
-/// How long an idle wrapper is watched.
+/// How long an idle wrapper is observed.
 const IDLE: Duration = Duration::from_secs(5);
 
 /// Adds the rows of the probe and of the wrappers.
@@ -77,7 +77,7 @@ fn wrappers(sandbox: &Sandbox, report: &mut Report) -> anyhow::Result<()> {
         .values()
         .map(|s| cpu_ticks(s.pid))
         .collect::<Result<_, _>>()?;
-    // Not a wait for something to happen: the figure is what is used in this time.
+    // Not a wait for a condition: the figure is the CPU time used meanwhile.
     thread::sleep(IDLE);
     for (state, before) in states.values().zip(before) {
         let what = format!("wrapper `{}`: resident", state.name);
@@ -95,7 +95,7 @@ fn wrappers(sandbox: &Sandbox, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Resident memory of a process in megabytes.
+/// Returns the resident memory of a process in megabytes.
 fn resident(pid: i32) -> anyhow::Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).context("it does not run")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -103,7 +103,7 @@ fn resident(pid: i32) -> anyhow::Result<f64> {
     Ok(megabytes(kilobytes.context("no resident size")? * 1024))
 }
 
-/// CPU time of a process so far, in clock ticks.
+/// Returns the CPU time of a process so far, in clock ticks.
 fn cpu_ticks(pid: i32) -> anyhow::Result<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("it does not run")?;
     let fields = stat

@@ -1,10 +1,10 @@
-//! Services as people write them, in other languages: what the tests and the benchmark of a stop
-//! run. They lie in `xtask/tests/e2e/programs`.
+//! Services in other languages, as users write them, for the tests and the benchmark of a stop.
+//! They are in `xtask/tests/e2e/programs`.
 //!
-//! Each answers `PID GENERATION` on its port, and each process of it writes its own
-//! `/proc/PID/stat` into a directory. So it is known which processes there are and which of them
-//! live, whatever they do to their names, groups, environments and descriptors, and without asking
-//! anything that is being tested.
+//! Each answers `PID GENERATION` on its port, and each of its processes writes its own
+//! `/proc/PID/stat` into a directory. This shows which processes exist and which of them run,
+//! whatever their names, groups, environments and descriptors, and independently of the code that
+//! is tested.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +17,7 @@ use anyhow::Context as _;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// Where they lie, below the checkout.
+/// Their directory, below the checkout.
 const DIRECTORY: &str = "xtask/tests/e2e/programs";
 
 /// How long an answer may take.
@@ -28,10 +28,10 @@ const PIDS: &str = "PIDS";
 const LISTENER: &str = "LISTENER";
 const GO_CACHE: &str = "GO_CACHE";
 
-/// The variable of `.env` that changes what all of them answer.
+/// The variable of `.env` that changes the answer of all of them.
 pub const GENERATION: &str = "GENERATION";
 
-/// What they answer as long as nothing is said.
+/// Their answer by default.
 pub const FIRST_GENERATION: &str = "first";
 
 /// A program.
@@ -40,18 +40,18 @@ pub const FIRST_GENERATION: &str = "first";
 pub struct Program {
     /// Its name as a service.
     pub name: String,
-    /// What is special about it.
+    /// Its special property.
     pub about: String,
     /// Programs that have to be installed.
     #[serde(default)]
     needs: Vec<String>,
-    /// Seconds after which it has to be killed, if it ignores SIGTERM.
+    /// Seconds after which it must be killed, if it ignores SIGTERM.
     #[serde(default)]
     pub ignores_term_seconds: u32,
     process: Value,
 }
 
-/// The programs of a checkout.
+/// Returns the programs of a checkout.
 pub fn all(checkout: &Path) -> anyhow::Result<Vec<Program>> {
     let path = checkout.join(DIRECTORY).join("programs.json");
     let text = fs::read_to_string(&path)
@@ -60,13 +60,13 @@ pub fn all(checkout: &Path) -> anyhow::Result<Vec<Program>> {
 }
 
 impl Program {
-    /// The first program that it needs and that is not installed.
+    /// Returns the first program that it needs and that is not installed.
     pub fn missing(&self) -> Option<&str> {
         let needs = self.needs.iter().map(String::as_str);
         needs.into_iter().find(|need| which::which(need).is_err())
     }
 
-    /// The same under another name.
+    /// Returns the program under another name.
     #[must_use]
     pub fn named(&self, name: &str) -> Self {
         let mut other = self.clone();
@@ -74,7 +74,7 @@ impl Program {
         other
     }
 
-    /// Its manifest.
+    /// Returns its manifest.
     pub fn manifest(&self) -> Value {
         let mut process = self.process.clone();
         let mut own = json!({
@@ -100,14 +100,14 @@ impl Program {
         })
     }
 
-    /// Makes the directory of its records below `pids`.
+    /// Creates the directory of its records below `pids`.
     pub fn records(&self, pids: &Path) -> anyhow::Result<Records> {
         Records::new(pids.join(&self.name))
     }
 }
 
-/// What the manifests need from `.env`: where records are kept, the program that listens, which is
-/// `cargo xtask`'s, and a cache for Go.
+/// Returns the variables that the manifests need from `.env`: the directory of records, the program
+/// that listens, which is `cargo xtask`'s, and a cache for Go.
 pub fn variables(pids: &Path, listener: &Path, go_cache: &Path) -> BTreeMap<&'static str, String> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     BTreeMap::from([
@@ -117,7 +117,7 @@ pub fn variables(pids: &Path, listener: &Path, go_cache: &Path) -> BTreeMap<&'st
     ])
 }
 
-/// The processes of one program that there ever were.
+/// The records of all processes of one program, past ones included.
 #[derive(Debug, Clone)]
 pub struct Records {
     directory: PathBuf,
@@ -129,12 +129,12 @@ impl Records {
         Ok(Self { directory })
     }
 
-    /// A file beside them.
+    /// Returns the path of a file beside them.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
-    /// Those that live. Records of others are removed.
+    /// Returns the running ones. Records of others are removed.
     pub fn living(&self) -> anyhow::Result<Vec<i32>> {
         let entries = fs::read_dir(&self.directory).context("cannot list the records")?;
         let mut living = Vec::new();
@@ -153,7 +153,7 @@ impl Records {
         Ok(living)
     }
 
-    /// Starts that found something of an earlier one alive, in words.
+    /// Returns a description of each start during which an earlier process was running.
     pub fn overlaps(&self) -> anyhow::Result<Vec<String>> {
         match fs::read_to_string(self.path("overlaps")) {
             Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
@@ -163,7 +163,7 @@ impl Records {
     }
 }
 
-/// The parent of a process.
+/// Returns the parent of a process.
 pub(super) fn parent(pid: i32) -> Option<i32> {
     // Field 4.
     stat(Path::new(&format!("/proc/{pid}/stat")))?
@@ -172,26 +172,26 @@ pub(super) fn parent(pid: i32) -> Option<i32> {
         .ok()
 }
 
-/// Fields 3 and following of `proc_pid_stat(5)`. What stands before, in parentheses, may be
-/// anything.
+/// Returns fields 3 and following of `proc_pid_stat(5)`. The name before them, in parentheses, may
+/// contain anything.
 fn stat(path: &Path) -> Option<Vec<String>> {
     let text = String::from_utf8_lossy(&fs::read(path).ok()?).into_owned();
     let (_, fields) = text.rsplit_once(") ")?;
     Some(fields.split(' ').map(str::to_owned).collect())
 }
 
-/// Whether the very process that wrote the record lives.
+/// Whether the process that wrote the record is running, and not another one with its pid.
 fn is_recorded(pid: i32, record: &Path) -> bool {
     let now = stat(Path::new(&format!("/proc/{pid}/stat")));
     let Some((now, then)) = now.zip(stat(record)) else {
         return false;
     };
-    // Field 22 is when it was started.
+    // Field 22 is the start time.
     now.get(19) == then.get(19) && !matches!(now.first().map(String::as_str), Some("Z" | "X"))
 }
 
-/// Writes the record of this process, if it is to keep one. By a rename, so that nobody reads a
-/// half.
+/// Writes the record of this process, if the environment requests it. By a rename, so that no
+/// reader sees a half.
 pub(super) fn record() -> anyhow::Result<()> {
     let Some(directory) = std::env::var_os(PIDS).map(PathBuf::from) else {
         return Ok(());
@@ -204,7 +204,7 @@ pub(super) fn record() -> anyhow::Result<()> {
         .context("cannot write the record of this process")
 }
 
-/// Which process answers on a port, and for which generation; `None` when nobody does.
+/// Returns which process answers on a port, and its generation; `None` without an answer.
 pub fn answer(port: u16) -> Option<(i32, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(ANSWER_LIMIT)).ok()?;

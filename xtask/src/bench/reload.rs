@@ -1,4 +1,4 @@
-//! Reloads that change one service beside two others, in two stacks at once: process-compose
+//! Reloads that change one service beside two others, in two stacks in parallel: process-compose
 //! 1.120 lost a process in one of some hundred.
 
 use std::collections::BTreeMap;
@@ -15,27 +15,27 @@ use engine::base::threads::{Task, side_by_side};
 use engine::checkout::context::Ctx;
 use engine::plan::stack::words;
 
-/// Milliseconds that the longest reload may take: beyond it, an end was missed and waited out.
+/// Limit of the longest reload in milliseconds: a longer one missed an exit and timed out.
 const LONGEST_MS: f64 = 2000.0;
 
-/// How many stacks reload at once.
+/// How many stacks reload in parallel.
 const STACKS: usize = 2;
 
-/// The service that changes, and those beside it.
+/// The service that changes, and the others.
 const CHANGES: &str = "changes";
 const STAY: [&str; 2] = ["stays-1", "stays-2"];
 
-/// What was seen in a stack.
+/// The observations of one stack.
 #[derive(Debug, Default)]
 struct Seen {
     took: Vec<f64>,
-    /// Processes that live and are not the one of their service.
+    /// Processes that run and are not the one of their service.
     lost: usize,
-    /// Answers of a process that was replaced, or of its environment.
+    /// Answers of a process that was replaced, or with its environment.
     old: usize,
-    /// Services that nobody answered for.
+    /// Services without an answer.
     silent: usize,
-    /// Services that did not change and have another process.
+    /// Unchanged services with another process.
     touched: usize,
     /// Reloads that failed.
     failed: usize,
@@ -136,7 +136,7 @@ fn stack(ctx: &Ctx, runs: usize) -> anyhow::Result<Seen> {
     Ok(seen)
 }
 
-/// The process that the supervisor lists for a service: its own, or what runs that.
+/// Returns the process that the supervisor lists for a service: its own, or its runner.
 fn listed(sandbox: &Sandbox, name: &str) -> anyhow::Result<i32> {
     let states = sandbox.ctx().client()?.processes()?;
     let state = states.get(name);

@@ -5,12 +5,12 @@ use serde::Serialize;
 use super::timing::median;
 use engine::SCHEMA_VERSION;
 
-/// All that was measured.
+/// All measurements.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// Version of this document.
+    /// Version of this document's format.
     pub schema_version: u32,
-    /// One row a figure.
+    /// One row per figure.
     pub rows: Vec<Row>,
 }
 
@@ -41,7 +41,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether it is a number of something that must not happen, and no measure.
+    /// Whether it counts events that must not happen, and is no measurement.
     pub fn is_count(&self) -> bool {
         self.unit.is_empty()
     }
@@ -53,7 +53,7 @@ impl Row {
 }
 
 impl Report {
-    /// A row whose budget is `factor` times the base plus `margin`.
+    /// Adds a row whose budget is `factor` times the base plus `margin`.
     pub(super) fn compare(
         &mut self,
         what: &str,
@@ -72,7 +72,7 @@ impl Report {
         });
     }
 
-    /// A row of the largest of some figures beside their median, with a fixed budget.
+    /// Adds a row of the largest of some figures beside their median, with a fixed budget.
     pub(super) fn largest(
         &mut self,
         what: &str,
@@ -90,13 +90,13 @@ impl Report {
         });
     }
 
-    /// A row of what must not happen at all.
+    /// Adds a row of something that must not happen at all.
     pub(super) fn count(&mut self, what: &str, value: impl TryInto<u32>) {
         let value = value.try_into().unwrap_or(u32::MAX);
         self.fixed(what, "", f64::from(value), Some(0.0));
     }
 
-    /// A row with a fixed budget.
+    /// Adds a row with a fixed budget.
     pub(super) fn fixed(&mut self, what: &str, unit: &'static str, value: f64, limit: Option<f64>) {
         let (what, against) = (what.to_owned(), String::new());
         self.rows.push(Row {

@@ -1,4 +1,4 @@
-//! A root of its own beside the checkout: the same sources and binaries, other ports and data.
+//! A separate root beside the checkout: the same sources and binaries, other ports and data.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,17 +18,17 @@ use engine::checkout::paths::Paths;
 use engine::instances::register::DIRECTORY_VARIABLE;
 use engine::plan::stack;
 
-/// Entries of the checkout that the sandbox has its own of.
+/// Entries of the checkout that the sandbox does not share.
 const OWN: [&str; 5] = [".core-stack", ".data", ".env", ".git", "target"];
 
-/// Where its register of instances is.
+/// The directory of its register of instances.
 const REGISTER: &str = ".register";
 
-/// The superuser of the sandbox, which lives as long as the benchmark.
+/// The superuser of the sandbox, which exists as long as the benchmark.
 const SUPERUSER: &str = "CORE_POCKETBASE_ADMIN_EMAIL=bench@core.local\n\
                          CORE_POCKETBASE_ADMIN_PASSWORD=only-for-the-benchmark\n";
 
-/// A root that ends with all it holds.
+/// A root that is removed with its content.
 #[derive(Debug)]
 pub(super) struct Sandbox {
     directory: TempDir,
@@ -37,7 +37,7 @@ pub(super) struct Sandbox {
 }
 
 impl Sandbox {
-    /// The services of the checkout on free ports.
+    /// Creates a sandbox with the services of the checkout on free ports.
     pub(super) fn new(ctx: &Ctx) -> anyhow::Result<Self> {
         let directory = tempdir()?;
         for entry in fs::read_dir(ctx.paths.root()).context("cannot list the checkout")? {
@@ -50,7 +50,7 @@ impl Sandbox {
         Self::begin(ctx, directory)
     }
 
-    /// Other services, by name and text of the manifest, with the binaries of the checkout.
+    /// Creates one with other services, by name and text of the manifest, and the same binaries.
     pub(super) fn with_services(
         ctx: &Ctx,
         services: &BTreeMap<String, String>,
@@ -68,7 +68,7 @@ impl Sandbox {
             symlink(ctx.paths.root().join(name), directory.path().join(name))
                 .context("cannot link")?;
         }
-        // The probe is built from it: without its sources it would count as old.
+        // The probe is built from it: without its sources it would count as outdated.
         let kit = Path::new("services/kit");
         fs::create_dir(directory.path().join("services")).context("cannot make a folder")?;
         symlink(ctx.paths.root().join(kit), directory.path().join(kit)).context("cannot link")?;
@@ -82,7 +82,7 @@ impl Sandbox {
 
     fn begin(ctx: &Ctx, directory: TempDir) -> anyhow::Result<Self> {
         let paths = Paths::new(directory.path().to_path_buf());
-        // As somebody who chose a superuser runs it: PocketBase then verifies the login each time.
+        // Like a user with a configured superuser: PocketBase then verifies the login each time.
         let mut dotenv = String::from(SUPERUSER);
         let mut held = Vec::new();
         for service in manifests::load(&paths)? {
@@ -98,7 +98,7 @@ impl Sandbox {
         fs::write(paths.dotenv(), dotenv).context("cannot write `.env`")?;
         drop(held);
         let mut env = engine::plan::env::Env::load(&paths.dotenv())?;
-        // Nothing that runs besides has a say in its ports.
+        // Other running instances must not affect its ports.
         let register = paths.root().join(REGISTER).display().to_string();
         env.set(DIRECTORY_VARIABLE, &register);
         let checkout = ctx.paths.root().to_path_buf();
@@ -117,7 +117,7 @@ impl Sandbox {
         &self.ctx
     }
 
-    /// The number of a port of a service.
+    /// Returns the number of a port of a service.
     pub(super) fn port(&self, service: &str, port: &str) -> anyhow::Result<u16> {
         let variable = stack::port_variable(service, port);
         let number = self.ctx.env.get(&variable);
@@ -140,8 +140,8 @@ impl Sandbox {
         self.directory.path()
     }
 
-    /// The program behind `cargo xtask ARGS`, for this root: what it does is measured, and not what
-    /// cargo costs.
+    /// Returns the program behind `cargo xtask ARGS`, for this root: measures the command without
+    /// cargo.
     pub(super) fn direct(&self, args: &[&str]) -> anyhow::Result<Command> {
         let program = std::env::current_exe().context("cannot find this program")?;
         let mut command = Command::new(program);
@@ -153,7 +153,7 @@ impl Sandbox {
         Ok(command)
     }
 
-    /// `cargo xtask ARGS`, as a user types it, for this root.
+    /// Returns `cargo xtask ARGS` as a user types it, for this root.
     pub(super) fn xtask(&self, args: &[&str]) -> Command {
         let mut command = xtask(&self.checkout, self.root(), args);
         command.env(DIRECTORY_VARIABLE, self.root().join(REGISTER));
@@ -161,7 +161,7 @@ impl Sandbox {
     }
 }
 
-/// `cargo xtask ARGS` of a checkout, as a user types it, for another root.
+/// Returns `cargo xtask ARGS` of a checkout, as a user types it, for another root.
 pub(super) fn xtask(checkout: &Path, root: &Path, args: &[&str]) -> Command {
     let mut command = cargo::command(cargo::program());
     command.args([
@@ -182,7 +182,7 @@ pub(super) fn xtask(checkout: &Path, root: &Path, args: &[&str]) -> Command {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        // An error left it running: nothing may be left behind by a benchmark.
+        // After an error it still runs: a benchmark must leave nothing behind.
         let _ = self.xtask(&["down"]).output();
         for entry in fs::read_dir(self.ctx.paths.instances())
             .into_iter()
@@ -195,7 +195,7 @@ impl Drop for Sandbox {
     }
 }
 
-/// A directory that ends with all it holds.
+/// Returns a directory that is removed with its content.
 pub(super) fn tempdir() -> anyhow::Result<TempDir> {
     tempfile::Builder::new()
         .prefix("core-bench-")

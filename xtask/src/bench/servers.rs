@@ -1,4 +1,4 @@
-//! The upstream servers exactly as the wrappers run them, read off a running stack.
+//! The upstream servers exactly as the wrappers run them, read from a running stack.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,11 +17,11 @@ pub(super) struct Server {
     pub(super) command: Vec<String>,
     pub(super) env: BTreeMap<String, String>,
     pub(super) directory: PathBuf,
-    /// Answered with 200 as soon as it is healthy.
+    /// Answers 200 as soon as the server is healthy.
     pub(super) url: String,
 }
 
-/// Reads the servers of the running stack off `/proc`, in start order.
+/// Reads the servers of the running stack from `/proc`, in start order.
 pub(super) fn read(ctx: &Ctx) -> anyhow::Result<Vec<Server>> {
     let inputs = Inputs::load(ctx)?;
     let states = ctx.client()?.processes()?;
@@ -33,7 +33,7 @@ pub(super) fn read(ctx: &Ctx) -> anyhow::Result<Vec<Server>> {
             .with_context(|| format!("`{name}` does not run"))?;
         let check = process.readiness.as_ref().map(|readiness| &readiness.check);
         if matches!(check, Some(ReadinessCheck::Lock { .. })) {
-            // It works for the stack and has no server.
+            // A process without a server.
             continue;
         }
         let Some(ReadinessCheck::Http { url, .. }) = check else {
@@ -64,7 +64,7 @@ fn read_child(wrapper: i32, name: &str, url: &str) -> anyhow::Result<Server> {
         Some((name.to_owned(), value.to_owned()))
     };
     let mut command = words("cmdline")?;
-    // The path as it was found, whatever the program calls itself.
+    // The path by which it was started, whatever the program calls itself.
     let program = fs::read_link(format!("/proc/{pid}/exe")).context("cannot read a server")?;
     command[0] = program.to_string_lossy().into_owned();
     Ok(Server {
@@ -76,7 +76,7 @@ fn read_child(wrapper: i32, name: &str, url: &str) -> anyhow::Result<Server> {
     })
 }
 
-/// Caddy's socket is held by its wrapper; bare, it listens by itself on the same port.
+/// Caddy's socket belongs to its wrapper; bare, Caddy listens by itself on the same port.
 fn listen_itself(server: &mut Server, ctx: &Ctx, port: u16) -> anyhow::Result<()> {
     let position = server.command.iter().position(|word| word == "--config");
     let word = position.and_then(|position| server.command.get_mut(position + 1));

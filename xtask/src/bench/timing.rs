@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 
-/// The median of figures.
+/// Returns the median of figures.
 pub(super) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Runs a command to its end and returns how long that took. Its output is kept for the error.
+/// Runs a command and returns its duration. Its output is kept for the error.
 pub(super) fn run(command: &mut Command) -> anyhow::Result<f64> {
     command.stdin(Stdio::null());
     let begun = Instant::now();
@@ -26,7 +26,7 @@ pub(super) fn run(command: &mut Command) -> anyhow::Result<f64> {
     Ok(took)
 }
 
-/// Milliseconds since `begun`.
+/// Returns the milliseconds since `begun`.
 pub(super) fn millis(begun: Instant) -> f64 {
     begun.elapsed().as_secs_f64() * 1000.0
 }

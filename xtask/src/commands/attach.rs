@@ -15,7 +15,7 @@ pub(crate) fn run(instance: Option<&str>, _: &Attach) -> anyhow::Result<ExitCode
     open(&ctx)
 }
 
-/// Becomes the view. Returns only an error.
+/// Replaces this process by the view. Returns only an error.
 pub(super) fn open(ctx: &Ctx) -> anyhow::Result<ExitCode> {
     let down = ctx.paths.command("down");
     ctx.ui.line(format!(

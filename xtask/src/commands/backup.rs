@@ -51,7 +51,7 @@ pub(crate) fn restore(instance: Option<&str>, args: &Restore) -> anyhow::Result<
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says what is not in the archive.
+/// Reports what is not in the archive.
 fn tell_skipped(ctx: &Ctx, contents: &Contents) {
     for skipped in &contents.skipped {
         let (name, reason) = (&skipped.name, &skipped.reason);

@@ -1,4 +1,4 @@
-//! What `up --ci` prints around its work: sections, and annotations when it fails.
+//! The output of `up --ci` around its work: sections, and annotations when it fails.
 
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,11 +13,11 @@ use xtask::ci::{Annotation, System, clean};
 
 use crate::code_of;
 
-/// Lines of the log of a service that failed.
+/// Lines of the log of a failed service.
 const LOG_LINES: usize = 50;
 
-/// Does the work in a section of its own. An error is told here, so that no text of others stands
-/// outside of a section; the exit code is the usual one.
+/// Runs `work` in a section. An error is printed here, so that no foreign text is outside of a
+/// section; the exit code is the usual one.
 pub(crate) fn run(
     context: impl FnOnce() -> anyhow::Result<Ctx>,
     work: impl FnOnce(&Ctx) -> anyhow::Result<()>,
@@ -53,7 +53,7 @@ struct Output {
 }
 
 impl Output {
-    /// What `work` prints becomes a section. Foreign text in it is no command.
+    /// Puts the output of `work` into a section. Foreign text in it is no command.
     fn section<T>(&mut self, title: &str, work: impl FnOnce(&Ui) -> T) -> anyhow::Result<T> {
         self.sections += 1;
         let now = || SystemTime::now().duration_since(UNIX_EPOCH);
@@ -89,7 +89,7 @@ impl Output {
     }
 }
 
-/// One for each thing that is wrong in the inputs, else one for the error.
+/// Returns one annotation per error in the inputs, else one for the error.
 fn annotations(ctx: Option<&Ctx>, error: &anyhow::Error) -> Vec<Annotation> {
     let invalid = failure::exit_of(error) == Exit::Invalid;
     let findings = ctx.filter(|_| invalid).map(Inputs::findings);

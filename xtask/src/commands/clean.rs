@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{lock_wait, print_json};
 use crate::cli::Clean;
 
-/// What has to be typed before data is deleted.
+/// The word to type before data is deleted.
 const WORD: &str = "delete";
 
 pub(crate) fn run(instance: Option<&str>, args: &Clean) -> anyhow::Result<ExitCode> {
@@ -41,7 +41,7 @@ pub(crate) fn run(instance: Option<&str>, args: &Clean) -> anyhow::Result<ExitCo
     tell(&ctx, &deleted, args, true)
 }
 
-/// Lets the user type the word; anything else ends the command.
+/// Asks the user to type the word; any other input ends the command.
 fn ask(ctx: &Ctx) -> anyhow::Result<()> {
     let content = Level::Data.content(&ctx.paths)?;
     if !io::stdin().is_terminal() {

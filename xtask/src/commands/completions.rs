@@ -1,4 +1,4 @@
-//! `cargo xtask completions`, and what its scripts ask for while somebody types.
+//! `cargo xtask completions`, and the completion of names that its scripts call.
 
 mod names;
 
@@ -23,14 +23,14 @@ pub(crate) fn run(args: &Completions) -> anyhow::Result<ExitCode> {
         Shell::Bash => include_str!("completions/names.bash"),
         Shell::Zsh => include_str!("completions/names.zsh"),
         Shell::Fish => include_str!("completions/names.fish"),
-        // Commands and options alone.
+        // Only commands and options.
         _ => "",
     });
     Ui::new().data(text.trim_end())?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The command line without what is hidden, which the generators do not leave out.
+/// Returns the command line without hidden parts, which the generators do not leave out.
 fn visible() -> Command {
     let all = Cli::command();
     let mut visible = Command::new(NAME).version(env!("CARGO_PKG_VERSION"));
@@ -41,8 +41,8 @@ fn visible() -> Command {
     )
 }
 
-/// Prints names that can stand where the last word is. That there is none is no error, nor that
-/// nothing can be read.
+/// Prints names that can replace the last argument. A missing name is no error, nor is an
+/// unreadable file.
 pub(crate) fn complete(instance: Option<&str>, args: &Complete) -> anyhow::Result<ExitCode> {
     let Ok(ctx) = Ctx::quietly(instance.or_else(|| names::instance(&args.words))) else {
         return Ok(ExitCode::SUCCESS);

@@ -14,7 +14,7 @@ use crate::cli::Doctor;
 const SEVERITY_WIDTH: usize = 8;
 
 pub(crate) fn run(instance: Option<&str>, args: &Doctor) -> anyhow::Result<ExitCode> {
-    // Whatever `.env` holds: that is one of the checks.
+    // Does not need `.env`: it is one of the checks.
     let ctx = Ctx::without_dotenv(instance)?;
     let options = Options {
         fix: args.fix,
@@ -43,7 +43,7 @@ pub(crate) fn run(instance: Option<&str>, args: &Doctor) -> anyhow::Result<ExitC
     Ok(report.exit().map_or(ExitCode::SUCCESS, Into::into))
 }
 
-/// A line for a finding, those of a long one below it, and the fix.
+/// Returns the lines of a finding, and the fix.
 fn lines(check: &Check) -> String {
     let word = check.severity.word();
     let found = bounded(&check.found).replace('\n', "\n  ");

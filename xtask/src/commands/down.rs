@@ -19,12 +19,12 @@ pub(crate) fn run(instance: Option<&str>, args: &Down) -> anyhow::Result<ExitCod
     let begun = Instant::now();
     let client = ctx.client()?;
     if let Some(unknown) = known::unknown(&ctx, "down")? {
-        // Not an error: nothing of it runs. Taking its locks would make its directory.
+        // Not an error: it is not running. Taking its locks would create its directory.
         ctx.ui
             .line(hints::describe(&unknown.into()).replacen("error: ", "", 1));
         return tell(&ctx, args, &Stopped::NothingRan, begun);
     }
-    // Whoever does not want to wait must not end what the others do either.
+    // A command that does not wait must not interrupt a running one either.
     let request = if args.lock.no_wait {
         None
     } else {

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::print_json;
 use crate::cli::{Env, EnvFormat};
 
-/// Names the file from which GitHub Actions takes variables for later steps.
+/// The variable with the file from which GitHub Actions reads variables for later steps.
 const GITHUB_FILE: &str = "GITHUB_ENV";
 
 pub(crate) fn run(instance: Option<&str>, args: &Env) -> anyhow::Result<ExitCode> {

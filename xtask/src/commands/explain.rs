@@ -45,7 +45,7 @@ pub(crate) fn run(instance: Option<&str>, args: &Explain) -> anyhow::Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// The origins in words; the service's own manifest is named once for all.
+/// Describes the origins; the service's own manifest is named once for all.
 fn origins(entry: &Entry, own: &str) -> String {
     let origin = |from: &Provenance| match from {
         Provenance::Manifest { file, line } if file == own => format!("line {line}"),

@@ -44,13 +44,13 @@ pub(crate) fn run(instance: Option<&str>, args: Logs) -> anyhow::Result<ExitCode
     let interrupt = Interrupt::watch()?;
     follow.until(&ctx.ui, || interrupt.signal().is_some())?;
     match interrupt.signal() {
-        // The way to end it.
+        // The usual way to end it.
         None | Some(Interrupted(SIGINT)) => Ok(ExitCode::SUCCESS),
         Some(interrupted) => Err(interrupted.into()),
     }
 }
 
-/// What has no log yet of what is wanted, and what to do about it.
+/// Returns which selected processes have no log yet, and what to do about it.
 fn nothing_of(ctx: &Ctx, wanted: &[String]) -> anyhow::Result<Option<String>> {
     let logged = follow::processes(&ctx.paths);
     let silent = wanted.iter().filter(|name| !logged.contains(*name));
@@ -68,7 +68,7 @@ fn nothing_of(ctx: &Ctx, wanted: &[String]) -> anyhow::Result<Option<String>> {
     }))
 }
 
-/// The form of lines: for machines, or for people, with colours where these are wanted.
+/// Returns the format of lines: for machines, or for people, with colours if supported.
 pub(super) fn format(ctx: &Ctx, json: bool) -> Format {
     if json {
         Format::Json {
@@ -81,8 +81,8 @@ pub(super) fn format(ctx: &Ctx, json: bool) -> Format {
     }
 }
 
-/// The processes that the words name; none for all. Those that have a log are known whatever
-/// became of their manifests.
+/// Returns the selected processes; none for all. Those with a log are known even if their manifests
+/// changed.
 fn processes(ctx: &Ctx, words: &[String]) -> anyhow::Result<Vec<String>> {
     if words.is_empty() {
         return Ok(Vec::new());
@@ -99,7 +99,7 @@ fn processes(ctx: &Ctx, words: &[String]) -> anyhow::Result<Vec<String>> {
     };
     match stack {
         Ok(stack) => select::processes(&stack, &logged, words),
-        // Broken manifests hide no log, but may be why a name is not known.
+        // Broken manifests hide no log, but may be why a name is unknown.
         Err(error) => select::processes(&none(), &logged, words).map_err(|_| error),
     }
 }

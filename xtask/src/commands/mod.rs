@@ -1,4 +1,4 @@
-//! One file a command: the tree is the help text.
+//! One file per command: the tree is the help text.
 
 pub(crate) mod attach;
 pub(crate) mod backup;
@@ -46,8 +46,8 @@ use xtask::dep::Options;
 
 use crate::cli::FetchOptions;
 
-/// How long a command waits for another one on the same stack. Longer than any of them should
-/// take, so that it ends only when something hangs.
+/// How long a command waits for another one on the same stack. Longer than any of them should take,
+/// so that only a hanging command times out.
 const LOCK_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(10);
 
 impl From<&FetchOptions> for Options {
@@ -68,7 +68,7 @@ fn lock_wait(no_wait: bool) -> Wait {
     }
 }
 
-/// Takes the operation lock for a command that a signal may end as it is.
+/// Takes the operation lock for a command that a signal may end at any point.
 fn begin(ctx: &Ctx, command: &str, wait: Wait) -> anyhow::Result<Operation> {
     Operation::begin(&ctx.paths, &ctx.ui, command, wait, &Interrupt::default())
 }
@@ -78,13 +78,13 @@ fn print_json(ctx: &Ctx, value: &impl Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Rows in columns; the last one is as long as it is.
+/// Prints rows in columns; the last one is not padded.
 fn print_rows(ctx: &Ctx, rows: &[Vec<String>]) -> anyhow::Result<()> {
     let mut lines = columns::aligned(rows).into_iter();
     lines.try_for_each(|line| ctx.ui.data(line))
 }
 
-/// Writes a generated file, or says how to when it is out of date.
+/// Writes a generated file, or with `check` reports how to when it is out of date.
 fn generate(ctx: &Ctx, path: &Path, text: &str, check: bool, command: &str) -> anyhow::Result<()> {
     let shown = path
         .strip_prefix(ctx.paths.root())

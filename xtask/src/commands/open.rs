@@ -11,7 +11,7 @@ use crate::cli::Open;
 pub(crate) fn run(instance: Option<&str>, args: &Open) -> anyhow::Result<ExitCode> {
     let ctx = Ctx::without_dotenv(instance)?;
     let address = open::address(&ctx, args.service.as_deref())?;
-    // A pipe wants the address, not a window.
+    // Into a pipe, print the address only.
     let opener = io::stdout().is_terminal().then(|| open::opener(&ctx.env));
     if let Some(opener) = opener.flatten()
         && open::open(&opener, &address)

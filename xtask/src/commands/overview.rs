@@ -1,4 +1,4 @@
-//! `cargo xtask` alone: every command, grouped by task.
+//! `cargo xtask` without arguments: every command, grouped by task.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use engine::base::ui::Ui;
 use super::columns::width;
 use crate::cli::Cli;
 
-/// Commands by task, in the order in which they are shown.
+/// Commands by task, in the order of the output.
 const TASKS: [(&str, &[&str]); 9] = [
     ("start and stop", &["up", "down", "reload"]),
     (
@@ -35,7 +35,7 @@ const TASKS: [(&str, &[&str]); 9] = [
     ),
 ];
 
-/// Where commands are shown that no task has.
+/// The heading of commands without a task.
 const OTHERS: &str = "more";
 
 pub(crate) fn run() -> anyhow::Result<ExitCode> {

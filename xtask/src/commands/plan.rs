@@ -8,7 +8,7 @@ use engine::operations::preview::{self, Action};
 use super::print_json;
 use crate::cli::Plan;
 
-/// What is told when the manifest's topology does not count.
+/// Returns the note that the manifest's topology is overridden.
 pub(crate) fn overridden(ctx: &Ctx) -> String {
     let reset = ctx.paths.command("topology reset");
     format!(

@@ -1,4 +1,4 @@
-//! `--probe`: what clients of the running stack notice of a change.
+//! `--probe`: the effect of a change on clients of the running stack.
 
 use engine::Ctx;
 use engine::supervisor::alive;
@@ -15,7 +15,7 @@ pub(crate) fn begin(ctx: &Ctx) -> anyhow::Result<Option<Load>> {
     Load::begin(Targets::of_running(&ctx.paths)?).map(Some)
 }
 
-/// A line for each client.
+/// Prints one line per client.
 pub(crate) fn tell(ctx: &Ctx, report: &Report) {
     let width = width(report.clients.keys());
     for (name, client) in &report.clients {
@@ -40,7 +40,7 @@ pub(crate) fn tell(ctx: &Ctx, report: &Report) {
     }
 }
 
-/// Refuses a report with faults.
+/// Returns an error if the report has faults.
 pub(crate) fn faultless(report: &Report) -> anyhow::Result<()> {
     if report.is_faultless() {
         return Ok(());

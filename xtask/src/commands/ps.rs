@@ -40,7 +40,7 @@ fn table(ctx: &Ctx, found: &ps::Instances, all: bool) -> anyhow::Result<()> {
             urls.unwrap_or_else(dash),
         ]);
     }
-    // Within one checkout there is no need to say which.
+    // Within one checkout its path is not needed.
     if all {
         let checkouts = found
             .instances

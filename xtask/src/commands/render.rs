@@ -29,7 +29,7 @@ pub(crate) fn run(instance: Option<&str>, args: &Render) -> anyhow::Result<ExitC
     } else if args.stdout {
         ctx.ui.data(text.trim_end())?;
     } else {
-        // An `up` at work would start what we write instead of what it has checked.
+        // A running `up` would start this file instead of the one it has checked.
         let _operation = begin(&ctx, "render", lock_wait(false))?;
         if alive::is_held(&ctx.paths.alive_lock())? {
             return Err(runs(&ctx));
@@ -41,7 +41,7 @@ pub(crate) fn run(instance: Option<&str>, args: &Render) -> anyhow::Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-/// The file of a running stack is what a failed change goes back to, and what `plan` compares with.
+/// The file of a running stack is restored after a failed change, and `plan` compares with it.
 fn runs(ctx: &Ctx) -> anyhow::Error {
     let file = ctx.paths.shown(&ctx.paths.compose_file());
     let message = format!("cannot write `{file}`: the running stack is that file");

@@ -1,5 +1,5 @@
-//! `cargo xtask SERVICE spec|command|run`, for every service that has a manifest. What only NATS
-//! has is in `nats.rs`.
+//! `cargo xtask SERVICE spec|command|run`, for every service that has a manifest. The commands of
+//! NATS alone are in `nats.rs`.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ pub(crate) fn run(instance: Option<&str>, words: &[OsString]) -> anyhow::Result<
         .first()
         .map(|word| word.to_string_lossy().into_owned())
         .unwrap_or_default();
-    // A mistake in it counts only after one in the name.
+    // An error in it is reported only after one in the name.
     let parsed = parse(&name, &words[1..]);
     let own = parsed.as_ref().ok();
     let own = own.and_then(|(option, _)| option.instance.as_deref());
@@ -35,7 +35,7 @@ pub(crate) fn run(instance: Option<&str>, words: &[OsString]) -> anyhow::Result<
     }
 }
 
-/// What every service has.
+/// Runs the commands that every service has.
 fn common(
     ctx: &Ctx,
     inputs: &Inputs,
@@ -64,7 +64,7 @@ fn common(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Parses what follows the name of a service.
+/// Parses the arguments after the name of a service.
 fn parse(name: &str, words: &[OsString]) -> Result<(InstanceOption, NatsCommand), clap::Error> {
     if name == SERVICE {
         let cli: NatsCli = parse_as(name, words)?;

@@ -17,7 +17,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         interrupt: &Interrupt::notice()?,
         owns_children: true,
     };
-    // What tests start lives in sessions of its own: so it stays below us, and can be ended.
+    // Tests start processes in their own sessions: so they stay our descendants and can be stopped.
     kit::process::become_reaper()?;
     let ui = Ui::new();
     let report = stages::pass(&STAGES, &surroundings, &mut ui.blocks());

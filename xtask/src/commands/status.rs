@@ -18,7 +18,7 @@ use self::narrow::Row;
 use super::print_json;
 use crate::cli::Status;
 
-/// How often `--watch` looks: the servers themselves are asked each time.
+/// Interval of `--watch`: each time it queries the servers themselves.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Moves the cursor to the upper left corner and clears the terminal.
@@ -54,7 +54,7 @@ pub(crate) fn run(instance: Option<&str>, args: &Status) -> anyhow::Result<ExitC
     })
 }
 
-/// What is said without a supervisor.
+/// Returns the text for a stack without a supervisor.
 fn state_of_nothing(ctx: &Ctx, status: &Document) -> String {
     let up = ctx.paths.command("up");
     if status.running {
@@ -64,8 +64,8 @@ fn state_of_nothing(ctx: &Ctx, status: &Document) -> String {
     }
 }
 
-/// Shows the status whenever it changes, until Ctrl-C or until nobody reads it any more. For how
-/// long something runs is no change, but shown on a terminal.
+/// Prints the status whenever it changes, until Ctrl-C or until stdout has no reader. Uptimes are
+/// no change, but are updated on a terminal.
 fn watch(ctx: &Ctx, json: bool) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::watch()?;
     let on_terminal = ctx.ui.is_watched() && !json;
@@ -102,7 +102,7 @@ fn watch(ctx: &Ctx, json: bool) -> anyhow::Result<ExitCode> {
         }
         match interrupt.signal() {
             None => {}
-            // The way to end it.
+            // The usual way to end it.
             Some(Interrupted(SIGINT)) => return Ok(ExitCode::SUCCESS),
             Some(interrupted) => return Err(interrupted.into()),
         }
@@ -138,7 +138,7 @@ fn table(status: &Document) -> String {
     lines.chain(silent(status)).collect::<Vec<_>>().join("\n")
 }
 
-/// What a process without a probe cannot be seen to lack.
+/// Returns a line for each port of a process without a probe where nothing listens.
 fn silent(status: &Document) -> impl Iterator<Item = String> {
     let services = status.services.values();
     let processes = services.flat_map(|service| &service.processes);
@@ -166,7 +166,7 @@ fn state(process: &ProcessStatus) -> String {
     }
 }
 
-/// The two largest units of a time, in seconds.
+/// Returns the two largest units of a duration in seconds.
 pub(crate) fn uptime(seconds: f64) -> String {
     #[expect(
         clippy::cast_possible_truncation,

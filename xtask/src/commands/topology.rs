@@ -22,14 +22,14 @@ use service_nats::topology::{Facts, HubSpoke, Origin, SERVICE, Spec, read, spec}
 use super::print_json;
 use crate::cli::{Topology, TopologySet, WaitOptions};
 
-/// What to do when nothing runs.
+/// What to do when no stack is running.
 const START: &str = "run `cargo xtask up` first; without a running stack the topology is what \
      services/nats/service.json or the variable CORE_TOPOLOGY_NATS asks for";
-/// The file name that means stdin.
+/// The file name for stdin.
 const STDIN: &str = "-";
-/// How long the writer of a pipe may take that is named as a file.
+/// How long the writer of a named pipe may take.
 const FILE_WAIT: Duration = Duration::from_mins(1);
-/// How a specification is named in errors.
+/// The name of a specification in errors.
 const AT: &str = "topology";
 
 pub(crate) fn run(instance: Option<&str>, command: &Topology) -> anyhow::Result<ExitCode> {
@@ -41,7 +41,7 @@ pub(crate) fn run(instance: Option<&str>, command: &Topology) -> anyhow::Result<
             let mut records = Records::open(&ctx, START)?;
             somebody_applies(&ctx, wait)?;
             let before = running(&ctx)?;
-            // From here on there may be something to tell of.
+            // From here on a signal must be reported.
             let interrupt = Interrupt::watch()?;
             let asked = records.change(|record| {
                 Ok(Edit {
@@ -163,7 +163,7 @@ fn set(ctx: &Ctx, args: &TopologySet) -> anyhow::Result<ExitCode> {
     let mut records = Records::open(ctx, START)?;
     somebody_applies(ctx, &args.wait)?;
     let before = running(ctx)?;
-    // From here on there may be something to tell of.
+    // From here on a signal must be reported.
     let interrupt = Interrupt::watch()?;
     let asked = records.change(|record| {
         let spec = match &from_file {
@@ -180,7 +180,7 @@ fn set(ctx: &Ctx, args: &TopologySet) -> anyhow::Result<ExitCode> {
     finish(ctx, &mut records, &asked, &before, &args.wait, &interrupt)
 }
 
-/// Refuses to wait for what nobody applies. What is only asked for is kept until somebody does.
+/// Returns an error if no controller would apply it. A request without waiting is kept.
 fn somebody_applies(ctx: &Ctx, wait: &WaitOptions) -> anyhow::Result<()> {
     match Records::need_controller(ctx) {
         Err(error) if wait.no_wait => ctx.ui.line(format!("{error:#}: it waits until then")),
@@ -212,7 +212,7 @@ fn checked(text: &str) -> anyhow::Result<Spec> {
     })
 }
 
-/// The specification of the record with what the command line names.
+/// Returns the specification of the record with the values of the command line.
 fn edited(spec: &Value, args: &TopologySet) -> Value {
     if args.single_node {
         return json!({"topology": "single-node"});
@@ -239,7 +239,7 @@ fn edited(spec: &Value, args: &TopologySet) -> Value {
     spec
 }
 
-/// Names of the processes that run now.
+/// Returns the names of the running processes.
 fn running(ctx: &Ctx) -> anyhow::Result<BTreeSet<String>> {
     let states = ctx.client()?.processes()?.into_values();
     let running = states.filter(|state| state.is_running);
@@ -259,7 +259,7 @@ fn finish(
     } else {
         let timeout = Duration::from_secs(wait.timeout);
         let record = records.wait(asked, timeout, interrupt)?;
-        // Told beside what is known: that it cannot be asked just now is no failure.
+        // Additional output: if it is unavailable, the command does not fail.
         let now = running(ctx).unwrap_or_default();
         (record, now.difference(before).cloned().collect())
     };

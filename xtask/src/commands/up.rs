@@ -26,7 +26,7 @@ use super::plan::overridden;
 use super::{begin, lock_wait, print_json, probe};
 use crate::cli::{Converge, Reload, Up};
 
-/// What is said at once when `up` or `reload` is interrupted.
+/// Printed at once when `up` or `reload` is interrupted.
 const INTERRUPTED: &str = "interrupted: ending in order; once more ends this command at once and \
      leaves what runs as it is then";
 
@@ -60,7 +60,7 @@ pub(crate) fn run(instance: Option<&str>, args: &Up) -> anyhow::Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
-/// What `up` works in.
+/// Returns the context of `up`.
 fn context(instance: Option<&str>, args: &Up) -> anyhow::Result<Ctx> {
     let mut ctx = Ctx::load_for(instance, args.converge.profile.profile.as_deref())?;
     if let Some(policy) = &args.ports {
@@ -69,7 +69,7 @@ fn context(instance: Option<&str>, args: &Up) -> anyhow::Result<Ctx> {
     Ok(ctx)
 }
 
-/// The services that are asked for.
+/// Returns the selected services.
 fn selection(args: &Up) -> Selection {
     match args.services.as_slice() {
         [] => Selection::All,
@@ -80,14 +80,14 @@ fn selection(args: &Up) -> Selection {
     }
 }
 
-/// `cargo xtask reload`: as `up`, but only on a running stack.
+/// `cargo xtask reload`: like `up`, but only on a running stack.
 pub(crate) fn reload(instance: Option<&str>, args: &Reload) -> anyhow::Result<ExitCode> {
     let ctx = Ctx::load_for(instance, args.converge.profile.profile.as_deref())?;
     converge(&ctx, Mode::Reload, Selection::Running, &args.converge)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Does it with a live view, and tells what was done.
+/// Applies the inputs with a live view, and reports the result.
 fn converge(
     ctx: &Ctx,
     mode: Mode,
@@ -108,7 +108,7 @@ fn converge(
     if let Err(error) = kept::keep(&ctx.paths) {
         ctx.ui.line(format!("{error:#}"));
     }
-    // From here on there is something to end in order.
+    // From here on an interrupt must stop processes in order.
     let interrupt = Interrupt::watch()?;
     let answer = interrupt.answer(&ctx.ui, INTERRUPTED);
     let load = if args.probe { probe::begin(ctx)? } else { None };
@@ -149,7 +149,7 @@ fn attach(
     let followed = follow.until(&ctx.ui, || {
         interrupt.signal().is_some() || !client.is_reachable()
     });
-    // Whatever ended it, a reader that went away included: the stack is not left alone.
+    // After any end, also without a reader: the stack does not run on alone.
     ctx.ui.line("stopping");
     let _operation = begin(ctx, "down", lock_wait(false))?;
     stop::stop(&ctx.paths, &ctx.ui, &client, timeout)?;
@@ -161,7 +161,7 @@ fn attach(
 struct View<'a> {
     ctx: &'a Ctx,
     bars: BTreeMap<String, ProgressBar>,
-    /// What was ready when it was last looked, `None` before the first look.
+    /// The processes that were ready at the last poll, `None` before the first.
     ready: Option<BTreeSet<String>>,
 }
 
@@ -212,7 +212,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// What is known of a process that is ready. Without a probe it is no more than that it runs.
+/// Describes a ready process. Without a probe it is only known to run.
 fn is_ready(state: &State) -> &'static str {
     if state.did_its_work() {
         "is done"
@@ -279,7 +279,7 @@ fn summary(ctx: &Ctx, report: &Report) {
     }
 }
 
-/// What became of a process.
+/// Describes the state of a process.
 fn how_far(state: &State) -> String {
     match timing::ready_ms(state) {
         _ if state.did_its_work() || !state.has_ready_probe => describe(state),
@@ -288,7 +288,7 @@ fn how_far(state: &State) -> String {
     }
 }
 
-/// Which ports have other numbers than they should have.
+/// Describes the ports whose numbers differ from the requested ones.
 fn moved(report: &Report) -> String {
     let ports = report.inputs.leased.iter().map(|(port, wanted)| {
         let (service, name) = port.split_once('.').unwrap_or((port, ""));
@@ -301,7 +301,7 @@ fn moved(report: &Report) -> String {
     format!("ports moved: {ports}; see `cargo xtask ps --all`")
 }
 
-/// What the start waited for.
+/// Returns the critical path of the start.
 fn critical_path(report: &Report) -> Vec<Step> {
     let is_new = |name: &str| match &report.outcome {
         Outcome::Started => true,
@@ -311,7 +311,7 @@ fn critical_path(report: &Report) -> Vec<Step> {
     timing::critical_path(&report.inputs.stack, &report.states, is_new)
 }
 
-/// Shows the critical path if that is wanted; the JSON document has it anyway.
+/// Prints the critical path if requested; the JSON document always has it.
 fn timings(ctx: &Ctx, report: &Report, args: &Up) -> anyhow::Result<()> {
     if !args.timings || args.converge.json {
         return Ok(());
@@ -338,7 +338,7 @@ fn timings(ctx: &Ctx, report: &Report, args: &Up) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What `--json` prints.
+/// Returns the document of `--json`.
 fn document(ctx: &Ctx, report: &Report, noticed: Option<&Noticed>) -> serde_json::Value {
     let stack = &report.inputs.stack;
     let (outcome, changes) = match &report.outcome {

@@ -30,7 +30,7 @@ const TEMPORARY: &str = ".tmp-";
 /// The command that fixes most leftovers.
 const FIX: &str = "cargo xtask doctor --fix";
 
-/// The text without findings, and with the limits of other systems.
+/// The text without findings; elsewhere than on Linux, not every process can be found.
 const NOTHING_RUNS: &str = if cfg!(target_os = "linux") {
     "nothing runs"
 } else {

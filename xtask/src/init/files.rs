@@ -3,13 +3,13 @@
 /// A file: its path from the root, and its text.
 pub(super) type File = (String, String);
 
-/// What the templates are filled with.
+/// The values for the templates.
 pub(super) struct Values<'a> {
     pub(super) name: &'a str,
     pub(super) port: u16,
 }
 
-/// The name in a variable: `MY_SERVICE`. Names may begin with a digit, variables not.
+/// Returns the name in a variable: `MY_SERVICE`. Names may begin with a digit, variables not.
 fn variable(name: &str) -> String {
     let upper = name.to_ascii_uppercase().replace('-', "_");
     if upper.starts_with(|c: char| c.is_ascii_digit()) {
@@ -19,7 +19,7 @@ fn variable(name: &str) -> String {
     }
 }
 
-/// The manifest, first, and what goes with it in the folder of the service.
+/// Returns the manifest, first, and the other files in the directory of the service.
 pub(super) fn service(values: &Values<'_>, wrapper: bool) -> Vec<File> {
     let name = values.name;
     let file =
@@ -58,7 +58,7 @@ pub(super) fn service(values: &Values<'_>, wrapper: bool) -> Vec<File> {
     ]
 }
 
-/// The program that goes with a service in Rust.
+/// Returns the program of a service in Rust.
 pub(super) fn program(values: &Values<'_>) -> Vec<File> {
     let name = values.name;
     let file = |path: &str, template: &str| (format!("cmd/{name}/{path}"), fill(template, values));

@@ -1,8 +1,7 @@
-//! `init`: a new service, valid at once.
+//! `init`: creates a new service, valid at once.
 //!
-//! Owns what a new service needs and in which order it appears: everything is rendered and checked
-//! first, a folder appears whole, and a failure takes back what was written. Must not change a
-//! service that is there.
+//! Owns the files of a new service and their order: everything is rendered and checked first, a
+//! directory appears as a whole, and a failure rolls back. Must not change an existing service.
 
 mod files;
 mod workspace;
@@ -26,13 +25,13 @@ use engine::plan::stack::{self, Places, Service};
 use engine::supervisor::operation::{Operation, Wait};
 use files::{File, Values};
 
-/// The first port that is tried, and the last.
+/// The range of ports for new services.
 const PORTS: std::ops::RangeInclusive<u16> = 9000..=9999;
 /// Mode of `Cargo.toml`: it is committed.
 const CARGO_FILE_MODE: u32 = 0o644;
-/// How long another command on this checkout is waited for: none but a first `up` takes longer.
+/// How long to wait for another command on this checkout: only a first `up` takes longer.
 const LOCK_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(10);
-/// Names that mean something else to cargo or to the compiler, as a program's.
+/// Program names that have another meaning for cargo or the compiler.
 const RESERVED: [&str; 14] = [
     "alloc",
     "async",
@@ -50,30 +49,29 @@ const RESERVED: [&str; 14] = [
     "test",
 ];
 
-/// What is wished for.
+/// The request.
 #[derive(Debug, Clone, Copy)]
 pub struct Wish<'a> {
     /// The name of the service.
     pub name: &'a str,
-    /// Whether with a program in Rust.
+    /// Whether to add a program in Rust.
     pub wrapper: bool,
     /// Its port.
     pub port: Option<u16>,
-    /// Commands, which no service may be named like.
+    /// Names of commands, which no service may have.
     pub commands: &'a [&'a str],
 }
 
-/// What was written.
+/// The result.
 #[derive(Debug)]
 pub struct Written {
-    /// Files, from the root.
+    /// Files, relative to the root.
     pub files: Vec<String>,
-    /// What is left to do, one sentence each.
+    /// The next steps, one sentence each.
     pub next: Vec<String>,
 }
 
-/// Writes a new service. An interruption ends only the waiting for another command: what is begun
-/// is finished.
+/// Writes a new service. An interrupt ends only the wait for another command: writing is completed.
 pub fn init(ctx: &Ctx, wish: &Wish<'_>) -> anyhow::Result<Written> {
     check_name(ctx, wish)?;
     let wait = Wait::For(LOCK_TIMEOUT);
@@ -135,7 +133,7 @@ fn check_name(ctx: &Ctx, wish: &Wish<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A program has a name of its own in `.dep/` and among all packages of the workspace.
+/// Checks that the program's name is new in `.dep/` and among all packages of the workspace.
 fn check_program(ctx: &Ctx, inputs: Option<&Inputs>, name: &str) -> anyhow::Result<()> {
     let lock = fs::read_to_string(ctx.paths.root().join("Cargo.lock")).unwrap_or_default();
     let packages = workspace::packages(&lock);
@@ -160,7 +158,7 @@ fn check_program(ctx: &Ctx, inputs: Option<&Inputs>, name: &str) -> anyhow::Resu
     Err(failure.hint("choose another name").into())
 }
 
-/// The port that was asked for, unless it has another owner; else the first one that is free.
+/// Returns the requested port, unless it is taken by another service; else the first free one.
 fn port(inputs: Option<&Inputs>, asked: Option<u16>) -> anyhow::Result<u16> {
     let mut owners: BTreeMap<u16, &str> = BTreeMap::new();
     for (name, process) in inputs.iter().flat_map(|inputs| &inputs.stack.processes) {
@@ -187,7 +185,7 @@ fn port(inputs: Option<&Inputs>, asked: Option<u16>) -> anyhow::Result<u16> {
     })
 }
 
-/// Builds the stack as it will be: nothing is written that would be refused.
+/// Builds the stack with the new service: nothing is written that would be refused.
 fn check(
     ctx: &Ctx,
     mut services: Vec<Service>,
@@ -216,7 +214,7 @@ fn check(
     built.map(drop).map_err(|found| manifests::invalid(&found))
 }
 
-/// `Cargo.toml` and its new text.
+/// Returns `Cargo.toml` and its new text.
 fn cargo(ctx: &Ctx, name: &str) -> anyhow::Result<(PathBuf, String)> {
     let path = ctx.paths.root().join("Cargo.toml");
     let text = fs::read_to_string(&path);
@@ -230,21 +228,21 @@ fn cargo(ctx: &Ctx, name: &str) -> anyhow::Result<(PathBuf, String)> {
     Ok((path, new))
 }
 
-/// Everything that is to appear, in this order: a program without its service is inert, a member
-/// of the workspace that is missing would break every call of cargo.
+/// Everything to create, in this order: a program without its service has no effect, a missing
+/// member of the workspace would break every call of cargo.
 struct Plan {
     folders: Vec<(PathBuf, Vec<File>)>,
     cargo: Option<(PathBuf, String)>,
 }
 
 impl Plan {
-    /// Writes all or nothing.
+    /// Writes all files or none.
     fn write(&self, ctx: &Ctx) -> anyhow::Result<()> {
         let mut made = Vec::new();
         let result = self.try_write(ctx, &mut made);
         if result.is_err() {
             for folder in made {
-                // The first error is the one to be told.
+                // The first error is the one to report.
                 let _ = fs::remove_dir_all(folder);
             }
         }
@@ -256,7 +254,7 @@ impl Plan {
             let parent = folder.parent().unwrap_or(ctx.paths.root());
             let context = || format!("cannot write `{}`", folder.display());
             fs::create_dir_all(parent).with_context(context)?;
-            // Hidden, on the same file system, and gone again if anything fails.
+            // Hidden, on the same file system, and removed if anything fails.
             let stage = tempfile::Builder::new()
                 .prefix(".init-")
                 .tempdir_in(parent)

@@ -1,11 +1,11 @@
-//! PURE: adding the packages of a service to the text of the workspace's `Cargo.toml`.
+//! PURE: adds the packages of a service to the text of the workspace's `Cargo.toml`.
 //!
-//! Owns the edit, which keeps every other byte, and the proof that it says what was wanted.
+//! Owns the edit, which keeps every other byte, and the check of its result.
 
 use toml::{Table, Value};
 
-/// The text with both packages as members, and the library as a dependency. `None` when the file
-/// is written in another form than ours.
+/// Returns the text with both packages as members, and the library as a dependency. Returns `None`
+/// when the file has another format than ours.
 pub(super) fn add(text: &str, name: &str) -> Option<String> {
     let (service, program) = (format!("services/{name}"), format!("cmd/{name}"));
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -34,7 +34,7 @@ pub(super) fn add(text: &str, name: &str) -> Option<String> {
     says(text, &new, name).then_some(new)
 }
 
-/// Whether the new text says what the old one said, and the packages.
+/// Whether the new text has the content of the old one, and the packages.
 fn says(old: &str, new: &str, name: &str) -> bool {
     let (Ok(mut wanted), Ok(new)) = (old.parse::<Table>(), new.parse::<Table>()) else {
         return false;
@@ -57,7 +57,7 @@ fn says(old: &str, new: &str, name: &str) -> bool {
     sorted(wanted) == sorted(new)
 }
 
-/// The same with the members in order: theirs means nothing.
+/// Sorts the members, whose order has no meaning.
 fn sorted(mut manifest: Table) -> Table {
     let workspace = manifest.get_mut("workspace").and_then(Value::as_table_mut);
     let members = workspace.and_then(|workspace| workspace.get_mut("members")?.as_array_mut());
@@ -67,7 +67,7 @@ fn sorted(mut manifest: Table) -> Table {
     manifest
 }
 
-/// Names of all packages that `Cargo.lock` knows.
+/// Returns the names of all packages in `Cargo.lock`.
 pub(super) fn packages(lock: &str) -> Vec<String> {
     let names = lock.lines().filter_map(|line| line.strip_prefix("name = "));
     names

@@ -1,4 +1,4 @@
-//! Clients of Caddy's pages: with a connection for each request, and with one that is kept.
+//! Clients of Caddy's pages: with a new connection for each request, and with a kept one.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// How long an answer may take: Caddy itself waits 10 s for PocketBase.
 pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
-/// Asks for a page until the end. No request is sent twice but one on a kept connection that the
+/// Requests a page until the end. No request is sent twice except one on a kept connection that the
 /// server had closed.
 pub(super) async fn client(work: Work, caddy: Endpoint, page: &str, keep: bool) -> Client {
     let mut tally = Tally::begin(Instant::now());

@@ -1,8 +1,7 @@
-//! Clients of a running stack that do the same again and again while something happens to it, and
-//! count what they notice: a publisher and a consumer of NATS, a writer and a reader of PocketBase,
-//! clients of Caddy.
+//! Clients of a running stack that repeat the same requests during a change and count errors and
+//! gaps: a publisher and a consumer of NATS, a writer and a reader of PocketBase, clients of Caddy.
 //!
-//! Owns what they write: it is gone when they have ended. Must not change the stack.
+//! Owns the data they write and removes it at the end. Must not change the stack.
 
 mod http;
 mod records;
@@ -29,44 +28,44 @@ use tally::Tally;
 pub use tally::Client;
 pub use targets::Targets;
 
-/// How long the clients may take until each of them has had an answer.
+/// How long the clients may take until each of them has received an answer.
 const BEGIN_LIMIT: Duration = Duration::from_secs(20);
-/// How long the clients go on after what they were for: what it leaves behind shows late.
+/// How long the clients continue after the change: its effects may be late.
 const TAIL: Duration = Duration::from_millis(300);
-/// How long an operation is tried again after that. The change has waited for health, so what does
-/// not answer now does so for good. Longer than two attempts of the slowest client.
+/// How long an operation is retried after that. The change has waited for health, so a later
+/// failure is permanent. Longer than two attempts of the slowest client.
 const AFTER_LIMIT: Duration = Duration::from_secs(5);
-/// Pause before something is tried again.
+/// Pause before a retry.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
-/// Characters of a run's name. With the number of a record they are one of PocketBase's ids.
+/// Characters of a run's name. With the number of a record they form an id for PocketBase.
 const RUN_LENGTH: usize = 7;
 
-/// What all clients saw.
+/// The results of all clients.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// Names this run in what it wrote.
+    /// The name of this run in its data.
     pub run: String,
-    /// How long the clients were at work, in milliseconds.
+    /// How long the clients worked, in milliseconds.
     pub duration_ms: f64,
     /// Each client by name.
     pub clients: BTreeMap<String, Client>,
 }
 
 impl Report {
-    /// Whether all that was asked for was done, and once.
+    /// Whether every request was done, exactly once.
     pub fn is_faultless(&self) -> bool {
         self.clients.values().all(Client::is_faultless)
     }
 
-    /// The longest time without an answer of those clients of which a predicate on the name holds,
-    /// in milliseconds.
+    /// Returns the longest time without an answer of the clients whose name is `wanted`, in
+    /// milliseconds.
     pub fn longest_gap_ms(&self, wanted: impl Fn(&str) -> bool) -> f64 {
         let clients = self.clients.iter().filter(|(name, _)| wanted(name));
         clients.map(|(_, c)| c.longest_gap_ms).fold(0.0, f64::max)
     }
 }
 
-/// Clients at work, on a thread of their own. Dropped, they end and remove what they wrote.
+/// Running clients, on a separate thread. Dropping it stops them and removes their data.
 #[derive(Debug)]
 pub struct Load {
     shared: Arc<Shared>,
@@ -75,16 +74,16 @@ pub struct Load {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Since when it is over.
+    /// The time of the end.
     over: OnceLock<Instant>,
     published: AtomicBool,
 }
 
-/// What each client is given.
+/// The shared state of each client.
 #[derive(Debug, Clone)]
 struct Work {
     shared: Arc<Shared>,
-    /// Hears of the first answer of each client.
+    /// Receives the first answer of each client.
     begun: Sender<()>,
 }
 
@@ -93,7 +92,7 @@ impl Work {
         self.shared.over.get().is_none()
     }
 
-    /// Whether an operation that has failed so far is given up.
+    /// Whether to give up an operation that has failed so far.
     fn gives_up(&self, deadline: Instant) -> bool {
         let over = self.shared.over.get();
         let is_late = over.is_some_and(|over| over.elapsed() >= AFTER_LIMIT);
@@ -102,7 +101,7 @@ impl Work {
 
     fn done(&self, tally: &mut Tally) {
         if tally.done(Instant::now()) {
-            // Nobody listens when the begin took too long.
+            // The receiver is gone when the start took too long.
             let _ = self.begun.send(());
         }
     }
@@ -117,7 +116,7 @@ impl Work {
 }
 
 impl Load {
-    /// Lets the clients begin and waits until each of them has had an answer.
+    /// Starts the clients and waits until each of them has received an answer.
     pub fn begin(targets: Targets) -> anyhow::Result<Self> {
         let (begun, heard) = mpsc::channel();
         let shared = Arc::new(Shared::default());
@@ -143,7 +142,7 @@ impl Load {
         }
     }
 
-    /// Lets the clients go on for a moment, ends them and counts.
+    /// Continues for a moment, stops the clients and counts.
     pub fn finish(self) -> anyhow::Result<Report> {
         thread::sleep(TAIL);
         self.end()
@@ -172,7 +171,7 @@ fn wait(begun: &Receiver<()>, count: usize) -> anyhow::Result<()> {
         let left = deadline.saturating_duration_since(Instant::now());
         match begun.recv_timeout(left) {
             Ok(()) => {}
-            // The thread has ended, and says why.
+            // The thread has ended, and returns the reason.
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
                 let message = "the running stack does not answer all clients of the probe";
@@ -185,7 +184,7 @@ fn wait(begun: &Receiver<()>, count: usize) -> anyhow::Result<()> {
 }
 
 impl Targets {
-    /// How many clients there will be.
+    /// Returns the number of clients.
     fn count(&self) -> usize {
         let pages = self.caddy.as_ref().map_or(0, |_| 2 * http::PAGES.len());
         let both = self.caddy.as_ref().and(self.pocketbase.as_ref());
@@ -195,7 +194,7 @@ impl Targets {
     }
 }
 
-/// The thread: from the first client to the last trace of it.
+/// The thread: from the start of the first client to the removal of its data.
 fn run(targets: Targets, work: &Work) -> anyhow::Result<Report> {
     let runtime = kit::runtime::current_thread()?;
     let run: String = kit::secret::generate()?
@@ -207,7 +206,7 @@ fn run(targets: Targets, work: &Work) -> anyhow::Result<Report> {
     runtime.block_on(async {
         let all = All::begin(&targets, &run).await?;
         let worked = Box::pin(all.work(work)).await;
-        // Where it can be counted and removed, unless nothing is there any more.
+        // Where the data can be counted and removed, unless the stack is gone.
         let now = targets.now().unwrap_or(targets);
         let counted = all.count(worked, &now).await;
         all.remove(&now).await?;
@@ -215,7 +214,7 @@ fn run(targets: Targets, work: &Work) -> anyhow::Result<Report> {
     })
 }
 
-/// Everything that is put under load.
+/// Everything under load.
 struct All {
     run: String,
     stream: Option<Stream>,
@@ -223,7 +222,7 @@ struct All {
     caddy: Option<Endpoint>,
 }
 
-/// What all clients were told.
+/// The results of all clients.
 struct Worked {
     duration: Duration,
     pages: Vec<(String, Client)>,
@@ -298,7 +297,7 @@ impl All {
         })
     }
 
-    /// Removes what was written. Both are tried.
+    /// Removes the data. Both parts are tried.
     async fn remove(&self, now: &Targets) -> anyhow::Result<()> {
         let records = match (&self.records, &now.pocketbase) {
             (Some(records), Some(home)) => records.remove(home.clone()).await,
@@ -333,7 +332,7 @@ impl All {
     }
 }
 
-/// An error with all its causes.
+/// Returns an error with all its causes.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes

@@ -15,15 +15,15 @@ use super::{RETRY_PAUSE, Work, chain};
 use engine::checkout::paths::Paths;
 use engine::topology::record;
 
-/// What the runs of records of ours begin with.
+/// The prefix of our runs of records.
 const PREFIX: &str = "load-";
-/// Where the records are.
+/// The path of the records.
 const RECORDS: &str = "/api/collections/core_probe/records";
-/// Pause between two records, and between two looks.
+/// Pause between two records, and between two reads.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How long a record is sent again and again.
+/// How long the write of a record is retried.
 const WRITE_LIMIT: Duration = Duration::from_secs(20);
-/// Records that are read at once; PocketBase allows 1000.
+/// Records of one page; PocketBase allows 1000.
 const PAGE: usize = 500;
 /// The most pages that are read: more records than a day of load makes.
 const PAGES_MAX: usize = 10_000;
@@ -35,7 +35,7 @@ pub(super) struct Records {
     run: String,
 }
 
-/// What the writer was told.
+/// The results of the writer.
 pub(super) struct Written {
     client: Client,
     acknowledged: BTreeSet<u64>,
@@ -53,8 +53,8 @@ struct Item {
 }
 
 impl Records {
-    /// Begins a run: `caddy` is where it is done, `home` PocketBase itself. What runs that were
-    /// killed have left is removed.
+    /// Starts a run: `caddy` receives the requests, `home` is PocketBase itself. Removes the data
+    /// of killed runs.
     pub(super) async fn begin(
         caddy: Endpoint,
         home: Endpoint,
@@ -108,7 +108,7 @@ impl Records {
         }
     }
 
-    /// Says whether it was acknowledged in the end.
+    /// Writes one record. Returns whether it was acknowledged in the end.
     async fn write_one(
         &self,
         work: &Work,
@@ -117,7 +117,7 @@ impl Records {
         tally: &mut Tally,
     ) -> bool {
         let deadline = Instant::now() + WRITE_LIMIT;
-        // 15 characters, as PocketBase has them.
+        // 15 characters, as in PocketBase's ids.
         let id = format!("{}{number:08}", self.run);
         let body = json!({"id": id, "run": format!("{PREFIX}{}", self.run), "value": number});
         let body = body.to_string();
@@ -125,7 +125,7 @@ impl Records {
         loop {
             let error = match self.ask(kept, "POST", RECORDS, Some(&body)).await {
                 Ok((200, _)) => None,
-                // That it is there already answers a record that was sent before.
+                // An error for a duplicate acknowledges a record that was sent before.
                 Ok((400, _)) if sent_before => None,
                 Ok((status, body)) => {
                     let text = String::from_utf8_lossy(&body).into_owned();
@@ -163,7 +163,7 @@ impl Records {
         tally.end(Instant::now())
     }
 
-    /// The records of a run, or of all whose name begins so.
+    /// Returns the path of the records of a run, or of all with this prefix.
     fn list(run: &str) -> String {
         format!("{RECORDS}?skipTotal=1&fields=id,value&filter=run~%22{PREFIX}{run}%25%22")
     }
@@ -178,8 +178,8 @@ impl Records {
         Ok(page.items)
     }
 
-    /// Compares what is stored with what was acknowledged. `home` is where PocketBase is after the
-    /// change.
+    /// Compares the stored records with the acknowledged ones. `home` is PocketBase's address after
+    /// the change.
     pub(super) async fn count(&self, written: Written, home: Endpoint) -> anyhow::Result<Client> {
         let mut kept = Kept::new(home);
         let mut found = Found::default();
@@ -207,7 +207,7 @@ impl Records {
             for item in &items {
                 let path = format!("{RECORDS}/{}", item.id);
                 let (status, _) = self.ask(&mut kept, "DELETE", &path, None).await?;
-                // One that a repeated request finds gone is gone.
+                // A record that a repeated request does not find is removed.
                 if !matches!(status, 204 | 404) {
                     bail!("PocketBase answered {status} to the removal of a record");
                 }

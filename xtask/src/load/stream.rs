@@ -1,4 +1,4 @@
-//! A publisher and a consumer of a stream of NATS that exists for the load alone.
+//! A publisher and a consumer of a stream of NATS that is created for the load.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -12,22 +12,22 @@ use super::tally::{Client, Found, Tally};
 use super::targets::Nats;
 use super::{RETRY_PAUSE, Work};
 
-/// What the names of all such streams begin with.
+/// The prefix of the names of these streams.
 const PREFIX: &str = "CORE_PROBE_";
 /// Pause between two messages.
 const PAUSE: Duration = Duration::from_millis(4);
-/// How long one acknowledgement may take before the message is sent again, under the same id.
+/// How long an acknowledgement may take before the message is sent again with the same id.
 const ACK_LIMIT: Duration = Duration::from_secs(2);
-/// How long a message is sent again and again. Far less than the window in which the server knows
-/// ids.
+/// How long the publication of a message is retried. Far less than the window in which the server
+/// recognizes ids.
 const PUBLISH_LIMIT: Duration = Duration::from_secs(15);
-/// In which an id makes a message known, in nanoseconds.
+/// The window in which the server recognizes an id, in nanoseconds.
 const WINDOW_NANOSECONDS: u64 = 120_000_000_000;
 /// Messages that may wait for the consumer.
 const WAITING_MAX: usize = 8192;
-/// How long the consumer waits before it looks whether it is over.
+/// How long the consumer waits before it checks for the end.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long the consumer may need for what was published before the end.
+/// How long the consumer may take for messages that were published before the end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 impl Nats {
@@ -36,13 +36,13 @@ impl Nats {
     }
 }
 
-/// What the publisher was told.
+/// The results of the publisher.
 pub(super) struct Published {
     client: Client,
     acknowledged: BTreeSet<u64>,
 }
 
-/// What the consumer got.
+/// The results of the consumer.
 pub(super) struct Consumed {
     client: Client,
     found: Found,
@@ -56,7 +56,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Makes it. What runs that were killed have left is removed.
+    /// Creates it. Removes the streams of killed runs.
     pub(super) async fn make(nats: Nats, run: &str) -> anyhow::Result<Self> {
         let stream = Self {
             name: format!("{PREFIX}{run}"),
@@ -99,7 +99,7 @@ impl Stream {
         }
     }
 
-    /// Publishes one message until it is acknowledged, or given up. Says whether it was.
+    /// Publishes one message until it is acknowledged, or given up. Returns whether it was.
     async fn publish_one(
         &self,
         work: &Work,
@@ -150,7 +150,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Reads along until the end, and what was published before it.
+    /// Consumes until the end, and then the messages published before it.
     pub(super) async fn consume(&self, work: Work) -> Consumed {
         let mut tally = Tally::begin(Instant::now());
         let mut found = Found::default();
@@ -179,7 +179,7 @@ impl Stream {
                     }
                     work.done(&mut tally);
                 }
-                // One from before, or too far: it begins anew where it was.
+                // A repeated or a later message: consume again from the expected number.
                 Ok(_) => source = None,
                 Err(ClientError::Timeout { .. }) if work.is_published() => {
                     let deadline = *over.get_or_insert_with(|| Instant::now() + DRAIN_LIMIT);
@@ -202,7 +202,7 @@ impl Stream {
         }
     }
 
-    /// The messages from a number on, pushed by the server.
+    /// Subscribes to the messages from a number on, pushed by the server.
     async fn listen(&self, next: u64) -> anyhow::Result<(Connection, Subscription)> {
         let client = self.nats.connect().await?;
         let inbox = client.new_inbox();
@@ -216,15 +216,15 @@ impl Stream {
         Ok((client, messages))
     }
 
-    /// The last number that was stored.
+    /// Returns the last stored number.
     async fn last(&self) -> Option<u64> {
         let jetstream = JetStream::new(self.nats.connect().await.ok()?);
         let stream = jetstream.stream(&self.name).await.ok()??;
         Some(stream.state.last_seq)
     }
 
-    /// Compares what is stored, and what was delivered, with what was acknowledged. `now` is where
-    /// the server is after the change.
+    /// Compares the stored and the delivered messages with the acknowledged ones. `now` is the
+    /// server's address after the change.
     pub(super) async fn count(
         &self,
         published: Published,
@@ -250,7 +250,7 @@ impl Stream {
         Ok((with(published.client, &stored), consumer))
     }
 
-    /// Removes it.
+    /// Removes the stream.
     pub(super) async fn remove(&self, now: &Nats) -> anyhow::Result<()> {
         let jetstream = JetStream::new(now.connect().await?);
         jetstream.delete_stream(&self.name).await?;
@@ -262,9 +262,8 @@ fn number(message: &Message) -> Option<u64> {
     std::str::from_utf8(&message.payload).ok()?.parse().ok()
 }
 
-/// The number of a message in its stream, from the subject of its acknowledgement:
-/// `$JS.ACK.STREAM.CONSUMER.DELIVERED.NUMBER...`, or the same with domain and account before the
-/// stream.
+/// Returns the number of a message in its stream, from the subject of its acknowledgement:
+/// `$JS.ACK.STREAM.CONSUMER.DELIVERED.NUMBER...`, or with domain and account before the stream.
 fn sequence(message: &Message) -> Option<u64> {
     let parts: Vec<&str> = message.reply.as_deref()?.split('.').collect();
     let place = if parts.len() < 11 { 5 } else { 7 };

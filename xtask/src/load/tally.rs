@@ -1,34 +1,34 @@
-//! PURE: what a client counts, and what became of what it was told is stored.
+//! PURE: the counts of a client, and the comparison of acknowledged with stored data.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-/// What one client did and saw.
+/// The counts of one client.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Client {
-    /// Operations that were answered well.
+    /// Successful operations.
     pub operations: u64,
     /// The longest time without one, in milliseconds.
     pub longest_gap_ms: f64,
-    /// Attempts that were made again, as the first was not answered well.
+    /// Attempts that were repeated after a failure.
     pub retried: u64,
     /// Operations that were given up.
     pub errors: u64,
-    /// Why the first attempt failed that did.
+    /// The error of the first failed attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_error: Option<String>,
-    /// Connections that it lost without having closed them.
+    /// Connections that were lost without being closed by the client.
     pub disconnected: u64,
-    /// What was acknowledged and is not there.
+    /// Acknowledged items that are missing.
     pub lost: u64,
-    /// What is there more than once.
+    /// Items that are stored more than once.
     pub duplicated: u64,
 }
 
 impl Client {
-    /// Whether everything that was asked for was done, and once.
+    /// Whether every request was done, exactly once.
     pub fn is_faultless(&self) -> bool {
         self.errors == 0 && self.lost == 0 && self.duplicated == 0
     }
@@ -51,8 +51,8 @@ impl Tally {
         }
     }
 
-    /// An operation was answered well. Says whether it is the first one, whose waiting counts for
-    /// nothing: the client has only begun.
+    /// Counts a successful operation. Returns whether it is the first one, whose waiting time does
+    /// not count: the client has only started.
     pub(super) fn done(&mut self, now: Instant) -> bool {
         let is_first = self.client.operations == 0;
         self.client.operations += 1;
@@ -63,30 +63,30 @@ impl Tally {
         is_first
     }
 
-    /// An attempt failed and is made again.
+    /// Counts a failed attempt that is repeated.
     pub(super) fn retry(&mut self, error: String) {
         self.client.retried += 1;
         self.client.first_error.get_or_insert(error);
     }
 
-    /// An operation is given up.
+    /// Counts an operation that is given up.
     pub(super) fn give_up(&mut self, error: String) {
         self.client.errors += 1;
         self.client.first_error.get_or_insert(error);
     }
 
-    /// A connection was lost.
+    /// Counts a lost connection.
     pub(super) fn disconnected(&mut self) {
         self.client.disconnected += 1;
     }
 
-    /// The figures of a client that ended when nothing more was to come.
+    /// Returns the counts of a client that ended when nothing more was expected.
     pub(super) fn end_with_the_last(self) -> Client {
         let last = self.last;
         self.end(last)
     }
 
-    /// The figures. `now` ends the last gap.
+    /// Returns the counts. `now` ends the last gap.
     pub(super) fn end(mut self, now: Instant) -> Client {
         let longest = self.longest.max(now.duration_since(self.last));
         self.client.longest_gap_ms = longest.as_secs_f64() * 1000.0;
@@ -94,7 +94,7 @@ impl Tally {
     }
 }
 
-/// How often each number is there.
+/// How often each number was found.
 #[derive(Debug, Default)]
 pub(super) struct Found(BTreeMap<u64, u64>);
 
@@ -103,13 +103,13 @@ impl Found {
         *self.0.entry(number).or_default() += 1;
     }
 
-    /// How many of the acknowledged numbers are not there.
+    /// Returns how many of the acknowledged numbers are missing.
     pub(super) fn lost(&self, acknowledged: &BTreeSet<u64>) -> u64 {
         let lost = |number: &&u64| !self.0.contains_key(number);
         acknowledged.iter().filter(lost).count() as u64
     }
 
-    /// How many numbers are there more than once.
+    /// Returns how many numbers were found more than once.
     pub(super) fn duplicated(&self) -> u64 {
         self.0.values().filter(|count| **count > 1).count() as u64
     }

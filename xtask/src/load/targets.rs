@@ -1,4 +1,4 @@
-//! What of a running stack can be put under load, and where it is.
+//! The parts of a running stack that can be put under load, and their addresses.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use engine::checkout::paths::Paths;
 use engine::checkout::recorded::Recorded;
 use engine::plan::stack::{Port, Stack};
 
-/// Who is put under load. What does not run is left out.
+/// The servers to put under load, without those that are not running.
 #[derive(Debug)]
 pub struct Targets {
     pub(super) paths: Paths,
@@ -27,7 +27,7 @@ pub(super) struct Nats {
 }
 
 impl Targets {
-    /// Those of the stack that runs, whatever the inputs say by now.
+    /// Returns those of the running stack, whatever the inputs say now.
     pub fn of_running(paths: &Paths) -> anyhow::Result<Self> {
         let env = Recorded::load(paths)?.env();
         let stack = Applied::load(paths).map(|applied| applied.stack);
@@ -47,7 +47,7 @@ impl Targets {
         })
     }
 
-    /// Where everything is now: the change may have moved it.
+    /// Returns the current addresses: the change may have moved a server.
     pub(super) fn now(&self) -> anyhow::Result<Self> {
         Self::of_running(&self.paths)
     }

@@ -1,6 +1,6 @@
-//! Contexts for the `nats` CLI: files by which it finds the servers that run and logs in to them.
+//! Contexts for the `nats` CLI: files with the addresses and logins of the running servers.
 //!
-//! They are in a configuration directory of their own: the user's contexts are not touched.
+//! They are in a separate configuration directory: the user's contexts are not touched.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,11 +15,11 @@ use engine::checkout::context::Ctx;
 use engine::checkout::paths::Paths;
 use engine::plan::stack::Stack;
 
-/// The context of the hub, and what that of its system account adds to the name.
+/// The context of the hub, and the suffix for that of its system account.
 const HUB: &str = "core-hub";
 const SYSTEM: &str = "-system";
 
-/// A context, as the CLI reads it: github.com/nats-io/jsm.go, natscontext.
+/// A context in the format of the CLI: github.com/nats-io/jsm.go, natscontext.
 #[derive(Debug, Serialize)]
 struct Context {
     description: String,
@@ -28,12 +28,12 @@ struct Context {
     password: String,
 }
 
-/// What stands for `XDG_CONFIG_HOME`.
+/// Returns the value for `XDG_CONFIG_HOME`.
 fn config_home(paths: &Paths) -> PathBuf {
     paths.state().join("cli")
 }
 
-/// Writes one of each account of the hub and one of each leaf node.
+/// Writes a context for each account of the hub and for each leaf node.
 pub(super) fn write(ctx: &Ctx, stack: &Stack, facts: &Facts) -> anyhow::Result<()> {
     let nodes = facts.nodes();
     let first = nodes.first().context("the topology has no node")?;
@@ -64,12 +64,12 @@ pub(super) fn write(ctx: &Ctx, stack: &Stack, facts: &Facts) -> anyhow::Result<(
     Ok(())
 }
 
-/// Removes them: what they lead to is about to stop.
+/// Removes them: their servers are about to stop.
 pub(super) fn remove(paths: &Paths) {
     let _ = fs::remove_dir_all(config_home(paths));
 }
 
-/// How a user uses them.
+/// Explains how a user uses them.
 pub(super) fn how_to_use(paths: &Paths) -> String {
     let home = config_home(paths).to_string_lossy().into_owned();
     let home = engine::plan::stack::words::join(&[home]);
@@ -88,7 +88,7 @@ fn context(what: &str, url: &str, login: &Login) -> Context {
     }
 }
 
-/// The user that `NATS_USER` names, if it does.
+/// Returns the user in `NATS_USER`, if it is set.
 fn chosen(stack: &Stack, node: &Node) -> Option<Login> {
     let env = &stack.processes.get(&node.process)?.env;
     let text = |name: &str| {

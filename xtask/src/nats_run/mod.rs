@@ -1,7 +1,7 @@
-//! A topology of NATS by itself, in the foreground: a hub and leaf nodes beside the stack, with
-//! ports, data and state of their own.
+//! A separate topology of NATS in the foreground: a hub and leaf nodes beside the stack, with their
+//! own ports, data and state.
 //!
-//! The wrappers are our children, as they would be the supervisor's: they end when we are gone.
+//! The wrappers are our children, as they would be the supervisor's: they stop when we are gone.
 //! Must not touch the stack or its data.
 
 mod contexts;
@@ -35,27 +35,27 @@ use engine::topology::link::Link;
 use engine::topology::{NATS_RUN, Topology, Wanted};
 use node::{Ended, Running};
 
-/// The file whose lock is held as long as it runs, in its state directory.
+/// The file in its state directory that is locked while it runs.
 const LOCK_FILE: &str = "run.lock";
 /// How long a node may take to become ready. A store of a million messages takes 0.3 to 1.2 s.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long all nodes may take to stop. A wrapper gives its server 8 s.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often the nodes are looked at.
+/// Poll interval of the nodes.
 const POLL: Duration = Duration::from_millis(20);
 
-/// What is asked for.
+/// Options of the user.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Nodes of the hub.
     pub nodes: u32,
     /// Regions with a leaf node.
     pub regions: Vec<String>,
-    /// How binaries are had.
+    /// Where binaries come from.
     pub dep: dep::Options,
 }
 
-/// Runs it until a signal comes or a server ends by itself. Returns the exit code: 0, or that of
+/// Runs it until a signal comes or a server exits by itself. Returns the exit code: 0, or that of
 /// the server.
 pub fn run(
     ctx: &Ctx,
@@ -93,7 +93,7 @@ pub fn run(
     };
     let ended = nodes.live(&interrupt);
     contexts::remove(&ctx.paths);
-    // Whatever ended it, nothing stays behind.
+    // After any end, nothing is left behind.
     let stopped = nodes.stop();
     match ended? {
         Some(ended) => {
@@ -155,7 +155,7 @@ fn topology(ctx: &Ctx, inputs: &Inputs, spec: Spec) -> anyhow::Result<Topology> 
     Ok(topology)
 }
 
-/// The nodes alone: what else the manifests describe is the stack's.
+/// Returns a stack of the nodes alone: other parts of the manifests belong to the stack.
 fn nodes(inputs: &Inputs, topology: &Topology) -> anyhow::Result<Stack> {
     let places = inputs.places.beside(NATS_RUN);
     let stack = stack::build(&inputs.services, &inputs.env, &places, &topology.now);
@@ -167,7 +167,7 @@ fn nodes(inputs: &Inputs, topology: &Topology) -> anyhow::Result<Stack> {
     Ok(stack)
 }
 
-/// One login for every node, so that one context of the `nats` CLI fits the whole hub.
+/// Shares one login among all nodes, so that one context of the `nats` CLI works everywhere.
 fn share_credentials(ctx: &Ctx, topology: &Topology) -> anyhow::Result<()> {
     let mut first = None;
     for node in topology.now.nodes() {
@@ -181,10 +181,10 @@ fn share_credentials(ctx: &Ctx, topology: &Topology) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether to go on; otherwise why not: a node that ended, or a signal.
+/// Whether to continue; otherwise the reason: a node that exited, or a signal.
 type Next = ControlFlow<Option<Ended>>;
 
-/// The nodes that run.
+/// The running nodes.
 struct Nodes<'a> {
     ctx: &'a Ctx,
     stack: &'a Stack,
@@ -193,7 +193,7 @@ struct Nodes<'a> {
 }
 
 impl Nodes<'_> {
-    /// Starts all and waits for an end. `None` when a signal came.
+    /// Starts all nodes and waits for an end. Returns `None` after a signal.
     fn live(&mut self, interrupt: &Interrupt) -> anyhow::Result<Option<Ended>> {
         for name in &self.stack.order {
             if let Break(end) = self.wait_for_dependencies(name, interrupt)? {
@@ -216,7 +216,7 @@ impl Nodes<'_> {
         let (hub, ui) = (facts.staying().len(), &self.ctx.ui);
         ui.data(format!("JOINED: {hub} hub nodes, {leaves} leaf nodes"))?;
         ui.line(contexts::how_to_use(&self.ctx.paths));
-        // Once more, below all that the servers said until now.
+        // Repeated below all previous output of the servers.
         for name in &self.stack.order {
             ui.line(self.running[name].ready_line().unwrap_or_default());
         }
@@ -296,7 +296,7 @@ impl Nodes<'_> {
         joined.map(|()| Continue(()))
     }
 
-    /// The first node that has ended, if one has.
+    /// Returns the first node that has exited, if any.
     fn ended(&mut self) -> anyhow::Result<Option<Ended>> {
         for running in self.running.values_mut() {
             if let Some(ended) = running.ended()? {
@@ -306,7 +306,7 @@ impl Nodes<'_> {
         Ok(None)
     }
 
-    /// Stops all, leaf nodes first, within a bound.
+    /// Stops all nodes, leaf nodes first, with a deadline.
     fn stop(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + STOP_TIMEOUT;
         let mut killed = Vec::new();

@@ -1,6 +1,6 @@
-//! One wrapper as our child: its output, its readiness, its end.
+//! One wrapper as our child: its output, its readiness, its exit.
 //!
-//! It is signalled only while it has not been waited for, so its pid cannot mean anybody else.
+//! It is signalled only while it has not been waited for, so its pid is its own.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead as _, BufReader, Read};
@@ -20,14 +20,14 @@ use engine::base::ui::Ui;
 use engine::checkout::context::Ctx;
 use engine::plan::stack::Process;
 
-/// Lines that are told when a node ends by itself.
+/// Number of lines that are printed when a node exits by itself.
 const TAIL_LINES: usize = 15;
-/// How often the end is looked for.
+/// Poll interval for the exit.
 const POLL: Duration = Duration::from_millis(5);
-/// What a wrapper says once its server answers.
+/// Printed by a wrapper once its server answers.
 const READY: &str = "READY: ";
 
-/// A node that runs.
+/// A running node.
 #[derive(Debug)]
 pub(super) struct Running {
     name: String,
@@ -38,7 +38,7 @@ pub(super) struct Running {
     readers: Vec<JoinHandle<()>>,
 }
 
-/// A node that ended by itself.
+/// A node that exited by itself.
 #[derive(Debug)]
 pub(super) struct Ended {
     name: String,
@@ -57,7 +57,7 @@ impl Running {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Ctrl-C in a terminal reaches us alone: a node that is told twice kills its server.
+            // Ctrl-C in a terminal reaches us alone: a node that is asked twice kills its server.
             .process_group(0);
         let child = command
             .spawn()
@@ -72,7 +72,7 @@ impl Running {
             child,
         };
         if let Err(error) = show_output(&mut running, &ctx.ui) {
-            // Nobody could read what it says: it ends with its pipes, and is waited for here.
+            // Its output has no reader: it exits when its pipes close, and is waited for here.
             let _ = running.child.kill();
             let _ = running.child.wait();
             return Err(error).context("cannot start a thread that reads the output of a node");
@@ -85,17 +85,17 @@ impl Running {
         self.ready.get().is_some()
     }
 
-    /// The line that says so.
+    /// Returns its `READY` line.
     pub(super) fn ready_line(&self) -> Option<&str> {
         self.ready.get().map(String::as_str)
     }
 
-    /// How it ended, if it has.
+    /// Returns how it ended, if it has exited.
     pub(super) fn ended(&mut self) -> anyhow::Result<Option<Ended>> {
         let Some(status) = self.status()? else {
             return Ok(None);
         };
-        // Its last words are in the pipe, whose end comes with it.
+        // Its last lines are in the pipe, which is closed when it exits.
         for reader in self.readers.drain(..) {
             let _ = reader.join();
         }
@@ -110,13 +110,13 @@ impl Running {
     /// Asks it to stop gracefully.
     pub(super) fn ask_to_stop(&mut self) -> anyhow::Result<()> {
         if self.status()?.is_none() {
-            // It may end in this very moment.
+            // It may exit at this moment.
             let _ = kill_process(self.pid, Signal::TERM);
         }
         Ok(())
     }
 
-    /// Waits for its end, and kills it with its server at the deadline. Says whether it had to.
+    /// Waits for its exit, and kills it with its server at the deadline. Returns whether it had to.
     pub(super) fn wait_until(mut self, deadline: Instant) -> anyhow::Result<bool> {
         let ended = wait_until(deadline, POLL, &Interrupt::default(), || self.status())?;
         if ended.done().is_some() {
@@ -132,7 +132,7 @@ impl Running {
     }
 }
 
-/// Shows both streams of a child, line by line, each with the node's name in front.
+/// Prints both streams of a child, line by line, with the node's name as a prefix.
 fn show_output(running: &mut Running, ui: &Ui) -> io::Result<()> {
     let stdout = running.child.stdout.take().map(|pipe| Box::new(pipe) as _);
     let stderr = running.child.stderr.take().map(|pipe| Box::new(pipe) as _);
@@ -156,9 +156,9 @@ fn show(ui: &Ui, name: &str, line: &str, ready: &OnceLock<String>, tail: &Tail) 
     let address = line.strip_prefix(READY);
     if let Some((_, address)) = address.and_then(|rest| rest.split_once(' ')) {
         let line = format!("{READY}{name} {address}");
-        // Nobody may be left to read it, which does not matter to the servers.
+        // Stdout may have no reader, which does not matter to the servers.
         let _ = ui.data(&line);
-        // A node says it once.
+        // A node prints it once.
         let _ = ready.set(line);
         return;
     }
@@ -171,14 +171,14 @@ fn show(ui: &Ui, name: &str, line: &str, ready: &OnceLock<String>, tail: &Tail) 
 }
 
 impl Ended {
-    /// What is told: how it ended, and its last lines.
+    /// Describes how it ended, with its last lines.
     pub(super) fn describe(&self) -> String {
         let lines = self.tail.iter().map(|line| format!("\n  {line}"));
         let lines = lines.collect::<String>();
         format!("`{}` ended by itself ({}){lines}", self.name, self.status)
     }
 
-    /// Its exit code, 128 + n for signal n; never 0, as nobody asked for it.
+    /// Returns its exit code, 128 + n for signal n; never 0, as no stop was requested.
     pub(super) fn code(&self) -> u8 {
         let signal = self.status.signal().map(|signal| 128 + signal);
         let code = self.status.code().or(signal).filter(|code| *code != 0);

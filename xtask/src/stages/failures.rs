@@ -1,13 +1,13 @@
-//! PURE: finding in the output of tests what failed.
+//! PURE: finds failures in the output of tests.
 
 use crate::ci::clean;
 
-/// Lines that are kept; more tests that fail have one cause.
+/// Most lines that are kept; more failing tests have one cause.
 const LINES_MAX: usize = 200;
-/// Lines after a panic that belong to it: what was expected, and what was found.
+/// Lines after a panic that belong to it: the expected and the actual value.
 const AFTER_PANIC: usize = 2;
 
-/// What failed, line by line. The output comes in blocks, which end anywhere.
+/// The failures, line by line. The output arrives in blocks of any size.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
     lines: Vec<String>,

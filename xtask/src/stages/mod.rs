@@ -1,7 +1,7 @@
-//! What a change has to pass: the stages of `cargo xtask ci`, one after the other.
+//! The stages of `cargo xtask ci` that a change must pass, one after the other.
 //!
-//! Owns the table of stages and their course. Must not print, and must not know what a stage does:
-//! it is a command line that ends with 0 or not.
+//! Owns the table of stages and their order. Must not print, and must not know what a stage does:
+//! it is a command line that exits with code 0 or fails.
 
 mod failures;
 mod run;
@@ -19,23 +19,23 @@ use engine::base::interrupt::Interrupt;
 use run::End;
 use summary::{Summary, seconds};
 
-/// The variable by which tests learn where to write what they could not test, a line each.
+/// The variable with the file where tests write what they could not test, one per line.
 const MISSING_VARIABLE: &str = "CORE_TESTS_MISSING";
 
-/// A command that has to end with 0.
+/// A command that must exit with code 0.
 #[derive(Debug, Clone, Copy)]
 pub struct Stage {
-    /// What it looks at, in a word.
+    /// Its subject, in one word.
     pub name: &'static str,
-    /// Words as a shell splits them. They are run at the root of the checkout.
+    /// Words in shell quoting. The command runs at the root of the checkout.
     pub command: &'static str,
     /// Whether it runs tests, whose failures are repeated at the end.
     pub has_tests: bool,
-    /// Whether it can be run on Linux only.
+    /// Whether it runs on Linux only.
     pub linux_only: bool,
 }
 
-/// The one list of them. Measures of what races are the last: ends and reloads, again and again.
+/// The list of stages. Measurements of races come last: many stops and reloads.
 pub const STAGES: [Stage; 5] = [
     stage("formatting", "cargo fmt --all --check"),
     stage(
@@ -65,28 +65,28 @@ const fn stage(name: &'static str, command: &'static str) -> Stage {
     }
 }
 
-/// What stages are run in and shown by.
+/// The environment of the stages and of their output.
 pub struct Surroundings<'a> {
     /// The checkout.
     pub root: PathBuf,
-    /// Who reads the output.
+    /// The system that reads the output.
     pub system: System,
-    /// That the user asked to end.
+    /// Whether the user asked to stop.
     pub interrupt: &'a Interrupt,
-    /// Whether all that runs below this process is of stages, so that it may be ended with them.
+    /// Whether all our descendants belong to stages, so that they may be stopped with them.
     pub owns_children: bool,
 }
 
-/// How it went.
+/// The result.
 #[derive(Debug)]
 pub struct Report {
-    /// What took how long, what was left out, what failed. It is there however it ended.
+    /// Durations, omissions and failures. Always present.
     pub summary: String,
-    /// The exit code: 0, or that of the stage that failed.
+    /// The exit code: 0, or that of the failed stage.
     pub code: anyhow::Result<u8>,
 }
 
-/// Runs the stages until one fails or the user gives up. Headings, and the output of tests, go to
+/// Runs the stages until one fails or the user interrupts. Headings, and the output of tests, go to
 /// `out`; other stages write to our stdout themselves.
 pub fn pass(stages: &[Stage], surroundings: &Surroundings<'_>, out: &mut dyn Write) -> Report {
     let mut summary = Summary::default();
@@ -118,7 +118,7 @@ fn pass_all(
         let end = in_section(stage, index, surroundings.system, out, |out| {
             run::run(stage, surroundings, &variables, summary, out)
         });
-        // Tests add to it while they run, also those of a stage that fails.
+        // Tests append to it while they run, also in a stage that fails.
         let text = fs::read_to_string(missing.path()).unwrap_or_default();
         summary.set_missing(&text);
         let took = begun.elapsed();
@@ -146,7 +146,7 @@ fn pass_all(
     Ok(0)
 }
 
-/// Output of a stage becomes a section where the output is shown in sections; nothing in it is a
+/// Puts the output of a stage into a section where the CI system has sections; it cannot be a
 /// command there.
 fn in_section<T>(
     stage: &Stage,
@@ -172,7 +172,7 @@ fn in_section<T>(
     result
 }
 
-/// A line of ours. That nobody reads any more ends no stage.
+/// Prints a line of ours. Without a reader, stages go on.
 fn tell(out: &mut dyn Write, line: &str) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

@@ -1,6 +1,6 @@
-//! Running one stage to its end, or ending it with all that it started.
+//! Runs one stage, or stops it with its descendants.
 //!
-//! A stage may take as long as it takes: who watches it decides that.
+//! A stage has no deadline: the caller decides how long it may take.
 
 use std::io::{self, Read as _, Write};
 use std::os::fd::AsFd as _;
@@ -21,14 +21,14 @@ use super::{Stage, Surroundings};
 use crate::cargo;
 use engine::base::interrupt::{Interrupt, Interrupted};
 
-/// How often the end of the stage and a signal are looked at.
+/// Poll interval of the exit of the stage and of signals.
 const POLL: Duration = Duration::from_millis(10);
-/// How long the last output may take once the stage ended: something that it started may hold the
-/// pipe.
+/// How long the last output may take after the exit of the stage: a descendant may hold the pipe
+/// open.
 const LAST_OUTPUT_WAIT: Duration = Duration::from_secs(5);
-/// How long all that a stage started may take to end: a stack that stops in order needs some.
+/// How long descendants of a stage may take to stop: a graceful stop of a stack takes time.
 const GRACE: Duration = Duration::from_secs(20);
-/// How much is read at once.
+/// Bytes of one read.
 const BLOCK_BYTES: usize = 16 * 1024;
 
 /// How a stage ended.
@@ -36,11 +36,11 @@ const BLOCK_BYTES: usize = 16 * 1024;
 pub(super) enum End {
     /// By itself: 128 + n when it died of signal n.
     Code(u8),
-    /// The user gave up.
+    /// The user interrupted it.
     Interrupted(Interrupted),
 }
 
-/// Runs a stage. The output of tests is copied to `out`, and what failed goes to the summary.
+/// Runs a stage. Copies the output of tests to `out`, and failures to the summary.
 pub(super) fn run(
     stage: &Stage,
     surroundings: &Surroundings<'_>,
@@ -56,7 +56,7 @@ pub(super) fn run(
         .current_dir(&surroundings.root)
         .envs(variables.iter().copied())
         .stdin(Stdio::null())
-        // A signal from the terminal is for us, and we end the stage in order.
+        // A signal from the terminal reaches us alone, and we stop the stage in order.
         .process_group(0);
     let blocks = connect(&mut command, stage)?;
     let cannot = || format!("cannot run `{}`", stage.command);
@@ -98,7 +98,7 @@ pub(super) fn run(
     Ok(end)
 }
 
-/// The words of a stage as a command; cargo is the one that runs us.
+/// Returns a stage as a command; cargo is the one that runs us.
 fn command(line: &str) -> anyhow::Result<Command> {
     let words = shell_words::split(line).with_context(|| format!("cannot split `{line}`"))?;
     let Some((program, arguments)) = words.split_first() else {
@@ -113,8 +113,8 @@ fn command(line: &str) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// Both outputs of a stage go the same way, so that they stay in their order: to our stdout, or,
-/// of tests, through the pipe whose blocks are returned.
+/// Connects both outputs of a stage to one destination, so that they stay in order: our stdout, or,
+/// for tests, the pipe whose blocks are returned.
 fn connect(command: &mut Command, stage: &Stage) -> anyhow::Result<Receiver<Vec<u8>>> {
     let (sender, receiver) = mpsc::channel();
     if !stage.has_tests {
@@ -141,8 +141,8 @@ fn connect(command: &mut Command, stage: &Stage) -> anyhow::Result<Receiver<Vec<
     Ok(receiver)
 }
 
-/// Ends all that runs below us, from the top, as who has started something ends it in order; at
-/// once when the user asks again.
+/// Stops all our descendants, from the top, as each parent stops its children in order; at once
+/// when the user interrupts again.
 fn end_all() -> anyhow::Result<()> {
     let again = Interrupt::notice()?;
     let own = i32::try_from(std::process::id()).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::failures::Failures;
 
-/// What took how long, what was left out, which tests failed and how it ended.
+/// Durations, omissions, failed tests and the end.
 #[derive(Debug, Default)]
 pub(super) struct Summary {
     times: Vec<(&'static str, Duration)>,
@@ -20,17 +20,17 @@ impl Summary {
         self.times.push((stage, time));
     }
 
-    /// A stage that cannot be run here.
+    /// Adds a stage that cannot be run here.
     pub(super) fn leave_out(&mut self, line: &str) {
         self.left_out.push(line.to_owned());
     }
 
-    /// What tests have left out until now, a line each.
+    /// Sets what tests have left out until now, one per line.
     pub(super) fn set_missing(&mut self, text: &str) {
         self.missing = text.lines().map(str::to_owned).collect();
     }
 
-    /// What it ended with, unless all is well.
+    /// Sets the error that ended the run.
     pub(super) fn end(&mut self, line: String) {
         self.end = Some(line);
     }

@@ -1,4 +1,4 @@
-//! The course of stages that are no checks of Core: what is told of each, and how it ends.
+//! The order of stages that are no checks of Core: the output about each, and the end.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -1,4 +1,4 @@
-//! Many services that end at once: process-compose 1.120 misses some of these ends.
+//! Many services that stop at once: process-compose 1.120 misses some of these exits.
 
 use anyhow::Context as _;
 
@@ -8,13 +8,13 @@ use super::super::timing::run;
 use super::END_MS;
 use engine::checkout::context::Ctx;
 
-/// How many services there are.
+/// The number of services.
 const COUNT: usize = 20;
 
-/// The program that each of them is: it ends the moment that it gets SIGTERM.
+/// The program of each of them: it exits as soon as it receives SIGTERM.
 const NAME: &str = "shell-exec";
 
-/// Adds the row of a `down` of many.
+/// Adds the row of a `down` of many services.
 pub(super) fn at_once(
     ctx: &Ctx,
     runs: usize,

@@ -1,4 +1,4 @@
-//! One program through everything that ends it, again and again.
+//! One program through everything that stops it, repeatedly.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use super::super::sandbox::Sandbox;
 use super::super::timing::run as timed;
 use engine::checkout::context::Ctx;
 
-/// How long a killed process may take to be replaced: the supervisor's pause and its start.
+/// How long the restart of a killed process may take: the supervisor's pause and its start.
 const BACK_LIMIT: Duration = Duration::from_secs(15);
 
-/// How often it is looked whether it was.
+/// Poll interval meanwhile.
 const POLL: Duration = Duration::from_millis(5);
 
-/// Figures of a program, in milliseconds, and what must not happen.
+/// Figures of a program, in milliseconds, and counts of errors.
 #[derive(Debug, Default)]
 pub(super) struct Measured {
     pub(super) down: Vec<f64>,
@@ -28,16 +28,16 @@ pub(super) struct Measured {
     pub(super) counts: Counts,
 }
 
-/// How often something happened that must not.
+/// How often something happened that must not happen.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    /// Processes that outlived the command that was to end them.
+    /// Processes that survived the command that had to stop them.
     pub(super) survivors: usize,
-    /// Answers of a process that was to be gone, or of the environment before a change.
+    /// Answers of a process that had to be gone, or with the environment before a change.
     pub(super) old: usize,
-    /// A healthy service that nobody answered for.
+    /// A healthy service without an answer.
     pub(super) silent: usize,
-    /// Starts that found something of an earlier one alive.
+    /// Starts during which an earlier process was running.
     pub(super) overlaps: usize,
     /// Commands that failed.
     pub(super) failed: usize,
@@ -62,7 +62,7 @@ struct Course<'a> {
     measured: Measured,
 }
 
-/// Runs the course `runs` times.
+/// Runs the sequence `runs` times.
 pub(super) fn run(ctx: &Ctx, program: &Program, runs: usize) -> anyhow::Result<Measured> {
     let sandbox = super::sandbox(ctx, std::slice::from_ref(program))?;
     let records = program.records(&super::pids(&sandbox))?;
@@ -109,7 +109,7 @@ impl Course<'_> {
         Ok(())
     }
 
-    /// Runs a command after which a new process answers for `generation`.
+    /// Runs a command after which a new process must answer for `generation`.
     fn renewed(&mut self, words: &[&str], generation: &str) -> anyhow::Result<Option<f64>> {
         let old = self.records.living()?;
         let took = self.command(words)?;
@@ -130,7 +130,7 @@ impl Course<'_> {
         Ok(took)
     }
 
-    /// Runs a command after which nothing of the program lives.
+    /// Runs a command after which no process of the program may run.
     fn ended(&mut self, words: &[&str]) -> anyhow::Result<Option<f64>> {
         let took = self.command(words)?;
         let old = self.records.living()?;
@@ -138,7 +138,7 @@ impl Course<'_> {
         Ok(took)
     }
 
-    /// Counts what still lives of `old`, and ends it: each survivor counts once.
+    /// Counts the processes of `old` that still run, and kills them: each survivor counts once.
     fn survivors(&mut self, step: &str, old: &[i32]) -> anyhow::Result<()> {
         let living = self.records.living()?;
         for pid in old.iter().filter(|pid| living.contains(pid)) {
@@ -149,7 +149,7 @@ impl Course<'_> {
         Ok(())
     }
 
-    /// kill -9 of the main process, until another one answers.
+    /// Sends SIGKILL to the main process and waits until another one answers.
     fn kill_main(&mut self, generation: &str) -> anyhow::Result<()> {
         let old = self.records.living()?;
         let Some(main) = self.listed()? else {
@@ -181,12 +181,12 @@ impl Course<'_> {
             thread::sleep(POLL);
         }
         self.survivors("kill -9", &old)?;
-        // The new process speaks before the supervisor has asked it: what follows is measured on
-        // a stack that is healthy.
+        // The new process answers before the supervisor has probed it: the next steps are measured
+        // on a healthy stack.
         self.command(&["up"]).map(drop)
     }
 
-    /// The process that is shown.
+    /// Returns the process that `ps` lists.
     fn listed(&self) -> anyhow::Result<Option<i32>> {
         let output = self.sandbox.direct(&["status", "--json"])?.output();
         let output = output.context("cannot run `status`")?;
@@ -196,7 +196,7 @@ impl Course<'_> {
         Ok(pid.and_then(|pid| i32::try_from(pid).ok()))
     }
 
-    /// Milliseconds that a command took; `None` when it failed, which is counted.
+    /// Returns the milliseconds of a command; `None` when it failed, which is counted.
     fn command(&mut self, words: &[&str]) -> anyhow::Result<Option<f64>> {
         match timed(&mut self.sandbox.direct(words)?) {
             Ok(took) => Ok(Some(took)),
@@ -215,7 +215,7 @@ impl Course<'_> {
     }
 }
 
-/// Ends a process that wrote itself down, at once.
+/// Kills a process that recorded itself.
 fn kill(pid: i32) {
     if let Some(pid) = Pid::from_raw(pid) {
         let _ = kill_process(pid, Signal::KILL);

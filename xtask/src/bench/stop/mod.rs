@@ -1,5 +1,5 @@
-//! Ends of services as people write them: how long they take, what survives, and who answers
-//! afterwards; and what the proof costs that nothing is left.
+//! Stops of services as users write them: duration, survivors, and the process that answers
+//! afterwards; and the cost of the proof that nothing is left.
 
 mod at_once;
 mod course;
@@ -17,14 +17,14 @@ use course::Counts;
 use engine::base::threads::{Task, side_by_side};
 use engine::checkout::context::Ctx;
 
-/// Milliseconds that an end of what ends on SIGTERM may take.
+/// Milliseconds that the stop of a program may take that exits on SIGTERM.
 const END_MS: f64 = 1000.0;
 
-/// Where Go keeps what it compiled: the tests' place.
+/// The directory of Go's build cache: that of the tests.
 const GO_CACHE: &str = "target/tmp/go-cache";
 
-/// How many programs a core runs at once when only what happens counts: most of their courses is
-/// waiting, above all for the supervisor's pause before it starts again what was killed.
+/// How many programs each core runs in parallel when only counts matter: most of the time is
+/// waiting, above all for the supervisor's pause before it restarts a killed process.
 const AT_ONCE: usize = 4;
 
 /// Adds the rows of each program and of the proof.
@@ -71,7 +71,7 @@ pub(super) fn stop(
     Ok(())
 }
 
-/// The programs that can be run, and how many cannot.
+/// Returns the programs that can be run, and how many cannot.
 fn installed(ctx: &Ctx) -> anyhow::Result<(Vec<Program>, usize)> {
     let all = programs::all(ctx.paths.root())?;
     let mut missing = 0;
@@ -90,7 +90,7 @@ fn installed(ctx: &Ctx) -> anyhow::Result<(Vec<Program>, usize)> {
     Ok((installed.collect(), missing))
 }
 
-/// Runs the courses of all programs, this many at once.
+/// Runs the sequences of all programs, this many in parallel.
 fn courses(
     ctx: &Ctx,
     runs: usize,
@@ -115,7 +115,7 @@ fn courses(
     Ok(all)
 }
 
-/// A sandbox with these programs as services.
+/// Creates a sandbox with these programs as services.
 pub(super) fn sandbox(ctx: &Ctx, programs: &[Program]) -> anyhow::Result<Sandbox> {
     let manifests = programs.iter().map(|program| {
         let manifest = program.manifest().to_string();
@@ -133,7 +133,7 @@ pub(super) fn sandbox(ctx: &Ctx, programs: &[Program]) -> anyhow::Result<Sandbox
     Ok(sandbox)
 }
 
-/// Where the programs of a sandbox write themselves down.
+/// Returns the directory where the programs of a sandbox record themselves.
 pub(super) fn pids(sandbox: &Sandbox) -> std::path::PathBuf {
     Path::new(sandbox.root()).join("pids")
 }

@@ -1,4 +1,4 @@
-//! What it costs to prove that nothing is left, with many processes on the machine.
+//! The cost of the proof that nothing is left, with many processes on the machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,13 +19,13 @@ use super::super::timing::{median, run};
 use engine::checkout::context::Ctx;
 use engine::supervisor::BINARY;
 
-/// How many processes there are, and the milliseconds that the proof may take beside them.
+/// Numbers of processes, and the milliseconds that the proof may take beside them.
 const BUDGETS: [(usize, f64); 2] = [(300, 30.0), (2000, 60.0)];
 
-/// Services whose processes leave their group, their session or nothing of it.
+/// Services whose processes leave their group or their session, or neither.
 const NAMES: [&str; 4] = ["daemon", "workers", "python", "shell-script"];
 
-/// How often it is looked whether `down` has ended while processes live.
+/// Poll interval for the exit of `down` while processes are alive.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Adds a row for each number of processes.
@@ -69,19 +69,19 @@ pub(super) fn proof(
     Ok(())
 }
 
-/// What was seen of the end of a stack.
+/// The observed end of a stack.
 struct Ends {
-    /// The first and the last end of a process.
+    /// The first and the last exit of a process.
     ends: Option<(Instant, Instant)>,
-    /// Processes that lived on, and were killed then.
+    /// Processes that survived, and were then killed.
     survivors: usize,
 }
 
-/// One `down`. From the first to the last end of a process, the time is theirs.
+/// One `down`. The time between the first and the last exit belongs to the processes.
 struct Down {
-    /// Milliseconds until the first of them ended.
+    /// Milliseconds until the first of them exited.
     before: f64,
-    /// Milliseconds after the last.
+    /// Milliseconds after the last exit.
     after: f64,
     survivors: usize,
 }
@@ -110,7 +110,7 @@ fn down(sandbox: &Sandbox, programs: &[Program]) -> anyhow::Result<Down> {
     })
 }
 
-/// Watches processes until all of them have ended, or until that `is_over`.
+/// Watches processes until all of them have exited, or until `is_over`.
 fn ends(processes: &[OwnedFd], is_over: &AtomicBool) -> anyhow::Result<Ends> {
     let mut ends: Option<(Instant, Instant)> = None;
     let mut living: Vec<&OwnedFd> = processes.iter().collect();
@@ -145,8 +145,8 @@ fn ends(processes: &[OwnedFd], is_over: &AtomicBool) -> anyhow::Result<Ends> {
     })
 }
 
-/// The supervisor of the sandbox, everything below it, and what is no longer there but wrote itself
-/// down.
+/// Returns the supervisor of the sandbox, its descendants, and processes that recorded themselves
+/// and left the tree.
 fn processes_of(sandbox: &Sandbox, programs: &[Program]) -> anyhow::Result<Vec<OwnedFd>> {
     let parents = parents()?;
     let root = fs::canonicalize(sandbox.root()).context("the sandbox is gone")?;
@@ -179,13 +179,13 @@ fn processes_of(sandbox: &Sandbox, programs: &[Program]) -> anyhow::Result<Vec<O
     }
     let open = |pid: i32| {
         let pid = Pid::from_raw(pid)?;
-        // A probe may have ended meanwhile.
+        // A probe may have exited meanwhile.
         pidfd_open(pid, PidfdFlags::empty()).ok()
     };
     Ok(ours.into_iter().filter_map(open).collect())
 }
 
-/// The parent of every process.
+/// Returns the parent of every process.
 fn parents() -> anyhow::Result<BTreeMap<i32, i32>> {
     let parent = |pid: i32| Some((pid, programs::parent(pid)?));
     let entries = fs::read_dir("/proc").context("cannot list processes")?;
@@ -194,11 +194,11 @@ fn parents() -> anyhow::Result<BTreeMap<i32, i32>> {
     Ok(pids.filter_map(parent).collect())
 }
 
-/// Processes that do nothing, until it is dropped.
+/// Idle processes, which are killed when this is dropped.
 struct Crowd(Vec<Child>);
 
 impl Crowd {
-    /// As many as make `count` processes on this machine.
+    /// Starts as many as make `count` processes on this machine.
     fn of(count: usize) -> anyhow::Result<Self> {
         let missing = count.saturating_sub(parents()?.len());
         let mut crowd = Self(Vec::new());

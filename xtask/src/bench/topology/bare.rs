@@ -1,5 +1,5 @@
-//! The least that a topology takes: its servers with the very files that the wrappers write,
-//! started by hand at once.
+//! The lower bound of a topology: its servers with the files that the wrappers wrote, started
+//! directly and in parallel.
 
 use std::time::Instant;
 
@@ -15,14 +15,14 @@ use engine::checkout::paths::Paths;
 use engine::operations::inputs::Inputs;
 use engine::topology::link::Link;
 
-/// Says when the servers of a topology have found each other.
+/// Whether the servers of a topology have found each other.
 pub(super) struct Joined {
     inputs: Inputs,
     paths: Paths,
 }
 
 impl Joined {
-    /// For the further nodes of `spec`; the first server is none of them.
+    /// Creates the check for the further nodes of `spec`, without the first server.
     pub(super) fn of(ctx: &Ctx, spec: &Value) -> anyhow::Result<Self> {
         let mut inputs = inputs_of(ctx, spec)?;
         let first = service_nats::topology::SERVICE;
@@ -40,7 +40,7 @@ impl Joined {
     }
 }
 
-/// Starts the servers at once and returns milliseconds until all were healthy and joined.
+/// Starts the servers and returns the milliseconds until all were healthy and joined.
 pub(super) fn at_once(servers: &[Server], joined: &Joined) -> anyhow::Result<f64> {
     let runtime = kit::runtime::current_thread()?;
     let mut running = Running(Vec::new());

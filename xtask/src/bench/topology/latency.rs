@@ -1,5 +1,5 @@
-//! From the moment a record is saved to the one in which somebody knows of it: the controller, and
-//! a client of PocketBase's events that does nothing else.
+//! The time from the save of a record until the controller notices it, and until a client does that
+//! only subscribes to PocketBase's events.
 
 use std::time::{Duration, Instant};
 
@@ -16,16 +16,16 @@ use engine::base::poll::wait_until;
 use engine::topology::ask::Records;
 use engine::topology::record::{COLLECTION, Client, State};
 
-/// How many changes are looked at.
+/// Number of measured changes.
 const CHANGES: usize = 15;
-/// Where PocketBase tells of changes.
+/// The path of PocketBase's events.
 const PATH: &str = "/api/realtime";
 /// How long an event may take.
 const EVENT_LIMIT: Duration = Duration::from_secs(5);
-/// How often the record is read while the controller looks at it.
+/// Poll interval of the record while the controller handles it.
 const POLL: Duration = Duration::from_millis(5);
 
-/// Adds the row. The changes ask for what cannot be, so that nothing follows but the answer.
+/// Adds the row. The changes are invalid, so that only the answer follows.
 pub(super) fn seen(sandbox: &Sandbox, report: &mut Report) -> anyhow::Result<()> {
     let mut records = Records::open(sandbox.ctx(), "cargo xtask up")?;
     let runtime = kit::runtime::current_thread()?;
@@ -36,7 +36,7 @@ pub(super) fn seen(sandbox: &Sandbox, report: &mut Report) -> anyhow::Result<()>
     let (mut bare, mut ours) = (Vec::new(), Vec::new());
     for number in 0..CHANGES {
         let spec = json!({"topology": format!("none-{number}")});
-        // Times of the wall, as the controller writes them down, in whole milliseconds.
+        // Wall-clock times, as the controller writes them, in whole milliseconds.
         let (saved, begun) = (Timestamp::now(), Instant::now());
         let generation = save(&mut records, &spec)?.generation;
         runtime.block_on(told_of(&mut events, &spec))?;
@@ -68,7 +68,7 @@ async fn subscribe(client: &mut Client) -> anyhow::Result<Events> {
     Ok(events)
 }
 
-/// Waits for the event of this very specification.
+/// Waits for the event with this specification.
 async fn told_of(events: &mut Events, spec: &Value) -> anyhow::Result<()> {
     loop {
         let event = events.next_within(EVENT_LIMIT).await?;
@@ -80,13 +80,13 @@ async fn told_of(events: &mut Events, spec: &Value) -> anyhow::Result<()> {
     }
 }
 
-/// Reads what comes of the controller's answer, so that it is not taken for the next change.
+/// Skips an event of the controller's answer, so that it is not taken for the next change.
 async fn quiet(events: &mut Events) -> anyhow::Result<()> {
     let more = tokio::time::timeout(POLL, events.next()).await;
     more.map_or(Ok(()), |event| event.map(drop).map_err(Into::into))
 }
 
-/// When the controller had refused a generation.
+/// Returns when the controller refused a generation.
 fn answered(records: &mut Records, generation: u64) -> anyhow::Result<Timestamp> {
     let deadline = Instant::now() + CHANGE_LIMIT;
     let since = || {

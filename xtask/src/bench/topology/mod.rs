@@ -1,5 +1,5 @@
-//! Changes of the topology by its record: how long they take against the bare servers, and what
-//! clients notice of them.
+//! Changes of the topology by its record: their duration against the bare servers, and their effect
+//! on clients.
 
 mod bare;
 mod latency;
@@ -23,9 +23,9 @@ use engine::supervisor::state::States;
 use engine::topology::ask::Records;
 use engine::topology::record::{Edit, Record};
 
-/// What a change may take against the bare servers started at once.
+/// How much longer a change may take than the bare servers started in parallel.
 const CHANGE_FACTOR: f64 = 2.0;
-/// Milliseconds that the controller may see a change later than a bare client of its events.
+/// Milliseconds by which the controller may notice a change later than a bare client.
 const SEEN_MARGIN_MS: f64 = 50.0;
 /// Milliseconds that a `reload` without a change may take beyond an empty run of cargo.
 const RELOAD_MARGIN_MS: f64 = 100.0;
@@ -33,7 +33,7 @@ const RELOAD_MARGIN_MS: f64 = 100.0;
 const CHANGE_LIMIT: Duration = Duration::from_mins(2);
 /// Regions of the largest topology.
 const REGIONS: [&str; 2] = ["lhr", "nrt"];
-/// What the processes of further nodes begin with.
+/// The prefix of the processes of further nodes.
 const NODES: &str = "nats-";
 
 /// Adds the rows of a topology that changes.
@@ -47,7 +47,7 @@ pub(super) fn topology(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::R
     run(&mut sandbox.xtask(&["down"])).map(drop)
 }
 
-/// A `reload` with nothing to do.
+/// Measures a `reload` without a change.
 fn unchanged(sandbox: &Sandbox, runs: usize, report: &mut Report) -> anyhow::Result<()> {
     let before = states(sandbox)?;
     let (mut reload, mut empty) = (Vec::new(), Vec::new());
@@ -67,7 +67,7 @@ fn unchanged(sandbox: &Sandbox, runs: usize, report: &mut Report) -> anyhow::Res
     Ok(())
 }
 
-/// From one server to a hub and two regions, and the same servers bare.
+/// Measures the way from one server to a hub and two regions, and the same servers bare.
 fn grown(sandbox: &Sandbox, runs: usize, report: &mut Report) -> anyhow::Result<()> {
     let largest = hub(3, &REGIONS);
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
@@ -93,7 +93,7 @@ fn grown(sandbox: &Sandbox, runs: usize, report: &mut Report) -> anyhow::Result<
     Ok(())
 }
 
-/// One server.
+/// Returns the topology of one server.
 fn alone() -> Value {
     json!({"topology": "single-node"})
 }
@@ -103,7 +103,7 @@ fn hub(nodes: u32, regions: &[&str]) -> Value {
         "leaf_regions": regions, "leaf_nodes_per_region": 1})
 }
 
-/// Saves the record and waits until the controller says that it is applied.
+/// Saves the record and waits until the controller reports that it is applied.
 fn apply(sandbox: &Sandbox, spec: &Value) -> anyhow::Result<Record> {
     let mut records = Records::open(sandbox.ctx(), "cargo xtask up")?;
     let asked = save(&mut records, spec)?;
@@ -121,8 +121,8 @@ fn save(records: &mut Records, spec: &Value) -> anyhow::Result<Record> {
     })
 }
 
-/// The servers of the further nodes that run, with copies of their files: those of nodes that leave
-/// are written anew.
+/// Returns the running servers of the further nodes, with copies of their files: those of nodes
+/// that leave are rewritten.
 fn nodes(sandbox: &Sandbox) -> anyhow::Result<Vec<Server>> {
     let servers = servers::read(sandbox.ctx())?.into_iter();
     let mut nodes: Vec<Server> = servers
@@ -140,8 +140,8 @@ fn nodes(sandbox: &Sandbox) -> anyhow::Result<Vec<Server>> {
     Ok(nodes)
 }
 
-/// Removes the data of nodes that have ended: the next ones are to begin with nothing, too. It is
-/// the benchmark's own.
+/// Removes the data of nodes that have left, which belongs to the benchmark: the next ones must
+/// start empty, too.
 fn forget_nodes(sandbox: &Sandbox) -> anyhow::Result<()> {
     let data = sandbox.ctx().paths.data();
     for entry in fs::read_dir(&data).context("cannot list the data")? {
@@ -157,7 +157,7 @@ fn states(sandbox: &Sandbox) -> anyhow::Result<States> {
     Ok(sandbox.ctx().client()?.processes()?)
 }
 
-/// How many of the processes of `before` run no more as they did.
+/// Returns how many processes of `before` were stopped or restarted.
 fn touched(before: &States, after: &States) -> usize {
     let same = |name: &String| {
         let (Some(old), Some(new)) = (before.get(name), after.get(name)) else {
@@ -168,7 +168,7 @@ fn touched(before: &States, after: &States) -> usize {
     before.keys().filter(|name| !same(name)).count()
 }
 
-/// The inputs that a topology makes.
+/// Returns the inputs for a topology.
 fn inputs_of(ctx: &Ctx, spec: &Value) -> anyhow::Result<Inputs> {
     let spec = serde_json::from_value(spec.clone()).context("no topology")?;
     Inputs::recorded(ctx, spec, Origin::User)

@@ -1,4 +1,4 @@
-//! A topology that grows and shrinks under load: what clients notice.
+//! A topology that grows and shrinks under load: the effect on clients.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use super::{REGIONS, Sandbox, alone, apply, hub, states, touched};
 use crate::bench::report::Report;
 use crate::load::{Load, Report as Noticed, Targets};
 
-/// How much longer the longest time without an answer may be than without any change.
+/// How much longer the longest time without an answer may be than without a change.
 const GAP_FACTOR: f64 = 3.0;
 
 /// Adds the rows.
@@ -90,7 +90,7 @@ fn rows(noticed: &Noticed, quiet: &Noticed, report: &mut Report) {
     }
 }
 
-/// Does something under load. Returns what clients noticed and how long it took.
+/// Runs `work` under load. Returns what clients noticed and its duration.
 fn loaded(
     sandbox: &Sandbox,
     change: impl FnOnce() -> anyhow::Result<()>,

@@ -1,6 +1,6 @@
-//! Which names can stand where somebody types: services, processes, nodes, instances.
+//! The names that complete an argument: services, processes, nodes, instances.
 //!
-//! What is on disk is asked and nothing else: a shell waits for it.
+//! Only reads the disk: a shell waits for it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,7 @@ use engine::operations::follow;
 
 /// The option whose value is an instance.
 const INSTANCE: &str = "--instance";
-/// Options of several commands whose value is the next word.
+/// Options of several commands that take a value.
 const WITH_VALUES: [&str; 8] = [
     "--timeout",
     "--ports",
@@ -25,7 +25,7 @@ const WITH_VALUES: [&str; 8] = [
     "--format",
 ];
 
-/// What can be named.
+/// All names.
 pub(super) struct World<'a> {
     paths: &'a Paths,
 }
@@ -44,7 +44,7 @@ impl<'a> World<'a> {
         names.filter(is_service).collect()
     }
 
-    /// Of what runs, or ran last: nodes of NATS are processes.
+    /// Returns the processes of the running or last stack: nodes of NATS are processes.
     fn processes(&self) -> BTreeSet<String> {
         let applied = Applied::load(self.paths);
         let stack = applied
@@ -55,7 +55,7 @@ impl<'a> World<'a> {
         names
     }
 
-    /// The same, and what has a log.
+    /// Returns these, and the processes with a log.
     fn logged(&self) -> BTreeSet<String> {
         let mut names = self.processes();
         names.extend(follow::processes(self.paths));
@@ -67,7 +67,7 @@ impl<'a> World<'a> {
     }
 }
 
-/// The instance that a line names before its last word.
+/// Returns the instance that a command line names before its last argument.
 pub(super) fn instance(words: &[String]) -> Option<&str> {
     let (_, before) = words.split_last()?;
     let mut words = before
@@ -88,12 +88,12 @@ pub(super) fn instance(words: &[String]) -> Option<&str> {
     None
 }
 
-/// Names that the last of `words` can become; the shell takes those that begin like it.
+/// Returns names for the last of `words`; the shell keeps those that match its beginning.
 pub(super) fn candidates(words: &[String], world: &World<'_>) -> Vec<String> {
     let Some((last, before)) = words.split_last() else {
         return Vec::new();
     };
-    // bash takes `--instance=b` for three words.
+    // bash splits `--instance=b` into three words.
     let before: Vec<&str> = before
         .iter()
         .map(String::as_str)
@@ -103,7 +103,7 @@ pub(super) fn candidates(words: &[String], world: &World<'_>) -> Vec<String> {
         return world.instances().into_iter().collect();
     }
     if last.starts_with('-') {
-        // Options are the script's.
+        // The script completes options.
         return Vec::new();
     }
     let mut positional = Vec::new();

@@ -1,7 +1,7 @@
 //! The table of `status`, in a terminal of the usual 80 columns.
 //!
-//! Pure. What has no room in a column, the last one first, is told below the table beside versions
-//! and ports.
+//! Pure. Columns that do not fit, the last one first, move below the table, beside versions and
+//! ports.
 
 use super::super::columns::{aligned, width};
 
@@ -9,23 +9,23 @@ use super::super::columns::{aligned, width};
 const COLUMNS: usize = 80;
 /// What continued lines begin with.
 const INDENT: &str = "    ";
-/// The columns that are always there.
+/// The columns that are always shown.
 const FIRST: [&str; 3] = ["PROCESS", "STATE", "PID"];
-/// Those that are there while there is room.
+/// Columns that are shown while they fit.
 const FIGURES: [&str; 3] = ["RESTARTS", "UPTIME", "URL"];
 
-/// What is told of a process.
+/// The data of a process.
 pub(super) struct Row {
     pub(super) name: String,
     pub(super) state: String,
     pub(super) pid: String,
-    /// By the columns [`FIGURES`].
+    /// Values of the columns [`FIGURES`].
     pub(super) figures: [String; 3],
     /// Versions and ports.
     pub(super) further: Vec<String>,
 }
 
-/// The table, and what is told below it.
+/// Returns the table, and the lines below it.
 pub(super) fn lines(rows: &[Row]) -> Vec<String> {
     let all = (0..=FIGURES.len())
         .rev()
@@ -49,7 +49,7 @@ pub(super) fn lines(rows: &[Row]) -> Vec<String> {
     lines
 }
 
-/// The table with so many figures.
+/// Returns the table with this number of figures.
 fn table(rows: &[Row], figures: usize) -> Vec<String> {
     let heading = FIRST.iter().chain(&FIGURES[..figures]);
     let heading: Vec<&str> = heading.copied().collect();
@@ -62,7 +62,7 @@ fn table(rows: &[Row], figures: usize) -> Vec<String> {
     aligned(&rows)
 }
 
-/// What the table has no column for, with so many figures, in lines that fit.
+/// Returns the data without a column, in lines that fit.
 fn below(row: &Row, figures: usize) -> Vec<String> {
     let hidden = FIGURES.iter().zip(&row.figures).skip(figures);
     let hidden = hidden
