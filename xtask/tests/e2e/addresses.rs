@@ -1,5 +1,5 @@
-//! Services that listen elsewhere than on 127.0.0.1: everybody finds them, or it is said where they
-//! are.
+//! Services that do not listen on 127.0.0.1: every client finds them, or an error reports their
+//! address.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::nats::Nats;
 use crate::harness::{Sandbox, fake_program, http, same};
 
-/// The address in a URL.
+/// Returns the address in a URL.
 #[track_caller]
 fn address(url: &Value) -> SocketAddr {
     let url = url.as_str().expect("a URL");
@@ -17,7 +17,7 @@ fn address(url: &Value) -> SocketAddr {
     rest[..end].parse().unwrap_or_else(|_| panic!("`{url}`"))
 }
 
-/// Brings the stack up with these hosts and looks whether everybody finds everybody.
+/// Starts the stack with these hosts and checks that all services find each other.
 #[track_caller]
 fn everybody_is_found(hosts: &[(&str, &str)], reached: [&str; 3]) {
     let mut sandbox = Sandbox::core();
@@ -37,7 +37,7 @@ fn everybody_is_found(hosts: &[(&str, &str)], reached: [&str; 3]) {
         same(name, found, expected);
         TcpStream::connect(found).unwrap_or_else(|error| panic!("{name} {found}: {error}"));
     }
-    // Caddy finds PocketBase, and the controller does: it would not be ready otherwise.
+    // Caddy finds PocketBase, and so does the controller: otherwise it would not be ready.
     let caddy = address(&exports["CORE_URL"]);
     let answer = http::request_at(caddy, "GET", "/api/health", &[], "").unwrap();
     same("through Caddy", answer.status, 200);
@@ -136,7 +136,7 @@ fn a_port_is_looked_at_where_it_is_listened_on() {
     let mut sandbox = Sandbox::core();
     sandbox.dotenv("CADDY_HOST", "127.0.0.2");
     let port = sandbox.port("caddy.http");
-    // Nobody is in anybody's way: the same number on another address.
+    // No conflict: the same number on another address.
     let elsewhere = TcpListener::bind(("127.0.0.6", port)).unwrap();
     sandbox.up();
     sandbox.down();
@@ -146,7 +146,7 @@ fn a_port_is_looked_at_where_it_is_listened_on() {
     assert!(run.stderr.contains(&port.to_string()), "{}", run.stderr);
 }
 
-/// A service that listens on another port than it should.
+/// Creates a service that listens on another port than its manifest declares.
 fn elsewhere(sandbox: &mut Sandbox, probe: bool) -> u16 {
     let port = sandbox.spare_port("elsewhere");
     let mut manifest = json!({
@@ -234,7 +234,7 @@ fn without_a_probe_the_status_says_that_nothing_listens() {
     let shown = sandbox.run("status").succeeds().stdout;
     assert!(shown.contains(&expected), "{shown}");
 
-    // Where somebody listens, nothing is said.
+    // Nothing is reported about a port with a listener.
     let _listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let run = sandbox.run("status --json").succeeds();
     let process = run.json()["services"]["web"]["processes"]["web"].clone();
@@ -269,7 +269,7 @@ fn a_manifest_of_a_user_reads_addresses_by_placeholders() {
     let dump = sandbox.read(".core-stack/dump");
     let given = format!("DATABASE=http://127.0.0.3:{pocketbase}\0");
     assert!(dump.contains(&given), "{dump}");
-    // What a service prints is seen at once.
+    // The output of a service is visible at once.
     assert!(dump.contains("PYTHONUNBUFFERED=1\0"), "{dump}");
 
     sandbox.dotenv("PYTHONUNBUFFERED", "");

@@ -1,4 +1,4 @@
-//! What commands answer: to a name that is mistyped, to Ctrl-C, about what was stopped.
+//! Output of commands: about a mistyped name, after Ctrl-C, about stopped services.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -12,7 +12,7 @@ use crate::harness::{SOON, Sandbox, eventually, fake_program, processes, same};
 /// Columns of a usual terminal.
 const COLUMNS: usize = 80;
 
-/// Two services that listen.
+/// Returns a sandbox with two services that listen.
 fn two() -> Sandbox {
     let mut sandbox = Sandbox::empty();
     for name in ["one", "two"] {
@@ -28,7 +28,7 @@ fn two() -> Sandbox {
     sandbox
 }
 
-/// What `plan` says of each process that it says something of.
+/// Returns the actions of `plan` by process.
 #[track_caller]
 fn plan(sandbox: &Sandbox) -> Vec<(String, Value, Value)> {
     let plan = sandbox.run("plan --json").succeeds().json();
@@ -68,7 +68,7 @@ fn a_mistyped_instance_is_named_with_the_nearest() {
     let far = sandbox.run("logs --instance zzz").ends(3).stderr;
     assert!(far.contains("instances here: staging"), "{far}");
     assert!(!sandbox.path(".core-stack/instances/stagign").exists());
-    // A hint that is written far from any instance names it, too.
+    // A hint that is created far from any instance names it, too.
     let hint = sandbox.run("restart one --instance other").ends(3).stderr;
     assert!(
         hint.ends_with("hint: cargo xtask up --instance other\n"),
@@ -124,7 +124,7 @@ fn what_was_stopped_is_planned_and_said_to_be_started() {
     }
 }
 
-/// Scales a process as the view of the supervisor does.
+/// Scales a process like the view of the supervisor.
 #[track_caller]
 fn scale(sandbox: &Sandbox, process: &str, count: u32) {
     let sockets = sandbox.root().parent().unwrap().join("run/core-stack");
@@ -177,7 +177,7 @@ fn what_was_scaled_is_planned_and_said_to_be_changed() {
 fn an_interrupted_up_answers_at_once() {
     let mut sandbox = two();
     sandbox.edit("one", |manifest| {
-        // Healthy never, and it takes its time to end.
+        // It is never healthy, and stops slowly.
         manifest["process"]["args"] = json!(["--journal", "journal", "one", "--slow-end", "3000"]);
     });
     let mut up = sandbox.start("up");
@@ -186,7 +186,7 @@ fn an_interrupted_up_answers_at_once() {
     });
     up.signal(Signal::INT);
     up.wait_for_stderr("interrupted: ending in order");
-    // It was said while that still ran.
+    // It was printed while that still ran.
     assert!(!sandbox.read("journal").contains("one ends"));
     let run = up.wait().ends(130);
     assert!(
@@ -223,7 +223,7 @@ fn an_interrupted_change_of_the_topology_says_what_stays() {
         (record()["state"] == "applied" && sandbox.path(".data/nats/topology.json").exists())
             .then_some(())
     });
-    // Asked for again by somebody who waits: what it starts is told.
+    // A later command that waits reports what it starts.
     sandbox.run("stop caddy").succeeds();
     let set = "topology set nats --single-node --json";
     let document = sandbox.run(set).succeeds().json();

@@ -1,4 +1,4 @@
-//! Backup and restore: into another instance, over what is there, cut off in the middle.
+//! Backup and restore: into another instance, over existing data, killed in the middle.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,14 +13,14 @@ use crate::harness::nats::{MIRRORED, Nats};
 use crate::harness::{SOON, Sandbox, eventually, same};
 use crate::topology::{HUB_AND_REGION, port, sandbox as with_topology};
 
-/// How many messages a stream has.
+/// Number of messages in a stream.
 const MESSAGES: u64 = 200;
-/// The note of a restore that is under way.
+/// The journal of a running restore.
 pub(crate) const JOURNAL: &str = ".data/restore.json";
-/// What the uploaded file says.
+/// The content of the uploaded file.
 const ATTACHED: &str = "the text of a file";
 
-/// A token of the superuser that was made up.
+/// Returns a token of the generated superuser.
 #[track_caller]
 fn token(sandbox: &Sandbox) -> String {
     let made_up = sandbox.read(".data/pocketbase/superuser.json");
@@ -44,7 +44,7 @@ fn get(sandbox: &Sandbox, path: &str) -> Answer {
     http::request(database(sandbox), "GET", path, &headers, "").unwrap()
 }
 
-/// A collection of notes, each with a file.
+/// Creates a collection of notes, each with a file.
 #[track_caller]
 fn make_notes(sandbox: &Sandbox) {
     let fields = json!([{"name": "title", "type": "text"}, {"name": "file", "type": "file"}]);
@@ -76,14 +76,14 @@ pub(crate) fn write_note(sandbox: &Sandbox, title: &str) {
     assert_eq!(made.status, 200, "{made:?}");
 }
 
-/// All notes, in their order, whole.
+/// Returns all notes, in order, complete.
 #[track_caller]
 pub(crate) fn notes(sandbox: &Sandbox) -> Value {
     let path = "/api/collections/notes/records?sort=title&perPage=500&skipTotal=1";
     get(sandbox, path).json()["items"].take()
 }
 
-/// Streams of each kind, with consumers that have come some way.
+/// Creates streams of each kind, with consumers at different positions.
 #[track_caller]
 fn make_streams(nats: &mut Nats) {
     let orders = json!({"name": "ORDERS", "subjects": ["ORDERS.>"],
@@ -109,7 +109,7 @@ fn make_streams(nats: &mut Nats) {
     nats.make_stream("EMPTY");
 }
 
-/// All that can be told of the streams: what a restored one must have alike.
+/// Returns all properties of the streams that a restore must preserve.
 #[track_caller]
 fn streams(nats: &mut Nats) -> Value {
     let mut all = json!({});
@@ -145,7 +145,7 @@ fn stream_names(sandbox: &Sandbox) -> Vec<String> {
     connect(sandbox).stream_names()
 }
 
-/// A stack with data, and an archive of it.
+/// Returns a stack with data, and an archive of it.
 #[track_caller]
 pub(crate) fn filled() -> (Sandbox, String) {
     let sandbox = Sandbox::core();
@@ -318,7 +318,7 @@ fn a_store_on_a_disk_of_its_own_is_restored() {
     let device = |path: &std::path::Path| path.metadata().unwrap().dev();
     let memory = std::path::Path::new("/dev/shm");
     if !memory.is_dir() || device(memory) == device(sandbox.root()) {
-        // Only one file system here.
+        // This machine has only one file system.
         return;
     }
     let disk = tempfile::tempdir_in(memory).unwrap();
@@ -388,7 +388,7 @@ fn a_restore_that_is_killed_is_taken_back() {
     };
     let line = format!("restore {file} --replace");
 
-    // Asked to end, it takes everything back by itself.
+    // Asked to stop, it rolls back by itself.
     let restore = sandbox.start(&line);
     eventually("the exchange", SOON, exchanged);
     restore.signal(Signal::INT);
@@ -402,7 +402,7 @@ fn a_restore_that_is_killed_is_taken_back() {
     sandbox.wait_healthy();
     is_as_before();
 
-    // Killed, the next command does, whatever runs by then.
+    // If it is killed, the next command rolls back, whatever runs by then.
     let restore = sandbox.start(&line);
     eventually("the exchange", SOON, exchanged);
     restore.signal(Signal::KILL);

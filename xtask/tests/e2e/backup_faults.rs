@@ -1,4 +1,4 @@
-//! What a restore must not touch, and what it must not take.
+//! Data that a restore must not touch, and archives that it must not accept.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -10,8 +10,8 @@ use sha2::Digest as _;
 use crate::backup::{JOURNAL, filled, notes, write_note};
 use crate::harness::{SOON, eventually, same};
 
-/// Every name that a restore of the next minute could get by the clock alone is taken. The seconds
-/// of one minute, and not a second restore within the same one: that would be a race.
+/// Every name that a restore of the next minute could choose by the clock alone exists. All seconds
+/// of a minute, not a second restore within the same second: that would be a race.
 #[test]
 fn no_restore_touches_what_another_one_kept() {
     let (sandbox, file) = filled();
@@ -51,7 +51,7 @@ fn no_restore_touches_what_another_one_kept() {
             .exists()
             .then_some(())
     };
-    // Twice, as the second one has to come after what the first one left.
+    // Twice, as the second one has to handle what the first one left.
     for _ in 0..2 {
         let restore = sandbox.start(&line);
         eventually("the exchange", SOON, exchanged);
@@ -73,8 +73,8 @@ fn no_restore_touches_what_another_one_kept() {
     others_are_whole();
 }
 
-/// The archive with other bytes for the database, and without what says how many they unpack to:
-/// what somebody could send as a backup of an older Core.
+/// Returns the archive with other bytes for the database, and without their unpacked size: an
+/// attacker could send it as a backup of an older Core.
 fn forged(archive: &[u8], database: &[u8]) -> Vec<u8> {
     let mut entries = Vec::new();
     for entry in tar::Archive::new(archive).entries().unwrap() {
@@ -119,7 +119,7 @@ fn forged(archive: &[u8], database: &[u8]) -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-/// A zip archive of a database of zeros.
+/// Returns a zip archive of a database of zeros.
 fn zeros(megabytes: usize) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let options = zip::write::SimpleFileOptions::default();
@@ -146,7 +146,7 @@ fn what_is_no_backup_is_refused_at_once_and_changes_nothing() {
         assert!(!sandbox.path(JOURNAL).exists(), "{name}");
         run.stderr
     };
-    // A pipe that nobody writes into, and what is no file either.
+    // A pipe without a writer, and other paths that are no file.
     for name in ["pipe", ".data", "/dev/zero", "none"] {
         refused(name);
     }
@@ -167,7 +167,7 @@ fn what_is_no_backup_is_refused_at_once_and_changes_nothing() {
         assert!(told.contains(because), "{name}: {told}");
     }
     same("notes", notes(&sandbox).as_array().unwrap().len(), 1);
-    // One of a Core that did not say how much its database unpacks to.
+    // The archive of a Core that did not record the unpacked size of its database.
     let mut archive = tar::Archive::new(&good[..]);
     let mut bytes = Vec::new();
     let mut entries = archive.entries().unwrap();

@@ -1,4 +1,4 @@
-//! Bad `.env` files and variables, and ports that others hold: the whole text, nothing started.
+//! Bad `.env` files and variables, and ports that others hold: full message, nothing started.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::harness::{Sandbox, expected, fake_program, same, stranger};
 
-/// What a command may take that has nothing to wait for but a deadline of two seconds.
+/// Limit of a command that waits at most for a deadline of two seconds.
 const QUICK: Duration = Duration::from_secs(15);
 
 /// Runs `up`, which must refuse its input with this text, without having started anything.
@@ -25,7 +25,7 @@ fn refused(sandbox: &Sandbox, code: u8, name: &str) {
     sandbox.nothing_was_started();
 }
 
-/// The checkout's services with these variables in `.env`.
+/// Like `refused`, for the checkout's services with these variables in `.env`.
 #[track_caller]
 fn refused_with(variables: &[(&str, &str)], name: &str) {
     let mut sandbox = Sandbox::core();
@@ -155,7 +155,7 @@ fn hosts() {
         &[("NATS_WS_ALLOWED_ORIGINS", "*")],
         "bad-environment/nats-any-origin",
     );
-    // Every service that refuses says so.
+    // Every service that refuses reports it.
     refused_with(
         &[("NATS_USER", "me"), (email, "a@b.c")],
         "bad-environment/two-services",
@@ -255,7 +255,7 @@ fn a_value_that_is_not_what_its_line_says_is_refused_where_it_is_read() {
         std::fs::write(sandbox.path(".env"), before).unwrap();
     }
     sandbox.nothing_was_started();
-    // What nothing reads is told, and keeps nothing from running.
+    // Unused variables are reported, and do not prevent a start.
     sandbox.dotenv_line("OTHER={\"hunter2\":1}");
     sandbox.dotenv_line("NATS_HOTS=127.0.0.1");
     sandbox.dotenv_line("MINE='{\"a\": \"b # $c\"}'");
@@ -293,12 +293,12 @@ fn a_pipe_without_a_writer_holds_nobody_up() {
         "it is not needed: {}",
         named.stderr
     );
-    // One that is written whenever it is read, as password managers do it.
+    // A pipe that is written whenever it is read, as password managers do.
     let (to, done) = (pipe.clone(), Arc::new(AtomicBool::new(false)));
     let over = Arc::clone(&done);
     let writer = thread::spawn(move || {
         while !over.load(Ordering::Relaxed) {
-            // Without a reader it cannot be opened so.
+            // Without a reader, this open fails.
             let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().try_into().unwrap();
             let open = OpenOptions::new()
                 .write(true)

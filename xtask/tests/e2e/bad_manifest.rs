@@ -1,4 +1,4 @@
-//! Broken manifests: each with exit code 10, the whole text, and nothing started.
+//! Broken manifests: each with exit code 10, the full message, and nothing started.
 
 use serde_json::json;
 
@@ -11,12 +11,12 @@ fn refused(sandbox: &Sandbox, name: &str) {
     same("stdout", run.stdout.as_str(), "");
     expected(name, &sandbox.normal(&run.stderr));
     sandbox.nothing_was_started();
-    // The command that the hint names says the same.
+    // The command in the hint reports the same.
     let check = sandbox.run("render --check").ends(10);
     same("render --check", check.stderr, run.stderr);
 }
 
-/// One service `mine` with this text as its manifest.
+/// Checks one service `mine` with this text as its manifest.
 fn refused_text(text: &str, name: &str) {
     let mut sandbox = Sandbox::empty();
     sandbox.dotenv("UNUSED", "x");
@@ -230,7 +230,7 @@ fn what_editors_on_windows_leave() {
     let text = "\u{feff}{\r\n  \"process\": {\"command\": \"services/one/run.sh a\"}\r\n}\r\n";
     sandbox.service_text("one", text);
     sandbox.run("render --check").succeeds();
-    // A script is not: the kernel takes the carriage return for a part of the interpreter's name.
+    // A script is not: to the kernel, the carriage return is part of the interpreter's name.
     let script = sandbox.path("services/one/run.sh");
     let write = |text: &str| {
         use std::os::unix::fs::PermissionsExt as _;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{SOON, Sandbox, eventually, http, same};
 
-/// Caddy's configuration as the wrapper wrote it.
+/// Returns Caddy's configuration as the wrapper wrote it.
 #[track_caller]
 fn routes(sandbox: &Sandbox) -> Vec<String> {
     let config: Value =
@@ -19,7 +19,7 @@ fn routes(sandbox: &Sandbox) -> Vec<String> {
         .collect()
 }
 
-/// The status of the answer to a page of `origin` that asks for the websocket of NATS.
+/// Returns the status for a page of `origin` that requests the websocket of NATS.
 #[track_caller]
 fn nats_from(sandbox: &Sandbox, origin: &str) -> u16 {
     http::websocket(sandbox.port("caddy.http"), "/nats", origin).unwrap()
@@ -120,7 +120,7 @@ fn no_log_has_what_stands_in_a_query() {
             http::request(caddy, "GET", &path, &headers, "").unwrap();
         }
     }
-    // An error is written with its request, too.
+    // An error is logged with its request, too.
     sandbox.run("stop nats").succeeds();
     let failed = http::get(caddy, &format!("/nats?token={secret}"));
     same("without NATS", failed.status, 502);
@@ -150,7 +150,7 @@ fn another_port_of_caddy_restarts_nothing_else() {
     same("outcome", &changed["outcome"], &json!("changed"));
     same("NATS", sandbox.pid("nats"), nats);
     same("PocketBase", sandbox.pid("pocketbase"), pocketbase);
-    // Its pages reach NATS at their new address, and only those.
+    // Its pages reach NATS at their new address, and only those do.
     let page = |origin: &str| http::websocket(port, "/nats", origin).unwrap();
     same("our page", page(&format!("http://127.0.0.1:{port}")), 101);
     same(
@@ -190,7 +190,7 @@ fn nats_is_not_forwarded_to_the_network_without_credentials() {
     let answer = nats_from(&sandbox, &format!("http://127.0.0.1:{caddy}"));
     assert_ne!(answer, 101, "a websocket was opened");
 
-    // With credentials it may be. The change goes through a running stack.
+    // With credentials it is allowed. The change is applied to a running stack.
     sandbox.dotenv("NATS_USER", "somebody");
     sandbox.dotenv("NATS_PASSWORD", "a-long-password");
     sandbox.up();

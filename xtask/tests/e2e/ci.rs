@@ -1,4 +1,4 @@
-//! In CI: sections, annotations, and no network when everything is there.
+//! In CI: sections, annotations, and no network when everything is installed.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -15,8 +15,8 @@ use crate::harness::{Sandbox, fake_program, same};
 const GITHUB: [(&str, &str); 2] = [("CI", "true"), ("GITHUB_ACTIONS", "true")];
 const GITLAB: [(&str, &str); 2] = [("CI", "true"), ("GITLAB_CI", "true")];
 
-/// What GitHub Actions obeys of an output: its runner stops at `::stop-commands::TOKEN`, until
-/// `::TOKEN::`.
+/// Returns the lines of an output that GitHub Actions executes: its runner stops at
+/// `::stop-commands::TOKEN`, until `::TOKEN::`.
 fn obeyed(output: &str) -> Vec<String> {
     let mut stopped: Option<String> = None;
     let mut commands = Vec::new();
@@ -97,7 +97,7 @@ fn a_log_can_issue_no_command() {
     let start = "::error file=services/hello/service.json,title=hello::`hello` ended while it was \
                  starting, with exit code 7%0A";
     assert!(last.starts_with(start), "{last}");
-    // GitLab's marks begin with an escape, which no log line keeps.
+    // GitLab's marks begin with an escape, which is removed from log lines.
     let run = sandbox.run_with("up --ci", &GITLAB).ends(13);
     let marks = run.stderr.matches("\x1b[0Ksection_").count();
     same("marks", marks, 6);
@@ -139,7 +139,7 @@ fn what_is_wrong_in_a_manifest_is_annotated_at_its_line() {
     sandbox.nothing_was_started();
 }
 
-/// Whether a program can be run where there is no network but the loopback device.
+/// Whether a program can run without any network but the loopback device.
 fn can_be_cut_off() -> bool {
     let mut probe = Command::new("unshare");
     probe.args(["--map-root-user", "--net", "ip", "link", "set", "lo", "up"]);
@@ -151,7 +151,7 @@ fn can_be_cut_off() -> bool {
 fn offline_needs_no_network_once_the_binaries_are_there() {
     let sandbox = Sandbox::core();
     let xtask = env!("CARGO_BIN_EXE_xtask");
-    // Elsewhere a proxy that counts stands in for the network.
+    // Elsewhere a proxy that counts replaces the network.
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", proxy.local_addr().unwrap());
     let asked = Arc::new(AtomicUsize::new(0));

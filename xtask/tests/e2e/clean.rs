@@ -1,4 +1,4 @@
-//! Deleting what was made: by level, never more, never under a running stack.
+//! Deletes generated files: by level, never more, never under a running stack.
 
 use std::fs;
 use std::io::Write as _;
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::harness::{Sandbox, fake_program, same};
 
-/// A sandbox with data, state and binaries of its own, and with links that lead out of it.
+/// Returns a sandbox with its own data, state and binaries, and with links that lead out of it.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::empty();
     let outside = sandbox.root().with_file_name("outside");
@@ -109,7 +109,7 @@ fn each_level_goes_alone_and_no_link_is_followed() {
     same("deleted", &document["deleted"], &json!(true));
     same("data", names(&sandbox, ".data"), Vec::new());
     outside_is_whole(&sandbox);
-    // What is gone already is no error.
+    // Missing files are no error.
     sandbox.run("clean --state --dep --data --yes").succeeds();
 }
 
@@ -150,14 +150,14 @@ fn what_is_in_use_stays() {
     sandbox.run("status").succeeds();
     sandbox.down();
 
-    // The binaries are the checkout's, by a link.
+    // The binaries are a link to the checkout's.
     let run = sandbox.run("clean --dep").ends(Exit::Invalid.code());
     expect![[r"
         error: `ROOT/.dep` is a link, which is not followed
         hint: delete what it leads to yourself, or the link"]]
     .assert_eq(&sandbox.normal(&run.stderr));
 
-    // A service that runs by itself holds the lock of its data.
+    // A service that runs alone holds the lock of its data.
     let data = sandbox.path(".data/one");
     fs::create_dir_all(&data).unwrap();
     fs::write(data.join("db"), "x").unwrap();

@@ -1,4 +1,4 @@
-//! Command lines that cannot be understood: exit code 2 and what may have been meant.
+//! Invalid command lines: exit code 2 and a suggestion.
 
 use crate::harness::{Sandbox, expected, same};
 

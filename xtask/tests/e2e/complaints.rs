@@ -1,4 +1,4 @@
-//! What users of other tools for local stacks complain about, each as a test of its own.
+//! Complaints of users about other tools for local stacks, each as a test.
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{SOON, Sandbox, eventually, fake_program, processes, same};
 
-/// Commands that report, and the keys of their documents, for good: within a `schema_version` keys
-/// are only added.
+/// Commands that report, and the keys of their documents, which are frozen: within a
+/// `schema_version` keys are only added.
 const DOCUMENTS: [(&str, &[&str]); 11] = [
     (
         "status --json",
@@ -28,7 +28,7 @@ const DOCUMENTS: [(&str, &[&str]); 11] = [
     ("dep list --json", &["binaries"]),
 ];
 
-/// devenv #2619, aspire #5546, supabase: what was interrupted goes on running and holds its ports.
+/// devenv #2619, aspire #5546, supabase: an interrupted stack continues and holds its ports.
 #[test]
 fn orphans_after_ctrl_c() {
     let sandbox = Sandbox::core();
@@ -43,8 +43,8 @@ fn orphans_after_ctrl_c() {
     }
 }
 
-/// process-compose, pitchfork #878: a socket or an id of a dead supervisor keeps the next one from
-/// starting, or has somebody else's process signalled.
+/// process-compose, pitchfork #878: a socket or pid of a dead supervisor prevents the next start,
+/// or another program's process is signalled.
 #[test]
 fn stale_sockets_of_a_killed_supervisor() {
     let sandbox = Sandbox::core();
@@ -60,13 +60,13 @@ fn stale_sockets_of_a_killed_supervisor() {
     assert_ne!(sandbox.supervisor().pid, supervisor);
 }
 
-/// devenv #2710, #3063: commands tell other ports than those that are listened on.
+/// devenv #2710, #3063: commands report other ports than those of the listeners.
 #[test]
 fn port_truth_is_what_runs() {
     let mut sandbox = Sandbox::core();
     let port = sandbox.port("nats.client");
     sandbox.up();
-    // Edited, and not applied: what runs is what counts.
+    // Edited, and not applied: the running stack counts.
     let other = sandbox.spare_port("nats.other");
     sandbox.dotenv(&port_variable("nats", "client"), &other.to_string());
     let url = json!(format!("nats://127.0.0.1:{port}"));
@@ -85,7 +85,7 @@ fn port_truth_is_what_runs() {
     same("env after up", &env["variables"]["NATS_URL"], &url);
 }
 
-/// docker compose, aspire #18050: `up` says that all is well, and something has ended already.
+/// docker compose, aspire #18050: `up` reports success, but a process has already exited.
 #[test]
 fn waits_that_lie_about_health() {
     let mut sandbox = Sandbox::empty();

@@ -1,4 +1,4 @@
-//! The controller: what is written into the database becomes what runs, or is refused there.
+//! The controller: it applies the record in the database, or refuses it there.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const PASSWORD: &str = "a long password";
 const RECORDS: &str = "/api/collections/core_topology/records";
 const HISTORY: &str = "/api/collections/core_topology_history/records";
 
-/// The controller reads the records every 20 s whatever happens.
+/// The controller reads the records every 20 s in any case.
 const RESYNC_LIMIT: Duration = Duration::from_mins(1);
 
 /// A running stack and a superuser of its PocketBase.
@@ -39,13 +39,13 @@ impl Database {
             ("Authorization", self.token.as_str()),
             ("Content-Type", "application/json"),
         ];
-        // Through Caddy, which bridges a restart of PocketBase.
+        // Through Caddy, which covers a restart of PocketBase.
         let port = self.sandbox.port("caddy.http");
         let answer = http::request(port, method, path, &headers, &body.to_string());
         answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
-    /// The record of NATS.
+    /// Returns the record of NATS.
     #[track_caller]
     fn record(&self) -> Option<Value> {
         let answer = self.ask("GET", RECORDS, &Value::Null);
@@ -65,7 +65,7 @@ impl Database {
         answer.json()["generation"].as_u64().unwrap()
     }
 
-    /// Waits until the record says what became of a generation.
+    /// Waits until the record has the result of a generation.
     #[track_caller]
     fn settled(&self, generation: u64, limit: Duration) -> Value {
         let what = format!("the end of generation {generation}");
@@ -77,7 +77,7 @@ impl Database {
         })
     }
 
-    /// The lines of the history about a generation.
+    /// Returns the entries of the history about a generation.
     #[track_caller]
     fn history(&self, generation: u64) -> Vec<Value> {
         let answer = self.ask("GET", HISTORY, &Value::Null);
@@ -89,7 +89,7 @@ impl Database {
             .collect()
     }
 
-    /// Proves that the controller still sees changes: it answers what is asked for again.
+    /// Verifies that the controller still notices changes: it answers a repeated request.
     #[track_caller]
     fn is_watched(&self, when: &str, limit: Duration) {
         let generation = self.edit(&json!({"retry": true}));
@@ -152,14 +152,14 @@ fn an_edit_in_the_database_becomes_what_runs() {
         same(name, database.sandbox.pid(name), pid);
     }
 
-    // A user's choice outlasts a restart of everything.
+    // A user's choice survives a restart of everything.
     database.sandbox.down();
     database.sandbox.up();
     let after = database.record().expect("there is a record");
     same("generation", &after["generation"], &record["generation"]);
     same("spec", &after["spec"], &record["spec"]);
 
-    // Given back, it is the manifest's again.
+    // After `origin` is set back, the manifest decides again.
     let generation = database.edit(&json!({"origin": "manifest"}));
     let record = eventually("the manifest's topology", RESYNC_LIMIT, || {
         let record = database.record()?;
@@ -213,7 +213,7 @@ fn what_is_wrong_is_refused_and_changes_nothing() {
         before,
     );
 
-    // A record of something else is refused as well, and a deleted one comes back as what runs.
+    // A record of another service is refused, and a deleted one is created again from what runs.
     let made = database.ask("POST", RECORDS, &json!({"service": "natz", "spec": {}}));
     let path = format!("{RECORDS}/{}", made.json()["id"].as_str().unwrap());
     let other = eventually("the end of a stranger", SOON, || {
@@ -272,11 +272,11 @@ fn changes_are_seen_whatever_happened_to_whom() {
 
     let before = sandbox.pid("controller");
     processes::kill(before);
-    // Written while nobody watches.
+    // Written while no controller watches.
     database.is_watched("after-the-controller", SOON);
     assert_ne!(sandbox.pid("controller"), before);
 
-    // The subscription of an account that is gone goes mute without a sign.
+    // The subscription of a deleted account goes mute without a sign.
     let accounts = "/api/collections/core_controllers/records";
     let gone = database.ask(
         "DELETE",

@@ -1,4 +1,4 @@
-//! A service of the user's own: a folder with a manifest, no code of ours.
+//! A service of the user: a directory with a manifest, without code of ours.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::harness::{Sandbox, expected, fake_program, http, processes, same};
 
 const SECRET: &str = "hush-3f9a";
 
-/// A service that listens, waits for Caddy, and is given a secret.
+/// Returns a service that listens, waits for Caddy, and has a secret.
 fn hello() -> Value {
     json!({
         "process": {
@@ -123,9 +123,9 @@ fn it_has_the_commands_of_every_service() {
     let port = sandbox.port("hello.http");
     run.wait_for_stdout(&format!("listening on {port}"));
     same("its page", http::get(port, "/").body.as_str(), "fake");
-    // Not Ctrl-C, which a shell has its background jobs ignore, this one then, too.
+    // Not Ctrl-C: background jobs of a shell ignore it, and so may this one.
     run.signal(Signal::TERM);
-    // It has no wrapper of ours: it dies of the signal, as it would in a shell.
+    // Without a wrapper of ours, it dies of the signal, as it would in a shell.
     run.wait().ends(143);
     sandbox.nothing_is_left_within(Duration::from_secs(2));
 }
@@ -173,7 +173,7 @@ fn it_comes_up_with_the_others_and_its_secret_is_nowhere_to_be_seen() {
     }
     let log = sandbox.read(".core-stack/logs/hello.log");
     assert!(log.contains("hello there"), "{log}");
-    // It reached the process all the same.
+    // Nevertheless the process received it.
     let environment = std::fs::read(format!("/proc/{}/environ", sandbox.pid("hello")));
     if let Ok(environment) = environment {
         let environment = String::from_utf8_lossy(&environment).into_owned();

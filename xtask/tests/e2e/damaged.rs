@@ -1,5 +1,5 @@
-//! Files of Core's own that a disk, or a hand, has damaged: none of them keeps a stack from
-//! starting, from being looked at, or from being stopped.
+//! Damaged files of Core, by a disk or by hand: none of them prevents a start, a status or a stop
+//! of the stack.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,12 @@ use crate::harness::nats::Nats;
 use crate::harness::{SOON, Sandbox, eventually, http, same};
 use crate::topology::{HUB_AND_REGION, sandbox as with_topology};
 
-/// What is left of a file.
+/// The remaining content of a file.
 const DAMAGE: [&[u8]; 3] = [b"", b"{\"schema_version\": 1, \"spe", b"\0\xff\xfe\0\0\0"];
-/// Core's own stream of events, as the server keeps it.
+/// Core's own stream of events, as the server stores it.
 const EVENTS: &str = ".data/nats/jetstream/APP/streams/CORE_EVENTS";
 
-/// Every JSON file below a directory, but for those that are copies, and the servers' own.
+/// Returns every JSON file below a directory, except copies and the servers' own files.
 fn json_files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -67,7 +67,7 @@ fn a_stack_starts_whatever_file_of_ours_is_damaged() {
         for path in &files {
             fs::write(path, damage).unwrap();
         }
-        // Those that are there only while a command is at work, without a copy.
+        // Files that exist only while a command runs, without a copy.
         for path in [
             ".data/restore.json",
             ".data/nats/moving.json",
@@ -103,7 +103,7 @@ fn a_running_stack_is_shown_and_changed_whatever_file_of_ours_is_damaged() {
     let pid = sandbox.pid("nats");
     for damage in DAMAGE {
         for path in json_files(&sandbox.path(".core-stack")) {
-            // What a process reads while it runs is its own: it is written at each start.
+            // A process's own file: it is rewritten at each start.
             let is_a_command_s = path.parent() == Some(&sandbox.path(".core-stack"));
             if is_a_command_s {
                 fs::write(path, damage).unwrap();
@@ -162,7 +162,7 @@ fn damaged_events_are_set_aside_and_begin_anew() {
             .as_u64()
             .filter(|count| *count > 0)
     });
-    // What is not ours is nobody's to move away.
+    // Streams of users are never moved aside.
     sandbox.down();
     let orders = sandbox.path(".data/nats/jetstream/APP/streams/ORDERS/meta.inf");
     let whole = fs::read(&orders).unwrap();

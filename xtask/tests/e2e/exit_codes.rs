@@ -1,4 +1,4 @@
-//! Exit codes are API: each that can occur is produced by a test.
+//! Exit codes are API: a test produces each that can occur.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::harness::{Sandbox, expected, fake_program, same};
 use crate::{bad_environment, bad_manifest, command_line, failing, lifecycle, operations};
 
-/// The test that produces an exit code. A new code does not compile until it has one.
+/// Returns the test that produces an exit code. A new code does not compile without one.
 fn produced_by(exit: Exit) -> fn() {
     match exit {
         Exit::Unexpected => a_generated_file_that_is_out_of_date,
@@ -82,8 +82,8 @@ fn a_reload_that_the_supervisor_refuses() {
     let mut sandbox = Sandbox::empty();
     sandbox.service("one", &json!({"process": {"command": fake_program()}}));
     let before = sandbox.up();
-    // The supervisor reads its file from where it was started. That place goes away: the
-    // directory is moved, and another one with the same content takes its name.
+    // The supervisor reads its file in its working directory. That path gets lost: the directory is
+    // moved, and another one with the same content takes its name.
     let root = sandbox.root().to_path_buf();
     let moved = root.with_file_name("moved");
     fs::rename(&root, &moved).unwrap();
@@ -96,7 +96,7 @@ fn a_reload_that_the_supervisor_refuses() {
     let run = sandbox.run("up").ends(Exit::ReloadFailed.code());
     same("stdout", run.stdout.as_str(), "");
     expected("exit-codes/refused-reload", &sandbox.normal(&run.stderr));
-    // What ran runs on.
+    // The running processes continue.
     let status = sandbox.status();
     let pid = &status["services"]["one"]["processes"]["one"]["pid"];
     same("the process", pid, &before["processes"]["one"]["pid"]);
@@ -107,8 +107,8 @@ fn something_that_cannot_be_ended() {
     let mut sandbox = Sandbox::empty();
     sandbox.service("one", &json!({"process": {"command": fake_program()}}));
     sandbox.run("down").succeeds();
-    // The alive lock is held by a descriptor that is on its way through a socket: there is no
-    // process that could be signalled.
+    // The alive lock is held by a descriptor inside a socket's queue: there is no process that
+    // could be signalled.
     let (near, far) = UnixStream::pair().unwrap();
     let lock = FileLock::try_exclusive(&sandbox.path(".core-stack/alive.lock"))
         .unwrap()

@@ -1,4 +1,4 @@
-//! Services that fail: `up` says which one and why, and leaves nothing.
+//! Services that fail: `up` reports which one and why, and leaves nothing.
 
 use std::time::Duration;
 
@@ -157,7 +157,7 @@ fn a_crashed_service_is_reported_until_it_is_back() {
     eventually("the crash", SOON, || {
         (sandbox.run("status").code == 4).then_some(())
     });
-    // `up` brings it back.
+    // `up` starts it again.
     let report = sandbox.up();
     assert!(
         report["processes"]["crashing"]["pid"].is_i64(),

@@ -68,7 +68,7 @@ fn data_is_shared_with_the_stack() {
     let mut nats = Nats::connect(sandbox.port("nats.client"));
     nats.make_stream("SHARED");
     nats.publish("SHARED.x", "from the stack");
-    // Beside the stack it cannot run.
+    // It cannot run beside the stack.
     let refused = sandbox.run("nats run").ends(11);
     assert!(
         refused.stderr.contains("is taken by `nats-server` (pid "),

@@ -1,5 +1,5 @@
-//! A repository that grew from Core, with services of its user's: it stays green, it can be moved,
-//! it takes the next version, and nothing in it that is broken is in the way of what runs.
+//! A repository that grew from Core, with services of its user: its tests pass, it can be moved and
+//! upgraded, and a broken file in it does not affect the running stack.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
@@ -8,21 +8,21 @@ use serde_json::json;
 
 use crate::harness::{Sandbox, http, same};
 
-/// Writes a file of the user's.
+/// Writes a file of the user.
 fn write(sandbox: &Sandbox, path: &str, text: &str) {
     let path = sandbox.path(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
 }
 
-/// Cuts a file off.
+/// Truncates a file.
 fn truncate(sandbox: &Sandbox, path: &str) {
     let text = sandbox.read(path);
     let half = &text[..text.len() / 2];
     fs::write(sandbox.path(path), half).unwrap();
 }
 
-/// A service as a tool for web pages makes it, with all that its package manager leaves.
+/// Adds a service as a web tool creates it, with all files of its package manager.
 fn add_web(sandbox: &mut Sandbox) -> u16 {
     let port = sandbox.spare_port("web.http");
     write(sandbox, "services/web/index.html", "<h1>\thello</h1> \n\n");
@@ -80,7 +80,7 @@ fn services_of_a_user_keep_the_repository_green() {
         .cargo(&format!("xtask init api --port {python}"))
         .succeeds();
     let web = add_web(&mut clone);
-    // Documents of the user's have rules of their own, too.
+    // Documents of the user follow their own rules, too.
     write(
         &clone,
         "docs/notes.md",
@@ -98,7 +98,7 @@ fn services_of_a_user_keep_the_repository_green() {
         let page = http::get(port, path);
         assert!(page.body.contains(text), "{page:?}");
     }
-    // One that has nothing to do with it is broken, and another one comes half written.
+    // An unrelated service is broken, and another one is half written.
     truncate(&clone, "services/api/service.json");
     write(&clone, "services/new/service.json", "{");
     let status = clone.cargo("xtask status --json").succeeds().json();
@@ -136,7 +136,7 @@ fn nothing_that_is_broken_is_in_the_way_of_what_runs() {
     let kept = fs::metadata(clone.path(".core-stack/xtask")).unwrap();
     same("inode", kept.ino(), inode);
 
-    // A manifest of Core's own: with its line, and no build that fails.
+    // A manifest of Core: the error has its line, and no build fails.
     truncate(&clone, "services/nats/service.json");
     let run = clone.cargo("xtask up").ends(10);
     assert!(
@@ -146,7 +146,7 @@ fn nothing_that_is_broken_is_in_the_way_of_what_runs() {
     );
     assert!(run.stderr.contains("\nhint: "), "{}", run.stderr);
     clone.cargo("xtask status").succeeds();
-    // What cargo itself reads.
+    // Files that cargo itself reads.
     for path in [
         "Cargo.lock",
         "cmd/nats/Cargo.toml",
@@ -221,7 +221,7 @@ fn a_moved_checkout_works_at_once() {
     clone
         .program_of_its_own(".core-stack/xtask status")
         .succeeds();
-    // What is changed there is seen there.
+    // A change there takes effect there.
     let source = "cmd/caddy/src/main.rs";
     let text = clone.read(source);
     write(&clone, source, &format!("{text}// changed\n"));
@@ -250,12 +250,12 @@ fn the_next_version_is_merged_as_the_document_says() {
     clone
         .cargo(&format!("xtask init mine --wrapper --port {port}"))
         .succeeds();
-    // What is run first brings `Cargo.lock` up to date.
+    // The first command updates `Cargo.lock`.
     clone.cargo("xtask render --check").succeeds();
     write(&clone, "README.md", "# Ours\n");
     commit(&clone, "A service of ours");
 
-    // The next version of Core has a package more, and other texts.
+    // The next version of Core has one more package, and other texts.
     clone.git(&["switch", "--quiet", "core"]).succeeds();
     let package = "[package]\nname = \"next\"\nversion.workspace = true\nedition.workspace = true\n\
                    rust-version.workspace = true\nlicense.workspace = true\n\
@@ -288,7 +288,7 @@ fn the_next_version_is_merged_as_the_document_says() {
     let mut files: Vec<&str> = conflicts.stdout.lines().collect();
     files.retain(|file| *file != "Cargo.lock");
     same("files", files, vec!["Cargo.toml", "README.md"]);
-    // As docs/upgrade.md says: both sides, theirs and cargo, ours.
+    // As in docs/upgrade.md: both sides, theirs and cargo, ours.
     let is_mark = |line: &&str| !line.starts_with(['<', '=', '>']);
     let cargo = clone.read("Cargo.toml");
     let both: Vec<&str> = cargo.lines().filter(is_mark).collect();

@@ -1,4 +1,4 @@
-//! Settings that a process takes while it runs: nobody who talks to it notices.
+//! Settings that change while a process runs: its clients notice nothing.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Sandbox, http, same, stranger};
 
-/// Every process id of Caddy: that of the wrapper and that of the server.
+/// Returns the process ids of Caddy: that of the wrapper and that of the server.
 fn caddy(sandbox: &Sandbox) -> (i32, i32) {
     (sandbox.pid("caddy"), sandbox.server("caddy").pid)
 }
@@ -21,7 +21,7 @@ fn move_pocketbase(sandbox: &mut Sandbox) {
     sandbox.dotenv(&variable, &port.to_string());
 }
 
-/// What the settings file of Caddy says.
+/// Returns the content of Caddy's settings file.
 fn settings(sandbox: &Sandbox) -> Value {
     let text = sandbox.read(".core-stack/caddy/settings.json");
     serde_json::from_str::<Value>(&text).unwrap()["env"].clone()
@@ -91,7 +91,7 @@ fn the_settings_are_in_no_entry_and_still_shown() {
     same("process ids of caddy", caddy(&sandbox), before);
     let user = &settings(&sandbox)["CADDY_NATS_WS_CREDENTIALS"];
     same("file", user, &json!("somebody"));
-    // A listener of its own is what it cannot get while it runs.
+    // It cannot get another listener while it runs.
     let port = sandbox.spare_port("caddy.new");
     sandbox.dotenv(&port_variable("caddy", "http"), &port.to_string());
     let plan = sandbox.run("plan --json").succeeds().json();
@@ -108,7 +108,7 @@ fn settings_that_are_not_taken_leave_everything_as_it_was() {
     sandbox.up();
     let (before, pocketbase) = (caddy(&sandbox), sandbox.pid("pocketbase"));
     let kept = settings(&sandbox);
-    // Where its next configuration is to be written is something else.
+    // A directory is in the place of its next configuration.
     let obstacle = sandbox.path(".core-stack/caddy/caddy.new.json");
     fs::create_dir_all(obstacle.join("in-the-way")).unwrap();
     move_pocketbase(&mut sandbox);
@@ -143,7 +143,7 @@ fn a_change_that_fails_elsewhere_is_taken_back_here() {
     sandbox.up();
     let before = caddy(&sandbox);
     let kept = settings(&sandbox);
-    // Where NATS writes its configuration when it is started again is something else.
+    // A directory is in the place of NATS's configuration at its next start.
     let obstacle = sandbox.path(".core-stack/nats/nats.conf");
     fs::remove_file(&obstacle).unwrap();
     fs::create_dir_all(obstacle.join("in-the-way")).unwrap();

@@ -1,4 +1,4 @@
-//! New services: valid at once, whole or not at all.
+//! New services: valid at once, complete or absent.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use crate::harness::{Sandbox, http, same};
 
-/// Gives a sandbox files of its own where `init` writes: in the place of the checkout's.
+/// Replaces the links to the checkout's files by copies where `init` writes.
 fn own_workspace(sandbox: &Sandbox) {
     for file in ["Cargo.toml", "Cargo.lock"] {
         let text = sandbox.read(file);
@@ -26,7 +26,7 @@ fn own_workspace(sandbox: &Sandbox) {
     }
 }
 
-/// Everything in a folder, hidden files included.
+/// Returns all names in a directory, hidden files included.
 fn names(path: &Path) -> Vec<String> {
     let entries = fs::read_dir(path).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name());
@@ -73,7 +73,7 @@ fn a_program_in_rust_is_valid_builds_and_runs() {
         Cargo.toml"]]
     .assert_eq(run.stdout.trim_end());
     sandbox.run("render --check").succeeds();
-    // Crates of others are those of the checkout, which are built.
+    // Third-party crates come from the checkout, where they are built.
     let target = Path::new(env!("CARGO_BIN_EXE_xtask")).parent().unwrap();
     let target_dir = target.parent().unwrap().to_str().unwrap();
     let cargo = std::env::var("CARGO").unwrap();
@@ -141,7 +141,7 @@ fn a_name_that_cannot_be_used_changes_nothing() {
         assert!(run.stderr.contains(told), "{line}: {}", run.stderr);
         assert!(run.stderr.contains("\nhint: "), "{line}: {}", run.stderr);
     }
-    // A file of another form: refused before the folders are made.
+    // A file in another format: refused before the directories are created.
     fs::write(
         sandbox.path("Cargo.toml"),
         "[workspace]\nmembers = [\"xtask\"]\n",

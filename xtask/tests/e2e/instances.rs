@@ -1,4 +1,4 @@
-//! Several stacks side by side: of one checkout, and of checkouts that know nothing of each other.
+//! Several stacks side by side: of one checkout, and of independent checkouts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::harness::nats::Nats;
 use crate::harness::{Running, Sandbox, fake_program, same, stranger};
 
-/// A service that listens on a port of its manifest, if `after` says so when that one is healthy.
+/// Returns a service that listens on a port of its manifest, after `after` is healthy, if given.
 fn listener(port: u16, after: Option<&str>) -> Value {
     let depends_on = after.map(|name| (name.to_owned(), json!({"condition": "process_healthy"})));
     json!({
@@ -24,7 +24,7 @@ fn listener(port: u16, after: Option<&str>) -> Value {
     })
 }
 
-/// A checkout with one service, whose port is the manifest's and no variable's.
+/// Returns a checkout with one service, whose port is fixed in the manifest.
 fn checkout() -> (Sandbox, u16) {
     let mut sandbox = Sandbox::empty();
     sandbox.range_of_ports();
@@ -33,14 +33,14 @@ fn checkout() -> (Sandbox, u16) {
     (sandbox, port)
 }
 
-/// The services of the checkout; ports that move come from a range of its own.
+/// Returns the services of the checkout; ports that move come from a separate range.
 fn core() -> Sandbox {
     let mut sandbox = Sandbox::core();
     sandbox.range_of_ports();
     sandbox
 }
 
-/// The ports that a document of `up` or `status` shows, by process and name.
+/// Returns the ports in a document of `up` or `status`, by process and name.
 fn ports(document: &Value) -> BTreeMap<String, u64> {
     let mut all = BTreeMap::new();
     let mut add = |processes: &Value| {
@@ -58,7 +58,7 @@ fn ports(document: &Value) -> BTreeMap<String, u64> {
     all
 }
 
-/// The process ids that a document of `up` or `ps` shows.
+/// Returns the process ids in a document of `up` or `ps`.
 fn pids(document: &Value) -> Vec<Value> {
     let processes = document["processes"].as_object().into_iter().flatten();
     processes
@@ -73,7 +73,7 @@ fn up(sandbox: &Sandbox, options: &str) -> Value {
         .json()
 }
 
-/// What `ps --all` says: instances by state, as `NAME STATE`.
+/// Returns the instances in `ps --all` by state, as `NAME STATE`.
 fn states(sandbox: &Sandbox, options: &str) -> Vec<String> {
     let document = sandbox
         .run(&format!("ps --json {options}"))
@@ -131,7 +131,7 @@ fn two_stacks_of_one_checkout_share_nothing() {
     let url = format!("nats://127.0.0.1:{}", two["nats.client"]);
     assert!(told.stdout.contains(&url), "{}", told.stdout);
 
-    // A change by the record is one of its own stack, and moves nothing either.
+    // A change by the record affects only its own stack, and moves nothing either.
     let set = "topology set nats --hub-nodes 3 --instance b";
     sandbox.run(set).succeeds();
     let with_hub = up(&sandbox, "--instance b");
@@ -149,8 +149,8 @@ fn two_stacks_of_one_checkout_share_nothing() {
         .run("topology set nats --single-node --instance b")
         .succeeds();
 
-    // One goes and the other does not notice: neither its processes nor its ports change, though
-    // those that it wishes are free now.
+    // The end of one does not affect the other: neither its processes nor its ports change, though
+    // its preferred ports are free now.
     sandbox.down();
     let again = up(&sandbox, "--instance b");
     same("outcome", &again["outcome"], &json!("unchanged"));
@@ -170,7 +170,7 @@ fn two_stacks_of_one_checkout_share_nothing() {
     let down = sandbox.run("down --instance b").succeeds();
     assert!(down.stderr.contains("nothing is left"), "{}", down.stderr);
 
-    // Back to what is wished.
+    // Back to the preferred ports.
     let back = up(&sandbox, "--instance b");
     same("ports", ports(&back), one);
     sandbox.run("down --instance b").succeeds();
@@ -184,14 +184,14 @@ fn ports_that_moved_are_the_same_each_time() {
     let moved = ports(&second.up());
     assert_ne!(moved["one.http"], u64::from(port));
     second.down();
-    // What somebody else has between is no other's.
+    // Ports that another program holds in between are skipped.
     let third = Sandbox::beside(&first);
     third.up();
     same("again", ports(&second.up()), moved.clone());
     let told = second.run("up").succeeds();
     let note = format!("ports moved: one.http from {port} to {}", moved["one.http"]);
     assert!(told.stderr.contains(&note), "{}", told.stderr);
-    // The number of its manifest is free again, but what runs stays where it is.
+    // The number of its manifest is free again, but the running stack keeps its ports.
     first.down();
     same("while it runs", ports(&second.up()), moved);
     second.down();
@@ -243,7 +243,7 @@ fn a_port_that_is_ordered_does_not_move() {
 #[test]
 fn ten_checkouts_that_start_at_once_share_nothing() {
     const COUNT: usize = 10;
-    // Of an instance with a name, the ports in `.env` are wishes: all ten wish the same.
+    // For a named instance, the ports in `.env` are preferences: all ten have the same.
     let first = core();
     let others = (1..COUNT).map(|_| Sandbox::beside(&first));
     let others: Vec<Sandbox> = others.collect();
@@ -283,7 +283,7 @@ fn ten_checkouts_that_start_at_once_share_nothing() {
         same("outcome", &again["outcome"], &json!("unchanged"));
         same("processes", &pids(&again), &before[index]);
     }
-    // What is gone is not listed.
+    // Removed checkouts are not listed.
     drop(all);
     let mut others = others;
     others.remove(2);
@@ -327,7 +327,7 @@ fn an_instance_is_named_on_the_line_or_by_a_variable() {
     let line = "status --json --instance default";
     let status = sandbox.run_with(line, &other).ends(3).json();
     same("on the line", &status["instance"], &json!("default"));
-    // Stopping must work, and hit the right one, whatever else `.env` holds.
+    // A stop must work, on the right instance, whatever else is in `.env`.
     sandbox.dotenv_line("not a line");
     let down = sandbox.down();
     assert!(down.stderr.starts_with("stopped in"), "{}", down.stderr);
@@ -377,7 +377,7 @@ fn a_part_starts_with_what_it_depends_on() {
     let names = status["services"].as_object().unwrap().keys();
     let names: Vec<&str> = names.map(String::as_str).collect();
     same("services", names, vec!["a", "b"]);
-    // A plan is of the whole stack, a reload of what runs.
+    // `plan` covers the whole stack, `reload` the running services.
     let plan = sandbox.run("plan").succeeds();
     same("plan", plan.stdout.as_str(), "add c\nadd d\n");
     let reload = sandbox.run("reload --json").succeeds().json();
@@ -397,7 +397,7 @@ fn a_part_starts_with_what_it_depends_on() {
             &part["processes"][name]["pid"],
         );
     }
-    // What runs goes on running.
+    // Running services continue.
     let again = up(&sandbox, "a --no-deps");
     same("again", order(&again), json!(["a", "b", "c", "d"]));
     same("again", &again["outcome"], &json!("unchanged"));
@@ -453,7 +453,7 @@ fn nodes_of_two_checkouts_have_ports_of_their_own() {
         15,
     );
     first.run("down --instance w").succeeds();
-    // Nothing listens there now: what keeps them is the register.
+    // Nothing listens there now: the register reserves them.
     let refused = second.run("up nats --instance w").ends(11);
     assert!(
         refused.stderr.contains("not enough free ports"),
@@ -479,7 +479,7 @@ fn a_service_is_given_no_port_that_the_topology_keeps() {
     let nodes = kept(&up(&sandbox, "nats --instance w"));
     same("ports of nodes", nodes.len(), 15);
     sandbox.run("down --instance w").succeeds();
-    // Another instance has what the services of the first one would have.
+    // Another instance holds the ports that the services of the first one prefer.
     sandbox.dotenv(topology, r#"{"topology": "single-node"}"#);
     up(&sandbox, "nats");
     let moved = ports(&up(&sandbox, "nats --instance w"));
@@ -488,14 +488,14 @@ fn a_service_is_given_no_port_that_the_topology_keeps() {
         .filter(|(_, port)| nodes.contains(port))
         .collect();
     assert!(taken.is_empty(), "{taken:?}");
-    // And the hub comes back where it was.
+    // And the hub gets its former ports again.
     sandbox.dotenv(topology, r#"{"topology": "hub-spoke", "hub_nodes": 3}"#);
     let again = up(&sandbox, "nats --instance w");
     same("ports of nodes", kept(&again), nodes.clone());
     sandbox.run("down --instance w").succeeds();
     sandbox.run("down").succeeds();
 
-    // A port that a service is ordered to have is not the node's any more.
+    // A port that is configured for a service is no longer the node's.
     let ordered = *nodes.first().unwrap();
     sandbox.dotenv("CORE_PORT_NATS_CLIENT", &ordered.to_string());
     let client = |document: &Value| ports(document)["nats.client"];

@@ -1,4 +1,4 @@
-//! NATS with JetStream, spoken to as a client would.
+//! NATS with JetStream, used like a client would.
 
 use serde_json::json;
 
@@ -65,13 +65,13 @@ fn clients_without_credentials_may_read_events_and_not_write_them() {
     }
     assert!(events(&mut nats) >= before, "some are gone");
     nats.api("STREAM.MSG.GET.CORE_EVENTS", &json!({"seq": 1}));
-    // Everything else is as it was.
+    // Everything else is unchanged.
     nats.make_stream("ORDERS");
     nats.publish("ORDERS.new", "first");
     nats.publish("ORDERS.core.process.x", "second");
     nats.api("STREAM.PURGE.ORDERS", &json!({}));
     nats.api("STREAM.DELETE.ORDERS", &json!({}));
-    // Core itself may: the controller goes on telling.
+    // Core itself may: the controller continues to publish.
     let stored = events(&mut nats);
     sandbox.run("restart caddy").succeeds();
     eventually("more events", SOON, || {

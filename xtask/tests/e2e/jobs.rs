@@ -1,5 +1,5 @@
-//! Processes that end: jobs, and those that end again and again. Whether they failed is told by
-//! everything that tells of them.
+//! Processes that exit: jobs, and those that exit repeatedly. Every report about them says whether
+//! they failed.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{SOON, Sandbox, eventually, same};
 
-/// Several rounds of a service that runs for a second and is started again after another.
+/// Several rounds of a service that runs for a second and is restarted after another.
 const ROUNDS: Duration = Duration::from_secs(5);
 
 fn script(script: &str, restart: &str) -> Value {
@@ -16,7 +16,7 @@ fn script(script: &str, restart: &str) -> Value {
     }}})
 }
 
-/// The state of a process in the table of `status`.
+/// Returns the state of a process in the table of `status`.
 fn shown(table: &str, name: &str) -> String {
     let line = table
         .lines()

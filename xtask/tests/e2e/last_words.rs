@@ -1,5 +1,4 @@
-//! The words that decide: they are shown, whatever their form, and nothing written grows without a
-//! bound.
+//! The last output of a process: it is shown, in any format, and no file grows without a bound.
 
 use std::fs;
 use std::path::Path;
@@ -8,13 +7,13 @@ use serde_json::{Value, json};
 
 use crate::harness::{SOON, Sandbox, eventually};
 
-/// What a supervisor that ended may still be said to hold on to.
+/// How long a supervisor that exited may still appear to hold its files.
 const GONE_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// The longest line of a log, its time included.
 const LINE_MAX: usize = 17 << 10;
 
-/// A service that runs a script, with a log of 1 MB and one old file.
+/// Returns a service that runs a script, with a log of 1 MB and one old file.
 fn script(script: &str) -> Value {
     json!({"process": {"command": "sh", "args": ["-c", script], "compose": {
         "log": {"max_size": "1mb", "max_files": 1},
@@ -65,7 +64,7 @@ fn nothing_is_lost_after_a_line_longer_than_the_log_may_be() {
             let longest = text.lines().map(str::len).max();
             assert!(longest <= Some(LINE_MAX), "{name}: {longest:?}");
         } else {
-            // The supervisor repeats nothing of what its processes say.
+            // The supervisor does not repeat the output of its processes.
             assert!(size < 16 << 10, "{name} has {size} bytes");
         }
     }

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use crate::harness::{SOON, Sandbox, eventually, fake_program, http, processes, same};
 
-/// A process that ends the moment it is told to, and that nobody can ask.
+/// Returns a process that stops at once, and has no probe.
 fn simple() -> Value {
     json!({"process": {"command": fake_program()}})
 }
 
-/// A service that is healthy when it answers, and does what the file `mood` in the checkout says
-/// when it is started: nothing (`hang`), or an end with 3 (`die`).
+/// Returns a service that is healthy when it answers, and reads the file `mood` in the checkout at
+/// its start: nothing (`hang`), or an exit with code 3 (`die`).
 fn moody(after: Option<&str>) -> Value {
     let script = format!(
         "case $(cat mood) in die) echo oh no; exit 3;; hang) exec sleep 3600;; esac\n\
@@ -108,7 +108,7 @@ fn a_stopped_service_stays_stopped_until_it_is_started() {
     let run = sandbox.run("stop pocketbase").succeeds();
     same("again", run.stderr.as_str(), "pocketbase: not running\n");
 
-    // What it depends on is started with it.
+    // Its dependencies are started with it.
     sandbox.run("stop nats").succeeds();
     let report = sandbox.run("start pocketbase --json").succeeds().json();
     for name in ["nats", "pocketbase"] {
@@ -118,7 +118,7 @@ fn a_stopped_service_stays_stopped_until_it_is_started() {
             &json!("started"),
         );
     }
-    // The controller looks for its record from time to time.
+    // The controller polls its record from time to time.
     sandbox.wait_healthy();
     let run = sandbox.run("start nats caddy").succeeds();
     same(
@@ -169,7 +169,7 @@ fn services_that_end_at_once_do_not_hold_up_stop_or_restart() {
     let all = names.join(" ");
     for command in ["restart", "stop", "start"] {
         let run = sandbox.run(&format!("{command} {all}")).succeeds();
-        // Each has 10 s, which the supervisor waits out when it misses an end.
+        // Each has 10 s, which the supervisor waits out when it misses an exit.
         assert!(
             run.took < Duration::from_secs(5),
             "{command}: {:?}",
@@ -180,7 +180,7 @@ fn services_that_end_at_once_do_not_hold_up_stop_or_restart() {
 }
 
 /// process-compose: the same process several times after restarts (#347), an untracked copy that
-/// survives `down` after a restart of what waits for a dependency (#530).
+/// survives `down` after a restart of a process that waits for a dependency (#530).
 #[test]
 fn restarts_at_once_run_each_process_once() {
     let mut sandbox = Sandbox::empty();
@@ -207,7 +207,7 @@ fn restarts_at_once_run_each_process_once() {
     sandbox.run("status").succeeds();
 }
 
-/// docker compose and others: a wait that goes on although it is over, or that says little.
+/// docker compose and others: a wait that continues after its result, or gives no details.
 #[test]
 fn a_wait_ends_with_the_process_or_with_its_time_and_names_both() {
     let mut sandbox = Sandbox::empty();
@@ -326,6 +326,6 @@ fn an_interrupted_restart_says_so_and_goes_no_further() {
     });
     restart.signal(Signal::INT);
     restart.wait().ends(130);
-    // Nothing holds the lock any more.
+    // No process holds the lock any more.
     sandbox.run("stop moody --no-wait").succeeds();
 }

@@ -1,4 +1,4 @@
-//! `up`, `status`, `down`: the main way through, on the real servers.
+//! `up`, `status`, `down`: the main path, with the real servers.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,15 +12,15 @@ use crate::harness::{Sandbox, http, same};
 
 /// The services in the order in which they start.
 const ORDER: [&str; 4] = ["nats", "pocketbase", "caddy", "controller"];
-/// Those that wait for one another.
+/// Services that wait for one another.
 const WAITING: [[&str; 2]; 3] = [
     ["nats", "pocketbase"],
     ["pocketbase", "caddy"],
     ["pocketbase", "controller"],
 ];
 
-/// What a user is told, without the lines that a slow machine does not get to say: those of
-/// processes that were healthy at the first look.
+/// Returns the output for a user, without lines that depend on the speed of the machine: about
+/// processes that were healthy at the first poll.
 fn summary(sandbox: &Sandbox, stderr: &str) -> String {
     let lines = stderr.lines().filter(|line| !line.ends_with(" is healthy"));
     sandbox.normal(&lines.collect::<Vec<_>>().join("\n"))
@@ -184,7 +184,7 @@ pub(crate) fn status_tells_everything_about_a_running_stack() {
     );
 }
 
-/// Everything below a directory, itself included.
+/// Returns everything below a directory, and the directory.
 fn below(path: &Path) -> Vec<PathBuf> {
     let mut all = vec![path.to_path_buf()];
     if path.is_dir() && !path.is_symlink() {
@@ -213,7 +213,7 @@ fn state_and_data_are_the_owners_alone() {
     for directory in [".data/nats", ".data/pocketbase", ".data/caddy"] {
         same(directory, mode(&sandbox.path(directory)), 0o700);
     }
-    // Below a directory that nobody else may enter, a mode is only the second line: but files
+    // In a directory that only its owner may enter, a file's mode is a second protection; files
     // with secrets have it.
     for secret in [".core-stack/nats/nats.conf", ".data/nats/credentials.json"] {
         same(secret, mode(&sandbox.path(secret)), 0o600);

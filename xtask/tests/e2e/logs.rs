@@ -1,4 +1,4 @@
-//! `cargo xtask logs`: what was said, by whom, when; without harm, and for as long as wanted.
+//! `cargo xtask logs`: lines with process and time; escaped, and for as long as wanted.
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -8,13 +8,13 @@ use crate::harness::{Sandbox, same};
 /// Bytes that clear a screen, set a title and are no text.
 const HOSTILE: &str = r"printf '\033[31mred\033[0m \033[2J\033]0;title\007 \377 end\n'";
 
-/// A service that runs a script and then waits for its end.
+/// Returns a service that runs a script and then waits for its stop.
 fn script(script: &str) -> Value {
     let script = format!("{script}; exec sleep 3600");
     json!({"process": {"command": "sh", "args": ["-c", script]}})
 }
 
-/// The times of plain lines.
+/// Returns the times of plain lines.
 fn times(text: &str) -> Vec<&str> {
     let line = |line: &'_ str| {
         line.split(' ')
@@ -45,7 +45,7 @@ fn logs_of_all_processes_by_time_also_after_the_stack_is_down() {
     let names: Vec<&str> = ready
         .iter()
         .filter_map(|line| line.split(' ').next())
-        // It starts beside Caddy.
+        // It starts in parallel with Caddy.
         .filter(|name| *name != "controller")
         .collect();
     same("the order", names, vec!["nats", "pocketbase", "caddy"]);
@@ -104,7 +104,7 @@ fn names_that_nobody_has() {
         "error: `helo` is neither a service nor a process\nhint: did you mean `hello`?\n";
     same("stderr", run.stderr.as_str(), expected);
     sandbox.run("logs --grep (").ends(2);
-    // Its log outlives its manifest, and a broken one hides no log.
+    // Its log outlives its manifest, and a broken manifest hides no log.
     sandbox.up();
     sandbox.down();
     sandbox.service_text("hello", "{");
@@ -121,7 +121,7 @@ fn a_log_cannot_drive_the_terminal() {
     follow.wait_for_stdout(" end\n");
     follow.signal(Signal::INT);
     let run = follow.wait().succeeds();
-    // The supervisor has put U+FFFD in the place of the byte that is no text.
+    // The supervisor has replaced the byte that is no text by U+FFFD.
     let expected = " red ^[[2J^[]0;title^G \u{fffd} end\n";
     assert!(run.stdout.ends_with(expected), "{:?}", run.stdout);
     let object = sandbox.run("logs --json").succeeds();
@@ -133,7 +133,7 @@ fn a_log_cannot_drive_the_terminal() {
     );
     assert!(!object.stdout.contains('\x1b'), "{}", object.stdout);
 
-    // On a terminal the name alone has a colour.
+    // On a terminal only the name has a colour.
     let mut terminal = sandbox.on_terminal("logs", &[]);
     terminal.wait_for_stdout(" end");
     let run = terminal.wait().succeeds();

@@ -1,8 +1,8 @@
 //! End-to-end tests: the real command, the real process-compose, the real servers.
 //!
-//! Each test has a checkout of its own with free ports (see `harness`), so they run side by side.
-//! They wait for conditions under deadlines and never for a time; how long something takes is
-//! asserted only where the product promises a bound.
+//! Each test has its own checkout with free ports (see `harness`), so they run in parallel. They
+//! wait for conditions with deadlines and never for a time; durations are asserted only where the
+//! product promises a bound.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stderr, reason = "the logs of a failed test")]

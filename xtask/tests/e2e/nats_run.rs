@@ -1,4 +1,4 @@
-//! A topology of NATS by itself, in the foreground.
+//! A separate topology of NATS, in the foreground.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use crate::harness::nats::Nats;
 use crate::harness::{Running, Sandbox, processes, same};
 
-/// Nodes that a test has at most, and the ports of each.
+/// Most nodes of a test, and the ports of each.
 const NODES: u16 = 5;
 const PORTS_OF_A_NODE: u16 = 5;
-/// How long wrappers without their parent may take: they promise 4 s, and the machine is busy.
+/// Limit for wrappers without their parent: they promise 4 s, and the machine is busy.
 const ORPHANS: Duration = Duration::from_secs(8);
-/// What is said when everything is joined.
+/// The line that is printed when all nodes are joined.
 const JOINED: &str = "JOINED: 3 hub nodes, 1 leaf nodes";
 
 fn sandbox() -> Sandbox {
@@ -77,7 +77,7 @@ fn a_topology_runs_beside_a_stack_until_it_is_told_to_stop() {
         assert!(ended.stdout.contains(&ready), "{}", ended.stdout);
     }
     assert!(ended.stderr.contains("nats-hub-2 | "), "{}", ended.stderr);
-    // What it has to say ends with how each node is reached, whatever the servers said before.
+    // Its output ends with the addresses of all nodes, after any output of the servers.
     let (_, end) = ended.stderr.split_once("export XDG_CONFIG_HOME=").unwrap();
     let ready: Vec<&str> = end
         .lines()
@@ -91,7 +91,7 @@ fn a_topology_runs_beside_a_stack_until_it_is_told_to_stop() {
     same("ready", (ready.len(), named.count()), (4, 4));
     assert!(!contexts.exists(), "contexts of what does not run");
     sandbox.nothing_is_left_within(Duration::ZERO);
-    // Ports and streams are there again.
+    // Ports and streams are preserved.
     let running = start(&sandbox);
     let mut hub = Nats::connect(port(&sandbox, "nats-hub-2"));
     hub.api("STREAM.INFO.SAFE", &json!({}));

@@ -1,6 +1,6 @@
 //! A program that is replaced under the same path: the next `up` runs the new one.
 //!
-//! Linux alone: elsewhere a program that was changed by hand may not be allowed to run.
+//! Linux only: elsewhere a program that was changed by hand may not be allowed to run.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::harness::nats::Nats;
 use crate::harness::publisher::Publisher;
 use crate::harness::{SOON, Sandbox, eventually, processes, same};
 
-/// Installs another program with the same behaviour: bytes after its end mean nothing to it.
+/// Installs another program with the same behaviour: bytes after its end have no meaning.
 fn replace(sandbox: &Sandbox, name: &str) {
     let file = sandbox.path(&format!(".dep/{name}"));
     let mut bytes = fs::read(&file).unwrap();
@@ -31,7 +31,7 @@ fn note(sandbox: &Sandbox, name: &str, file: &Path) {
     fs::write(sandbox.path(&path), record.to_string()).unwrap();
 }
 
-/// Process ids by service.
+/// Returns the process ids by service.
 fn pids(report: &Value) -> [Value; 3] {
     ["nats", "pocketbase", "caddy"].map(|name| report["processes"][name]["pid"].clone())
 }
@@ -58,7 +58,7 @@ fn the_next_up_runs_wrappers_that_were_replaced() {
     same("process ids", pids(&report), second);
 }
 
-/// The supervisor goes on counting what was started again: that is no failure of what follows.
+/// The supervisor continues to count restarts: they are no failure of what follows.
 #[test]
 fn a_crash_before_is_no_failure_of_the_restart() {
     let sandbox = Sandbox::core();

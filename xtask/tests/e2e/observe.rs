@@ -1,4 +1,4 @@
-//! Events: what happens to processes and topology is told once, in order, and can be followed.
+//! Events: changes of processes and topology are published once, in order, and can be followed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::harness::nats::Nats;
 use crate::harness::{Running, SOON, Sandbox, eventually, processes, same};
 
 const SERVICES: [&str; 4] = ["nats", "pocketbase", "caddy", "controller"];
-/// The controller's health is looked at every 10 s, and it is started again after 1 s.
+/// The controller's health is polled every 10 s, and it is restarted after 1 s.
 const CONTROLLER_LIMIT: Duration = Duration::from_mins(1);
 
-/// A command that follows everything from the beginning.
+/// A command that follows all events from the first one.
 struct Follower(Running);
 
 impl Follower {
@@ -24,19 +24,19 @@ impl Follower {
         Self(follower)
     }
 
-    /// Everything it has told.
+    /// Returns everything it has printed.
     #[track_caller]
     fn events(&self) -> Vec<Value> {
         events(&self.0.stdout())
     }
 
-    /// The events of a process, in their order.
+    /// Returns the events of a process, in order.
     fn of(&self, process: &str) -> Vec<Value> {
         let events = self.events().into_iter();
         events.filter(|event| event["process"] == process).collect()
     }
 
-    /// Waits until exactly these are the events of a process.
+    /// Waits until the events of a process are exactly these.
     #[track_caller]
     fn wait_for(&self, process: &str, expected: &[&str], limit: Duration) {
         let mut seen = Vec::new();
@@ -50,7 +50,7 @@ impl Follower {
         );
     }
 
-    /// Ends it as a user would.
+    /// Stops it as a user would.
     #[track_caller]
     fn end(self) -> Vec<Value> {
         self.0.signal(Signal::INT);
@@ -60,7 +60,7 @@ impl Follower {
 
 #[track_caller]
 fn events(stdout: &str) -> Vec<Value> {
-    // The last line may not be all there yet.
+    // The last line may be incomplete.
     let whole = stdout.rfind('\n').map_or("", |end| &stdout[..end]);
     let lines = whole.lines().map(serde_json::from_str);
     lines.map(|line| line.expect("each line is JSON")).collect()
@@ -89,7 +89,7 @@ fn what_happens_is_told_once_and_in_order() {
         );
     }
 
-    // The server that keeps the events is killed: its own crash waits for it, and so do we.
+    // The server with the events is killed: its own crash waits for it, and so do we.
     let wrapper = sandbox.pid("nats");
     processes::kill(sandbox.server("nats").pid);
     let crash = ["started", "ready", "crashed", "restarted", "ready"];
@@ -113,7 +113,7 @@ fn what_happens_is_told_once_and_in_order() {
     });
     same("hub", &applied["spec"]["hub_nodes"], &json!(3));
 
-    // Another controller goes on where this one was.
+    // Another controller continues where this one was.
     let killed = sandbox.pid("controller");
     processes::kill(killed);
     let told = ["started", "ready", "crashed", "restarted", "ready"];
@@ -122,7 +122,7 @@ fn what_happens_is_told_once_and_in_order() {
     sandbox.run("topology set --single-node").succeeds();
     follower.wait_for("nats-leaf-lhr", &["started", "ready", "stopped"], SOON);
 
-    // Nothing twice, nothing missed: what was followed is what is kept.
+    // No event twice or missing: the followed events are the stored ones.
     let kept = Follower::start(&sandbox);
     eventually("all that was followed", SOON, || {
         (kept.events().len() == follower.events().len()).then_some(())
@@ -178,7 +178,7 @@ fn a_failed_topology_is_told_and_others_can_listen() {
     );
     follower.wait_for_stdout("topology of nats  failed");
 
-    // The stack ends, and with it what follows it.
+    // The stack is stopped, and the follower exits.
     sandbox.down();
     let run = follower.wait().ends(3);
     same("lines", run.stdout.lines().count(), 1);
@@ -210,8 +210,7 @@ fn the_next_stack_goes_on_and_a_deleted_stream_is_made_again() {
     }
     follower.end();
 
-    // Gone, it is made again with the next event.
-    // Core's own user: others may not.
+    // After it is deleted, the next event creates it again. Core's own user does: others may not.
     let credentials: Value =
         serde_json::from_str(&sandbox.read(".data/nats/credentials.json")).unwrap();
     let text = |name: &str| credentials["app"][name].as_str().unwrap().to_owned();

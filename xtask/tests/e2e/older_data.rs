@@ -1,5 +1,5 @@
-//! Data that an earlier version of Core wrote, as that version's own programs left it: it is taken
-//! as it is, and nothing that was acknowledged is missing.
+//! Data of an earlier version of Core, written by that version's own programs: it is accepted
+//! unchanged, and no acknowledged data is missing.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,10 +11,10 @@ use crate::harness::http;
 use crate::harness::nats::Nats;
 use crate::harness::{Sandbox, same};
 
-/// `.data` of a stack of 01d4712 after `down`: a superuser that was made up, a collection with a
-/// record, a stream with a message, and a topology that was a hub and is one server again.
+/// `.data` of a stack of 01d4712 after `down`: a generated superuser, a collection with a record, a
+/// stream with a message, and a topology that was a hub and is one server again.
 const ARCHIVE: &str = "tests/e2e/data/data-01d4712.tar.gz";
-/// The message that it acknowledged, `acknowledged by 01d4712`, as the API shows it.
+/// The message that it acknowledged, `acknowledged by 01d4712`, as the API returns it.
 const MESSAGE: &str = "YWNrbm93bGVkZ2VkIGJ5IDAxZDQ3MTI=";
 /// The record that it wrote.
 const RECORD: &str = "8yq17agqiw4qxp8";
@@ -26,7 +26,7 @@ fn unpack(sandbox: &Sandbox) {
     archive.unpack(sandbox.root()).unwrap();
 }
 
-/// Fails unless all that the archive holds is served.
+/// Fails unless everything in the archive is served.
 #[track_caller]
 fn everything_is_there(sandbox: &Sandbox) {
     let port = sandbox.port("pocketbase.http");
@@ -64,7 +64,7 @@ fn data_of_01d4712_is_taken_as_it_is() {
     same("the topology", &topology["applied"]["spec"], &single);
     same("who asked", &topology["applied"]["origin"], &json!("user"));
     sandbox.down();
-    // Once more, from what this version made of it.
+    // Once more, from the data that this version has written.
     sandbox.up();
     everything_is_there(&sandbox);
 }

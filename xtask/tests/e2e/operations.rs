@@ -1,4 +1,4 @@
-//! Several commands on one stack at once, and commands that are interrupted.
+//! Several concurrent commands on one stack, and commands that are interrupted.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::harness::{Running, SOON, Sandbox, eventually, fake_program, processes
 /// How long a stopped stack may take to be gone.
 const GONE_LIMIT: Duration = Duration::from_secs(2);
 
-/// A service that never gets healthy.
+/// Returns a service that never gets healthy.
 fn never_healthy() -> Value {
     json!({
         "process": {
@@ -22,7 +22,7 @@ fn never_healthy() -> Value {
     })
 }
 
-/// A service that is healthy at once and keeps a journal.
+/// Returns a service that is healthy at once and keeps a journal.
 fn journal(name: &str, after: Option<&str>) -> Value {
     let args = ["--journal", "journal", name, "--listen", "${port.http}"];
     let mut manifest = json!({
@@ -38,7 +38,7 @@ fn journal(name: &str, after: Option<&str>) -> Value {
     manifest
 }
 
-/// `up` that waits for a service that never gets healthy.
+/// Starts an `up` that waits for a service that never gets healthy.
 #[track_caller]
 fn waiting_up(sandbox: &Sandbox) -> Running {
     let up = sandbox.start("up");
@@ -138,20 +138,20 @@ fn attached_up_shows_logs_and_stops_in_order() {
     let mut sandbox = Sandbox::empty();
     sandbox.service("first", &journal("first", None));
     sandbox.service("second", &journal("second", Some("first")));
-    // If both were told to end at once, the first would be faster.
+    // If both were asked to stop at once, the first would be faster.
     sandbox.edit("second", |manifest| {
         let args = manifest["process"]["args"].as_array_mut().unwrap();
         args.extend([json!("--slow-end"), json!("300")]);
     });
     let mut up = sandbox.start("up --attach");
     up.wait_for_stderr("stop it with");
-    // A service that is killed is started again, and says so.
+    // A killed service is restarted, and this is reported.
     processes::kill(sandbox.pid("second"));
     eventually("the second start", SOON, || {
         let begins = sandbox.read("journal").matches("second begins").count();
         (begins == 2).then_some(())
     });
-    // What was logged while it started is shown, too.
+    // Log lines from its start are shown, too.
     for service in ["first", "second"] {
         let port = sandbox.port(&format!("{service}.http"));
         up.wait_for_stdout(&format!("listening on {port}"));
@@ -194,7 +194,7 @@ fn down_waits_for_a_service_that_takes_its_time() {
     sandbox.service("slow", &journal("slow", None));
     sandbox.edit("slow", |manifest| {
         let args = manifest["process"]["args"].as_array_mut().unwrap();
-        // Longer than the supervisor takes to answer anything else.
+        // Longer than the supervisor takes for any other answer.
         args.extend([json!("--slow-end"), json!("7000")]);
     });
     sandbox.up();
@@ -217,7 +217,7 @@ fn a_service_that_refuses_to_end_is_killed_and_named() {
             "compose": {"shutdown": {"timeout_seconds": seconds}},
         }})
     };
-    // The supervisor has patience for longer than `down`.
+    // The supervisor waits longer than `down`.
     sandbox.service("stubborn", &stubborn(600));
     sandbox.up();
     let run = sandbox.run("down --timeout 1").succeeds();
@@ -230,7 +230,7 @@ fn a_service_that_refuses_to_end_is_killed_and_named() {
         stopped by signal in N s; nothing is left running"]]
     .assert_eq(&sandbox.normal(&run.stderr));
 
-    // The supervisor kills it: within `down`'s own limit nothing is left to do.
+    // The supervisor kills it: before `down`'s own limit nothing is left to do.
     sandbox.service("stubborn", &stubborn(1));
     sandbox.up();
     let run = sandbox.run("down").succeeds();
@@ -298,7 +298,7 @@ fn services_that_end_at_once_do_not_hold_up_down() {
     }
     sandbox.up();
     let run = sandbox.down();
-    // Each has 10 s, which the supervisor waits out when it misses an end.
+    // Each has 10 s, which the supervisor waits out when it misses an exit.
     assert!(run.took < Duration::from_secs(5), "{:?}", run.took);
 }
 
@@ -314,7 +314,7 @@ fn a_suspended_command_is_named_and_not_waited_for_without_end() {
     let run = sandbox.run("down").ends(15);
     assert!(run.stderr.contains("was suspended"), "{}", run.stderr);
     assert!(run.took < SOON, "{:?}", run.took);
-    // Continued, it makes way as ever.
+    // After SIGCONT it releases the lock as usual.
     let mut down = sandbox.start("down");
     down.wait_for_stderr("was suspended");
     up.signal(Signal::CONT);

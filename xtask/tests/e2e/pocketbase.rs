@@ -1,4 +1,4 @@
-//! PocketBase: its superuser, its records, through Caddy as a user's browser would.
+//! PocketBase: its superuser and its records, through Caddy as a user's browser would.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,7 +20,7 @@ fn log_in(sandbox: &Sandbox, email: &str, password: &str) -> Answer {
     http::post(sandbox.port("caddy.http"), path, None, &body)
 }
 
-/// The token of a login, which must succeed.
+/// Returns the token of a login, which must succeed.
 #[track_caller]
 fn token(sandbox: &Sandbox, email: &str, password: &str) -> String {
     let answer = log_in(sandbox, email, password);
@@ -28,14 +28,14 @@ fn token(sandbox: &Sandbox, email: &str, password: &str) -> String {
     answer.json()["token"].as_str().unwrap().to_owned()
 }
 
-/// A question of a superuser, through Caddy.
+/// Sends a request of a superuser, through Caddy.
 #[track_caller]
 fn ask(sandbox: &Sandbox, path: &str, token: &str) -> Answer {
     let headers = [("Authorization", token)];
     http::request(sandbox.port("caddy.http"), "GET", path, &headers, "").unwrap()
 }
 
-/// Makes a collection with one record; returns the record's id.
+/// Creates a collection with one record; returns the record's id.
 #[track_caller]
 fn write_record(sandbox: &Sandbox, token: &str) -> String {
     let caddy = sandbox.port("caddy.http");
@@ -188,7 +188,7 @@ fn hooks_and_pages_of_the_user_are_served() {
     );
 }
 
-/// Changes PocketBase's settings as its admin interface would.
+/// Changes PocketBase's settings as its admin UI would.
 #[track_caller]
 fn change_settings(sandbox: &Sandbox, token: &str, settings: &Value) {
     let headers = [
@@ -201,7 +201,7 @@ fn change_settings(sandbox: &Sandbox, token: &str, settings: &Value) {
     same("the settings", changed.status, 200);
 }
 
-/// A rate limit for everything.
+/// Returns a rate limit for everything.
 fn limit(max: u32, seconds: u32) -> Value {
     let rule = json!({"label": "/", "maxRequests": max, "duration": seconds, "audience": ""});
     json!({"rateLimits": {"enabled": true, "rules": [rule]}})
@@ -222,7 +222,7 @@ fn limits_of_the_user_leave_cores_own_routes_alone() {
     for _ in 0..50 {
         same("ready", http::get(direct, "/core/ready").status, 200);
     }
-    // Three probes in a row that fail would restart it: they come every 2 s.
+    // Three successive failed probes would restart it: they come every 2 s.
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(9) {
         same("status", sandbox.run("status").code, 0);
@@ -230,7 +230,7 @@ fn limits_of_the_user_leave_cores_own_routes_alone() {
     same("PocketBase", sandbox.pid("pocketbase"), pid);
     same("the controller", sandbox.pid("controller"), controller);
 
-    // A new start is possible, too, although not one question of the controller's may be.
+    // A new start is possible, too, although every request of the controller may be refused.
     sandbox.down();
     sandbox.up();
     same("status", sandbox.run("status").code, 0);
@@ -272,7 +272,7 @@ fn guesses_of_a_superusers_password_are_limited_and_logins_are_not() {
     for _ in 0..20 {
         same("a login", log_in(&sandbox, EMAIL, PASSWORD).status, 200);
     }
-    // Some failures, and a success between them, keep nobody out.
+    // Some failures, and a success between them, lock no user out.
     let guess = |email: &str| log_in(&sandbox, email, "not the password").status;
     for email in [EMAIL, "nobody@example.com"].into_iter().cycle().take(9) {
         same("a guess", guess(email), 400);
@@ -287,7 +287,7 @@ fn guesses_of_a_superusers_password_are_limited_and_logins_are_not() {
         log_in(&sandbox, EMAIL, PASSWORD).status,
         429,
     );
-    // Whoever is logged in stays so, and nothing else is limited.
+    // A session continues, and nothing else is limited.
     for _ in 0..100 {
         let settings = ask(&sandbox, "/api/settings", &kept);
         same("settings", settings.status, 200);
@@ -299,7 +299,7 @@ fn guesses_of_a_superusers_password_are_limited_and_logins_are_not() {
         &json!(false),
     );
 
-    // Whom Caddy speaks for is told apart; a client cannot say so itself.
+    // Clients behind Caddy are counted separately; a client cannot choose its own address.
     let direct = sandbox.port("pocketbase.http");
     let path = "/api/collections/_superusers/auth-with-password";
     let body = json!({"identity": EMAIL, "password": PASSWORD}).to_string();
@@ -332,7 +332,7 @@ fn guesses_at_the_same_time_are_limited_too() {
         let statuses = guesses.into_iter().map(|guess| guess.join().unwrap());
         statuses.filter(|status| *status == 400).count()
     });
-    // Fifty at the same time, and nine before them.
+    // Fifty concurrent ones, and nine before them.
     assert!(compared < 60, "{compared} of 120 were compared");
 }
 

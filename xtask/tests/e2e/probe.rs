@@ -1,4 +1,4 @@
-//! `--probe`: what clients notice of a change, counted by clients.
+//! `--probe`: the effect of a change on clients, as counted by clients.
 
 use engine::plan::stack::port_variable;
 use rustix::process::Signal;
@@ -19,7 +19,7 @@ const CLIENTS: [&str; 8] = [
     "pocketbase writer",
 ];
 
-/// How many streams of users there are.
+/// Returns the number of users' streams.
 #[track_caller]
 fn streams(sandbox: &Sandbox) -> usize {
     Nats::connect(sandbox.port("nats.client"))
@@ -61,7 +61,7 @@ fn nobody_notices_that_pocketbase_moves() {
 fn what_clients_notice_is_told() {
     let mut sandbox = Sandbox::core();
     sandbox.up();
-    // Caddy itself moves: whoever knows its old port is refused.
+    // Caddy itself moves: clients with its old port are refused.
     let port = sandbox.spare_port("caddy.new");
     sandbox.dotenv(&port_variable("caddy", "http"), &port.to_string());
     let run = sandbox.run("reload --probe --json").ends(4);

@@ -1,5 +1,5 @@
-//! The topology by its record: the commands, the database's own API, and whatever is killed in the
-//! middle of a change.
+//! The topology by its record: the commands, the database's own API, and kills in the middle of a
+//! change.
 
 use std::fs;
 
@@ -12,14 +12,14 @@ use crate::harness::http::{self, Answer};
 use crate::harness::nats::Nats;
 use crate::harness::{SOON, Sandbox, eventually, processes, same};
 
-/// Nodes that a test has at most, and the ports of each.
+/// Most nodes of a test, and the ports of each.
 const NODES: u16 = 8;
 const PORTS_OF_A_NODE: u16 = 5;
 pub(crate) const EMAIL: &str = "boss@example.com";
 pub(crate) const PASSWORD: &str = "only for the tests";
 /// The records of topologies, in the database's own API.
 pub(crate) const RECORDS: &str = "/api/collections/core_topology/records";
-/// A hub of three with a region, on the command line.
+/// A hub of three with a region, as a command line.
 const HUB: &str = "topology set nats --hub-nodes 3 --leaf lhr";
 
 fn sandbox() -> Sandbox {
@@ -33,13 +33,13 @@ fn pids(sandbox: &Sandbox) -> [i32; 4] {
     ["nats", "pocketbase", "caddy", "controller"].map(|name| sandbox.pid(name))
 }
 
-/// What `topology show` says of the record.
+/// Returns the record in `topology show`.
 #[track_caller]
 fn record(sandbox: &Sandbox) -> Value {
     sandbox.run("topology show --json").succeeds().json()["record"].clone()
 }
 
-/// What was applied last.
+/// Returns the topology that was applied last.
 #[track_caller]
 fn applied(sandbox: &Sandbox) -> Value {
     sandbox.run("topology show --json").json()["applied"].clone()
@@ -76,7 +76,7 @@ impl<'a> Boss<'a> {
         self.ask("GET", RECORDS, &json!(null)).json()["items"][0].clone()
     }
 
-    /// Writes the specification, and nothing else. The answer says that it is pending.
+    /// Writes the specification, and nothing else. The answer shows it as pending.
     #[track_caller]
     pub(crate) fn write(&self, spec: &Value) {
         let answer = self.save(spec);
@@ -86,14 +86,14 @@ impl<'a> Boss<'a> {
         assert_eq!(saved["message"], "", "{saved}");
     }
 
-    /// Tries to.
+    /// Tries to write the specification.
     #[track_caller]
     pub(crate) fn save(&self, spec: &Value) -> Answer {
         let id = self.record()["id"].as_str().unwrap().to_owned();
         self.ask("PATCH", &format!("{RECORDS}/{id}"), &json!({"spec": spec}))
     }
 
-    /// Fails unless the specification is refused by the save, with this in the answer.
+    /// Fails unless the save of the specification is refused, with this in the answer.
     #[track_caller]
     fn is_refused(&self, spec: &Value, sentence: &str) {
         let before = self.record();
@@ -108,7 +108,7 @@ impl<'a> Boss<'a> {
         same("the record", self.record(), before);
     }
 
-    /// Waits until the present generation is in a state; the record.
+    /// Waits until the current generation is in a state; returns the record.
     #[track_caller]
     pub(crate) fn until(&self, state: &str) -> Value {
         eventually(state, SOON, || {
@@ -150,7 +150,7 @@ fn the_commands_change_what_runs() {
     let refused = sandbox.run("topology set nats --hub-nodes 4").ends(10);
     assert!(refused.stderr.contains("is 4, but"), "{}", refused.stderr);
 
-    // The manifest does not count until it is given back.
+    // The manifest is ignored until the origin is reset.
     let plan = sandbox.run("plan --json").succeeds().json();
     same("changes", &plan["changes"], &json!(false));
     let overridden = &plan["topology"]["overridden"];
@@ -221,7 +221,7 @@ fn a_user_of_the_database_changes_what_runs() {
     same("origin", &record["origin"], &json!("user"));
     same("process ids", pids(&sandbox), before);
 
-    // What nobody can run is refused by the save, and changes nothing.
+    // An invalid specification is refused at the save, and changes nothing.
     boss.is_refused(&hub(4, &["iad"]), "is 4, but");
     boss.is_refused(&hub(3, &["iad"]), "the region of the hub");
     boss.is_refused(&json!(["not", "a", "topology"]), "must be a JSON object");
@@ -232,7 +232,7 @@ fn a_user_of_the_database_changes_what_runs() {
     );
     same("process ids", pids(&sandbox), before);
 
-    // Three within an instant: the last one counts.
+    // Three at once: the last one counts.
     for regions in [&["nrt"][..], &["syd", "fra"], &["lhr", "nrt"]] {
         boss.write(&hub(3, regions));
     }
@@ -245,7 +245,7 @@ fn a_user_of_the_database_changes_what_runs() {
     );
     same("process ids", pids(&sandbox), before);
 
-    // An edited manifest, here the variable in its place, is overridden, and then is not.
+    // An edited manifest, here the variable that replaces it, is overridden, and later is not.
     sandbox.dotenv("CORE_TOPOLOGY_NATS", &hub(3, &["nrt"]).to_string());
     let report = sandbox.run("reload --json").succeeds().json();
     same("outcome", &report["outcome"], &json!("unchanged"));
@@ -261,7 +261,7 @@ fn a_user_of_the_database_changes_what_runs() {
     same("hub nodes", &now["hub_nodes"], &json!(3));
 }
 
-/// The specification of a record that the manifest decides about.
+/// Returns the specification of a record that the manifest decides about.
 #[track_caller]
 fn record_of_manifest(sandbox: &Sandbox) -> Value {
     let record = record(sandbox);
@@ -276,7 +276,7 @@ fn of_two_writers_the_last_one_counts() {
     let writers = ["lhr", "nrt"]
         .map(|region| sandbox.start(&format!("topology set nats --hub-nodes 3 --leaf {region}")));
     let codes = writers.map(|writer| writer.wait().code);
-    // Either one came after the other, or one learned that it was overtaken.
+    // Either they were serialized, or one got a conflict.
     let expected = [[0, 0], [0, 15], [15, 0]];
     assert!(expected.contains(&codes), "{codes:?}");
     let last = eventually("an end", SOON, || {
@@ -293,7 +293,7 @@ fn a_hub_node_that_never_starts_leaves_the_old_topology() {
     let sandbox = sandbox();
     sandbox.up();
     let before = pids(&sandbox);
-    // Where its data is to be is a file.
+    // A file is in the place of its data directory.
     let in_the_way = sandbox.path(".data/nats-hub-2");
     fs::write(&in_the_way, "").unwrap();
     let failed = sandbox.run(HUB).ends(16);
@@ -306,8 +306,8 @@ fn a_hub_node_that_never_starts_leaves_the_old_topology() {
     same("process ids", pids(&sandbox), before);
 }
 
-/// Kills what `victim` names while the change is made, and expects the change to be made in the
-/// end, by the next `up` at the latest.
+/// Kills the process from `victim` during the change, and expects that the change is completed, by
+/// the next `up` at the latest.
 #[track_caller]
 fn killed_in_the_middle(victim: impl FnOnce(&Sandbox) -> i32, by_up: bool) {
     let sandbox = sandbox();
@@ -323,7 +323,7 @@ fn killed_in_the_middle(victim: impl FnOnce(&Sandbox) -> i32, by_up: bool) {
     });
     processes::signal(pid, Signal::KILL);
     if by_up {
-        // Its record cannot be asked without a stack.
+        // Its record cannot be read without a stack.
         change.wait().ends(3);
         sandbox.up();
     } else {

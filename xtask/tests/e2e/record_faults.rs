@@ -1,5 +1,5 @@
-//! Whatever is in the record of the topology, or is wrong with its collection, the stack starts,
-//! the record says why, and the commands correct it.
+//! Invalid content in the record of the topology, or a broken collection: the stack starts, the
+//! record has the reason, and the commands correct it.
 
 use std::fs;
 
@@ -11,10 +11,10 @@ use crate::record::{Boss, EMAIL, PASSWORD, RECORDS};
 
 /// The history of the records, in the database's own API.
 const HISTORY: &str = "/api/collections/core_topology_history/records";
-/// How many changes the history keeps.
+/// Number of changes that the history keeps.
 const HISTORY_MAX: usize = 500;
 
-/// A hook of a user's that runs SQL: whatever writes into the database past the rules of its API.
+/// A hook of a user that runs SQL: it writes into the database past the rules of its API.
 const HOOK: &str = r#"
 routerAdd("POST", "/sql", (e) => {
   for (const sql of e.requestInfo().body.sql) {
@@ -40,7 +40,7 @@ fn sql(sandbox: &Sandbox, statements: &[&str]) {
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
-/// `topology show --json`, of the record.
+/// Returns `topology show --json` of the record.
 #[track_caller]
 fn shown(sandbox: &Sandbox) -> Value {
     sandbox.run("topology show --json").succeeds().json()["record"].clone()
@@ -63,7 +63,7 @@ fn sets_it_right(sandbox: &Sandbox) {
     same("origin", &shown(sandbox)["origin"], &json!("manifest"));
 }
 
-/// Nested so deeply, as JSON.
+/// Returns JSON with this depth of nesting.
 fn deep(levels: usize) -> String {
     let (open, close) = ("{\"a\":".repeat(levels), "}".repeat(levels));
     format!("{open}1{close}")
@@ -79,7 +79,7 @@ fn no_record_keeps_the_stack_from_starting() {
              spec = '{spec}'"
         );
         sql(&sandbox, &[&spec]);
-        // The next `up` finds it, as if somebody had written it before.
+        // The next `up` finds it, as if it had been written before.
         sandbox.down();
         sandbox.up();
     };
@@ -99,12 +99,12 @@ fn no_record_keeps_the_stack_from_starting() {
         sandbox.wait_healthy();
         sets_it_right(&sandbox);
     }
-    // PocketBase lets nobody write into this one, unless the specification is replaced.
+    // PocketBase refuses every write to this one, unless the specification is replaced.
     plant("{\"hub_nodes\": 1e999}");
     until_failed(&sandbox, "number out of range");
     sandbox.wait_healthy();
     sets_it_right(&sandbox);
-    // What is no number, and another record beside the one of NATS.
+    // An invalid number, and another record beside the one of NATS.
     let others = [
         "UPDATE core_topology SET spec = '[[', generation = -7, status = '[[', origin = 'user'",
         "INSERT INTO core_topology (id, service, spec, origin, generation, status, created, \
@@ -134,7 +134,7 @@ fn a_collection_that_a_user_changed_keeps_nothing_from_starting() {
     sandbox.down();
     sandbox.up();
     sandbox.wait_healthy();
-    // Without the collection there is no record; all else works.
+    // Without the collection there is no record; everything else works.
     let boss = Boss::log_in(&sandbox);
     let answer = boss.ask("DELETE", collection, &json!(null));
     assert_eq!(answer.status, 204, "{answer:?}");
@@ -145,7 +145,7 @@ fn a_collection_that_a_user_changed_keeps_nothing_from_starting() {
     assert!(asked.stderr.contains("hint: "), "{}", asked.stderr);
 }
 
-/// Specifications of all forms, right and wrong.
+/// Returns specifications of all kinds, valid and invalid.
 fn specs() -> Vec<Value> {
     let hub = |more: Value| {
         let mut spec = json!({"topology": "hub-spoke", "hub_nodes": 3});
@@ -241,7 +241,7 @@ fn specs() -> Vec<Value> {
 #[test]
 fn the_save_refuses_what_the_controller_would_refuse_and_nothing_else() {
     let sandbox = sandbox();
-    // Without a controller, which would apply what is right.
+    // Without a controller, which would apply the valid ones.
     sandbox.run("up pocketbase --json").succeeds();
     let boss = Boss::log_in(&sandbox);
     let mut refused = 0;

@@ -8,7 +8,7 @@ use crate::harness::nats::Nats;
 use crate::harness::processes::{self, Proc};
 use crate::harness::{SOON, Sandbox, eventually, fake_program, http, same};
 
-/// How long anything may outlive what was to look after it.
+/// How long a process may outlive its guard.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Stores a message.
@@ -19,14 +19,14 @@ fn store(sandbox: &Sandbox) {
     nats.publish("KEPT.one", "still here");
 }
 
-/// Fails unless the message is there.
+/// Fails unless the message is stored.
 #[track_caller]
 fn is_stored(sandbox: &Sandbox) {
     let mut nats = Nats::connect(sandbox.port("nats.client"));
     same("message", nats.stored("KEPT", 1).as_str(), "still here");
 }
 
-/// Waits until a server runs that is not this one, and everything is healthy.
+/// Waits until a server other than this one runs, and everything is healthy.
 #[track_caller]
 fn wait_for_another(sandbox: &Sandbox, service: &str, old: i32) -> Proc {
     let program = format!("{service}-server");
@@ -69,7 +69,7 @@ fn pocketbase_comes_back_and_caddy_bridges_it() {
     sandbox.up();
     let server = sandbox.server("pocketbase");
     processes::kill(server.pid);
-    // Caddy holds the request until PocketBase is there again.
+    // Caddy holds the request until PocketBase is available again.
     same(
         "through Caddy",
         http::get(sandbox.port("caddy.http"), "/api/health").status,
@@ -93,7 +93,7 @@ fn a_client_notices_nothing_of_a_killed_caddy() {
     let server = sandbox.server("caddy");
     same("before", http::get(caddy, "/healthz").status, 200);
     processes::kill(server.pid);
-    // What a server has accepted dies with it; from here on nothing is.
+    // Connections that a server has accepted die with it; from here on there is none.
     eventually("the end of Caddy", SOON, || {
         processes::find(server.pid).is_none().then_some(())
     });
@@ -116,7 +116,7 @@ fn a_killed_supervisor_leaves_nothing() {
     processes::kill(sandbox.supervisor().pid);
     eventually("the end of everything", ORPHAN_LIMIT, || {
         let left = sandbox.leftovers();
-        // The socket's file is the supervisor's, which had no time to remove it.
+        // The socket's file belongs to the supervisor, which had no time to remove it.
         left.iter()
             .all(|left| left.starts_with("socket file"))
             .then_some(())
@@ -196,7 +196,7 @@ fn a_killed_wrapper_leaves_no_server() {
     is_stored(&sandbox);
 }
 
-/// Every process of the stack is below a supervisor that lives, or there is none.
+/// Returns every process of the stack that is not below a running supervisor.
 fn orphans(sandbox: &Sandbox) -> Vec<Proc> {
     let all = processes::all();
     let named = |pid: i32| all.iter().find(|process| process.pid == pid);
@@ -246,7 +246,7 @@ fn up_that_is_killed_leaves_no_orphan_and_the_next_one_works() {
         sandbox.down();
         std::fs::remove_dir_all(sandbox.path(".core-stack")).unwrap();
     }
-    // The gate opens: whatever the killed `up` left running, the next one brings to its end.
+    // The gate opens: the next `up` completes whatever the killed one left running.
     let up = sandbox.start("up");
     eventually("all but one", SOON, || {
         sandbox

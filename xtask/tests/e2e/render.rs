@@ -1,5 +1,5 @@
-//! The file for process-compose: it loads there, strictly, and every value reaches the child byte
-//! for byte, whatever it holds, on start and on reload.
+//! The file for process-compose: it loads there, in strict mode, and every value reaches the child
+//! byte for byte, whatever its content, on start and on reload.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Run, SOON, Sandbox, eventually, fake_program, same};
 
-/// Values that something between the manifest and the child could take for its own.
+/// Values that a layer between the manifest and the child could misinterpret.
 const HOSTILE: [&str; 40] = [
     "",
     " ",
@@ -53,12 +53,12 @@ const HOSTILE: [&str; 40] = [
     "- [x, {y}] &z *w !v | > @",
 ];
 
-/// The same value as the text of a manifest, where `${` begins a placeholder.
+/// Returns the value as text of a manifest, where `${` begins a placeholder.
 fn literal(value: &str) -> String {
     value.replace("${", "$${")
 }
 
-/// What a process was given.
+/// The inputs of a process.
 #[derive(Debug, PartialEq, Eq)]
 struct Given {
     pid: String,
@@ -66,7 +66,7 @@ struct Given {
     environment: BTreeMap<String, String>,
 }
 
-/// A sandbox with one service that tells what it was given.
+/// A sandbox with one service that writes down its inputs.
 struct Echo {
     sandbox: Sandbox,
 }
@@ -78,8 +78,8 @@ impl Echo {
         }
     }
 
-    /// Gives the service these values: as arguments, as environment of the manifest, and as
-    /// variables of the caller. Runs `up`, returns what arrived.
+    /// Sets these values as arguments, as environment of the manifest, and as variables of the
+    /// caller. Runs `up`, returns what arrived.
     fn give(&mut self, values: &[&str], old: Option<&Given>) -> (Run, Given) {
         let mut args: Vec<String> = ["--dump", "dump", "--"].map(str::to_owned).to_vec();
         let mut env = serde_json::Map::new();
@@ -111,7 +111,7 @@ impl Echo {
         let bytes = fs::read(self.sandbox.path("dump")).ok()?;
         let text = String::from_utf8(bytes).unwrap();
         let entries: Vec<&str> = text.strip_suffix('\0')?.split('\0').collect();
-        // An argument may be empty, too; the number of the process after it tells the end apart.
+        // An argument may be empty, too; the pid after it marks the end.
         let end = entries.iter().position(|entry| *entry == "--").unwrap();
         let is_pid =
             |index: usize| entries[index].parse::<i32>().is_ok() && entries[index - 1].is_empty();
@@ -156,7 +156,7 @@ fn hostile_values_arrive_byte_for_byte_on_start_and_on_reload() {
     arrived(&HOSTILE, &started);
     let supervisor = echo.sandbox.supervisor().pid;
 
-    // The same again changes nothing; other values are a reload.
+    // The same values again change nothing; other values are a reload.
     let mut values = HOSTILE;
     values.rotate_left(7);
     let (up, reloaded) = echo.give(&values, Some(&started));
@@ -273,7 +273,7 @@ fn the_file_loads_strictly_and_is_the_same_each_time() {
         sandbox.program(&sandbox.path(".dep/process-compose"), &arguments)
     };
     load(".core-stack/process-compose.yaml").succeeds();
-    // It is strict: a key too many is refused.
+    // It is strict: an additional key is refused.
     fs::write(
         sandbox.path("wrong.yaml"),
         text.replace("is_template_disabled", "is_template_disable"),
@@ -281,7 +281,7 @@ fn the_file_loads_strictly_and_is_the_same_each_time() {
     .unwrap();
     let refused = load("wrong.yaml");
     assert_ne!(refused.code, 0, "{refused:?}");
-    // Nothing ran, but the file is there now, as `render` was asked for it.
+    // Nothing was running, but the file exists now, as `render` was asked to write it.
     fs::remove_file(sandbox.path(".core-stack/process-compose.yaml")).unwrap();
     sandbox.nothing_was_started();
 }

@@ -1,4 +1,4 @@
-//! What scripts and curious people ask: variables, ports, origins, the graph, pages, completions.
+//! Output for scripts: variables, ports, origins, the graph, pages, completions.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::harness::{Sandbox, expected, fake_program, http, same, stranger, tell
 
 const SECRET: &str = "hush-71c2";
 
-/// What a shell has in a variable after `eval`.
+/// Returns the value of a variable in a shell after `eval`.
 fn in_shell(sandbox: &Sandbox, text: &str, name: &str) -> String {
     let script = format!("eval \"$1\"; printf %s \"${name}\"");
     let run = sandbox.program(Path::new("/bin/sh"), &["-c", &script, "sh", text]);
@@ -55,7 +55,7 @@ fn apps_find_the_running_stack_by_its_variables() {
     );
     same("its version", &document["schema_version"], &json!(1));
 
-    // What runs counts, whatever was edited since.
+    // The running stack counts, whatever was edited since.
     sandbox.dotenv_line("not a line");
     same(
         "broken `.env`",
@@ -317,19 +317,19 @@ fn a_shell_completes_commands() {
     }
 }
 
-/// In bash, what a function leaves behind.
+/// For bash: prints the result of a function.
 const COMPLETE_IN_BASH: &str = r#"
 cd "$2"; eval "$1"; COMP_WORDS=(xtask up na) COMP_CWORD=2
 _xtask_names xtask na up
 printf '%s\n' "${COMPREPLY[@]}"
 "#;
 
-/// In fish, what the shell itself would offer.
+/// For fish: prints what the shell itself would offer.
 const COMPLETE_IN_FISH: &str = r#"
 cd $argv[2]; echo $argv[1] | source; complete -C "xtask up na"
 "#;
 
-/// In zsh, what a terminal shows after the key that completes.
+/// For zsh: prints what a terminal shows after the completion key.
 const COMPLETE_IN_ZSH: &str = r#"
 zmodload zsh/zpty
 zpty terminal zsh -f -i
@@ -345,7 +345,7 @@ echo nats
 
 #[test]
 fn shells_complete_names_of_the_checkout() {
-    // They are asked of the program that is kept beside the state.
+    // They call the program that is kept in the state directory.
     let sandbox = Sandbox::core();
     fs::create_dir(sandbox.path(".core-stack")).unwrap();
     let kept = sandbox.path(".core-stack/xtask");

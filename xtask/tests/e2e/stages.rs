@@ -1,11 +1,11 @@
-//! `cargo xtask ci` with a cargo that only plays the stages.
+//! `cargo xtask ci` with a fake cargo that simulates the stages.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::harness::{Sandbox, same};
 
-/// A cargo that is what it is told to be when it runs tests, and content with everything else.
+/// Creates a cargo that runs `tests` for tests, and succeeds with everything else.
 fn cargo(sandbox: &Sandbox, tests: &str) -> String {
     let script = sandbox.path("fake-cargo");
     let text = format!("#!/bin/sh\n[ \"$1\" = test ] || exit 0\n{tests}\n");
@@ -14,7 +14,7 @@ fn cargo(sandbox: &Sandbox, tests: &str) -> String {
     script.display().to_string()
 }
 
-/// The summary, without times.
+/// Returns the summary, without times.
 fn summary(stdout: &str) -> Vec<&str> {
     let lines = stdout.lines().skip_while(|line| *line != "== summary");
     let stage = |line| str::rsplit_once(line, " s  ").map_or(line, |(_, stage)| stage);
@@ -43,7 +43,7 @@ fn a_signal_ends_all_that_the_stage_started_and_the_summary_is_told() {
     use crate::harness::processes;
     use rustix::process::Signal;
 
-    // As a test does that started a stack: in a session of its own, and its parent has ended.
+    // Like a test that started a stack: in its own session, with a parent that has exited.
     let daemon = "(setsid sh -c 'echo $$ >daemon; echo ready; exec sleep 1000' &)\n\
                   echo 'missing: x' >>\"$CORE_TESTS_MISSING\"; sleep 1000";
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {

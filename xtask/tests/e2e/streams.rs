@@ -1,4 +1,4 @@
-//! Streams of nodes that go: moved whole, or nothing changes.
+//! Streams of nodes that leave: moved completely, or nothing changes.
 
 use std::fs;
 
@@ -9,13 +9,13 @@ use crate::harness::nats::{MIRRORED, Nats};
 use crate::harness::{SOON, eventually, processes, same};
 use crate::topology::{ALONE, HUB_AND_REGION, VARIABLE, port, sandbox};
 
-/// How many messages the stream has.
+/// Number of messages in the stream.
 const MESSAGES: u64 = 1000;
-/// The note of a move that is under way.
+/// The journal of a running move.
 const JOURNAL: &str = ".data/nats/moving.json";
 
-/// A stream of three replicas on the hub, with messages, and two consumers that have come
-/// differently far.
+/// Creates a stream of three replicas on the hub, with messages, and two consumers at different
+/// positions.
 #[track_caller]
 fn make_orders(hub: &mut Nats, messages: u64) {
     let stream = json!({"name": "ORDERS", "subjects": ["ORDERS.>"], "num_replicas": 3,
@@ -40,8 +40,8 @@ fn make_orders(hub: &mut Nats, messages: u64) {
     same("shipped", hub.fetch("ORDERS", "SHIPPING", 7, 4).len(), 7);
 }
 
-/// Fails unless the stream is there with all it had. A clustered server tells in a backup only how
-/// far all is acknowledged: what a consumer was given since then is given again.
+/// Fails unless the stream is complete. In a backup, a clustered server stores only up to which
+/// message all are acknowledged: later deliveries are repeated.
 #[track_caller]
 fn has_orders(nats: &mut Nats, messages: u64, replicas: u64) {
     let (pending, next) = if replicas == 1 { (0, "4") } else { (3, "7") };
@@ -77,7 +77,7 @@ fn has_orders(nats: &mut Nats, messages: u64, replicas: u64) {
     );
 }
 
-/// A stream from which messages go when they are consumed.
+/// Creates a stream from which messages are removed when they are consumed.
 #[track_caller]
 fn make_jobs(hub: &mut Nats) {
     let jobs = json!({"name": "JOBS", "subjects": ["JOBS"], "retention": "workqueue"});
@@ -89,7 +89,7 @@ fn make_jobs(hub: &mut Nats) {
     hub.fetch("JOBS", "WORKER", 2, 2);
 }
 
-/// Fails unless it goes on where it was.
+/// Fails unless it continues where it was.
 #[track_caller]
 fn has_jobs(nats: &mut Nats) {
     let jobs = nats.api("STREAM.INFO.JOBS", &json!({}));
@@ -113,7 +113,7 @@ fn streams_of_the_hub_are_moved_back_when_it_goes() {
     let memory = json!({"name": "CACHE", "subjects": ["CACHE"], "storage": "memory"});
     hub.api("STREAM.CREATE.CACHE", &memory);
     hub.publish("CACHE", "kept");
-    // A mirror of what is on `nats` is nothing that would be lost.
+    // A mirror of a stream on `nats` would lose nothing.
     Nats::connect(own).make_stream("OWN");
     let mirror = json!({"name": "OWN", "mirror":
         {"name": "OWN", "external": {"api": "$JS.core.API"}}});
@@ -130,7 +130,7 @@ fn streams_of_the_hub_are_moved_back_when_it_goes() {
         refused.stderr
     );
 
-    // In the way: nothing is changed.
+    // It conflicts: nothing is changed.
     Nats::connect(own).make_stream("CACHE");
     let refused = sandbox.run("reload --move-streams").ends(10);
     let message = "cannot move the stream `CACHE` of the hub: `nats` has a stream of that name\n";
@@ -166,7 +166,7 @@ fn a_move_that_was_killed_is_gone_on_with() {
     let hub_port = port(&sandbox, "nats-hub-1", "client");
     let mut hub = Nats::connect(hub_port);
     make_orders(&mut hub, MESSAGES);
-    // Enough that the copy takes a while.
+    // Enough messages that the copy takes a while.
     hub.make_stream("BULK");
     let text = "x".repeat(500_000);
     for _ in 0..100 {
@@ -174,7 +174,7 @@ fn a_move_that_was_killed_is_gone_on_with() {
     }
 
     sandbox.dotenv(VARIABLE, ALONE);
-    // Killed as soon as it begins, and while the first stream is copied.
+    // Killed right at the start, and while the first stream is copied.
     let journal = sandbox.path(JOURNAL);
     for step in ["begun", "copying"] {
         let reload = sandbox.start("reload --move-streams");
@@ -185,11 +185,11 @@ fn a_move_that_was_killed_is_gone_on_with() {
         reload.signal(Signal::KILL);
         same(step, reload.wait().code, 128 + 9);
     }
-    // Whoever publishes meanwhile is told: nothing is acknowledged that could be lost.
+    // Concurrent publishers get an error: nothing is acknowledged that could be lost.
     let info = hub.api("STREAM.INFO.BULK", &json!({}));
     let subjects = &info["config"]["subjects"];
     same("intake", subjects, &json!(["core.moving.BULK"]));
-    // The whole stack stops and comes back with the hub: the stream is what it was.
+    // The whole stack stops and starts again with the hub: the stream is unchanged.
     sandbox.down();
     sandbox.dotenv(VARIABLE, HUB_AND_REGION);
     sandbox.up();
@@ -200,7 +200,7 @@ fn a_move_that_was_killed_is_gone_on_with() {
     let stopped = sandbox.run("reload").ends(10);
     let message = "the hub would be removed and holds the streams `BULK`, `ORDERS`\n";
     assert!(stopped.stderr.contains(message), "{}", stopped.stderr);
-    // Without the flag it was given back.
+    // Without the flag it was restored.
     same("sequence", hub.publish("ORDERS.old", "x"), MESSAGES + 1);
     same("on `nats`", names(own), Vec::<String>::new());
 
@@ -218,7 +218,7 @@ fn a_move_past_the_point_of_no_return_is_ended() {
     let own = sandbox.port("nats.client");
     let mut hub = Nats::connect(port(&sandbox, "nats-hub-1", "client"));
     let mut nats = Nats::connect(own);
-    // As a command leaves it that was killed after the copy began to count.
+    // The state after a command that was killed when the copy had begun to count.
     let mark = json!({"id": "7", "config": {"name": "A", "subjects": ["A"]}}).to_string();
     let parked = json!({"name": "A", "subjects": ["core.moving.A"],
         "metadata": {"core.moving": mark}});
@@ -309,7 +309,7 @@ fn streams_of_a_region_are_moved_to_the_hub() {
     let info = hub.api("STREAM.INFO.LOCAL", &json!({}));
     same("messages", &info["state"]["messages"], &json!(10));
     same("sequence", hub.publish("LOCAL.a", "x"), 11);
-    // Whoever comes back finds nothing old.
+    // A node that returns finds no old data.
     sandbox.dotenv(VARIABLE, HUB_AND_REGION);
     sandbox.up();
     let left = names(port(&sandbox, "nats-leaf-lhr", "client"));
@@ -361,7 +361,7 @@ fn copies_at_the_hub_follow_the_streams_of_the_first_server() {
     let info = hub.api("STREAM.INFO.ORDERS", &json!({}));
     same("replicas", &info["config"]["num_replicas"], &json!(3));
 
-    // The first server starts again: the copy goes on.
+    // The first server is restarted: the copy continues.
     let before = sandbox.pid("nats");
     processes::kill(sandbox.server("nats").pid);
     eventually("`nats` again", SOON, || {
@@ -379,7 +379,7 @@ fn copies_at_the_hub_follow_the_streams_of_the_first_server() {
         ORDERS      1010    0  exists\n\
         OTHER          0    0  created\n";
     same("table", all.stdout.as_str(), expected);
-    // What is copied is no reason to keep the hub.
+    // Copied streams are no reason to keep the hub.
     sandbox.dotenv(VARIABLE, ALONE);
     sandbox.run("reload").succeeds();
     same(

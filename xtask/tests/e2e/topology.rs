@@ -1,4 +1,4 @@
-//! The topology of NATS: a hub and regions from nothing, and on a stack that runs.
+//! The topology of NATS: a hub and regions from a first start, and on a running stack.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,17 +11,17 @@ use serde_json::{Value, json};
 use crate::harness::nats::Nats;
 use crate::harness::{SOON, Sandbox, eventually, same};
 
-/// The variable that asks for a topology.
+/// The variable that requests a topology.
 pub(crate) const VARIABLE: &str = "CORE_TOPOLOGY_NATS";
-/// What it says for a hub of three and one region.
+/// Its value for a hub of three and one region.
 pub(crate) const HUB_AND_REGION: &str =
     r#"{"topology": "hub-spoke", "hub_region": "iad", "hub_nodes": 3, "leaf_regions": ["lhr"]}"#;
-/// Nodes that a test has at most, and the ports of each.
+/// Most nodes of a test, and the ports of each.
 const NODES: u16 = 7;
 const PORTS_OF_A_NODE: u16 = 5;
-/// What it says for one server alone.
+/// Its value for one server alone.
 pub(crate) const ALONE: &str = r#"{"topology": "single-node"}"#;
-/// Pause between two messages to a listener that others hear of only after a moment.
+/// Pause between two messages to a subscriber that other servers learn of after a moment.
 const PAUSE: Duration = Duration::from_millis(5);
 
 pub(crate) fn sandbox(spec: &str) -> Sandbox {
@@ -31,7 +31,7 @@ pub(crate) fn sandbox(spec: &str) -> Sandbox {
     sandbox
 }
 
-/// A port of a further node.
+/// Returns a port of a further node.
 #[track_caller]
 pub(crate) fn port(sandbox: &Sandbox, process: &str, name: &str) -> u16 {
     let facts: Value = serde_json::from_str(&sandbox.read(".data/nats/topology.json")).unwrap();
@@ -39,7 +39,7 @@ pub(crate) fn port(sandbox: &Sandbox, process: &str, name: &str) -> u16 {
     u16::try_from(port.expect("the node has the port")).unwrap()
 }
 
-/// Whether what one server is told is heard at another one.
+/// Checks that a message published at one server is received at another one.
 #[track_caller]
 fn is_heard(from: u16, at: u16) {
     let mut listener = Nats::connect(at);
@@ -130,7 +130,7 @@ fn a_running_stack_gets_a_hub_and_loses_it_again() {
         &json!("removed"),
     );
     same("process ids without the hub", pids(&sandbox), before);
-    // The very connection from before everything.
+    // The same connection as before all changes.
     same("sequence", client.publish("ORDERS.new", "second"), 2);
     same("message", client.stored("ORDERS", 1).as_str(), "first");
 }
@@ -186,7 +186,7 @@ fn a_hub_that_cannot_start_leaves_everything_as_it_was() {
     let mut sandbox = sandbox(ALONE);
     sandbox.up();
     let before = pids(&sandbox);
-    // Where its data is to be is a file.
+    // A file is in the place of its data directory.
     fs::write(sandbox.path(".data/nats-hub-2"), "").unwrap();
     sandbox.dotenv(VARIABLE, HUB_AND_REGION);
     let failed = sandbox.run("reload").ends(16);

@@ -1,4 +1,4 @@
-//! Asking for a topology: what is refused names what works, and what was there before leaves
+//! Requests for a topology: a refusal names a command that works, and earlier requests leave
 //! nothing.
 
 use std::fs;
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use crate::harness::nats::Nats;
 use crate::harness::{SOON, Sandbox, eventually, same};
 
-/// How many ports the nodes of a test have.
+/// Number of ports for the nodes of a test.
 const PORTS_OF_NODES: u16 = 25;
 
-/// The command in a hint that comes after `nothing was changed`.
+/// Returns the command in a hint after `nothing was changed`.
 #[track_caller]
 fn hinted(stderr: &str) -> Vec<String> {
     let hint = stderr
@@ -24,7 +24,7 @@ fn hinted(stderr: &str) -> Vec<String> {
     commands.map(str::to_owned).collect()
 }
 
-/// The directories of hub nodes.
+/// Returns the directories of hub nodes.
 fn hub_directories(sandbox: &Sandbox) -> Vec<String> {
     let entries = fs::read_dir(sandbox.path(".data")).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
@@ -55,7 +55,7 @@ fn a_hub_that_comes_and_goes_is_backed_up_at_once_and_leaves_nothing() {
             "allow_direct": true});
         hub.api(&format!("STREAM.CREATE.{name}"), &stream);
         hub.publish(&format!("{name}.new"), "kept");
-        // Refused, it names the command that makes this very change.
+        // A refusal names the command that makes this change.
         let refused = sandbox.run("topology set nats --single-node").ends(16);
         let commands = hinted(&refused.stderr);
         same(
@@ -133,7 +133,7 @@ fn nobody_is_kept_waiting_for_a_controller_that_is_stopped() {
     });
     sandbox.run("topology reset").succeeds();
 
-    // Nor for one that is no part of what runs.
+    // Nor for one that is not part of the running stack.
     sandbox.down();
     sandbox.run("up pocketbase nats").succeeds();
     let refused = sandbox

@@ -1,4 +1,4 @@
-//! A hub that gets smaller or is restarted while it is published to.
+//! A hub that shrinks or is restarted while clients publish.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,9 +10,9 @@ use crate::harness::nats::Nats;
 use crate::harness::publisher::Publisher;
 use crate::harness::{SOON, Sandbox, eventually, http, processes, same};
 
-/// The variable that asks for a topology.
+/// The variable that requests a topology.
 const VARIABLE: &str = "CORE_TOPOLOGY_NATS";
-/// Nodes that a test has at most, and the ports of each.
+/// Most nodes of a test, and the ports of each.
 const NODES: u16 = 7;
 const PORTS_OF_A_NODE: u16 = 5;
 
@@ -40,12 +40,12 @@ fn port(sandbox: &Sandbox, process: &str, name: &str) -> u16 {
     u16::try_from(port.expect("the node has the port")).unwrap()
 }
 
-/// The client ports of the three nodes that every hub has.
+/// Returns the client ports of the three nodes that every hub has.
 fn seeds(sandbox: &Sandbox) -> [u16; 3] {
     ["nats-hub-1", "nats-hub-2", "nats-hub-3"].map(|process| port(sandbox, process, "client"))
 }
 
-/// Process ids of everything that every topology here has.
+/// Returns the process ids of everything that every topology here has.
 fn pids(sandbox: &Sandbox) -> BTreeMap<String, Value> {
     let staying = [
         "caddy",
@@ -67,7 +67,7 @@ fn pids(sandbox: &Sandbox) -> BTreeMap<String, Value> {
     pids
 }
 
-/// Makes a stream with as many copies, and a consumer that has acknowledged its first message.
+/// Creates a stream with `replicas`, and a consumer that has acknowledged its first message.
 #[track_caller]
 fn make_stream(nats: &mut Nats, name: &str, replicas: u32) {
     let body = json!({"name": name, "subjects": [format!("{name}.>")], "num_replicas": replicas});
@@ -77,7 +77,7 @@ fn make_stream(nats: &mut Nats, name: &str, replicas: u32) {
     nats.api(&format!("CONSUMER.DURABLE.CREATE.{name}.worker"), &body);
 }
 
-/// Who is in the hub, as its leader says.
+/// Returns the members of the hub, according to its leader.
 fn members(sandbox: &Sandbox) -> Vec<String> {
     let mut members = Vec::new();
     for process in ["nats-hub-1", "nats-hub-2", "nats-hub-3"] {
@@ -136,7 +136,7 @@ fn a_hub_of_five_becomes_one_of_three_and_grows_again() {
     let text = sandbox.run("plan").succeeds().stdout;
     assert!(text.contains("remove nats-hub-4 because of topology (cannot be rolled back"));
 
-    // It is told to go elsewhere before its server ends.
+    // It is asked to reconnect elsewhere before its server exits.
     let client = Nats::connect(port(&sandbox, "nats-hub-5", "client"));
     let report = applies(&sandbox);
     drop(client);
@@ -216,7 +216,7 @@ fn a_hub_shrinks_along_with_other_changes_and_from_a_stack_that_is_down() {
     same("members", members(&sandbox), three.into());
 }
 
-/// Kills the server of a process, and waits until the supervisor has it running again.
+/// Kills the server of a process, and waits until the supervisor has restarted it.
 #[track_caller]
 fn lose(sandbox: &Sandbox, process: &str) {
     let pid = || {
@@ -328,7 +328,7 @@ fn a_change_of_hub_nodes_that_fails_is_taken_back() {
     sandbox.up();
     let ports = seeds(&sandbox);
     make_stream(&mut Nats::connect(ports[0]), "SAFE", 3);
-    // It is read when the node starts again.
+    // It is read when the node is restarted.
     let files = ["credentials.json", ".credentials.json.copy"]
         .map(|name| sandbox.path(&format!(".data/nats-hub-2/{name}")));
     let credentials = fs::read(&files[0]).unwrap();
@@ -352,7 +352,7 @@ fn a_change_of_hub_nodes_that_fails_is_taken_back() {
     publisher.nothing_was_lost(&mut Nats::connect(ports[1]));
 }
 
-/// When nats-server last said something: `[1] 2026/01/31 23:59:59.123456 [INF] ...`.
+/// Returns the time of a line in nats-server's log: `[1] 2026/01/31 23:59:59.123456 [INF] ...`.
 #[track_caller]
 fn last_time(log: &str, what: &str) -> String {
     let line = log.lines().rfind(|line| line.contains(what));

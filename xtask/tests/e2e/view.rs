@@ -1,5 +1,5 @@
-//! What a person watches: the view of the supervisor, a status that changes, where a start spent
-//! its time.
+//! Output for a person: the view of the supervisor, a status that changes, the critical path of a
+//! start.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::harness::{Running, SOON, Sandbox, eventually, fake_program, same};
 /// The key that leaves the view, as a terminal sends it.
 const F10: &str = "\x1b[21~";
 
-/// How long the view may take to end before it is asked again.
+/// How long the view may take to exit before the keys are sent again.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
 fn hello() -> Sandbox {
@@ -20,8 +20,8 @@ fn hello() -> Sandbox {
     sandbox
 }
 
-/// Leaves the view by its key and its question. It loses keys while it is being drawn for the first
-/// time, and then has to be asked again.
+/// Leaves the view by its key and its question. It loses keys during its first drawing, and then
+/// they are sent again.
 fn leave(mut view: Running) {
     eventually("the end of the view", SOON, || {
         view.types(F10);
@@ -67,7 +67,7 @@ fn a_view_without_a_terminal_says_what_to_do_instead() {
     view.wait().ends(3);
 }
 
-/// docker compose: JSON that turned from an array to lines and broke scripts (#10958).
+/// docker compose: JSON that changed from an array to lines and broke scripts (#10958).
 #[test]
 fn a_watched_status_is_one_document_a_line() {
     let sandbox = hello();
@@ -119,7 +119,7 @@ fn timings_show_what_the_start_waited_for() {
         .lines()
         .filter_map(|line| line.split(' ').next())
         .collect();
-    // Caddy and the controller start side by side.
+    // Caddy and the controller start in parallel.
     same("the path", &names[..2], &["nats", "pocketbase"]);
     assert!(["caddy", "controller"].contains(&names[2]), "{names:?}");
     assert!(

@@ -1,26 +1,26 @@
-//! A line of a command that a user is told to run names the instance.
+//! A command line that a user is asked to run names the instance.
 //!
-//! Hints and fixes get it where they are printed (`xtask/engine/src/checkout/hints.rs`). Everything
-//! else has to be made by `Paths::command`, and not written out.
+//! Hints and fixes get it where they are printed (`xtask/engine/src/checkout/hints.rs`). Every
+//! other one must come from `Paths::command`, and not be written out.
 
 use crate::{Findings, text_files};
 
-/// What begins such a line. Split, so that this file does not hold it.
+/// The start of such a line. Split, so that this file does not contain it.
 const LINE: &str = concat!("cargo ", "xtask ");
 
-/// Commands that are about one instance.
+/// Commands of one instance.
 const OF_AN_INSTANCE: [&str; 21] = [
     "up", "down", "reload", "plan", "status", "observe", "doctor", "logs", "restart", "stop",
     "start", "signal", "attach", "topology", "backup", "restore", "env", "ports", "explain",
     "open", "clean",
 ];
 
-/// What stands near a hint or a fix.
+/// Words near a hint or a fix.
 const HINTS: [&str; 4] = ["hint", "fix(", "FIX", "START"];
-/// How many lines above may say so, as a chain of calls and a text have lines of their own.
+/// Number of lines above that are searched for them: chains of calls have several lines.
 const ABOVE: usize = 4;
 
-/// Places that mean a command and no line to run, or that know of no instance.
+/// Places that name a command and no line to run, or know no instance.
 const EXCEPTIONS: [&str; 10] = [
     // The manual.
     "xtask/src/cli",
@@ -28,13 +28,13 @@ const EXCEPTIONS: [&str; 10] = [
     // Titles.
     "xtask/src/commands/ci.rs",
     "xtask/src/bench/",
-    // Where lines are made.
+    // The source of lines.
     "xtask/engine/src/checkout/hints.rs",
     "xtask/engine/src/checkout/paths.rs",
-    // Who holds a lock.
+    // The holder of a lock.
     "xtask/engine/src/supervisor/operation.rs",
     "xtask/engine/src/supervisor/fake/",
-    // A new service is one of every instance.
+    // A new service belongs to every instance.
     "xtask/src/init/",
     "xtask/src/load/",
 ];
@@ -67,7 +67,7 @@ fn what_is_no_hint_names_the_instance_by_itself() {
     findings.finish();
 }
 
-/// Whether a line of source holds a command of an instance.
+/// Whether a line of source contains a command of an instance.
 fn is_written_out(line: &str) -> bool {
     line.split(LINE).skip(1).any(|rest| {
         let end = rest.find(|c: char| !c.is_ascii_lowercase());

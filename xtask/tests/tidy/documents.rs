@@ -38,7 +38,7 @@ fn every_relative_link_resolves() {
     findings.finish();
 }
 
-/// Targets of `[text](target)` outside code, with their lines.
+/// Returns the targets of `[text](target)` outside code, with their lines.
 fn links(file: &TextFile) -> Vec<(usize, String)> {
     let mut links = Vec::new();
     let mut in_code = false;
@@ -57,7 +57,7 @@ fn links(file: &TextFile) -> Vec<(usize, String)> {
     links
 }
 
-/// The anchors of a document's headings, as GitHub makes them.
+/// Returns the anchors of a document's headings, as GitHub makes them.
 fn anchors(document: &Path) -> BTreeSet<String> {
     let text = std::fs::read_to_string(document).unwrap_or_default();
     let headings = text.lines().filter(|line| line.starts_with('#'));
@@ -87,7 +87,7 @@ fn the_changelog_has_this_version() {
     );
 }
 
-/// The one test command: the only line of a code block in README.md that begins with it.
+/// Returns the test command: the only line of a code block in README.md that begins with it.
 fn readme_test_command() -> String {
     let text = read("README.md").text;
     let mut lines = text.lines().filter(|line| line.starts_with("cargo test"));
@@ -126,12 +126,12 @@ fn the_code_map_is_the_tree() {
     let mut findings = Findings::default();
     let document = read("docs/ARCHITECTURE.md");
     for (number, line) in document.lines() {
-        // Every second piece stands between backticks.
+        // Every second piece is between backticks.
         for name in line.split('`').skip(1).step_by(2) {
             let tracked = ["xtask/", "services/", "cmd/", "docs/", ".ci/", ".github/"]
                 .iter()
                 .any(|folder| name.starts_with(folder));
-            // `services/*/service.json` and `cmd/NAME` stand for many.
+            // `services/*/service.json` and `cmd/NAME` are patterns.
             let concrete = !name.contains(['*', ' ', '{']) && !name.contains("NAME");
             if tracked && concrete && !root().join(name).exists() {
                 findings.add(

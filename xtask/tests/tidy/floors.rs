@@ -1,4 +1,4 @@
-//! Packages and folders use what is below them and nothing above.
+//! Packages and directories use what is below them and nothing above.
 //!
 //! Owns the order of the floors; docs/ARCHITECTURE.md draws it.
 
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{Findings, TextFile, read, text_files};
 
-/// The folders of the engine, from the ground up.
+/// The directories of the engine, from the ground up.
 const FLOORS: [&str; 7] = [
     "base",
     "plan",
@@ -17,10 +17,10 @@ const FLOORS: [&str; 7] = [
     "operations",
 ];
 
-/// Where they are.
+/// Their parent.
 const ENGINE: &str = "xtask/engine/src/";
 
-/// The floor that is pure, and what it may not name: files, processes, the clock, the network.
+/// The pure floor, and what it may not name: files, processes, the clock, the network.
 const PURE: &str = "plan";
 const IMPURE: [&str; 11] = [
     "std::fs",
@@ -36,7 +36,7 @@ const IMPURE: [&str; 11] = [
     "jiff::",
 ];
 
-/// The packages of Core, from the ground up: each stands on earlier ones alone.
+/// The packages of Core, from the ground up: each depends only on earlier ones.
 const PACKAGES: [&str; 14] = [
     "services/kit",
     "xtask/lines",
@@ -54,11 +54,11 @@ const PACKAGES: [&str; 14] = [
     "xtask",
 ];
 
-/// A line of a product's source without its comment, and its number.
+/// Returns the lines of a product's source without comments, with their numbers.
 fn code(file: &TextFile) -> impl Iterator<Item = (usize, &str)> {
     let lines: Vec<(usize, &str)> = file.lines().collect();
     let is_test = |(index, (_, line)): &(usize, &(usize, &str))| {
-        // What stands in one file with its tests has them last.
+        // A file with tests has them at its end.
         let next = lines.get(index + 1).map_or("", |(_, line)| *line);
         *line == "#[cfg(test)]" && next.ends_with('{')
     };
@@ -68,7 +68,7 @@ fn code(file: &TextFile) -> impl Iterator<Item = (usize, &str)> {
     lines.map(|(number, line)| (number, line.split("//").next().unwrap_or_default()))
 }
 
-/// Sources of the engine that are no tests: the path below its folder.
+/// Returns the sources of the engine without tests, by the path below its directory.
 fn engine() -> Vec<(String, TextFile)> {
     let mut files = Vec::new();
     for file in text_files() {
@@ -85,7 +85,7 @@ fn engine() -> Vec<(String, TextFile)> {
     files
 }
 
-/// What a line names of the engine: `plan::stack`, `plan`.
+/// Returns what a line names of the engine: `plan::stack`, `plan`.
 fn named(line: &str) -> impl Iterator<Item = Vec<&str>> {
     line.split("crate::").skip(1).map(|rest| {
         let is_path = |c: char| c.is_ascii_alphanumeric() || "_:".contains(c);
@@ -170,7 +170,7 @@ fn modules_of_a_floor_form_no_circle() {
         }
     }
     let mut findings = Findings::default();
-    // What uses nothing that is left goes, until only circles are left.
+    // Removes modules without remaining uses, until only cycles are left.
     while let Some(free) = uses.iter().find(|(_, used)| used.is_empty()) {
         let free = free.0.clone();
         uses.remove(&free);
@@ -188,7 +188,7 @@ fn modules_of_a_floor_form_no_circle() {
     findings.finish();
 }
 
-/// The module of a file: its floor and the name below it. None for the floor's own file.
+/// Returns the module of a file: its floor and the name below it. None for the floor's own file.
 fn module(path: &str) -> Option<String> {
     let (floor, rest) = path.split_once('/')?;
     let name = rest.split('/').next()?.trim_end_matches(".rs");

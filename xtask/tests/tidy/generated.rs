@@ -1,5 +1,5 @@
-//! Committed files that are generated are up to date, and what they come from is mentioned where
-//! a reader looks for it.
+//! Generated files that are committed are up to date, and their sources are mentioned where a
+//! reader looks for them.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -19,7 +19,7 @@ fn xtask(arguments: &[&str]) -> std::process::Output {
         .expect("xtask can be run")
 }
 
-/// The commands that `cargo xtask --help` lists.
+/// Returns the commands that `cargo xtask --help` lists.
 fn commands() -> BTreeSet<String> {
     let output = xtask(&["--help"]);
     let help = String::from_utf8(output.stdout).expect("the help is UTF-8");
@@ -69,7 +69,7 @@ fn every_command_is_documented_and_every_documented_one_exists() {
         for (number, line) in file.lines() {
             for rest in line.split("cargo xtask ").skip(1) {
                 let word: String = rest.chars().take_while(|c| is_word(*c)).collect();
-                // Capitals stand for a name, an option or nothing for no command at all.
+                // Capitals are placeholders for a name, an option or no command at all.
                 let stands_for_itself = word.starts_with(|c: char| c.is_ascii_lowercase());
                 if stands_for_itself && !known.contains(&word) {
                     findings.add(
@@ -147,7 +147,7 @@ fn every_key_of_a_manifest_is_explained() {
     findings.finish();
 }
 
-/// Keys, and values where only certain ones are allowed.
+/// Collects keys, and values where only certain ones are allowed.
 fn collect_names(schema: &Value, names: &mut BTreeSet<String>) {
     match schema {
         Value::Object(object) => {

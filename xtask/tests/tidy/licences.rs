@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{Findings, own, root};
 
-/// Licences that a user of `MIT OR Apache-2.0` code expects no surprise from.
+/// Licences that hold no surprise for a user of `MIT OR Apache-2.0` code.
 const ALLOWED: [&str; 9] = [
     "0BSD",
     "Apache-2.0",
@@ -38,7 +38,7 @@ fn every_dependency_has_an_allowed_licence() {
     findings.finish();
 }
 
-/// The packages of this machine's dependency tree: cargo has those here, so no network is needed.
+/// Returns the packages of this machine's dependency tree: cargo has them, without a network.
 fn packages() -> Vec<Value> {
     let platform = run("rustc", &["--version", "--verbose"]);
     let platform = platform
@@ -66,8 +66,8 @@ fn packages() -> Vec<Value> {
         .collect()
 }
 
-/// Ids of all that Core's own packages stand on. What a user's packages need besides is the
-/// user's to judge.
+/// Returns the ids of all dependencies of Core's own packages. Those of a user's packages are the
+/// user's business.
 fn needed(metadata: &Value) -> BTreeSet<String> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let nodes: BTreeMap<String, Value> = list(&metadata["resolve"]["nodes"])
@@ -128,7 +128,7 @@ fn allowed(expression: &str) -> Result<bool, String> {
     }
 }
 
-/// `A OR B ...`; the next word is the last one.
+/// Parses `A OR B ...`; the next word is the last one.
 fn any_of(words: &mut Vec<&str>) -> Result<bool, String> {
     let mut result = all_of(words)?;
     while words.last() == Some(&"OR") {
@@ -138,7 +138,7 @@ fn any_of(words: &mut Vec<&str>) -> Result<bool, String> {
     Ok(result)
 }
 
-/// `A AND B ...`
+/// Parses `A AND B ...`.
 fn all_of(words: &mut Vec<&str>) -> Result<bool, String> {
     let mut result = one(words)?;
     while words.last() == Some(&"AND") {
@@ -148,7 +148,7 @@ fn all_of(words: &mut Vec<&str>) -> Result<bool, String> {
     Ok(result)
 }
 
-/// A licence, perhaps with an exception, which only ever permits more; or something in brackets.
+/// Parses a licence, perhaps with an exception, which only permits more; or a group in brackets.
 fn one(words: &mut Vec<&str>) -> Result<bool, String> {
     let word = words.pop().ok_or("it ends too soon")?;
     if word == "(" {

@@ -1,7 +1,7 @@
 //! Tidiness of the whole repository: sources, documents, generated files, licences.
 //!
-//! Owns checks that no compiler makes. Each test reports everything it found at once, as
-//! `path:line: what`. Must not need a network or a running stack.
+//! Owns checks that no compiler makes. Each test reports all its findings at once, as `path:line:
+//! what`. Must not need a network or a running stack.
 
 mod commands;
 mod documents;
@@ -17,7 +17,7 @@ mod workflow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Directories that hold nothing of the repository.
+/// Directories without files of the repository.
 const SKIPPED_DIRECTORIES: [&str; 7] = [
     ".git",
     "target",
@@ -28,18 +28,18 @@ const SKIPPED_DIRECTORIES: [&str; 7] = [
     "dist",
 ];
 
-/// Files that others write, in a form of their own.
+/// Files that other tools write, in their own format.
 const FOREIGN_FILES: [&str; 3] = ["Cargo.lock", "LICENSE-APACHE", ".env"];
 
 /// A text file of the repository.
 pub(crate) struct TextFile {
-    /// From the root, with `/`.
+    /// Relative to the root, with `/`.
     pub(crate) path: String,
     pub(crate) text: String,
 }
 
 impl TextFile {
-    /// Lines with their numbers, from 1.
+    /// Returns the lines with their numbers, from 1.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
         self.text
             .lines()
@@ -61,7 +61,7 @@ impl TextFile {
     }
 }
 
-/// What was found, told all at once.
+/// Findings, which are reported all at once.
 #[derive(Default)]
 pub(crate) struct Findings(Vec<String>);
 
@@ -70,7 +70,7 @@ impl Findings {
         self.0.push(format!("{at}: {what}"));
     }
 
-    /// Fails the test unless there is nothing to tell.
+    /// Fails the test if there are findings.
     pub(crate) fn finish(self) {
         assert!(
             self.0.is_empty(),
@@ -81,15 +81,15 @@ impl Findings {
     }
 }
 
-/// The root of the repository.
+/// Returns the root of the repository.
 pub(crate) fn root() -> PathBuf {
-    // What cargo says now, as a checkout may have been moved since it was built.
+    // From cargo's variable at run time, as a checkout may have been moved since it was built.
     let package = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     package.parent().expect("xtask lies below the root").into()
 }
 
-/// A file of the repository that must be there.
+/// Returns a file of the repository that must exist.
 pub(crate) fn read(path: &str) -> TextFile {
     let text = fs::read_to_string(root().join(path));
     TextFile {
@@ -98,8 +98,8 @@ pub(crate) fn read(path: &str) -> TextFile {
     }
 }
 
-/// Every text file of Core but those that others write. What else a repository holds is its
-/// user's.
+/// Returns every text file of Core except those that other tools write. Other files of a repository
+/// belong to its user.
 pub(crate) fn text_files() -> Vec<TextFile> {
     let mut files = Vec::new();
     for path in own::places() {
@@ -131,7 +131,7 @@ fn collect(directory: &Path, prefix: &str, files: &mut Vec<TextFile>) {
         } else if kind.is_file()
             && !FOREIGN_FILES.contains(&name.as_str())
             && own::is_cores(&path)
-            // What is no text is an image or the like.
+            // A file that is no text is an image or similar.
             && let Ok(text) = fs::read_to_string(entry.path())
         {
             files.push(TextFile { path, text });

@@ -1,14 +1,14 @@
-//! Which files are Core's own. A repository that grew from Core has services, documents and
-//! dependencies of its user's, which have rules of their own or none.
+//! The files of Core. A repository that grew from Core has services, documents and dependencies of
+//! its user, which follow their own rules or none.
 
 use std::path::{Path, PathBuf};
 
 use crate::root;
 
-/// Services and shared source of Core: folders of `services/`.
+/// Services and shared source of Core: directories in `services/`.
 pub(crate) const SERVICES: [&str; 5] = ["caddy", "controller", "kit", "nats", "pocketbase"];
 
-/// Programs of Core: folders of `cmd/`.
+/// Programs of Core: directories in `cmd/`.
 const PROGRAMS: [&str; 6] = [
     "caddy",
     "controller",
@@ -18,7 +18,7 @@ const PROGRAMS: [&str; 6] = [
     "wrapper",
 ];
 
-/// Other folders of Core. Documents are those that docs/README.md names.
+/// Other directories of Core. Documents are those that docs/README.md names.
 const FOLDERS: [&str; 4] = [".cargo", ".ci", ".github/workflows", "xtask"];
 
 /// Its files in the root.
@@ -37,15 +37,15 @@ const FILES: [&str; 12] = [
     "docs/service.schema.json",
 ];
 
-/// Files that a user's repository may have its own of, and the begin of a line by which they are
-/// Core's.
+/// Files that a user's repository may replace, and the start of a line by which they are recognized
+/// as Core's.
 const REPLACED: [(&str, &str); 3] = [
     ("README.md", "Core runs [NATS]"),
     ("CHANGELOG.md", "Changes that users notice. The form is"),
     (".github/workflows/ci.yml", "name: ci"),
 ];
 
-/// Whether the file is Core's, and not one of a user's in its place.
+/// Whether the file is Core's, and not a user's replacement.
 pub(crate) fn is_cores(path: &str) -> bool {
     let mark = REPLACED.iter().find(|(own, _)| *own == path);
     mark.is_none_or(|(_, mark)| {
@@ -54,7 +54,7 @@ pub(crate) fn is_cores(path: &str) -> bool {
     })
 }
 
-/// Everything that holds files of Core, from the root.
+/// Returns all paths with files of Core, relative to the root.
 pub(crate) fn places() -> Vec<String> {
     let folders = |above: &str, names: &[&str]| -> Vec<String> {
         names.iter().map(|name| format!("{above}/{name}")).collect()
@@ -67,7 +67,7 @@ pub(crate) fn places() -> Vec<String> {
     places
 }
 
-/// The documents that docs/README.md names.
+/// Returns the documents that docs/README.md names.
 fn documents() -> Vec<String> {
     let index = std::fs::read_to_string(root().join("docs/README.md"));
     let index = index.expect("docs/README.md is there");
@@ -81,7 +81,7 @@ fn is_document(target: &str) -> bool {
     Path::new(target).extension().is_some_and(|end| end == "md")
 }
 
-/// The program xtask of this very build: beside the test, wherever the checkout was moved.
+/// Returns the xtask of this build: beside the test, wherever the checkout was moved.
 pub(crate) fn xtask_program() -> PathBuf {
     let test = std::env::current_exe().expect("a test has a file");
     let profile = test.parent().and_then(Path::parent);

@@ -4,12 +4,12 @@ use crate::{Findings, read, root};
 
 /// The document.
 const DOCUMENT: &str = "docs/reliability.md";
-/// Where tests are that are named by their module alone.
+/// The directory of tests that are named by their module alone.
 const END_TO_END: &str = "xtask/tests/e2e";
-/// The fewest promises that there can be: a table that is not understood has none.
+/// The fewest promises: a table that cannot be parsed has none.
 const PROMISES_MIN: usize = 40;
 
-/// What is wrong with a test of this name, if anything is.
+/// Returns what is wrong with a test of this name, if anything is.
 fn problem(name: &str) -> Option<String> {
     let Some((module, test)) = name.rsplit_once("::") else {
         return Some(format!("`{name}` is no `module::test`"));
@@ -31,7 +31,7 @@ fn problem(name: &str) -> Option<String> {
     )
 }
 
-/// The attributes of a test; `None` when no test has that name.
+/// Returns the attributes of a test; `None` when no test has that name.
 fn attributes<'a>(text: &'a str, test: &str) -> Option<Vec<&'a str>> {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let heads = [format!("fn {test}("), format!("async fn {test}(")];
@@ -85,7 +85,7 @@ fn a_test_that_is_gone_or_ignored_is_found() {
         "answers",
         "nowhere::a_test",
         "backup::no_such_test",
-        // A function, and no test.
+        // A function that is no test.
         "backup::make_notes",
     ] {
         assert!(problem(name).is_some(), "{name}");

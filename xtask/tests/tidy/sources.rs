@@ -1,4 +1,4 @@
-//! What every source file has to keep to.
+//! Rules for every source file.
 
 use crate::{Findings, root, text_files};
 
@@ -8,7 +8,7 @@ const COLUMNS_MAX: usize = 100;
 /// Longest Rust file, in lines.
 const LINES_MAX: usize = 600;
 
-/// Macros that say that something is not done. Split, so that this file does not hold them.
+/// Macros for unfinished code. Split, so that this file does not contain them.
 const UNFINISHED: [&str; 3] = [
     concat!("todo", "!("),
     concat!("unimplemented", "!("),
@@ -24,7 +24,7 @@ const REGISTRIES: [&str; 5] = [
     concat!("sum.", "golang.org"),
 ];
 
-/// Begins of paths that mean something on one machine only.
+/// Prefixes of paths that exist on one machine only.
 const LOCAL_PATHS: [&str; 2] = [concat!("/ho", "me/"), concat!("/Us", "ers/")];
 
 #[test]
@@ -45,7 +45,7 @@ fn rust_files_open_with_their_purpose_and_stay_small() {
         for (number, line) in file.lines() {
             let at = format!("{}:{number}", file.path);
             let columns = line.chars().count();
-            // What a command is expected to print is as long as it is.
+            // Expected output of a command may have any width.
             in_expectation |= line.contains("expect![[r");
             let is_expectation = in_expectation || line.contains("expect![\"");
             if columns > COLUMNS_MAX && !is_expectation {
@@ -63,8 +63,8 @@ fn rust_files_open_with_their_purpose_and_stay_small() {
     findings.finish();
 }
 
-/// Ways to start a thread that panic where none can be had. Split, so that this file does not hold
-/// them.
+/// Ways to start a thread that panic if it cannot be created. Split, so that this file does not
+/// contain them.
 const PANICKING_THREADS: [&str; 2] = [concat!("thread::", "spawn("), concat!("scope.", "spawn(")];
 
 #[test]
@@ -92,7 +92,7 @@ fn no_thread_is_started_that_may_panic() {
 fn no_text_file_has_blanks_at_line_ends_or_tabs() {
     let mut findings = Findings::default();
     for file in text_files() {
-        // Go's own form has tabs.
+        // Go's own format has tabs.
         let tabs = ["go", "mod", "sum"]
             .iter()
             .any(|extension| file.has_extension(extension));

@@ -17,7 +17,7 @@ const PHRASES: [(&str, &str); 8] = [
     ("what was so", "the observed state"),
 ];
 
-/// An exit code is not the end of anything: what to write instead of `ends with 3`.
+/// A process exits with a code: what to write instead of `ends with 3`.
 const EXIT_CODE: &str = "exits with code";
 
 /// The document that lists the phrases.
@@ -45,7 +45,7 @@ fn documents_and_help_use_plain_words() {
     findings.finish();
 }
 
-/// Phrases to avoid with their lines and what to write instead. A phrase may continue on the next
+/// Returns phrases to avoid with their lines and replacements. A phrase may continue on the next
 /// line.
 fn found(text: &str) -> Vec<(usize, String, &'static str)> {
     let words = words(text);
@@ -66,7 +66,7 @@ fn found(text: &str) -> Vec<(usize, String, &'static str)> {
     found
 }
 
-/// The words outside code blocks, in lower case and without punctuation, with their lines.
+/// Returns the words outside code blocks, in lower case and without punctuation, with their lines.
 fn words(text: &str) -> Vec<(usize, String)> {
     let mut words = Vec::new();
     let mut in_code = false;
@@ -82,7 +82,7 @@ fn words(text: &str) -> Vec<(usize, String)> {
     words
 }
 
-/// A word without punctuation around it and without the target of a link: `16` of `[16](a.md),`.
+/// Removes punctuation around a word and the target of a link: `16` of `[16](a.md),`.
 fn bare(word: &str) -> &str {
     let word = word.split("](").next().unwrap_or(word);
     word.trim_matches(|char: char| !char.is_alphanumeric())

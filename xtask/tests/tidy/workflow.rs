@@ -1,4 +1,4 @@
-//! The workflow of GitHub Actions runs what was looked at, and its last job stands for all others.
+//! The workflow of GitHub Actions runs pinned actions, and its last job stands for all others.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What the user wrote: `.env`, manifests, `dep.lock`.
+//! Files of the user: `.env`, manifests, `dep.lock`.
 
 use std::fs::{self};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};

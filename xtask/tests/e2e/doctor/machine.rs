@@ -9,7 +9,7 @@ use xtask::doctor::Id;
 use super::{CANARY, doctor, finds, found};
 use crate::harness::{Sandbox, same, stranger};
 
-/// Changes a byte of a binary and nothing that the file system would tell.
+/// Changes a byte of a binary, but none of its metadata.
 fn damage(path: &Path) {
     let modified = fs::metadata(path).unwrap().modified().unwrap();
     let mut bytes = fs::read(path).unwrap();
@@ -32,7 +32,7 @@ fn damaged_binaries_are_told_and_never_run() {
         "error `.dep/pocketbase-server` has sha256 ",
     );
     finds(&run, Id::Settings, "ok ");
-    // Without a network there is no other: it is told, and the file stays.
+    // Without a network it cannot be obtained again: this is reported, and the file stays.
     let run = doctor(&sandbox, "--fix", &[]).ends(12);
     let fix = &run.json()["fixes"][0];
     same("id", &fix["id"], &json!("dep-binaries"));

@@ -1,4 +1,4 @@
-//! `doctor` on checkouts and machines that are really broken, and what `--fix` does to them.
+//! `doctor` on really broken checkouts and machines, and the effect of `--fix`.
 
 mod inputs;
 mod machine;
@@ -16,10 +16,10 @@ use xtask::doctor::Id;
 use crate::harness::processes;
 use crate::harness::{Run, Sandbox, fake_program, same, stranger};
 
-/// What no output may hold.
+/// A secret that no output may contain.
 const CANARY: &str = "canary-8f3a";
 
-/// `doctor`, without a network; `line` are further words.
+/// Runs `doctor` without a network; `line` has further arguments.
 #[track_caller]
 fn doctor(sandbox: &Sandbox, line: &str, variables: &[(&str, &str)]) -> Run {
     let run = sandbox.run_with(&format!("doctor --offline --json {line}"), variables);
@@ -29,7 +29,7 @@ fn doctor(sandbox: &Sandbox, line: &str, variables: &[(&str, &str)]) -> Run {
     run
 }
 
-/// What was found by a check: `severity found`.
+/// Returns the findings of a check: `severity found`.
 #[track_caller]
 fn found(run: &Run, id: Id) -> Vec<String> {
     let report = run.json();
@@ -46,7 +46,7 @@ fn found(run: &Run, id: Id) -> Vec<String> {
     found
 }
 
-/// Fails unless a check found this first.
+/// Fails unless this is the first finding of a check.
 #[track_caller]
 fn finds(run: &Run, id: Id, expected: &str) {
     let found = found(run, id);
@@ -56,7 +56,7 @@ fn finds(run: &Run, id: Id, expected: &str) {
     );
 }
 
-/// What was put right, as `id what`.
+/// Returns the applied fixes, as `id what`.
 #[track_caller]
 fn fixed(run: &Run) -> Vec<String> {
     let report = run.json();
@@ -72,7 +72,7 @@ fn fixed(run: &Run) -> Vec<String> {
     fixes.map(text).collect()
 }
 
-/// A service that only runs.
+/// Returns a service that only runs.
 fn idle() -> Value {
     json!({"process": {"command": fake_program()}})
 }
@@ -111,7 +111,7 @@ fn a_sound_checkout_is_told_so_check_by_check() {
         finds(&run, id, "ok ");
     }
     finds(&run, Id::Clock, "skipped not asked, because of --offline");
-    // The same for people: a line each, and a summary that is talk.
+    // For people: one line per finding on stdout, and a summary on stderr.
     let run = sandbox.run("doctor --offline").succeeds();
     assert!(
         run.stdout
@@ -152,7 +152,7 @@ fn a_stranger_on_a_port_is_named_and_never_signalled() {
     assert!(found(&run, Id::Ports)[0].contains(&told), "{run:#?}");
     same("fixes", fixed(&run), Vec::new());
     same("state", processes::find(stranger.pid()).is_some(), true);
-    // The same for people, with the way out below it.
+    // For people, with the fix below the finding.
     let run = sandbox.run("doctor --offline").ends(11);
     let fix = "\n  fix: end that program, or choose another port in `.env`: \
                CORE_PORT_POCKETBASE_HTTP=NUMBER\n";
@@ -172,11 +172,11 @@ fn every_kind_of_listener_is_seen() {
         "{run:#?}"
     );
     drop(wildcard);
-    // The kernel takes ports of connections from a range; this one was in it, say.
+    // The kernel takes ports of connections from a range; suppose this one was in it.
     let server = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let connection = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     fcntl_setfd(&connection, FdFlags::CLOEXEC).unwrap();
-    // Nobody ever listens on this one here, so no earlier connection lingers on it.
+    // Nothing ever listens on this one here, so no earlier connection lingers on it.
     let cluster = sandbox.port("nats.cluster");
     bind(&connection, &SocketAddr::from(([127, 0, 0, 1], cluster))).unwrap();
     connect(&connection, &server.local_addr().unwrap()).unwrap();
@@ -204,7 +204,7 @@ fn every_kind_of_listener_is_seen() {
     }
 }
 
-/// A file that was last written an hour ago.
+/// Creates a file that was last written an hour ago.
 fn old_file(sandbox: &Sandbox, path: &str) -> File {
     let path = sandbox.path(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! What killed runs leave behind, and commands at work.
+//! Leftovers of killed runs, and running commands.
 
 use std::fs::{self};
 
@@ -48,7 +48,7 @@ fn what_lost_its_supervisor_is_ended_and_nobody_else() {
     let orphan = i32::try_from(orphan.as_i64().unwrap()).unwrap();
     let stranger = stranger(sandbox.spare_port("stranger"));
     let supervisor = sandbox.supervisor().pid;
-    // Its runner would end it.
+    // Its runner would stop it.
     processes::kill(processes::find(orphan).unwrap().parent);
     processes::kill(supervisor);
     let told = format!("error still runs of an earlier start: `xtask-fake` (pid {orphan})");

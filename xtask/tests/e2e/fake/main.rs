@@ -1,5 +1,5 @@
-//! The program that plays a service in the end-to-end tests: it serves, dies, hangs, refuses to
-//! end, and tells what it was given, as its arguments say.
+//! The program that simulates a service in the end-to-end tests: it serves, dies, hangs, refuses to
+//! stop, and writes down its inputs, as its arguments say.
 //!
 //! `xtask-fake [ORDER...] [-- WHATEVER]`, orders in any sequence:
 //! `--listen PORT`        answer GET requests with `--status` (default 200)
@@ -7,11 +7,11 @@
 //! `--status N`           the status of the answers
 //! `--dump FILE`          write arguments and environment, each ended by NUL, in one step
 //! `--say TEXT`           print a line on stdout
-//! `--ignore-term`        refuse to end on SIGTERM
+//! `--ignore-term`        do not exit on SIGTERM
 //! `--journal FILE NAME`  append `NAME begins` to a file, and at SIGTERM `NAME ends`
-//! `--slow-end MS`        with a journal: milliseconds between SIGTERM and the end
-//! `--exit CODE`          end at once, after everything else
-//! `--fail-unless NAME`   end with 1 and an error that names the variable, unless it is set
+//! `--slow-end MS`        with a journal: milliseconds between SIGTERM and the exit
+//! `--exit CODE`          exit at once, after everything else
+//! `--fail-unless NAME`   exit with code 1 and an error that names the variable, unless it is set
 
 #![expect(
     clippy::print_stdout,
@@ -95,14 +95,14 @@ fn number<T: std::str::FromStr>(text: &str) -> io::Result<T> {
         .map_err(|_| io::Error::other(format!("`{text}` is not a number")))
 }
 
-/// Everything that this process was given, byte for byte, by rename so that nobody reads a half.
+/// Writes all inputs of this process, byte for byte, by a rename, so that readers see a whole file.
 fn dump(file: &str) -> io::Result<()> {
     let mut bytes = Vec::new();
     for argument in env::args_os() {
         bytes.extend(argument.as_bytes());
         bytes.push(0);
     }
-    // Arguments and environment are told apart by an empty entry and the number of the process.
+    // An empty entry and the pid separate arguments and environment.
     bytes.push(0);
     bytes.extend(std::process::id().to_string().as_bytes());
     bytes.push(0);
@@ -142,7 +142,7 @@ fn serve(bind: &str, port: u16, status: u16) -> io::Result<ExitCode> {
     let listener = TcpListener::bind((bind, port))?;
     println!("listening on {port}");
     for stream in listener.incoming() {
-        // A client that went away is none of our business.
+        // A client that disconnected does not matter.
         let _ = stream.and_then(|stream| answer(stream, status));
     }
     Ok(ExitCode::SUCCESS)

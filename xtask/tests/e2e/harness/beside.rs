@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use super::sandbox::{MANIFEST, Sandbox, link, list};
 
-/// How many ports of its block a sandbox gives to what moves.
+/// How many ports of its block a sandbox reserves for ports that move.
 const RANGE: u16 = 10;
 
 impl Sandbox {
-    /// Another checkout on the same machine, with the same services, `.env` and register of
-    /// instances; ports that move come from a range of its own.
+    /// Creates another checkout on the same machine, with the same services, `.env` and register of
+    /// instances; its moved ports come from a separate range.
     pub(crate) fn beside(other: &Self) -> Self {
         let mut sandbox = Self::empty();
         let services = other.path("services");
@@ -27,18 +27,18 @@ impl Sandbox {
         sandbox
     }
 
-    /// The directory of the register of instances.
+    /// Returns the directory of the register of instances.
     pub(crate) fn register(&self) -> PathBuf {
         let own = self.root.with_file_name("register");
         self.register.clone().unwrap_or(own)
     }
 
-    /// A range of ports that no other test uses, for what moves.
+    /// Reserves a range of ports that no other test uses, for ports that move.
     pub(crate) fn range_of_ports(&mut self) {
         self.ports_that_move(RANGE);
     }
 
-    /// The same, so many.
+    /// Like `range_of_ports`, with `count` ports.
     pub(crate) fn ports_that_move(&mut self, count: u16) {
         let ports: Vec<u16> = (0..count).map(|_| self.block.take()).collect();
         if let [first, .., last] = ports.as_slice() {

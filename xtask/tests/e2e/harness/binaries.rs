@@ -9,10 +9,10 @@ use kit::files::FileLock;
 
 use super::{command, eventually};
 
-/// How long fetching and building everything may take on a fresh clone.
+/// How long downloads and builds may take on a fresh clone.
 const FETCH_LIMIT: Duration = Duration::from_mins(30);
 
-/// The checkout that the tests were built from.
+/// Returns the checkout that the tests were built from.
 pub(super) fn checkout() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package
@@ -33,7 +33,7 @@ pub(super) fn ensure() {
         );
         let mut fetch = Command::new(env!("CARGO_BIN_EXE_xtask"));
         fetch.args(["dep", "fetch"]).env("CORE_ROOT", checkout());
-        // Proxies and mirrors of the environment are wanted here, settings of a stack are not.
+        // Keeps proxies and mirrors of the environment, but no settings of a stack.
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
             let is_setting = name.starts_with("CORE_PORT_") || name.starts_with("CORE_POCKETBASE_");

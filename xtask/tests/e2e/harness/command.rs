@@ -1,6 +1,6 @@
-//! Running a command with a deadline: its exit code, stdout and stderr, always all three.
+//! Runs a command with a deadline: exit code, stdout and stderr, always all three.
 //!
-//! Only the process that was started here is ever killed.
+//! Must only kill the process that was started here.
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,17 +14,17 @@ use serde_json::Value;
 
 use super::{eventually, within};
 
-/// How long a command may take. Beyond every deadline that commands have themselves.
+/// How long a command may take. Longer than every deadline of the commands themselves.
 const COMMAND_LIMIT: Duration = Duration::from_mins(2);
 
-/// How long the output of a command that ended may stay open: a process that it started and that
-/// holds it would hang every pipeline.
+/// How long the output of an exited command may stay open: a process that it started and that holds
+/// it would block every pipeline.
 const OUTPUT_LIMIT: Duration = Duration::from_secs(10);
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Run {
-    /// What was run.
+    /// The command line.
     pub(crate) line: String,
     /// Exit code, 128 + n when it died of signal n.
     pub(crate) code: i32,
@@ -37,7 +37,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Fails the test unless it ended with `code`.
+    /// Fails the test unless it exited with `code`.
     #[track_caller]
     pub(crate) fn ends(self, code: u8) -> Self {
         let Self {
@@ -54,7 +54,7 @@ impl Run {
         self
     }
 
-    /// Fails the test unless it ended with 0.
+    /// Fails the test unless it exited with code 0.
     #[track_caller]
     pub(crate) fn succeeds(self) -> Self {
         self.ends(0)
@@ -66,14 +66,14 @@ impl Run {
         self.ends(128 + 9)
     }
 
-    /// Its stdout as JSON.
+    /// Returns its stdout as JSON.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
     }
 }
 
-/// A command at work. Killed when it is dropped.
+/// A running command. Killed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Running {
     line: String,
@@ -98,7 +98,7 @@ impl Collected {
         let close = closing.clone();
         let reader = thread::spawn(move || {
             let mut pipe = BufReader::new(pipe);
-            // As it comes: a view on a terminal writes no lines.
+            // Unbuffered: a view on a terminal writes no lines.
             while let Ok(bytes) = pipe.fill_buf() {
                 let read = bytes.len();
                 if read == 0 || close.load(Ordering::Relaxed) {
@@ -144,13 +144,13 @@ impl Collected {
 }
 
 impl Running {
-    /// Starts a command whose environment is set already.
+    /// Starts a command whose environment is already set.
     #[track_caller]
     pub(super) fn spawn(line: &str, command: Command) -> Self {
         Self::spawn_with(line, command, Stdio::null())
     }
 
-    /// The same with something to read.
+    /// Like `spawn`, with a given stdin.
     #[track_caller]
     pub(super) fn spawn_with(line: &str, mut command: Command, stdin: Stdio) -> Self {
         command
@@ -171,12 +171,12 @@ impl Running {
         }
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub(crate) fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).expect("process ids fit")
     }
 
-    /// Types on the terminal that it runs on. One that has just ended reads nothing any more.
+    /// Types on its terminal. A command that has just exited reads nothing.
     pub(crate) fn types(&mut self, keys: &str) {
         let stdin = self.child.stdin.as_mut().expect("it has a terminal");
         let _ = stdin
@@ -184,7 +184,7 @@ impl Running {
             .and_then(|()| stdin.flush());
     }
 
-    /// Whether it ends within `limit`.
+    /// Whether it exits within `limit`.
     #[track_caller]
     pub(crate) fn ends_within(&mut self, limit: Duration) -> bool {
         let ended = || {
@@ -195,7 +195,7 @@ impl Running {
         within(limit, ended).is_some()
     }
 
-    /// Its stdout so far.
+    /// Returns its stdout so far.
     pub(crate) fn stdout(&self) -> String {
         self.stdout.text()
     }
@@ -206,7 +206,7 @@ impl Running {
         rustix::process::kill_process(pid, signal).expect("the command can be signalled");
     }
 
-    /// Closes its stdout with the next that it writes there.
+    /// Closes its stdout before its next output there.
     pub(crate) fn close_stdout(&self) {
         self.stdout.closing.store(true, Ordering::Relaxed);
     }
@@ -237,7 +237,7 @@ impl Running {
                     .child
                     .try_wait()
                     .expect("the command can be waited for");
-                // What it wrote last may still be on its way through the pipe.
+                // Its last output may still be in the pipe.
                 if ended.is_some() && !self.stdout.whole(&line).contains(wanted) {
                     let (out, err) = (self.stdout.text(), self.stderr.whole(&line));
                     assert!(
@@ -250,7 +250,7 @@ impl Running {
         );
     }
 
-    /// Waits until it ends.
+    /// Waits until it exits.
     #[track_caller]
     pub(crate) fn wait(self) -> Run {
         self.wait_for(COMMAND_LIMIT)

@@ -1,4 +1,4 @@
-//! A small HTTP client. Speaks 1.0, so that an answer ends with the connection.
+//! A small HTTP client. Uses 1.0, so that an answer ends with the connection.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -17,7 +17,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Its body as JSON.
+    /// Returns its body as JSON.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
@@ -35,7 +35,7 @@ pub(crate) fn request(
     request_at(here(port), method, path, headers, body)
 }
 
-/// The same to any address.
+/// Like [`request`], to any address.
 pub(crate) fn request_at(
     address: SocketAddr,
     method: &str,
@@ -65,14 +65,14 @@ pub(crate) fn request_at(
     })
 }
 
-/// `GET`, which must be answered.
+/// Sends a `GET`, which must be answered.
 #[track_caller]
 pub(crate) fn get(port: u16, path: &str) -> Answer {
     let answer = request(port, "GET", path, &[], "");
     answer.unwrap_or_else(|error| panic!("GET {path} of port {port}: {error}"))
 }
 
-/// `POST` of JSON, which must be answered.
+/// Sends a `POST` of JSON, which must be answered.
 #[track_caller]
 pub(crate) fn post(port: u16, path: &str, token: Option<&str>, body: &Value) -> Answer {
     let mut headers = vec![("Content-Type", "application/json")];
@@ -81,12 +81,12 @@ pub(crate) fn post(port: u16, path: &str, token: Option<&str>, body: &Value) -> 
     answer.unwrap_or_else(|error| panic!("POST {path} of port {port}: {error}"))
 }
 
-/// Asks for a websocket as a page of `origin` would. Returns the status: 101 when it is there.
+/// Requests a websocket like a page of `origin`. Returns the status: 101 for success.
 pub(crate) fn websocket(port: u16, path: &str, origin: &str) -> io::Result<u16> {
     websocket_at(here(port), path, origin)
 }
 
-/// The same at any address.
+/// Like [`websocket`], at any address.
 pub(crate) fn websocket_at(address: SocketAddr, path: &str, origin: &str) -> io::Result<u16> {
     let mut stream = connect(address)?;
     let text = format!(

@@ -1,4 +1,4 @@
-//! The proof that nothing of a sandbox lives on.
+//! The proof that no process of a sandbox is left.
 
 use std::fs;
 use std::net::TcpStream;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::ports;
 
-/// Everything that is left of the sandbox in `dir`, in words; nothing when all is well.
+/// Returns a description of everything that is left of the sandbox in `dir`; empty if nothing.
 pub(super) fn find(dir: &Path, ports: &[(String, u16)]) -> Vec<String> {
     let mut left = processes(dir);
     for (name, port) in ports {
@@ -18,8 +18,8 @@ pub(super) fn find(dir: &Path, ports: &[(String, u16)]) -> Vec<String> {
     left
 }
 
-/// Processes that run in the sandbox, name it in arguments or environment, or have one of its
-/// files open: its alive lock above all.
+/// Returns processes that run in the sandbox, name it in arguments or environment, or have one of
+/// its files open, above all its alive lock.
 #[cfg(target_os = "linux")]
 fn processes(dir: &Path) -> Vec<String> {
     let path = dir.to_string_lossy().into_owned();
@@ -65,7 +65,7 @@ fn processes(dir: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Socket files below `dir`.
+/// Finds socket files below `dir`.
 fn sockets(dir: &Path, left: &mut Vec<String>) {
     use std::os::unix::fs::FileTypeExt as _;
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -80,7 +80,7 @@ fn sockets(dir: &Path, left: &mut Vec<String>) {
     }
 }
 
-/// Kills what a failed test left, so that it does not disturb others.
+/// Kills what a failed test left, so that it does not affect other tests.
 pub(super) fn kill(dir: &Path) {
     for text in processes(dir) {
         let pid = text

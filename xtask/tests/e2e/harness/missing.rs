@@ -3,10 +3,10 @@
 use std::fs::OpenOptions;
 use std::io::Write as _;
 
-/// What a test that lacks a program is written to. `cargo xtask ci` sets it and counts.
+/// The file that lists tests without their programs. `cargo xtask ci` sets it and counts.
 const VARIABLE: &str = "CORE_TESTS_MISSING";
 
-/// Says, past the capture of the test's output, that a test was not run, and counts it.
+/// Reports, past the capture of the test's output, that a test was not run, and counts it.
 pub(crate) fn tell_missing(test: &str, missing: &str) {
     let line = format!("missing: `{missing}` is not installed, so `{test}` was not run\n");
     let _ = std::io::stderr().write_all(line.as_bytes());

@@ -1,5 +1,5 @@
-//! What the tests stand on: a checkout of their own, commands with deadlines, clients, and the
-//! proof that nothing is left.
+//! The basis of the tests: separate checkouts, commands with deadlines, clients, and the proof that
+//! nothing is left.
 //!
 //! Must not know what is tested.
 
@@ -27,19 +27,19 @@ pub(crate) use command::{Run, Running};
 pub(crate) use missing::tell_missing;
 pub(crate) use sandbox::{Sandbox, fake_program, stranger};
 
-/// How often a condition is looked at.
+/// Poll interval of conditions.
 const POLL: Duration = Duration::from_millis(10);
 
-/// How long anything that takes milliseconds may take on a machine under load.
+/// Limit of steps that take milliseconds, on a machine under load.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
-/// Waits until `look` finds something, or fails the test naming `what` was waited for.
+/// Polls until `look` returns something, or fails the test with `what` was awaited.
 #[track_caller]
 pub(crate) fn eventually<T>(what: &str, limit: Duration, look: impl FnMut() -> Option<T>) -> T {
     within(limit, look).unwrap_or_else(|| panic!("{what}: not within {limit:?}"))
 }
 
-/// Waits until `look` finds something, at most `limit`.
+/// Polls until `look` returns something, at most `limit`.
 pub(crate) fn within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     loop {
@@ -53,7 +53,7 @@ pub(crate) fn within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) ->
     }
 }
 
-/// Fails unless `text` is what `expected/NAME.txt` holds; `UPDATE_EXPECT=1` writes that file.
+/// Fails unless `text` equals `expected/NAME.txt`; `UPDATE_EXPECT=1` writes that file.
 #[track_caller]
 pub(crate) fn expected(name: &str, text: &str) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/expected");
@@ -61,7 +61,7 @@ pub(crate) fn expected(name: &str, text: &str) {
     file.assert_eq(&format!("{}\n", text.trim_end()));
 }
 
-/// Fails with the whole of both sides, readable: texts of several lines as they stand.
+/// Fails with both sides in full and readable: texts of several lines keep them.
 #[track_caller]
 #[expect(
     clippy::needless_pass_by_value,

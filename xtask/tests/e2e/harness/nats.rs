@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// How long one answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
-/// How long a mirror may take to hold what its origin does: nats-server looks for an origin that
+/// How long a mirror may take to contain its origin's messages: nats-server retries an origin that
 /// it did not find after 10 s, then after 20, then after 30.
 pub(crate) const MIRRORED: Duration = Duration::from_mins(2);
 
@@ -31,7 +31,7 @@ impl Nats {
         Self::with_options(here(port), &json!({}))
     }
 
-    /// The same to any address.
+    /// Like [`Self::connect`], to any address.
     #[track_caller]
     pub(crate) fn connect_at(address: SocketAddr) -> Self {
         Self::with_options(address, &json!({}))
@@ -64,8 +64,8 @@ impl Nats {
         nats
     }
 
-    /// Sends a request and returns the answer's payload. Again while nobody is there to answer: a
-    /// hub where a stream was just made elects first.
+    /// Sends a request and returns the answer's payload. Retries while there is no responder: a hub
+    /// elects a leader after a stream is created.
     #[track_caller]
     pub(crate) fn request(&mut self, subject: &str, payload: &str) -> String {
         super::eventually("somebody who answers", super::SOON, || {
@@ -82,7 +82,7 @@ impl Nats {
         self.receive_unless_nobody().map(|(_, payload)| payload)
     }
 
-    /// Publishes what the server must refuse; what it says.
+    /// Publishes a message that the server must refuse; returns its error.
     #[track_caller]
     pub(crate) fn refused(&mut self, subject: &str, payload: &str) -> String {
         let length = payload.len();
@@ -94,7 +94,7 @@ impl Nats {
         refusal
     }
 
-    /// A request of the JetStream API, which must succeed.
+    /// Sends a request of the JetStream API, which must succeed.
     #[track_caller]
     pub(crate) fn api(&mut self, name: &str, body: &Value) -> Value {
         let answer = self.request(&format!("$JS.API.{name}"), &body.to_string());
@@ -103,7 +103,7 @@ impl Nats {
         answer
     }
 
-    /// Makes a stream of the subject `NAME.>` whose messages lie on disk.
+    /// Creates a stream of the subject `NAME.>` whose messages are on disk.
     #[track_caller]
     pub(crate) fn make_stream(&mut self, name: &str) {
         let body = json!({"name": name, "subjects": [format!("{name}.>")], "storage": "file",
@@ -111,7 +111,7 @@ impl Nats {
         self.api(&format!("STREAM.CREATE.{name}"), &body);
     }
 
-    /// The names of users' streams; that of Core's own events comes by itself.
+    /// Returns the names of users' streams, without that of Core's own events.
     #[track_caller]
     pub(crate) fn stream_names(&mut self) -> Vec<String> {
         let answer = self.api("STREAM.NAMES", &json!({}));
@@ -131,7 +131,7 @@ impl Nats {
             .unwrap_or_else(|| panic!("not stored: {answer}"))
     }
 
-    /// The same with an id, by which the server knows a message that comes again.
+    /// Like [`Self::publish`], with an id by which the server recognizes a repeated message.
     #[track_caller]
     pub(crate) fn publish_once(&mut self, subject: &str, id: &str, payload: &str) -> Value {
         self.inboxes += 1;
@@ -146,8 +146,8 @@ impl Nats {
         serde_json::from_str(&answer).expect("JetStream answers in JSON")
     }
 
-    /// The same without the wait for each one but the first, by which the stream is known to be
-    /// there: publishes `NUMBER` for each number.
+    /// Publishes `NUMBER` for each number, and waits only for the first acknowledgement, which
+    /// shows that the stream exists.
     #[track_caller]
     pub(crate) fn publish_numbers(&mut self, subject: &str, mut numbers: std::ops::Range<u64>) {
         let Some(first) = numbers.next() else { return };
@@ -168,21 +168,21 @@ impl Nats {
         }
     }
 
-    /// The payload of a stored message.
+    /// Returns the payload of a stored message.
     #[track_caller]
     pub(crate) fn stored(&mut self, stream: &str, sequence: u64) -> String {
         let body = json!({"seq": sequence}).to_string();
         self.request(&format!("$JS.API.DIRECT.GET.{stream}"), &body)
     }
 
-    /// Listens on a subject; the server has heard of it when this returns.
+    /// Subscribes to a subject; the server knows the subscription when this returns.
     #[track_caller]
     pub(crate) fn subscribe(&mut self, subject: &str) {
         self.send(&format!("SUB {subject} listener\r\nPING\r\n"));
         assert_eq!(self.line(), "PONG");
     }
 
-    /// Sends a message that nobody need receive.
+    /// Sends a message that need not have a receiver.
     pub(crate) fn tell(&mut self, subject: &str, payload: &str) {
         let length = payload.len();
         self.send(&format!("PUB {subject} {length}\r\n{payload}\r\n"));
@@ -229,21 +229,21 @@ impl Nats {
         received.into_iter().map(|(_, payload)| payload).collect()
     }
 
-    /// The payload of the next message.
+    /// Returns the payload of the next message.
     #[track_caller]
     pub(crate) fn message(&mut self) -> String {
         self.receive().1
     }
 
-    /// The next message: `MSG subject sid [reply] SIZE`, or with headers `HMSG subject sid [reply]
-    /// HEADERS SIZE`; the subject for an answer and the payload.
+    /// Returns the next message, `MSG subject sid [reply] SIZE`, or with headers `HMSG subject sid
+    /// [reply] HEADERS SIZE`: the subject for an answer and the payload.
     #[track_caller]
     fn receive(&mut self) -> (Option<String>, String) {
         let received = self.receive_unless_nobody();
         received.expect("somebody is there to answer")
     }
 
-    /// The same; `None` when the server says that nobody is there to answer.
+    /// Like `receive`; returns `None` when the server reports that there is no responder.
     #[track_caller]
     fn receive_unless_nobody(&mut self) -> Option<(Option<String>, String)> {
         loop {

@@ -1,7 +1,7 @@
-//! Makes output comparable: places, ports, process ids and times become words.
+//! Makes output comparable: paths, ports, process ids and times become words.
 
-/// Replaces every number of `text` by what `replace` says, given the text before it, the number
-/// and the text after it.
+/// Replaces every number of `text` by the result of `replace`, which receives the text before it,
+/// the number and the text after it.
 fn numbers(text: &str, replace: impl Fn(&str, &str, &str) -> Option<String>) -> String {
     let mut result = String::new();
     let mut at = 0;
@@ -23,7 +23,7 @@ fn numbers(text: &str, replace: impl Fn(&str, &str, &str) -> Option<String>) -> 
     result
 }
 
-/// The name of the supervisor's socket, which comes from the place of the checkout, becomes
+/// Replaces the name of the supervisor's socket, which depends on the path of the checkout, by
 /// `SOCKET`.
 pub(super) fn socket(text: &str) -> String {
     const LENGTH: usize = 16;
@@ -42,7 +42,7 @@ pub(super) fn socket(text: &str) -> String {
     result + rest
 }
 
-/// Ports become `{service.port}`, process ids and times `N`.
+/// Replaces ports by `{service.port}`, process ids and times by `N`.
 pub(super) fn normalise(text: &str, ports: &[(String, u16)]) -> String {
     let lines: Vec<String> = text.lines().map(timestamp).collect();
     let text = lines.join("\n");
@@ -58,7 +58,7 @@ pub(super) fn normalise(text: &str, ports: &[(String, u16)]) -> String {
     })
 }
 
-/// A line of a log without the time at its begin.
+/// Returns a line of a log without the time at its start.
 fn timestamp(line: &str) -> String {
     let Some(rest) = line.strip_prefix("  | ") else {
         return line.to_owned();

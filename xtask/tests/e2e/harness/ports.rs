@@ -1,7 +1,7 @@
-//! Ports that no other test, in this process or another one, is given at the same time.
+//! Ports that no other test, in this process or another one, uses at the same time.
 //!
-//! A block of ports is reserved by locking a file for it. The blocks lie below the range from
-//! which the kernel takes the ports of outgoing connections.
+//! A block of ports is reserved by locking a file for it. The blocks are below the range from which
+//! the kernel takes the ports of outgoing connections.
 
 use std::net::TcpListener;
 
@@ -11,7 +11,7 @@ const FIRST: u16 = 10_000;
 const BLOCK: u16 = 50;
 const BLOCKS: u16 = 400;
 
-/// Some ports, as long as it lives.
+/// Ports that are reserved until this is dropped.
 #[derive(Debug)]
 pub(super) struct PortBlock {
     next: u16,
@@ -24,7 +24,7 @@ impl PortBlock {
         let user = rustix::process::getuid().as_raw();
         let directory = std::env::temp_dir().join(format!("core-e2e-ports-{user}"));
         create_private_dir(&directory).expect("the temporary directory can be written to");
-        // Each process begins elsewhere, so that locks are seldom fought for.
+        // Each process starts at another block, so that locks rarely conflict.
         let start = u16::try_from(std::process::id() % u32::from(BLOCKS)).unwrap_or(0);
         for index in (0..BLOCKS).map(|offset| (start + offset) % BLOCKS) {
             let lock = FileLock::try_exclusive(&directory.join(format!("{index}.lock")));
@@ -43,7 +43,7 @@ impl PortBlock {
         panic!("no {BLOCK} free ports side by side");
     }
 
-    /// The next port that was not given out yet.
+    /// Returns the next unused port.
     pub(super) fn take(&mut self) -> u16 {
         assert!(self.next < self.end, "a test needs more than {BLOCK} ports");
         self.next += 1;

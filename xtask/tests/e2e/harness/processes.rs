@@ -1,19 +1,19 @@
-//! Looking at processes of this machine.
+//! Reads the processes of this machine.
 
 use rustix::process::{Pid, Signal};
 
-/// A living process.
+/// A running process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Proc {
     pub(crate) pid: i32,
     pub(crate) parent: i32,
-    /// The last part of its program's path, as it was called.
+    /// The last part of its program's path, as in its arguments.
     pub(crate) program: String,
     /// Its arguments, joined.
     pub(crate) line: String,
 }
 
-/// Every living process; those that ended and were not waited for yet are left out.
+/// Returns every running process, without zombies.
 #[cfg(target_os = "linux")]
 pub(crate) fn all() -> Vec<Proc> {
     let pids = std::fs::read_dir("/proc")
@@ -26,7 +26,7 @@ pub(crate) fn all() -> Vec<Proc> {
 #[cfg(target_os = "linux")]
 fn read(pid: i32) -> Option<Proc> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything; what follows is words.
+    // The name in parentheses may contain anything; the rest is separated by blanks.
     let mut words = stat.rsplit_once(')')?.1.split_whitespace();
     let (state, parent) = (words.next()?, words.next()?.parse().ok()?);
     if matches!(state, "Z" | "X") {
@@ -69,12 +69,12 @@ fn parse(line: &str) -> Option<Proc> {
     })
 }
 
-/// The living process with this id.
+/// Returns the running process with this id.
 pub(crate) fn find(pid: i32) -> Option<Proc> {
     all().into_iter().find(|process| process.pid == pid)
 }
 
-/// Living children of a process.
+/// Returns the running children of a process.
 pub(crate) fn children(pid: i32) -> Vec<Proc> {
     all()
         .into_iter()
@@ -82,14 +82,14 @@ pub(crate) fn children(pid: i32) -> Vec<Proc> {
         .collect()
 }
 
-/// Sends a signal to a process that the test knows to be its own.
+/// Sends a signal to a process that belongs to the test.
 #[track_caller]
 pub(crate) fn signal(pid: i32, signal: Signal) {
     let pid = Pid::from_raw(pid).expect("a process id is not zero");
     rustix::process::kill_process(pid, signal).expect("the process can be signalled");
 }
 
-/// Ends a process that the test knows to be its own, without any notice.
+/// Kills a process that belongs to the test, without any notice.
 #[track_caller]
 pub(crate) fn kill(pid: i32) {
     signal(pid, Signal::KILL);

@@ -1,5 +1,5 @@
-//! A client that publishes all the time, each message with an id until it is acknowledged: what a
-//! change of the hub loses or stores twice, its counts show.
+//! A client that publishes continuously, each message with an id until it is acknowledged: its
+//! counts show what a change of the hub loses or stores twice.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,21 +15,21 @@ use super::{SOON, within};
 
 /// How long one acknowledgement may take before the message is sent again.
 const ACK_LIMIT: Duration = Duration::from_secs(2);
-/// Pause between two tries, and between two messages: some 200 a second.
+/// Pause between two attempts, and between two messages: some 200 a second.
 const PAUSE: Duration = Duration::from_millis(5);
 /// How long one message may take in all: two elections.
 const MESSAGE_LIMIT: Duration = Duration::from_secs(40);
 
-/// What a publisher is told.
+/// Requests to a publisher.
 #[derive(Debug, Default)]
 struct Flags {
-    /// To end once its last message is stored.
+    /// Stop once its last message is stored.
     stop: AtomicBool,
-    /// To end, stored or not.
+    /// Stop, stored or not.
     given_up: AtomicBool,
 }
 
-/// A publisher at work.
+/// A running publisher.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     flags: Arc<Flags>,
@@ -62,8 +62,8 @@ impl Publisher {
         }
     }
 
-    /// Ends it, and fails the test unless each stream holds each message once. `nats` is a
-    /// connection to the hub; the streams held nothing before.
+    /// Stops it, and fails the test unless each stream contains each message once. `nats` is a
+    /// connection to the hub; the streams were empty before.
     #[track_caller]
     pub(crate) fn nothing_was_lost(mut self, nats: &mut Nats) {
         self.flags.stop.store(true, Ordering::Relaxed);
@@ -72,7 +72,7 @@ impl Publisher {
         for (stream, count) in acknowledged {
             assert!(count > 0, "nothing was published to `{stream}`");
             let mut seen = Value::Null;
-            // A leader that was elected just now may not have applied everything yet.
+            // A new leader may not have applied everything yet.
             let all = within(SOON, || {
                 let info = nats.api(&format!("STREAM.INFO.{stream}"), &json!({}));
                 seen = info["state"]["messages"].clone();
@@ -111,7 +111,7 @@ fn publish(ports: &[u16], streams: &[String], flags: &Flags) -> BTreeMap<String,
     })
 }
 
-/// Tries once to publish a message.
+/// Makes one attempt to publish a message.
 async fn stored(client: &mut Option<Client>, ports: &[u16], stream: &str, number: u64) -> bool {
     if client.is_none() {
         for port in ports {

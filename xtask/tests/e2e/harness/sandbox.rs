@@ -1,4 +1,4 @@
-//! A checkout of a test's own: the real one's files by link, state, data and ports of its own.
+//! A separate checkout for a test: links to the real one's files, its own state, data and ports.
 
 mod clone;
 mod start;
@@ -20,30 +20,30 @@ use super::ports::PortBlock;
 use super::processes::{self, Proc};
 use super::{binaries, eventually, leftovers, normalise, within};
 
-/// Longest path of a temporary directory below which sockets still have room for their names.
+/// Longest path of a temporary directory that leaves room for the names of sockets.
 const TEMP_PATH_MAX: usize = 60;
 
-/// How long the kernel may take to remove the last trace of a process that has ended.
+/// How long the kernel may take to remove the last trace of an exited process.
 const TRACE_LIMIT: Duration = Duration::from_secs(2);
 
-/// Where named instances have their files.
+/// The directory of named instances.
 const INSTANCES: &str = ".core-stack/instances";
 
-/// State of a checkout that a sandbox has of its own.
+/// State of a checkout that a sandbox does not share.
 const OWN: [&str; 6] = [".git", ".env", ".core-stack", ".data", "services", "target"];
 
 /// The services of Core; a repository that grew from it may have others.
 const OWN_SERVICES: [&str; 4] = ["caddy", "controller", "nats", "pocketbase"];
 
-/// The name of a manifest in its folder.
+/// The name of a manifest in its directory.
 pub(super) const MANIFEST: &str = "service.json";
 
-/// The program that plays a service, see `fake/main.rs`.
+/// Returns the program that simulates a service, see `fake/main.rs`.
 pub(crate) fn fake_program() -> &'static str {
     env!("CARGO_BIN_EXE_xtask-fake")
 }
 
-/// A program of somebody else's that listens on a port, until it is dropped.
+/// Starts a foreign program that listens on a port, until it is dropped.
 #[track_caller]
 pub(crate) fn stranger(port: u16) -> Running {
     let mut command = Command::new(fake_program());
@@ -53,8 +53,8 @@ pub(crate) fn stranger(port: u16) -> Running {
     stranger
 }
 
-/// A checkout of a test's own. When it is dropped, the stack is stopped, and the test fails if
-/// anything is left of it.
+/// A separate checkout for a test. When it is dropped, the stack is stopped, and the test fails if
+/// a process or socket is left.
 #[derive(Debug)]
 pub(crate) struct Sandbox {
     _dir: TempDir,
@@ -66,7 +66,7 @@ pub(crate) struct Sandbox {
 }
 
 impl Sandbox {
-    /// With the services of Core.
+    /// Creates one with the services of Core.
     pub(crate) fn core() -> Self {
         let mut sandbox = Self::empty();
         for (name, folder) in folders() {
@@ -78,7 +78,7 @@ impl Sandbox {
         sandbox
     }
 
-    /// Without any service.
+    /// Creates one without any service.
     pub(crate) fn empty() -> Self {
         binaries::ensure();
         let dir = tempfile::Builder::new()
@@ -86,7 +86,7 @@ impl Sandbox {
             .rand_bytes(8)
             .tempdir_in(short_temp())
             .expect("a temporary directory can be made");
-        // Links in its path would keep processes from being recognised by it.
+        // Links in its path would prevent processes from being recognised by it.
         let root = dir
             .path()
             .canonicalize()
@@ -100,13 +100,13 @@ impl Sandbox {
         for name in names.filter(|name| !OWN.contains(&name.as_str())) {
             link(&checkout.join(&name), &root.join(&name));
         }
-        // What is no service is shared source, which the binaries are built from.
+        // Directories without a manifest are shared source, which the binaries are built from.
         for (name, folder) in folders() {
             let place = root.join("services").join(&name);
             if !folder.join(MANIFEST).exists() {
                 link(&folder, &place);
             } else if !OWN_SERVICES.contains(&name.as_str()) {
-                // A user's: its packages belong to the workspace, and that is all.
+                // A service of the user: only its packages belong to the workspace.
                 fs::create_dir(&place).expect("the sandbox can be written to");
                 for file in list(&folder).iter().filter(|file| *file != MANIFEST) {
                     link(&folder.join(file), &place.join(file));
@@ -123,35 +123,35 @@ impl Sandbox {
         }
     }
 
-    /// The checkout.
+    /// Returns the root of the checkout.
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// A file of it.
+    /// Returns the path of a file in it.
     pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.root.join(relative)
     }
 
-    /// The text of a file of it.
+    /// Returns the text of a file in it.
     #[track_caller]
     pub(crate) fn read(&self, relative: &str) -> String {
         let text = fs::read_to_string(self.path(relative));
         text.unwrap_or_else(|error| panic!("`{relative}`: {error}"))
     }
 
-    /// Adds a service, or replaces one. Its ports become free ones.
+    /// Adds or replaces a service. Its ports become free ones.
     pub(crate) fn service(&mut self, name: &str, manifest: &Value) {
         let text = serde_json::to_string_pretty(manifest).expect("a manifest is JSON");
         self.service_text(name, &text);
         self.declare_ports(name);
     }
 
-    /// Adds a service, or replaces one, by the very text of its manifest.
+    /// Adds or replaces a service by the text of its manifest.
     pub(crate) fn service_text(&mut self, name: &str, text: &str) {
         let manifest = self.own_service(name).join("service.json");
-        // The wrappers are built from their manifests: a changed one would have them built anew,
-        // for all sandboxes.
+        // The wrappers are built from their manifests: a changed one would rebuild them, for all
+        // sandboxes.
         assert!(
             !manifest.is_symlink(),
             "`{name}` is a service of the checkout, whose manifest stays as it is"
@@ -178,7 +178,7 @@ impl Sandbox {
         self.write_dotenv();
     }
 
-    /// The folder of a service, no longer a link to the checkout's.
+    /// Returns the directory of a service, after replacing a link to the checkout's by a copy.
     pub(crate) fn own_service(&self, name: &str) -> PathBuf {
         let folder = self.root.join("services").join(name);
         if folder.is_symlink() {
@@ -193,7 +193,7 @@ impl Sandbox {
         folder
     }
 
-    /// Gives it binaries of its own, the same as the checkout's.
+    /// Copies the checkout's binaries into it.
     pub(crate) fn own_binaries(&self) {
         let own = self.path(".dep");
         let shared = own.canonicalize().expect("the checkout has binaries");
@@ -209,7 +209,7 @@ impl Sandbox {
         }
     }
 
-    /// Gives every port of a service a free number, by `.env`.
+    /// Sets every port of a service to a free number in `.env`.
     fn declare_ports(&mut self, name: &str) {
         let Ok(text) = fs::read_to_string(self.path(&format!("services/{name}/service.json")))
         else {
@@ -234,7 +234,7 @@ impl Sandbox {
         self.write_dotenv();
     }
 
-    /// The number of a port: `nats.client`.
+    /// Returns the number of a port: `nats.client`.
     #[track_caller]
     pub(crate) fn port(&self, name: &str) -> u16 {
         let found = self.ports.iter().find(|(port, _)| port == name);
@@ -243,7 +243,7 @@ impl Sandbox {
             .1
     }
 
-    /// A port that nothing of the sandbox uses; it is known as `name` from now on.
+    /// Returns a port that nothing of the sandbox uses; it is known as `name` from now on.
     pub(crate) fn spare_port(&mut self, name: &str) -> u16 {
         let port = self.block.take();
         self.ports.push((name.to_owned(), port));
@@ -260,7 +260,7 @@ impl Sandbox {
         }
     }
 
-    /// Sets a variable in `.env`. The value may not hold a single quote.
+    /// Sets a variable in `.env`. The value may not contain a single quote.
     pub(crate) fn dotenv(&mut self, name: &str, value: &str) {
         assert!(
             !value.contains('\''),
@@ -284,7 +284,7 @@ impl Sandbox {
         }
     }
 
-    /// Puts a pipe in the place of a file.
+    /// Replaces a file by a pipe.
     pub(crate) fn pipe(&self, relative: &str) -> PathBuf {
         let path = self.path(relative);
         let _ = fs::remove_file(&path);
@@ -293,37 +293,37 @@ impl Sandbox {
         path
     }
 
-    /// Adds a line to `.env` as it stands.
+    /// Appends a line to `.env` unchanged.
     pub(crate) fn dotenv_line(&self, line: &str) {
         let text = format!("{}{line}\n", self.read(".env"));
         fs::write(self.path(".env"), text).expect("`.env` can be written");
     }
 
-    /// The superuser that PocketBase is asked to have.
+    /// Configures the superuser of PocketBase.
     pub(crate) fn superuser(&mut self, email: &str, password: &str) {
         self.dotenv("CORE_POCKETBASE_ADMIN_EMAIL", email);
         self.dotenv("CORE_POCKETBASE_ADMIN_PASSWORD", password);
     }
 
-    /// `up`, which must succeed; its document.
+    /// Runs `up`, which must succeed; returns its document.
     #[track_caller]
     pub(crate) fn up(&self) -> Value {
         self.run("up --json").succeeds().json()
     }
 
-    /// `down`, which must succeed.
+    /// Runs `down`, which must succeed.
     #[track_caller]
     pub(crate) fn down(&self) -> Run {
         self.run("down").succeeds()
     }
 
-    /// `status --json`, whatever it says.
+    /// Runs `status --json` with any exit code; returns its document.
     #[track_caller]
     pub(crate) fn status(&self) -> Value {
         self.run("status --json").json()
     }
 
-    /// The process id of a service's process.
+    /// Returns the process id of a service's process.
     #[track_caller]
     pub(crate) fn pid(&self, service: &str) -> i32 {
         let status = self.status();
@@ -332,7 +332,7 @@ impl Sandbox {
         pid.unwrap_or_else(|| panic!("`{service}` does not run: {status:#}"))
     }
 
-    /// The upstream server below a wrapper: `nats-server` of `nats`.
+    /// Returns the upstream server below a wrapper: `nats-server` of `nats`.
     #[track_caller]
     pub(crate) fn server(&self, service: &str) -> Proc {
         let wrapper = self.pid(service);
@@ -342,7 +342,7 @@ impl Sandbox {
         found.unwrap_or_else(|| panic!("no `{program}` below process {wrapper}"))
     }
 
-    /// process-compose.
+    /// Returns the process of process-compose.
     #[track_caller]
     pub(crate) fn supervisor(&self) -> Proc {
         let services = self.status()["services"].clone();
@@ -371,7 +371,7 @@ impl Sandbox {
         above
     }
 
-    /// Waits until `status` says that everything is healthy.
+    /// Waits until `status` reports that everything is healthy.
     #[track_caller]
     pub(crate) fn wait_healthy(&self) {
         eventually("everything healthy", super::SOON, || {
@@ -379,12 +379,12 @@ impl Sandbox {
         });
     }
 
-    /// Everything that lives of the sandbox.
+    /// Returns everything that is left of the sandbox.
     pub(crate) fn leftovers(&self) -> Vec<String> {
         leftovers::find(self.root.parent().unwrap_or(&self.root), &self.ports)
     }
 
-    /// Fails the test unless nothing lives within `limit`.
+    /// Fails the test unless nothing is left within `limit`.
     #[track_caller]
     pub(crate) fn nothing_is_left_within(&self, limit: Duration) {
         let mut left = Vec::new();
@@ -407,7 +407,7 @@ impl Sandbox {
         );
     }
 
-    /// Text with places, ports, process ids and times replaced by words.
+    /// Returns the text with paths, ports, process ids and times replaced by words.
     pub(crate) fn normal(&self, text: &str) -> String {
         let dir = self.root.parent().unwrap_or(&self.root);
         let text = text
@@ -466,7 +466,7 @@ fn short_temp() -> PathBuf {
     }
 }
 
-/// The folders in `services/` of the checkout.
+/// Returns the directories in `services/` of the checkout.
 fn folders() -> Vec<(String, PathBuf)> {
     let services = binaries::checkout().join("services");
     let mut names = list(&services);

@@ -1,5 +1,5 @@
-//! A main process that ends by itself: it is seen at once, with its own code, whatever holds its
-//! output, and what it had started goes with it.
+//! A main process that exits by itself: this is noticed at once, with its own exit code, whichever
+//! process holds its output, and its descendants are stopped.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use super::{entry, wait_for_entry};
 use crate::harness::{SOON, Sandbox, eventually, fake_program, processes, same};
 
-/// How long anything may outlive its main process.
+/// How long a process may outlive its main process.
 const GONE_LIMIT: Duration = Duration::from_secs(2);
 
-/// A shell script that is started again when `restart` says so.
+/// Returns a shell script with a restart policy.
 fn script(text: &str, restart: &str) -> Value {
     json!({"process": {
         "command": "sh", "args": ["-c", text],
@@ -20,7 +20,7 @@ fn script(text: &str, restart: &str) -> Value {
     }})
 }
 
-/// A sleep that only one sandbox has.
+/// Returns a sleep that only one sandbox has.
 fn sleep_of(sandbox: &mut Sandbox) -> String {
     format!("sleep 300.{}", sandbox.spare_port("only its number"))
 }
@@ -30,8 +30,8 @@ fn count(line: &str) -> usize {
     all.filter(|process| process.line == line).count()
 }
 
-/// A detached child holds the output of a process that died: process-compose alone takes the dead
-/// one for running until the child ends.
+/// A detached child holds the output of a process that died: process-compose alone considers the
+/// dead one running until the child exits.
 #[test]
 fn a_dead_process_is_not_healthy_because_its_child_holds_its_output() {
     let mut sandbox = Sandbox::empty();
@@ -82,7 +82,7 @@ fn the_exit_code_is_the_programs() {
         ("killed", "kill -9 $$", 137),
         ("asked", "kill -15 $$", 143),
     ];
-    // A stack whose services have all ended is over.
+    // A stack is over when all its services have exited.
     let still = json!({"process": {"command": fake_program()}});
     sandbox.service("still", &still);
     for (name, text, _) in ends {
@@ -103,7 +103,7 @@ fn the_exit_code_is_the_programs() {
     }
 }
 
-/// `signal` goes to the main process: what is below it may not know the signal.
+/// `signal` only reaches the main process: its children may not know the signal.
 #[test]
 fn a_signal_reaches_the_main_process_alone() {
     let mut sandbox = Sandbox::empty();
@@ -128,7 +128,7 @@ fn a_signal_reaches_the_main_process_alone() {
     same("its child", count(&sleep), 0);
 }
 
-/// The pid that is shown is the one to signal by hand, and its end has its own code.
+/// The reported pid can be signalled by hand, and its exit has its own code.
 #[test]
 fn the_pid_that_is_shown_can_be_signalled_by_hand() {
     let mut sandbox = Sandbox::empty();

@@ -1,21 +1,21 @@
-//! kill -9 of the supervisor and of what stands between it and a program: nothing lives on, and
-//! what is started next is alone.
+//! kill -9 of the supervisor and of the processes between it and a program: nothing survives, and
+//! the next start is alone.
 
 use std::time::Duration;
 
 use super::Stack;
 use crate::harness::processes::{self, Proc};
 
-/// How long anything may outlive what was to look after it.
+/// How long a process may outlive its guard.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(5);
 
-/// Programs that lose, between them, everything by which they could be recognised.
+/// Programs that together lose every property by which they could be recognised.
 const ALL: [&str; 4] = ["python", "daemon", "title", "shell-script"];
 
-/// Those that keep a mark or the lock: what can be found when their runner was killed, too.
+/// Those that keep a mark or the lock: they can be found even when their runner was killed.
 const RECOGNISABLE: [&str; 3] = ["python", "workers", "shell-script"];
 
-/// What stands between the supervisor and a program.
+/// Returns the process between the supervisor and a program.
 #[track_caller]
 fn runner(stack: &Stack, name: &str) -> Proc {
     let main = processes::find(stack.sandbox.pid(name)).expect("it runs");
@@ -24,7 +24,7 @@ fn runner(stack: &Stack, name: &str) -> Proc {
     runner
 }
 
-/// The supervisor, by any of the runners.
+/// Returns the supervisor, by any of the runners.
 #[track_caller]
 fn supervisor(stack: &Stack, name: &str) -> i32 {
     let mut process = processes::find(stack.sandbox.pid(name)).expect("it runs");
@@ -50,7 +50,7 @@ fn a_killed_supervisor_leaves_nothing_of_any_program() {
     stack.nothing_lives_within(ORPHAN_LIMIT);
     assert_eq!(stack.sandbox.run("status").code, 3);
 
-    // The next `up` and the next `down` wait for nobody.
+    // The next `up` and the next `down` wait for nothing.
     stack.sandbox.up();
     let old = everything_lives(&stack);
     processes::kill(supervisor(&stack, "python"));
@@ -90,7 +90,7 @@ fn what_lost_runner_and_supervisor_is_ended_by_the_next_command() {
         let old = everything_lives(&stack);
         let supervisor = supervisor(&stack, "python");
         let runners = RECOGNISABLE.map(|name| runner(&stack, name).pid);
-        // Stopped, so that none of them sees the others go.
+        // Stopped, so that none of them notices the exit of the others.
         for pid in runners {
             processes::signal(pid, rustix::process::Signal::STOP);
         }
@@ -107,7 +107,7 @@ fn what_lost_runner_and_supervisor_is_ended_by_the_next_command() {
             }
             stack.down();
         } else {
-            // What `doctor` found wrong on this machine is none of this test's business.
+            // Findings of `doctor` about this machine do not matter here.
             assert!(run.code == 0 || next != "down", "{run:?}");
             stack.nothing_lives_within(Duration::ZERO);
         }

@@ -1,8 +1,8 @@
-//! Services that do not end when they are asked to, or whose children do not: npm, `go run`,
-//! reloaders, shells, daemons. What is left of them, who answers, and whom a stop reaches.
+//! Services that do not stop when asked, or whose children do not: npm, `go run`, reloaders,
+//! shells, daemons. Their leftovers, the process that answers, and the reach of a stop.
 //!
-//! Who lives is read from what the programs wrote down themselves, not from what they inherited:
-//! that is what is tested here. Linux only, as the programs read `/proc`.
+//! Running processes are found by the programs' own records, not by inherited marks: those are what
+//! is tested here. Linux only, as the programs read `/proc`.
 
 mod ends;
 mod killed;
@@ -19,19 +19,19 @@ use xtask::bench::programs::{self as programs_of, Program, Records, answer};
 
 use crate::harness::{SOON, Sandbox, eventually, tell_missing};
 
-/// How long a command may take that ends programs which end when they are asked to. The product
-/// promises a second, which the benchmark measures; without the group it takes 10 or 30.
+/// Limit of a command that stops programs which stop when asked. The product promises a second,
+/// which the benchmark measures; without the group it takes 10 or 30.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-/// A stack of programs that write down who they are.
+/// A stack of programs that record themselves.
 struct Stack {
     sandbox: Sandbox,
     records: Vec<(Program, Records)>,
 }
 
 impl Stack {
-    /// With these programs of `programs.json`; `None` when one needs what is not installed, which
-    /// is said and counted.
+    /// Creates one with these programs of `programs.json`; returns `None` when one needs a program
+    /// that is not installed, which is reported and counted.
     fn of(test: &str, names: &[&str]) -> Option<Self> {
         let all = programs_of::all(&checkout()).unwrap();
         let named = names.iter().map(|name| {
@@ -59,7 +59,7 @@ impl Stack {
         Some(Self { sandbox, records })
     }
 
-    /// Processes that live of one program.
+    /// Returns the running processes of one program.
     fn living(&self, name: &str) -> Vec<i32> {
         self.of_program(name).1.living().unwrap()
     }
@@ -70,13 +70,13 @@ impl Stack {
         found.expect("it is a program of this stack")
     }
 
-    /// Which process answers, and for which generation; `None` when nobody does.
+    /// Returns which process answers, and its generation; `None` without an answer.
     fn answer(&self, name: &str) -> Option<(i32, String)> {
         answer(self.sandbox.port(&format!("{name}.http")))
     }
 
-    /// What is wrong unless a process answers that is none of `old`, for this generation, and none
-    /// of the old ones lives.
+    /// Returns what is wrong unless a new process answers for this generation, and none of the old
+    /// ones runs.
     #[must_use]
     fn not_new(&self, name: &str, old: &[i32], generation: &str) -> Vec<String> {
         let mut faults = Vec::new();
@@ -101,7 +101,7 @@ impl Stack {
         faults
     }
 
-    /// Waits until a process answers that is none of `old`, and none of the old ones lives.
+    /// Waits until a new process answers, and none of the old ones runs.
     #[track_caller]
     fn wait_for_new(&self, name: &str, old: &[i32]) {
         let mut faults = Vec::new();
@@ -112,7 +112,7 @@ impl Stack {
         assert!(new.is_some(), "`{name}` after {SOON:?}: {faults:?}");
     }
 
-    /// What lives of the stack, by what the programs wrote down and by every other sign there is:
+    /// Returns what is left of the stack, by the programs' records and by every other sign:
     /// arguments, environments, directories, descriptors, ports, sockets.
     fn left(&self) -> Vec<String> {
         let mut left: Vec<String> = Vec::new();
@@ -124,14 +124,14 @@ impl Stack {
         left
     }
 
-    /// Fails unless nothing lives at this moment.
+    /// Fails unless nothing is left at this moment.
     #[track_caller]
     fn nothing_is_left(&self) {
         let left = self.left();
         assert!(left.is_empty(), "left:\n{}", left.join("\n"));
     }
 
-    /// Fails unless nothing lives within `limit`. Socket files are removed by the next command.
+    /// Fails unless no process is left within `limit`. The next command removes socket files.
     #[track_caller]
     fn nothing_lives_within(&self, limit: Duration) {
         let mut left = Vec::new();
@@ -143,7 +143,7 @@ impl Stack {
         assert!(gone.is_some(), "left after {limit:?}:\n{}", left.join("\n"));
     }
 
-    /// Fails if a program was started beside what was left of an earlier start.
+    /// Fails if a program was started beside the rest of an earlier start.
     #[track_caller]
     fn nothing_overlapped(&self) {
         for (program, records) in &self.records {
@@ -152,7 +152,7 @@ impl Stack {
         }
     }
 
-    /// `down`, which must prove that nothing is left, in time.
+    /// Runs `down`, which must prove in time that nothing is left.
     #[track_caller]
     fn down(&self) {
         let run = self.sandbox.down();
@@ -168,7 +168,7 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        // What wrote itself down and is not found by any other sign must not outlive the test.
+        // A recorded process without any other sign must not outlive the test.
         for (_, records) in &self.records {
             for pid in records.living().into_iter().flatten() {
                 let pid = rustix::process::Pid::from_raw(pid);
@@ -181,7 +181,7 @@ impl Drop for Stack {
     }
 }
 
-/// Where the programs of a sandbox write themselves down.
+/// Returns the directory where the programs of a sandbox record themselves.
 fn pids_of(sandbox: &Sandbox) -> PathBuf {
     sandbox.root().with_file_name("pids")
 }
@@ -191,13 +191,13 @@ fn checkout() -> PathBuf {
     package.parent().unwrap().to_path_buf()
 }
 
-/// The entry of a process in the answer of `status --json`.
+/// Returns the entry of a process in `status --json`.
 #[track_caller]
 fn entry(sandbox: &Sandbox, name: &str) -> Value {
     sandbox.status()["services"][name]["processes"][name].clone()
 }
 
-/// Waits until `status --json` says so of a process.
+/// Waits until the entry of a process in `status --json` meets a condition.
 #[track_caller]
 fn wait_for_entry(sandbox: &Sandbox, name: &str, what: &str, is_so: impl Fn(&Value) -> bool) {
     let mut seen = Value::Null;
@@ -208,8 +208,8 @@ fn wait_for_entry(sandbox: &Sandbox, name: &str, what: &str, is_so: impl Fn(&Val
     assert!(found.is_some(), "`{name}`: not {what}: {seen:#}");
 }
 
-/// Waits until nobody listens on a port. It is not tried by listening there: a child that another
-/// test starts in that moment would hold the port a little longer.
+/// Waits until nothing listens on a port. Does not try to listen there: a child that another test
+/// starts at that moment would hold the port a little longer.
 #[track_caller]
 fn wait_until_free(port: u16) {
     eventually("the port is free", SOON, || {

@@ -1,4 +1,4 @@
-//! A stack that was started from inside a service of another one: each ends by itself.
+//! A stack that was started inside a service of another one: each is stopped by itself.
 
 use std::fs;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use xtask::bench::programs::{FIRST_GENERATION, answer};
 
 use crate::harness::{SOON, Sandbox, eventually, processes, same};
 
-/// How long the end of either may take: nobody waits for the other.
+/// How long the stop of either may take: neither waits for the other.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-/// A stack of one service that listens.
+/// Returns a stack of one service that listens.
 fn stack() -> Sandbox {
     let mut sandbox = Sandbox::empty();
     let listener = json!({
@@ -28,11 +28,11 @@ fn stack() -> Sandbox {
     sandbox
 }
 
-/// Lets a service of `outer` start `inner`, and waits for both.
+/// Makes a service of `outer` start `inner`, and waits for both.
 #[track_caller]
 fn start_inside(outer: &mut Sandbox, inner: &Sandbox) {
-    // The environment of the outer service says nothing of the inner stack: by that it would be
-    // taken for something that is left of it.
+    // The environment of the outer service must not mention the inner stack: it would be taken for
+    // a leftover of it.
     let variables = inner.variables().into_iter();
     let variables: String = variables
         .map(|(name, value)| format!("{name}='{value}' "))
@@ -95,7 +95,7 @@ fn the_inner_stack_ends_without_the_outer_one() {
     outer.down();
 }
 
-/// A killed outer supervisor ends what is its own, and the inner stack is not.
+/// A killed outer supervisor takes its own processes with it, but not the inner stack.
 #[test]
 fn a_killed_outer_supervisor_leaves_the_inner_stack_alone() {
     let (mut outer, inner) = (stack(), stack());

@@ -1,5 +1,5 @@
-//! Each program through every command that ends it: what it had started is gone before the next
-//! one starts, and the new one answers.
+//! Each program through every command that stops it: its descendants are gone before the next
+//! start, and the new process answers.
 
 use std::fs;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use xtask::bench::programs::{FIRST_GENERATION, GENERATION};
 use super::{STOP_LIMIT, Stack, checkout, entry, programs_of};
 use crate::harness::{Run, SOON, processes, same, within};
 
-/// A program at work, and what was found wrong so far: all of it is told at once.
+/// A running program, and all errors so far, which are reported together.
 struct Course {
     name: &'static str,
     stack: Stack,
@@ -25,7 +25,7 @@ impl Course {
             .extend(faults.map(|fault| format!("{step}: {fault}")));
     }
 
-    /// Runs a command that ends the program, which must succeed in time. Returns what lived before.
+    /// Runs a command that stops the program and must succeed in time. Returns the old processes.
     fn command(&mut self, line: &str) -> (Run, Vec<i32>) {
         let old = self.stack.living(self.name);
         let run = self.stack.sandbox.run(line);
@@ -38,7 +38,7 @@ impl Course {
         (run, old)
     }
 
-    /// The same, and then the new one answers.
+    /// Like `command`, and then the new process must answer.
     fn renews(&mut self, line: &str) {
         let (_, old) = self.command(line);
         let faults = self.stack.not_new(self.name, &old, &self.generation);
@@ -87,7 +87,7 @@ impl Course {
         self.overlaps("kill -9");
     }
 
-    /// Everything ends, and that is true.
+    /// Everything is stopped, and nothing is left.
     fn down(&mut self) {
         let (run, _) = self.command("down");
         let left = self.stack.left();
@@ -181,7 +181,7 @@ fn every_program_has_a_test() {
     same("programs", names.as_slice(), TESTED);
 }
 
-/// A reloader replaces its child when a file changes: each one is ended, whichever it is.
+/// A reloader replaces its child when a file changes: each generation is stopped.
 #[test]
 fn a_second_generation_in_a_session_of_its_own_ends_with_its_parent() {
     let Some(stack) = Stack::of("stubborn::programs::a_second_generation", &["reloader"]) else {
@@ -204,7 +204,7 @@ fn a_second_generation_in_a_session_of_its_own_ends_with_its_parent() {
 }
 
 impl Stack {
-    /// Waits until another process answers than `old`.
+    /// Waits until a process other than `old` answers.
     #[track_caller]
     fn wait_for_another_child(&self, name: &str, old: i32) {
         crate::harness::eventually("the next child", SOON, || {

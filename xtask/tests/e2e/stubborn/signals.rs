@@ -1,4 +1,4 @@
-//! `up` that is interrupted, hung up on, or that nobody reads any more: it leaves nothing.
+//! An `up` that is interrupted, or loses its terminal or its reader: it leaves nothing.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::harness::{Running, SOON, eventually, fake_program, processes, same};
 /// How long a stopped stack may take to be gone.
 const GONE_LIMIT: Duration = Duration::from_secs(2);
 
-/// Programs that are healthy at once, and one that is when the file `go` is there.
+/// Returns programs that are healthy at once, and one that waits for the file `go`.
 fn waiting(test: &str) -> Option<Stack> {
     let mut stack = Stack::of(test, &["daemon", "shell-script"])?;
     let script = format!(
@@ -59,7 +59,7 @@ fn an_up_that_is_signalled_leaves_nothing() {
         return;
     };
     for (signal, code) in signals {
-        // Whatever the tests were started with: under `nohup` nobody hears a terminal hang up.
+        // Restores SIGHUP: under `nohup` the tests would ignore a terminal that hangs up.
         let up = stack.shell("exec env --default-signal \"$XTASK\" up");
         wait_until_it_waits(&stack);
         up.signal(signal);
@@ -69,7 +69,7 @@ fn an_up_that_is_signalled_leaves_nothing() {
     }
 }
 
-/// `nohup cargo xtask up`: a terminal that is closed ends nothing.
+/// `nohup cargo xtask up`: closing the terminal stops nothing.
 #[test]
 fn an_up_that_ignores_sighup_goes_on() {
     let Some(stack) = waiting("stubborn::signals::an_up_that_ignores_sighup") else {
@@ -148,7 +148,7 @@ fn an_up_that_fails_leaves_nothing() {
 }
 
 impl Stack {
-    /// A script in the sandbox, at work; `$XTASK` is the command.
+    /// Starts a script in the sandbox; `$XTASK` is the command.
     #[track_caller]
     fn shell(&self, script: &str) -> Running {
         let xtask = env!("CARGO_BIN_EXE_xtask").to_owned();

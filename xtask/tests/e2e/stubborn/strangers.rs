@@ -1,5 +1,5 @@
-//! Ports that something else holds: a stranger is named and never signalled, and what speaks for a
-//! service has to be that service.
+//! Ports that a foreign program holds: it is named and never signalled, and an answer for a service
+//! must come from that service.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use xtask::bench::programs::{FIRST_GENERATION, answer};
 use super::wait_until_free;
 use crate::harness::{Running, SOON, Sandbox, eventually, processes, stranger};
 
-/// A service that stops listening when the file `release` is there.
+/// Returns a service that stops listening when the file `release` exists.
 fn gives_way() -> Value {
     let script = "\"$LISTENER\" bench-listen \"$PORT\" & server=$!\n\
                   while [ ! -e release ]; do sleep 0.01; done\n\
@@ -30,7 +30,7 @@ fn gives_way() -> Value {
     })
 }
 
-/// A stack that runs while a stranger has taken the port of its service.
+/// Returns a running stack and a foreign program that has taken the port of its service.
 #[track_caller]
 fn taken_while_it_runs() -> (Sandbox, Running) {
     let mut sandbox = Sandbox::empty();
@@ -60,7 +60,7 @@ fn a_stranger_that_took_a_port_meanwhile_is_named_and_left_alone() {
     assert!(run.stderr.contains(&named), "{}", run.stderr);
     lives(&stranger);
 
-    // Nothing runs any more: whose port that is does not matter to `down`.
+    // Nothing runs any more: `down` ignores the holder of that port.
     sandbox.run("down").succeeds();
     let run = sandbox.run("up").ends(11);
     assert!(run.stderr.contains(&named), "{}", run.stderr);
@@ -82,15 +82,15 @@ fn stop_and_restart_name_a_stranger_and_leave_it_alone() {
     }
 }
 
-/// The new process cannot listen, and the stranger's answer is not its health.
+/// The new process cannot listen, and the foreign program's answer is not its health.
 #[test]
 fn a_stranger_that_answers_does_not_make_a_service_healthy() {
     let (sandbox, stranger) = taken_while_it_runs();
-    // The service comes back while the stranger holds its port.
+    // The service is restarted while the foreign program holds its port.
     processes::kill(sandbox.pid("gives-way"));
     let named = format!("pid {}", stranger.pid());
     eventually("the holder of the port in the log", SOON, || {
-        // It is made with the first line.
+        // It is created with the first line.
         let log = fs::read_to_string(sandbox.path(".core-stack/logs/gives-way.log"));
         log.is_ok_and(|log| log.contains(&named)).then_some(())
     });
@@ -100,7 +100,7 @@ fn a_stranger_that_answers_does_not_make_a_service_healthy() {
     sandbox.wait_healthy();
 }
 
-/// Another service of the stack listens where this one is to: that is no health either.
+/// Another service of the stack listens on its port: that is no health either.
 #[test]
 fn another_service_on_the_port_does_not_make_one_healthy() {
     let mut sandbox = Sandbox::empty();

@@ -1,7 +1,7 @@
-//! A clone of the checkout, with cargo's builds: for what is done by `cargo xtask` itself.
+//! A clone of the checkout, with cargo's builds, for tests of `cargo xtask` itself.
 //!
-//! Files keep their times, so that cargo builds nothing anew. What may be written into is copied,
-//! and what is only ever replaced is a hard link: a clone costs some 100 MB, not gigabytes.
+//! Files keep their times, so that cargo rebuilds nothing. Files that are modified in place are
+//! copied, files that are only replaced are hard links: a clone costs some 100 MB, not gigabytes.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -11,10 +11,10 @@ use std::time::Duration;
 use super::{MANIFEST, OWN_SERVICES, Sandbox, binaries, list};
 use crate::harness::command::{Run, Running};
 
-/// Larger files of cargo's are replaced and not written into.
+/// Cargo replaces larger files and does not modify them in place.
 const WRITTEN_BYTES_MAX: u64 = 128 << 10;
 
-/// What belongs to one checkout alone.
+/// Files that belong to one checkout alone.
 const NOT_CLONED: [&str; 8] = [
     ".git",
     ".env",
@@ -30,13 +30,13 @@ const NOT_CLONED: [&str; 8] = [
 const BUILD_LIMIT: Duration = Duration::from_mins(15);
 
 impl Sandbox {
-    /// A clone with Core's services alone.
+    /// Creates a clone with Core's services alone.
     pub(crate) fn clone_of_checkout() -> Self {
         let mut clone = Self::empty();
         let checkout = binaries::checkout();
         fs::remove_dir_all(&clone.root).expect("the sandbox can be written to");
         copy_tree(&checkout, &clone.root, 0);
-        // Services of a user's repository are its own; members of the workspace they have to stay.
+        // Services of a user are removed; their packages must stay members of the workspace.
         for name in list(&clone.path("services")) {
             let manifest = clone.path(&format!("services/{name}/{MANIFEST}"));
             if !OWN_SERVICES.contains(&name.as_str()) && manifest.exists() {
@@ -63,7 +63,7 @@ impl Sandbox {
         clone
     }
 
-    /// Gives the clone what cargo built for this test, if that lies in the usual layout.
+    /// Copies what cargo built for this test, if that is in the usual layout.
     fn take_builds(&self) {
         let profile = Path::new(env!("CARGO_BIN_EXE_xtask")).parent();
         let profile = profile.expect("a program lies in a folder");
@@ -79,7 +79,7 @@ impl Sandbox {
         for entry in list(profile) {
             let (from, to) = (profile.join(&entry), own.join(name).join(&entry));
             match entry.as_str() {
-                // Only read to compile the same package anew.
+                // Only read to compile the same package again.
                 "incremental" | "examples" => {}
                 "deps" => link_tree(&from, &to, WRITTEN_BYTES_MAX),
                 _ if from.is_dir() => link_tree(&from, &to, u64::MAX),
@@ -88,7 +88,7 @@ impl Sandbox {
         }
     }
 
-    /// `cargo LINE` in the clone, as a user calls it, at work.
+    /// Starts `cargo LINE` in the clone, as a user calls it.
     #[track_caller]
     pub(crate) fn start_cargo(&self, line: &str) -> Running {
         let mut command = self.cargo_command();
@@ -106,13 +106,13 @@ impl Sandbox {
         command
     }
 
-    /// `cargo LINE` to its end.
+    /// Runs `cargo LINE`.
     #[track_caller]
     pub(crate) fn cargo(&self, line: &str) -> Run {
         self.start_cargo(line).wait_for(BUILD_LIMIT)
     }
 
-    /// A program of the clone, by its path from the root, as a user calls it.
+    /// Runs a program of the clone, by its path from the root, as a user calls it.
     #[track_caller]
     pub(crate) fn program_of_its_own(&self, line: &str) -> Run {
         let mut words = line.split_whitespace();
@@ -123,14 +123,14 @@ impl Sandbox {
         Running::spawn(line, command).wait()
     }
 
-    /// Moves the checkout elsewhere, with all that lies in it.
+    /// Moves the checkout with its content.
     pub(crate) fn move_to(&mut self, name: &str) {
         let to = self.root.with_file_name(name);
         fs::rename(&self.root, &to).expect("a checkout can be moved");
         self.root = to;
     }
 
-    /// `git WORDS` in the clone, with a name of its own.
+    /// Runs `git WORDS` in the clone, with a separate user name.
     #[track_caller]
     pub(crate) fn git(&self, words: &[&str]) -> Run {
         let mut command = Command::new("git");
@@ -144,14 +144,14 @@ impl Sandbox {
     }
 }
 
-/// A copy with the same times. A file that is gone meanwhile, as another build is at work beside
-/// us, is none.
+/// Copies a file with its times. Ignores a file that disappears meanwhile, as another build may run
+/// beside us.
 fn copy(from: &Path, to: &Path) {
     if fs::copy(from, to).is_err() {
         return;
     }
     let modified = fs::metadata(from).and_then(|meta| meta.modified());
-    // Programs of cargo's may be read-only.
+    // Programs of cargo may be read-only.
     let file = File::options().read(true).open(to);
     if let (Ok(modified), Ok(file)) = (modified, file) {
         file.set_modified(modified).expect("times can be set");
@@ -164,7 +164,7 @@ fn link_or_copy(from: &Path, to: &Path) {
     }
 }
 
-/// Copies everything but what belongs to one checkout alone; links stay links.
+/// Copies everything except what belongs to one checkout alone; links stay links.
 fn copy_tree(from: &Path, to: &Path, depth: usize) {
     fs::create_dir_all(to).expect("the sandbox can be written to");
     for name in list(from) {
@@ -183,7 +183,7 @@ fn copy_tree(from: &Path, to: &Path, depth: usize) {
     }
 }
 
-/// Hard links of files larger than `bytes`, and copies of the others, with their times.
+/// Makes hard links of files larger than `bytes`, and copies of the others, with their times.
 fn link_tree(from: &Path, to: &Path, bytes: u64) {
     fs::create_dir_all(to).expect("the sandbox can be written to");
     for name in list(from) {

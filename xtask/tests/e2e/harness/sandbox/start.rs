@@ -1,4 +1,4 @@
-//! Starting commands and other programs in a sandbox, with its environment alone.
+//! Starts commands and other programs in a sandbox, with only its environment.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -12,7 +12,7 @@ use rustix::pty::OpenptFlags;
 use super::Sandbox;
 use crate::harness::command::{Run, Running};
 
-/// Variables of ours that commands get; everything else is the test's.
+/// Variables of ours that commands inherit; all others come from the test.
 const PASSED_ON: [&str; 5] = [
     "PATH",
     "CARGO",
@@ -22,13 +22,13 @@ const PASSED_ON: [&str; 5] = [
 ];
 
 impl Sandbox {
-    /// `cargo xtask LINE`, at work. Words are separated by spaces.
+    /// Starts `cargo xtask LINE`. Arguments are separated by spaces.
     #[track_caller]
     pub(crate) fn start(&self, line: &str) -> Running {
         self.start_with(line, &[])
     }
 
-    /// `cargo xtask LINE` with further variables, at work.
+    /// Starts `cargo xtask LINE` with further variables.
     #[track_caller]
     pub(crate) fn start_with(&self, line: &str, variables: &[(&str, &str)]) -> Running {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
@@ -38,7 +38,7 @@ impl Sandbox {
         Running::spawn(&format!("xtask {line}"), command)
     }
 
-    /// `cargo xtask LINE` whose standard input is a terminal, at work; and what types there.
+    /// Starts `cargo xtask LINE` with a terminal as stdin; returns the file to type into, too.
     #[track_caller]
     pub(crate) fn start_at_terminal(&self, line: &str) -> (Running, File) {
         let keyboard = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)
@@ -57,7 +57,7 @@ impl Sandbox {
         (running, File::from(keyboard))
     }
 
-    /// Another program in the sandbox with further variables, at work.
+    /// Starts another program in the sandbox with further variables.
     #[track_caller]
     pub(crate) fn start_program(&self, program: &Path, variables: &[(&str, String)]) -> Running {
         let mut command = Command::new(program);
@@ -66,7 +66,7 @@ impl Sandbox {
         Running::spawn(&program.display().to_string(), command)
     }
 
-    /// Another program in the sandbox, to its end.
+    /// Runs another program in the sandbox.
     #[track_caller]
     pub(crate) fn program(&self, program: &Path, arguments: &[&str]) -> Run {
         let mut command = Command::new(program);
@@ -79,11 +79,11 @@ impl Sandbox {
         .wait()
     }
 
-    /// `cargo xtask LINE` on a terminal of its own, with 40 lines of 120 columns.
+    /// Starts `cargo xtask LINE` on a separate terminal, with 40 lines of 120 columns.
     #[track_caller]
     pub(crate) fn on_terminal(&self, line: &str, variables: &[(&str, &str)]) -> Running {
         let program = env!("CARGO_BIN_EXE_xtask");
-        // Whatever the tests were started with: under `nohup` nobody hears a terminal hang up.
+        // Restores SIGHUP: under `nohup` the tests would ignore a terminal that hangs up.
         let heard = if cfg!(target_os = "linux") {
             "env --default-signal"
         } else {
@@ -104,7 +104,7 @@ impl Sandbox {
         Running::spawn_with(&format!("xtask {line}"), command, Stdio::piped())
     }
 
-    /// The variables that a command in it gets.
+    /// Returns the variables of a command in it.
     pub(crate) fn variables(&self) -> BTreeMap<String, String> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         self.environment(&mut command);
@@ -142,13 +142,13 @@ impl Sandbox {
         command.env("CORE_REGISTER_DIR", self.register());
     }
 
-    /// `cargo xtask LINE`, to its end.
+    /// Runs `cargo xtask LINE`.
     #[track_caller]
     pub(crate) fn run(&self, line: &str) -> Run {
         self.start(line).wait()
     }
 
-    /// `cargo xtask LINE` with further variables, to its end.
+    /// Runs `cargo xtask LINE` with further variables.
     #[track_caller]
     pub(crate) fn run_with(&self, line: &str, variables: &[(&str, &str)]) -> Run {
         self.start_with(line, variables).wait()
