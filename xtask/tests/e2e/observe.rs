@@ -226,3 +226,31 @@ fn the_next_stack_goes_on_and_a_deleted_stream_is_made_again() {
     follower.wait_for("pocketbase", &["crashed", "restarted", "ready"], SOON);
     follower.end();
 }
+
+/// More processes than the supervisor can tell of on one websocket.
+const MANY: usize = 260;
+
+#[test]
+fn events_of_more_processes_than_one_websocket_holds() {
+    let mut sandbox = Sandbox::core();
+    let service = json!({"process": {"command": "sleep 1000"}});
+    for index in 0..MANY {
+        sandbox.service(&format!("s{index:03}"), &service);
+    }
+    sandbox.up();
+    let follower = Follower::start(&sandbox);
+    // Whichever websocket they are on.
+    follower.wait_for("caddy", &["started", "ready"], SOON);
+    for name in ["s000", "s150", "s259"] {
+        follower.wait_for(name, &["started"], SOON);
+    }
+    sandbox.run("restart s259").succeeds();
+    follower.wait_for("s259", &["started", "stopped", "started"], SOON);
+    // One that comes later.
+    sandbox.service("later", &service);
+    sandbox.up();
+    follower.wait_for("later", &["started"], SOON);
+    follower.end();
+    let log = sandbox.read(".core-stack/logs/controller.log");
+    assert!(!log.contains("cannot watch the processes"), "{log}");
+}

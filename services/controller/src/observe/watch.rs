@@ -1,26 +1,38 @@
 //! The supervisor's pushes: every change of the state of every process.
 
+use std::fs;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use engine::Ctx;
 use engine::checkout::paths::Paths;
 use engine::supervisor::runs::Runs;
-use engine::supervisor::state::{PUSHES, Push, State};
+use engine::supervisor::state::{PROCESSES, PUSHES, Push, State, names_in};
 use engine::supervisor::timing;
 use engine::supervisor::{own_log, socket};
-use kit::http::Endpoint;
 use kit::http::websocket::WebSocket;
+use kit::http::{self, Endpoint};
 use kit::output::Notes;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::Patience;
 use super::fold::Seen;
 use super::outbox::{Notice, Outbox};
+use super::{PAUSE_MAX, Patience};
 
-/// How long the supervisor may take to open the websocket; it takes a millisecond.
-const OPEN_LIMIT: Duration = Duration::from_secs(5);
+/// How long the supervisor may take to answer or to open the websocket; it takes a millisecond.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// The most processes of one websocket. The supervisor (1.120) begins with the states of all of
+/// them, and closes it when 256 wait to be sent; the rest is for what changes meanwhile.
+const PROCESSES_MAX: usize = 128;
+
+/// How often the supervisor's file is checked for further processes, where several websockets each
+/// name their own.
+const FILE_POLL: Duration = Duration::from_secs(1);
 
 /// How long a runner may take to record the program that it starts; it takes some milliseconds.
 const RUNNER_LIMIT: Duration = Duration::from_secs(1);
@@ -28,6 +40,7 @@ const RUNNER_LIMIT: Duration = Duration::from_secs(1);
 /// Poll interval of its record.
 const RUNNER_POLL: Duration = Duration::from_millis(5);
 
+#[derive(Clone)]
 pub(super) struct Watch {
     paths: Paths,
     outbox: Arc<Outbox>,
@@ -43,12 +56,17 @@ impl Watch {
         }
     }
 
-    /// Watches for ever. Each connection begins with all states, so between two only states that
-    /// have passed are lost.
+    /// Watches for ever. Each connection begins with all states, so nothing that still shows is
+    /// lost between two. One that ends soon is no progress: the pauses grow.
     pub(super) async fn run(self) {
         let mut patience = Patience::new();
         loop {
-            if let Err(error) = self.connection(&mut patience).await {
+            let begun = Instant::now();
+            let ended = self.connect().await;
+            if begun.elapsed() > PAUSE_MAX {
+                patience.renew();
+            }
+            if let Err(error) = ended {
                 let complaint = format!("cannot watch the processes: {error:#}");
                 if patience.is_new(&complaint) {
                     self.notes.note(&complaint);
@@ -58,17 +76,42 @@ impl Watch {
         }
     }
 
-    async fn connection(&self, patience: &mut Patience) -> anyhow::Result<()> {
+    /// Watches all processes until one of the connections ends, or until there may be others.
+    async fn connect(&self) -> anyhow::Result<()> {
         let ctx = Ctx::recorded(self.paths.clone())?;
-        let socket = socket::path(&ctx.env, &self.paths.state())?;
-        let endpoint = Endpoint::Unix(socket);
-        let mut socket = WebSocket::open(&endpoint, PUSHES, OPEN_LIMIT).await?;
+        let endpoint = Endpoint::Unix(socket::path(&ctx.env, &self.paths.state())?);
+        let file = self.paths.compose_file();
+        // Before the list: what is added in between is found by the file.
+        let written = modified(&file);
+        let answer = http::get(&endpoint, PROCESSES, ANSWER_LIMIT).await?;
+        let names = names_in(&answer.body).context("cannot understand the supervisor's list")?;
+        if names.len() <= PROCESSES_MAX {
+            return self.clone().watch(endpoint, PUSHES.to_owned()).await;
+        }
+        let written = written?;
+        let mut connections = JoinSet::new();
+        for names in names.chunks(PROCESSES_MAX) {
+            let path = format!("{PUSHES}?name={}", names.join(","));
+            connections.spawn(self.clone().watch(endpoint.clone(), path));
+        }
+        connections.spawn(async move {
+            while modified(&file)? == written {
+                tokio::time::sleep(FILE_POLL).await;
+            }
+            Ok(())
+        });
+        // The others end with the set.
+        connections.join_next().await.unwrap_or(Ok(Ok(())))?
+    }
+
+    /// Passes on the states of one websocket until it ends.
+    async fn watch(self, endpoint: Endpoint, path: String) -> anyhow::Result<()> {
+        let mut socket = WebSocket::open(&endpoint, &path, ANSWER_LIMIT).await?;
         let runs = Runs::new(self.paths.runs());
         while let Some(message) = socket.next().await? {
             let mut push: Push = serde_json::from_slice(&message)
                 .context("cannot understand what the supervisor says of a process")?;
-            patience.renew();
-            // The supervisor logs each message, too.
+            // What is told is a line of the supervisor's log, too.
             own_log::bound(&self.paths);
             name_program(&runs, &mut push.state).await;
             self.outbox.add(Notice::Seen(Box::new(Seen {
@@ -80,7 +123,12 @@ impl Watch {
     }
 }
 
-/// Replaces the runner by its program, which may be about to start.
+/// Returns when a file was last written.
+fn modified(file: &Path) -> io::Result<SystemTime> {
+    fs::metadata(file)?.modified()
+}
+
+/// Shows the program instead of its runner, which may be about to start it.
 async fn name_program(runs: &Runs, state: &mut State) {
     let deadline = Instant::now() + RUNNER_LIMIT;
     runs.name_program(state);

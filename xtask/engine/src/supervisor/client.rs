@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 pub use super::api_error::{ApiError, Kind};
 use super::runs::Runs;
-use super::state::{Answer, Changes, States};
+use super::state::{Answer, Changes, PROCESSES, States};
 
 /// How long an ordinary request may take. Milliseconds are usual.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -69,7 +69,7 @@ impl Client {
 
     /// Returns all processes. The request changes nothing, so a cut answer is requested once more.
     pub fn processes(&self) -> Result<States, ApiError> {
-        let (method, path) = ("GET", "/processes");
+        let (method, path) = ("GET", PROCESSES);
         let body = match self.ask(method, path, ANSWER_TIMEOUT) {
             Err(ApiError {
                 kind: Kind::Cut(_), ..

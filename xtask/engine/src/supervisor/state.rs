@@ -18,6 +18,20 @@ pub(super) struct Answer {
     pub(super) data: Vec<State>,
 }
 
+/// Returns the names of the processes in the answer of `GET` [`PROCESSES`].
+pub fn names_in(answer: &[u8]) -> serde_json::Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+    }
+    #[derive(Deserialize)]
+    struct Answer {
+        data: Vec<Named>,
+    }
+    let answer: Answer = serde_json::from_slice(answer)?;
+    Ok(answer.data.into_iter().map(|named| named.name).collect())
+}
+
 /// A message of the supervisor on the websocket [`PUSHES`]: for every process at first, then for
 /// each whose state has changed.
 #[derive(Debug, Clone, Deserialize)]
@@ -25,6 +39,9 @@ pub struct Push {
     /// The state of the process.
     pub state: State,
 }
+
+/// Where the states of all processes are asked for.
+pub const PROCESSES: &str = "/processes";
 
 /// The websocket on which states are pushed when they change.
 pub const PUSHES: &str = "/process/states/ws";
