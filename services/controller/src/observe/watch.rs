@@ -111,7 +111,7 @@ impl Watch {
         while let Some(message) = socket.next().await? {
             let mut push: Push = serde_json::from_slice(&message)
                 .context("cannot understand what the supervisor says of a process")?;
-            // What is told is a line of the supervisor's log, too.
+            // Each push is a line of the supervisor's log, too.
             own_log::bound(&self.paths);
             name_program(&runs, &mut push.state).await;
             self.outbox.add(Notice::Seen(Box::new(Seen {

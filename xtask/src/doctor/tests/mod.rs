@@ -347,7 +347,7 @@ fn every_id_tells_what_is_broken_and_leaves_what_is_sound() {
         let (checks, severity, words) = broken(id);
         let first = checks
             .first()
-            .unwrap_or_else(|| panic!("{id}: nothing is told"));
+            .unwrap_or_else(|| panic!("{id}: no check reports it"));
         assert_eq!((first.id, first.severity), (id, severity), "{first:?}");
         assert!(first.found.contains(words), "{first:?}");
         if severity >= Severity::Warning {
