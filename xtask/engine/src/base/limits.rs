@@ -29,7 +29,13 @@ enum Kind {
 const WORDS: [(Kind, &[&str]); 3] = [
     (
         Kind::Files,
-        &["too many open files", "emfile", "os error 24)"],
+        &[
+            "too many open files",
+            "emfile",
+            "os error 24)",
+            // Programs written in Go, when a new process cannot get a descriptor that high.
+            "fork/exec /bin/sh: bad file descriptor",
+        ],
     ),
     (
         Kind::Memory,
@@ -172,6 +178,7 @@ mod tests {
         };
         for (words, expected) in [
             ("open x: too many open files", "open files is 32"),
+            ("fork/exec /bin/sh: bad file descriptor", "open files is 32"),
             ("fatal error: runtime: cannot allocate memory", "300 MB"),
             (
                 "runtime: failed to create new OS thread (have 5)",
