@@ -20,16 +20,8 @@ pub(super) struct Answer {
 
 /// Returns the names of the processes in the answer of `GET` [`PROCESSES`].
 pub fn names_in(answer: &[u8]) -> serde_json::Result<Vec<String>> {
-    #[derive(Deserialize)]
-    struct Named {
-        name: String,
-    }
-    #[derive(Deserialize)]
-    struct Answer {
-        data: Vec<Named>,
-    }
     let answer: Answer = serde_json::from_slice(answer)?;
-    Ok(answer.data.into_iter().map(|named| named.name).collect())
+    Ok(answer.data.into_iter().map(|state| state.name).collect())
 }
 
 /// A message of the supervisor on the websocket [`PUSHES`]: for every process at first, then for
@@ -40,7 +32,7 @@ pub struct Push {
     pub state: State,
 }
 
-/// Where the states of all processes are asked for.
+/// Path of the request that returns the states of all processes.
 pub const PROCESSES: &str = "/processes";
 
 /// The websocket on which states are pushed when they change.

@@ -46,7 +46,12 @@ impl<'a> Seam<'a> {
 
     /// Returns the turns of those processes.
     pub(crate) fn turns(&self) -> anyhow::Result<Turns<'a>> {
-        Turns::new(&self.topology.now)
+        Turns::begin(&self.topology.now, self.interrupt)
+    }
+
+    /// Returns their turns while a change is rolled back.
+    pub(crate) fn turns_back(&self) -> anyhow::Result<Turns<'a>> {
+        Turns::begin_back(&self.topology.now)
     }
 
     /// After all is ready: joins the first server to the hub. Returns the process whose

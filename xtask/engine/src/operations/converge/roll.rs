@@ -86,13 +86,10 @@ impl Converge<'_> {
         mut seen: impl FnMut(&States),
     ) -> anyhow::Result<States> {
         let seam = self.seam();
-        let mut turns = seam.turns()?;
-        let works = turns.begin(self.interrupt);
+        let turns = seam.turns()?;
         let mut states = self.client.processes()?;
         for name in turns.order(|name| rolling.restarts(name)) {
-            if works {
-                turns.wait(self.interrupt)?;
-            }
+            turns.wait(self.interrupt)?;
             let what = if rolling.kept.remove(&name) {
                 self.hand_over().run(&rolling.file()?)?;
                 baseline.forget(&name);
@@ -112,9 +109,7 @@ impl Converge<'_> {
             states = wait.until_started(None, &mut starts, &mut seen)?;
             under_way::forget(&self.ctx.paths);
         }
-        if works {
-            turns.wait(self.interrupt)?;
-        }
+        turns.wait(self.interrupt)?;
         Ok(states)
     }
 
@@ -127,7 +122,7 @@ impl Converge<'_> {
         let states = self.client.processes()?;
         let mut rolling = self.rolling(previous, Some(&running), &states)?;
         let seam = self.seam();
-        let turns = seam.turns()?;
+        let turns = seam.turns_back()?;
         let never = Interrupt::default();
         for name in turns.order(|name| rolling.restarts(name)) {
             if rolling.kept.len() == 1 {
