@@ -1,6 +1,5 @@
 //! The supervisor's own view of the running stack, in a terminal.
 
-use engine::plan::binaries;
 use std::convert::Infallible;
 use std::io::{self, IsTerminal as _};
 use std::os::unix::process::CommandExt as _;
@@ -11,6 +10,7 @@ use kit::{Exit, Failure, files};
 
 use crate::dep;
 use engine::checkout::context::Ctx;
+use engine::plan::binaries;
 use engine::supervisor::BINARY;
 
 /// Variables of the terminal that a view needs, besides those of every process.

@@ -6,7 +6,6 @@
 mod files;
 mod workspace;
 
-use engine::plan::binaries;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,6 +20,7 @@ use engine::checkout::context::Ctx;
 use engine::checkout::manifests;
 use engine::instances::range;
 use engine::operations::inputs::Inputs;
+use engine::plan::binaries;
 use engine::plan::stack::{self, Places, Service};
 use engine::supervisor::operation::{Operation, Wait};
 use files::{File, Values};
