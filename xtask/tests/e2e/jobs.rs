@@ -28,7 +28,7 @@ fn shown(table: &str, name: &str) -> String {
 fn a_job_that_fails_fails_up() {
     let mut sandbox = Sandbox::empty();
     for restart in ["no", "on_failure"] {
-        let failing = script("sleep 0.4; echo the table is missing; exit 3", restart);
+        let failing = script("sleep 0.2; echo the table is missing; exit 3", restart);
         sandbox.service("job", &failing);
         let run = sandbox.run("up").ends(13);
         assert!(run.stderr.contains("`job` ended"), "{}", run.stderr);
@@ -53,6 +53,11 @@ fn status_tells_jobs_that_failed_from_those_that_are_done() {
     );
     sandbox.service("late", &script(&wait, "no"));
     sandbox.service("job", &script("exit 0", "no"));
+    sandbox.up();
+    eventually("the end of the job", SOON, || {
+        let table = sandbox.run("status").succeeds().stdout;
+        shown(&table, "job").contains(" done ").then_some(())
+    });
     let run = sandbox.run("up").succeeds();
     let told = |name: &str| {
         let line = run
@@ -65,11 +70,9 @@ fn status_tells_jobs_that_failed_from_those_that_are_done() {
     };
     assert!(told("late ").ends_with("runs"), "{}", run.stderr);
     assert!(told("job ").ends_with("done"), "{}", run.stderr);
-    let table = sandbox.run("status").succeeds().stdout;
-    assert!(shown(&table, "job").contains(" done "), "{table}");
 
     std::fs::write(&file, "").unwrap();
-    let table = eventually("the end of the job", SOON, || {
+    let table = eventually("the failure", SOON, || {
         let run = sandbox.run("status");
         (run.code == 4).then_some(run.stdout)
     });

@@ -90,14 +90,13 @@ fn what_lost_runner_and_supervisor_is_ended_by_the_next_command() {
         let old = everything_lives(&stack);
         let supervisor = supervisor(&stack, "python");
         let runners = RECOGNISABLE.map(|name| runner(&stack, name).pid);
-        // Stopped, so that none of them notices the exit of the others.
-        for pid in runners {
-            processes::signal(pid, rustix::process::Signal::STOP);
-        }
-        processes::kill(supervisor);
+        // Stopped, so that it starts none of them again. (Stopped runners would go on as soon as
+        // it is gone: the kernel continues a process group that it leaves orphaned.)
+        processes::signal(supervisor, rustix::process::Signal::STOP);
         for pid in runners {
             processes::kill(pid);
         }
+        processes::kill(supervisor);
         let run = stack.sandbox.run(next);
         if next == "up" {
             run.succeeds();
