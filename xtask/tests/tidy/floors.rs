@@ -37,7 +37,7 @@ const IMPURE: [&str; 11] = [
 ];
 
 /// The packages of Core, from the ground up: each depends only on earlier ones.
-const PACKAGES: [&str; 14] = [
+const PACKAGES: [&str; 15] = [
     "services/kit",
     "xtask/lines",
     "services/nats",
@@ -51,6 +51,7 @@ const PACKAGES: [&str; 14] = [
     "cmd/caddy",
     "cmd/controller",
     "cmd/probe",
+    "xtask/launcher",
     "xtask",
 ];
 

@@ -21,7 +21,12 @@ const OWN: [&str; 7] = [
 ];
 
 /// Variables that Core reads only from the environment.
-const ENVIRONMENT_ONLY: [&str; 3] = ["CORE_OFFLINE", "CORE_REGISTER_DIR", "CORE_ROOT"];
+const ENVIRONMENT_ONLY: [&str; 4] = [
+    "CORE_ALWAYS_CARGO",
+    "CORE_OFFLINE",
+    "CORE_REGISTER_DIR",
+    "CORE_ROOT",
+];
 
 /// The prefix of variables of ports: `CORE_PORT_SERVICE_NAME`. Wrong ones are refused elsewhere.
 const PORTS: &str = "CORE_PORT_";
