@@ -92,6 +92,9 @@ pub(crate) struct Clean {
     /// Delete the data of all services: `.data`
     #[arg(long)]
     pub(crate) data: bool,
+    /// Delete the binaries that all checkouts share
+    #[arg(long)]
+    pub(crate) store: bool,
     /// Delete data without asking
     #[arg(long, requires = "data")]
     pub(crate) yes: bool,

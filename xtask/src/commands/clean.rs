@@ -1,5 +1,6 @@
 //! `cargo xtask clean`.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::process::ExitCode;
 
@@ -9,9 +10,11 @@ use engine::SCHEMA_VERSION;
 use engine::checkout::levels::{Content, Level};
 use engine::operations::clean;
 use kit::{Exit, Failure};
-use serde_json::json;
+use serde_json::{Value, json};
+use xtask::dep::Shared;
 
 use super::{lock_wait, print_json};
+
 use crate::cli::Clean;
 
 /// The word to type before data is deleted.
@@ -28,17 +31,52 @@ pub(crate) fn run(instance: Option<&str>, args: &Clean) -> anyhow::Result<ExitCo
         .into_iter()
         .filter_map(|(level, asked)| asked.then_some(level))
         .collect();
-    if levels.is_empty() {
+    let shared = Shared::of(&ctx.env);
+    if levels.is_empty() && !args.store {
         let contents = Level::ALL.map(|level| level.content(&ctx.paths));
         let contents: Vec<Content> = contents.into_iter().collect::<anyhow::Result<_>>()?;
-        return tell(&ctx, &contents, args, false);
+        let store = shared.as_ref().map(store).transpose()?;
+        return tell(&ctx, &contents, store.as_ref(), args, false);
     }
-    clean::check(&ctx, &levels)?;
+    if !levels.is_empty() {
+        clean::check(&ctx, &levels)?;
+    }
     if args.data && !args.yes {
         ask(&ctx)?;
     }
-    let deleted = clean::clean(&ctx, &levels, lock_wait(args.lock.no_wait))?;
-    tell(&ctx, &deleted, args, true)
+    let mut deleted = Vec::new();
+    if !levels.is_empty() {
+        deleted = clean::clean(&ctx, &levels, lock_wait(args.lock.no_wait))?;
+    }
+    let mut gone = None;
+    if args.store {
+        let shared = shared.ok_or_else(|| {
+            let message = "there is no store: `CORE_STORE_DIR` is empty, or there is no home";
+            Failure::new(Exit::Usage, message)
+        })?;
+        gone = Some(store(&shared)?);
+        shared.delete()?;
+    }
+    tell(&ctx, &deleted, gone.as_ref(), args, true)
+}
+
+/// The binaries that checkouts share.
+#[derive(serde::Serialize)]
+struct Store {
+    level: &'static str,
+    path: String,
+    bytes: u64,
+    entries: BTreeMap<String, u64>,
+}
+
+fn store(shared: &Shared) -> anyhow::Result<Store> {
+    let entries = shared.sizes()?;
+    Ok(Store {
+        level: "store",
+        path: shared.directory().display().to_string(),
+        bytes: entries.values().sum(),
+        entries,
+    })
 }
 
 /// Asks the user to type the word; any other input ends the command.
@@ -68,12 +106,20 @@ fn ask(ctx: &Ctx) -> anyhow::Result<()> {
     Err(failure.into())
 }
 
-fn tell(ctx: &Ctx, contents: &[Content], args: &Clean, deleted: bool) -> anyhow::Result<ExitCode> {
+fn tell(
+    ctx: &Ctx,
+    contents: &[Content],
+    store: Option<&Store>,
+    args: &Clean,
+    deleted: bool,
+) -> anyhow::Result<ExitCode> {
     if args.json {
+        let levels = contents.iter().map(|content| json!(content));
+        let levels: Vec<Value> = levels.chain(store.map(|store| json!(store))).collect();
         let document = json!({
             "schema_version": SCHEMA_VERSION,
             "deleted": deleted,
-            "levels": contents,
+            "levels": levels,
         });
         print_json(ctx, &document)?;
         return Ok(ExitCode::SUCCESS);
@@ -96,6 +142,17 @@ fn tell(ctx: &Ctx, contents: &[Content], args: &Clean, deleted: bool) -> anyhow:
                 ctx.ui.data(line)?;
             }
         }
+    }
+    match store {
+        Some(Store { path, bytes, .. }) if deleted => {
+            ctx.ui.line(format!("deleted {bytes} bytes of {path}"));
+        }
+        Some(Store { path, bytes, .. }) => {
+            let what = "binaries for all checkouts; fetched again when one needs them";
+            let line = format!("{:8} {bytes:>12} bytes  {path}: {what}", "--store");
+            ctx.ui.data(line)?;
+        }
+        None => {}
     }
     if !deleted {
         ctx.ui.line("nothing was deleted: name a level");

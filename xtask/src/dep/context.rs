@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use super::limits::Limits;
 use super::net::Net;
 use super::place::Place;
+use super::shared::Shared;
 use super::store::Store;
 use super::upstreams::Upstreams;
 use super::{Options, platform};
@@ -25,6 +26,8 @@ pub(super) struct Context<'a> {
     pub(super) options: &'a Options,
     pub(super) platform: String,
     pub(super) store: Store,
+    /// What the user has from other checkouts.
+    pub(super) shared: Option<Shared>,
     /// Our own executable.
     pub(super) program: PathBuf,
     /// Where it was built, if it is in a target directory.
@@ -57,6 +60,7 @@ impl<'a> Context<'a> {
             options,
             platform: platform::current(),
             store: Store::new(paths.dep()),
+            shared: Shared::of(env),
             place: Place::of_program(&program),
             program,
             net: Net::new(limits.clone(), env.non_empty(MIRROR_VAR)),

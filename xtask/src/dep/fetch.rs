@@ -38,6 +38,9 @@ pub(super) fn fetch(context: &Context<'_>, wanted: Wanted<'_>) -> anyhow::Result
     if let Some(record) = context.installed(wanted.name, Some(wanted), true)? {
         return Ok(Ok(record));
     }
+    if let Some(record) = from_other_checkout(context, &guard, wanted, &task)? {
+        return Ok(Ok(record));
+    }
     let mut lines = Vec::new();
     for source in [Source::System, Source::Archive, Source::Wheel, Source::Go] {
         let attempt = match source {
@@ -47,7 +50,12 @@ pub(super) fn fetch(context: &Context<'_>, wanted: Wanted<'_>) -> anyhow::Result
             _ => gomod::get(context, &guard, wanted, &mut task),
         };
         match attempt {
-            Ok(Some(got)) => return install(&guard, wanted, source, got, &task).map(Ok),
+            Ok(Some(got)) => {
+                let record = install(&guard, wanted, source, got)?;
+                task.done(source.as_str());
+                keep(context, wanted, &record, &task);
+                return Ok(Ok(record));
+            }
             Ok(None) => {}
             Err(Miss::Skip(line)) => lines.push(format!("{}: {line}", source.as_str())),
             // Failures after a cancellation are not reported.
@@ -67,22 +75,46 @@ pub(super) fn fetch(context: &Context<'_>, wanted: Wanted<'_>) -> anyhow::Result
     Ok(Err(lines))
 }
 
-fn install(
-    guard: &Guard,
-    wanted: Wanted<'_>,
-    source: Source,
-    got: Got,
-    task: &Task<'_>,
-) -> anyhow::Result<Record> {
+fn install(guard: &Guard, wanted: Wanted<'_>, source: Source, got: Got) -> anyhow::Result<Record> {
     let facts = Facts {
         version: Some(wanted.version.to_owned()),
         source,
         origin: got.origin,
         build: None,
     };
-    let record = guard.install(&got.file, got.sha256, facts)?;
-    task.done(source.as_str());
-    Ok(record)
+    guard.install(&got.file, got.sha256, facts)
+}
+
+/// Installs the user's copy of a program, unless one on PATH was asked for.
+fn from_other_checkout(
+    context: &Context<'_>,
+    guard: &Guard,
+    wanted: Wanted<'_>,
+    task: &Task<'_>,
+) -> anyhow::Result<Option<Record>> {
+    let shared = context.shared.as_ref().filter(|_| !context.options.system);
+    let tell = |line: String| task.note(line);
+    let found = shared.and_then(|shared| shared.get(context, wanted, guard.work(), &tell));
+    let Some((source, got)) = found else {
+        return Ok(None);
+    };
+    let record = install(guard, wanted, source, got)?;
+    task.done("from the store");
+    Ok(Some(record))
+}
+
+/// Keeps a program for other checkouts. A failure costs those a download, no more.
+fn keep(context: &Context<'_>, wanted: Wanted<'_>, record: &Record, task: &Task<'_>) {
+    let kept = context
+        .shared
+        .as_ref()
+        .map_or(Ok(()), |shared| shared.put(context, wanted, record));
+    if let Err(error) = kept {
+        let label = task.label();
+        task.note(format!(
+            "{label} is not kept for other checkouts: {error:#}"
+        ));
+    }
 }
 
 fn no_pin(context: &Context<'_>, wanted: Wanted<'_>) -> anyhow::Error {

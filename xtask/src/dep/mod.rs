@@ -24,6 +24,7 @@ mod reach;
 mod record;
 mod report;
 mod resolve;
+mod shared;
 mod store;
 mod system;
 #[cfg(test)]
@@ -44,6 +45,7 @@ pub use platform::current as platform;
 pub use reach::{Reached, reach};
 pub use record::Source;
 pub use report::{Listing, Row, Verification, Verified, list, repair, verify};
+pub use shared::Shared;
 pub use update::{Update, Updated, update};
 
 /// Options of the user.

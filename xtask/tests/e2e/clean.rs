@@ -114,6 +114,46 @@ fn each_level_goes_alone_and_no_link_is_followed() {
 }
 
 #[test]
+fn the_store_of_the_user_is_a_level_of_its_own() {
+    let sandbox = sandbox();
+    let cache = sandbox.root().with_file_name("home").join(".cache");
+    let store = cache.join("core-stack/binaries");
+    let digest = "a".repeat(64);
+    let pin = json!({
+        "version": "1.0.0",
+        "source": "archive",
+        "sha256": digest,
+        "stamp": {"size_bytes": 5, "mtime_ns": 0, "inode": 0},
+        "origin": null,
+        "build": null,
+    });
+    for (file, text) in [
+        (format!("objects/{digest}"), "12345".to_owned()),
+        ("pins/tool-1.0.0.json".to_owned(), pin.to_string()),
+        ("of-the-user".to_owned(), String::new()),
+    ] {
+        let path = store.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let expected = json!({
+        "level": "store",
+        "path": store,
+        "bytes": 5,
+        "entries": {"tool-1.0.0": 5},
+    });
+    let document = sandbox.run("clean --json").succeeds().json();
+    same("told", &document["levels"][3], &expected);
+    let document = sandbox.run("clean --store --json").succeeds().json();
+    same("deleted", &document["levels"], &json!([expected]));
+    let mut left: Vec<_> = fs::read_dir(&store).unwrap().flatten().collect();
+    left.sort_by_key(fs::DirEntry::file_name);
+    let left: Vec<_> = left.iter().map(fs::DirEntry::file_name).collect();
+    same("left", left, vec!["lock".into(), "of-the-user".into()]);
+    same("binaries", names(&sandbox, ".dep").len(), 4);
+}
+
+#[test]
 fn data_goes_when_the_word_is_typed_and_only_then() {
     let sandbox = sandbox();
     for (typed, exit, left) in [("yes\n", 2, 3), ("\x04", 2, 3), ("delete\n", 0, 0)] {

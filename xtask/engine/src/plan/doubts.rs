@@ -21,11 +21,12 @@ const OWN: [&str; 7] = [
 ];
 
 /// Variables that Core reads only from the environment.
-const ENVIRONMENT_ONLY: [&str; 4] = [
+const ENVIRONMENT_ONLY: [&str; 5] = [
     "CORE_ALWAYS_CARGO",
     "CORE_OFFLINE",
     "CORE_REGISTER_DIR",
     "CORE_ROOT",
+    "CORE_STORE_DIR",
 ];
 
 /// The prefix of variables of ports: `CORE_PORT_SERVICE_NAME`. Wrong ones are refused elsewhere.

@@ -91,6 +91,11 @@ impl Bed {
         self.vars.insert(name.to_owned(), value.to_owned());
     }
 
+    /// Sets the directory of the store.
+    pub(crate) fn store(&mut self, directory: &std::path::Path) {
+        self.var("CORE_STORE_DIR", directory.to_str().unwrap());
+    }
+
     /// Unsets a variable.
     pub(crate) fn unset(&mut self, name: &str) {
         self.vars.remove(name);

@@ -5,6 +5,7 @@ mod builds;
 mod layouts;
 mod reach;
 mod reports;
+mod shared;
 mod sources;
 mod updates;
 
