@@ -1,4 +1,4 @@
-//! Commands on a running stack, against an empty `cargo run`.
+//! Commands on a running stack, against an empty `cargo xtask`.
 
 use super::report::Report;
 use super::sandbox::Sandbox;
@@ -12,6 +12,9 @@ const REPORTING_MARGIN_MS: f64 = 60.0;
 /// Milliseconds that `down` may take beyond it.
 const DOWN_MARGIN_MS: f64 = 300.0;
 
+/// Most of the time of `cargo run --package xtask` that the launcher may take.
+const LAUNCHER_FACTOR: f64 = 0.8;
+
 /// Adds the rows of `up` on a running stack, `status`, `logs`, `nats spec` and `down`.
 pub(super) fn commands(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Result<()> {
     let sandbox = Sandbox::new(ctx)?;
@@ -22,7 +25,7 @@ pub(super) fn commands(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::R
         &["nats", "spec"],
     ];
     let mut figures = [(); 4].map(|()| Vec::new());
-    let (mut empty, mut down) = (Vec::new(), Vec::new());
+    let (mut empty, mut down, mut checked) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..runs {
         run(&mut sandbox.xtask(&["up"]))?;
         for (command, figures) in commands.iter().zip(&mut figures) {
@@ -30,9 +33,22 @@ pub(super) fn commands(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::R
         }
         down.push(run(&mut sandbox.xtask(&["down"]))?);
         empty.push(run(&mut sandbox.xtask(&["--version"]))?);
+        let mut whole = cargo::command(cargo::program());
+        whole.args(["run", "--quiet", "--package", "xtask", "--bin", "xtask"]);
+        whole
+            .args(["--", "--version"])
+            .current_dir(ctx.paths.root());
+        checked.push(run(&mut whole)?);
     }
-    let empty = median(empty);
-    let against = "an empty `cargo run` in this workspace";
+    let (empty, checked) = (median(empty), median(checked));
+    report.compare(
+        "an empty `cargo xtask`",
+        "`cargo run --package xtask`, which checks all packages",
+        "ms",
+        (empty, checked),
+        (LAUNCHER_FACTOR, 0.0),
+    );
+    let against = "an empty `cargo xtask`";
     let names = [
         "`up` on a running stack",
         "`status`",

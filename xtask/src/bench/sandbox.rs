@@ -164,16 +164,8 @@ impl Sandbox {
 /// Returns `cargo xtask ARGS` of a checkout, as a user types it, for another root.
 pub(super) fn xtask(checkout: &Path, root: &Path, args: &[&str]) -> Command {
     let mut command = cargo::command(cargo::program());
-    command.args([
-        "run",
-        "--quiet",
-        "--package",
-        "xtask",
-        "--bin",
-        "xtask",
-        "--",
-    ]);
     command
+        .arg("xtask")
         .args(args)
         .current_dir(checkout)
         .env("CORE_ROOT", root);
