@@ -24,7 +24,8 @@ pub(crate) use service::{
     NatsCli, NatsCommand, NatsOwnCommand, Replicate, ServiceCli, ServiceCommand,
 };
 pub(crate) use tools::{
-    Clean, Complete, Completions, Env, EnvFormat, Explain, Graph, GraphFormat, Init, Open, Ports,
+    Clean, Complete, Completions, Env, EnvFormat, Exec, Explain, Graph, GraphFormat, Init, Open,
+    Ports,
 };
 
 /// A day: more is a mistake, and what is added to the present time must stay a time.
@@ -108,6 +109,7 @@ pub(crate) enum Command {
     Render(Render),
     /// Print environment variables with the addresses of the running stack
     Env(Env),
+    Exec(Exec),
     /// Show every port: its number, where it is declared, which program listens
     Ports(Ports),
     /// Show every resolved value of a service and its source

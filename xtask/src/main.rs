@@ -68,6 +68,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Restore(args) => commands::backup::restore(instance, &args),
         Command::Render(args) => commands::render::run(instance, &args),
         Command::Env(args) => commands::env::run(instance, &args),
+        Command::Exec(args) => commands::exec::run(instance, &args),
         Command::Ports(args) => commands::ports::run(instance, &args),
         Command::Explain(args) => commands::explain::run(instance, &args),
         Command::Graph(args) => commands::graph::run(instance, &args),

@@ -1,5 +1,7 @@
 //! The clap types of the commands for scripts, CI and new services.
 
+use std::ffi::OsString;
+
 use clap::{Args, ValueEnum};
 
 use super::LockOption;
@@ -29,6 +31,27 @@ pub(crate) enum EnvFormat {
     Dotenv,
     /// Append to the file that the variable `GITHUB_ENV` names, else print
     Github,
+}
+
+/// Run a program with the variables of the running stack.
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    /// Set a variable, whatever the stack and the environment say
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = assignment)]
+    pub(crate) env: Vec<(String, String)>,
+    /// The program
+    pub(crate) program: OsString,
+    /// Its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<OsString>,
+}
+
+fn assignment(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    if name.is_empty() {
+        return Err("the name is empty");
+    }
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// Show every port: its number, where it is declared, which program listens.

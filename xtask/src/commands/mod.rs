@@ -13,6 +13,7 @@ pub(crate) mod docs;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod env;
+pub(crate) mod exec;
 pub(crate) mod explain;
 pub(crate) mod graph;
 pub(crate) mod init;

@@ -15,7 +15,7 @@ const TASKS: [(&str, &[&str]); 9] = [
     (
         "operate",
         &[
-            "logs", "observe", "restart", "stop", "start", "signal", "attach",
+            "exec", "logs", "observe", "restart", "stop", "start", "signal", "attach",
         ],
     ),
     ("change", &["plan", "topology"]),

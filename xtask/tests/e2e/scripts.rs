@@ -1,6 +1,7 @@
 //! Output for scripts: variables, ports, origins, the graph, pages, completions.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use expect_test::expect;
@@ -9,6 +10,61 @@ use serde_json::{Value, json};
 use crate::harness::{Sandbox, expected, fake_program, http, same, stranger, tell_missing};
 
 const SECRET: &str = "hush-71c2";
+
+#[test]
+fn a_program_runs_with_the_variables_of_the_stack() {
+    let mut sandbox = Sandbox::empty();
+    sandbox.service(
+        "one",
+        &json!({
+            "process": {"command": fake_program(), "args": ["--listen", "${port.http}"]},
+            "ports": {"http": {"port": 9000}},
+            "exports": {"ONE_URL": "http://${port.http}", "TWO": "2"},
+        }),
+    );
+    for (name, text) in [
+        (
+            "show",
+            "#!/bin/sh\necho $ONE_URL $TWO $MINE \"$@\"; cat; exit 7\n",
+        ),
+        ("killed", "#!/bin/sh\nkill -TERM $$\n"),
+    ] {
+        let script = sandbox.path(name);
+        fs::write(&script, text).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    sandbox.dotenv("MINE", "mine");
+    let nothing = sandbox.run("exec ./show").ends(3);
+    assert!(nothing.stderr.contains("hint: "), "{}", nothing.stderr);
+    sandbox.up();
+    let url = format!("http://{}", sandbox.port("one.http"));
+
+    let run = sandbox.run("exec -- ./show -e x --json").ends(7);
+    same("stdout", run.stdout, format!("{url} 2 mine -e x --json\n"));
+    same("stderr", run.stderr.as_str(), "");
+
+    // Tests must not write to the server of somebody else.
+    sandbox.dotenv("TWO", "of .env");
+    let run = sandbox.run_with("exec ./show", &[("ONE_URL", "elsewhere"), ("MINE", "here")]);
+    let run = run.ends(7);
+    same("stdout", run.stdout, format!("{url} 2 here\n"));
+    for (name, place) in [("ONE_URL", "in the environment"), ("TWO", "in `.env`")] {
+        let warning =
+            format!("warning: `{name}` is that of the running stack, not the one {place}");
+        same(name, run.stderr.matches(&warning).count(), 1);
+    }
+    same("warnings", run.stderr.lines().count(), 2);
+
+    let run = sandbox.run("exec -e TWO=x=y -e MINE= ./show").ends(7);
+    same("stdout", run.stdout, format!("{url} x=y\n"));
+    same("stderr", run.stderr.as_str(), "");
+
+    sandbox.run("exec ./killed").ends(143);
+    sandbox.run("exec no-such-program").ends(127);
+    sandbox.run("exec ./services/one/service.json").ends(126);
+    sandbox.run("exec -e novalue true").ends(2);
+    sandbox.run("exec").ends(2);
+}
 
 /// Returns the value of a variable in a shell after `eval`.
 fn in_shell(sandbox: &Sandbox, text: &str, name: &str) -> String {

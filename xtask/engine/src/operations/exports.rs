@@ -20,11 +20,16 @@ pub fn exports(ctx: &Ctx, declared: bool) -> anyhow::Result<Variables> {
     if declared {
         return Ok(of(&Inputs::load(ctx)?.stack));
     }
-    let applied = Applied::running(ctx)?.ok_or_else(|| {
+    of_running(ctx)?.ok_or_else(|| {
         let failure = Failure::new(Exit::NotRunning, "there is no running stack to tell of");
-        failure.hint("start it with `cargo xtask up`, or say `--declared` for what would run")
-    })?;
-    Ok(of(&applied.stack))
+        let hint = "start it with `cargo xtask up`, or say `--declared` for what would run";
+        failure.hint(hint).into()
+    })
+}
+
+/// Returns the variables of the running stack, if there is one.
+pub fn of_running(ctx: &Ctx) -> anyhow::Result<Option<Variables>> {
+    Ok(Applied::running(ctx)?.map(|applied| of(&applied.stack)))
 }
 
 /// Returns the variables of every enabled process.
