@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use kit::Exit;
@@ -116,7 +115,7 @@ fn what_is_said_to_be_terminating_for_ever_has_ended_when_the_list_says_so() {
 
 #[test]
 fn what_waits_for_another_ends_with_that() {
-    let bed = Bed::spawning(&[("a", &[]), ("b", &["a"])]);
+    let bed = Bed::with(&[("a", &[]), ("b", &["a"])]);
     let never_ready = Script {
         never_ready: true,
         ..Script::default()
@@ -124,35 +123,33 @@ fn what_waits_for_another_ends_with_that() {
     bed.fake.script("a", never_ready);
     let (client, never) = (bed.ctx.client().unwrap(), Interrupt::default());
     let control = Control::new(&bed.ctx.paths, &client, &never);
-    thread::scope(|scope| {
-        scope.spawn(|| bed.up());
-        let waits = || {
-            let states = client.processes().unwrap_or_default();
-            states
-                .get("b")
-                .is_some_and(|state| state.status.as_str() == "Pending")
-        };
-        assert!(crate::base::poll::holds_by(
-            Instant::now() + LONG,
-            POLL,
-            waits
-        ));
-        let error = control.stop("b", within(SHORT)).unwrap_err();
-        assert_eq!(
-            exit_of(&error),
-            Exit::Timeout,
-            "it is on the list, and waits"
-        );
-        let order = control.start(&["b"]).unwrap_err();
-        assert!(
-            format!("{order:#}").contains("running already"),
-            "{order:#}"
-        );
-        control.stop("a", within(LONG)).unwrap();
-        control.stop("b", within(LONG)).unwrap();
-        assert!(!bed.fake.pid("b").1);
-        bed.fake.crash();
-    });
+    bed.begin();
+    let waits = || {
+        let states = client.processes().unwrap_or_default();
+        states
+            .get("b")
+            .is_some_and(|state| state.status.as_str() == "Pending")
+    };
+    assert!(crate::base::poll::holds_by(
+        Instant::now() + LONG,
+        POLL,
+        waits
+    ));
+    let error = control.stop("b", within(SHORT)).unwrap_err();
+    assert_eq!(
+        exit_of(&error),
+        Exit::Timeout,
+        "it is on the list, and waits"
+    );
+    let order = control.start(&["b"]).unwrap_err();
+    assert!(
+        format!("{order:#}").contains("running already"),
+        "{order:#}"
+    );
+    control.stop("a", within(LONG)).unwrap();
+    control.stop("b", within(LONG)).unwrap();
+    assert!(!bed.fake.pid("b").1);
+    bed.fake.crash();
 }
 
 #[test]
@@ -171,7 +168,7 @@ fn one_that_is_about_to_be_started_again_is_not() {
 #[test]
 fn other_refusals_and_interrupts_end_an_order() {
     let script = Script {
-        ends_after: SHORT,
+        never_ends: true,
         ..Script::default()
     };
     ordering(script, |bed, control| {
@@ -190,6 +187,7 @@ fn other_refusals_and_interrupts_end_an_order() {
         let error = interrupted.stop("c", within(LONG)).unwrap_err();
         assert!(error.is::<Interrupted>(), "{error:#}");
         flag.store(false, Ordering::Relaxed);
+        bed.fake.end("c", 0);
         interrupted.stop("c", within(LONG)).unwrap();
         let slow = Script {
             accepted_for: LONG,

@@ -78,13 +78,7 @@ impl Bed {
 
     /// Starts the stack without a program, regardless of the ports of its services.
     pub(crate) fn boot(&self) -> Inputs {
-        let mut inputs = Inputs::load(&self.ctx).unwrap();
-        inputs.topology.complete().unwrap();
-        inputs.topology.write(&self.ctx.paths).unwrap();
-        files::create_private_dir(&self.ctx.paths.state()).unwrap();
-        Description::of(&inputs).unwrap().write(&self.ctx).unwrap();
-        Applied::of(&inputs).save(&self.ctx.paths).unwrap();
-        self.fake.boot(&self.ctx.paths.alive_lock());
+        let inputs = self.begin();
         let client = self.ctx.client().unwrap();
         let is_up = || {
             let states = client.processes().unwrap_or_default();
@@ -96,6 +90,18 @@ impl Bed {
             Duration::from_millis(1),
             is_up
         ));
+        inputs
+    }
+
+    /// Starts the stack like [`Bed::boot`], and waits for none of its processes.
+    pub(crate) fn begin(&self) -> Inputs {
+        let mut inputs = Inputs::load(&self.ctx).unwrap();
+        inputs.topology.complete().unwrap();
+        inputs.topology.write(&self.ctx.paths).unwrap();
+        files::create_private_dir(&self.ctx.paths.state()).unwrap();
+        Description::of(&inputs).unwrap().write(&self.ctx).unwrap();
+        Applied::of(&inputs).save(&self.ctx.paths).unwrap();
+        self.fake.boot(&self.ctx.paths.alive_lock());
         inputs
     }
 
