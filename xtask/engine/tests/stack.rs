@@ -278,3 +278,74 @@ fn every_value_has_its_place_and_what_it_reads() {
     }
     assert!(!lines.concat().contains("hush"), "{lines:#?}");
 }
+
+/// The front with three services in a row: `last` depends on `middle`, which depends on `first`.
+fn row(last: &str) -> Stack {
+    let exporting = |name: &str, on: &str| {
+        format!(
+            r#"{{"process": {{"command": "true", "compose": {{"depends_on": {on}}}}},
+            "ports": {{"http": {{"port": 1{}00}}}}, "exports": {{"{}_URL": "x:${{port.http}}"}}}}"#,
+            name.len(),
+            name.to_uppercase()
+        )
+    };
+    let first = exporting("first", "{}");
+    let middle = exporting("middle", r#"{"first": {"condition": "process_started"}}"#);
+    let other = exporting("others", "{}").replace("1600", "1700");
+    let mut services = own_services();
+    services.extend([
+        service("first", &first),
+        service("middle", &middle),
+        service("others", &other),
+        service("last", last),
+    ]);
+    stack(&services, &[])
+}
+
+fn environment<'a>(stack: &'a Stack, name: &str) -> Vec<(&'a str, &'a str)> {
+    let env = stack.processes[name].env.iter();
+    env.map(|(name, value)| (name.as_str(), value.text.as_str()))
+        .collect()
+}
+
+#[test]
+fn a_service_knows_what_it_depends_on() {
+    let front = ("CORE_URL", "http://127.0.0.1:2015");
+    let manifest = |more: &str| {
+        format!(
+            r#"{{"process": {{"command": "true", {more} "compose": {{"depends_on":
+            {{"middle": {{"condition": "process_started"}}}}}}}}}}"#
+        )
+    };
+    let stack = row(&manifest(""));
+    let expected = [front, ("FIRST_URL", "x:1500"), ("MIDDLE_URL", "x:1600")];
+    assert_eq!(environment(&stack, "last"), expected);
+    assert_eq!(environment(&stack, "first"), [front], "not its own");
+
+    let stack = row(&manifest(r#""env": {"FIRST_URL": "mine"},"#));
+    let expected = [front, ("FIRST_URL", "mine"), ("MIDDLE_URL", "x:1600")];
+    assert_eq!(environment(&stack, "last"), expected);
+
+    let stack = row(&manifest(r#""inherit_exports": false,"#));
+    assert_eq!(environment(&stack, "last"), []);
+}
+
+#[test]
+fn what_is_inherited_is_explained_by_its_owner() {
+    let text = r#"{"process": {"command": "true",
+        "compose": {"depends_on": {"nats": {"condition": "process_started"}}}}}"#;
+    let mut services = own_services();
+    services.push(service("mine", text));
+    let mine = services.last().unwrap();
+    let entries = explain(&services, mine, &Env::default(), &places());
+    let entry = |key: &str| entries.iter().find(|entry| entry.key == key).unwrap();
+    let url = entry("process.env.NATS_URL");
+    assert_eq!(url.value, "nats://127.0.0.1:4222");
+    let from: Vec<String> = url.from.iter().map(ToString::to_string).collect();
+    let line = NATS
+        .lines()
+        .position(|line| line.contains("\"NATS_URL\""))
+        .unwrap()
+        + 1;
+    assert_eq!(from, [format!("services/nats/service.json:{line}")]);
+}

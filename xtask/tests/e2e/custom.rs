@@ -65,8 +65,11 @@ fn it_has_the_commands_of_every_service() {
             "description": "says hello",
             "disabled": false,
             "env": {
+              "CORE_URL": "http://127.0.0.1:{caddy.http}",
               "GREETING": "good morning",
+              "NATS_MONITOR_URL": "http://127.0.0.1:{nats.http}",
               "NATS_URL": "nats://127.0.0.1:{nats.client}",
+              "NATS_WS_URL": "ws://127.0.0.1:{nats.ws}",
               "PLACES": ".data/hello .core-stack/hello",
               "TOKEN": "********"
             },

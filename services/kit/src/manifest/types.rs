@@ -101,6 +101,10 @@ pub struct Process {
     /// that `CORE_SETTINGS_FILE` names, and again at SIGHUP.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reloadable: Vec<String>,
+    /// Whether its environment has the `exports` of the services it depends on, and `CORE_URL`,
+    /// unless `env` has an entry of that name. Default: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inherit_exports: Option<bool>,
     /// A command that checks the resolved environment before anything is started; it runs with the
     /// environment of the process and fails with the reason on stderr.
     #[serde(default, skip_serializing_if = "Option::is_none")]

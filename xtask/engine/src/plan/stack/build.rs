@@ -7,6 +7,7 @@ use kit::names;
 use service_nats::topology::{Facts, SERVICE};
 
 use super::hosts::{self, Hosts};
+use super::inherit;
 use super::nodes::{self, Expansion};
 use super::ports::{self, Ports};
 use super::process::{Resolver, secret_variables};
@@ -28,6 +29,7 @@ pub fn build(
     let hosts = hosts::resolve(services, env, &mut findings);
     let ports = ports::resolve(services, env, &hosts, facts, &mut findings);
     let mut processes = resolve(services, env, places, &hosts, &ports, &mut findings);
+    inherit::add(services, &mut processes);
     if let Some(service) = services.iter().find(|service| service.name == SERVICE) {
         let expansion = Expansion {
             service,
@@ -50,7 +52,7 @@ pub fn build(
     Err(findings)
 }
 
-fn resolve(
+pub(super) fn resolve(
     services: &[Service],
     env: &Env,
     places: &Places,

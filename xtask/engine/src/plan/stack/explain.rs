@@ -8,9 +8,10 @@ use std::fmt;
 use serde::Serialize;
 use service_nats::topology::Facts;
 
+use super::inherit::{self, Inherited};
 use super::process::Resolver;
 use super::template::{Source, Template};
-use super::{Places, Service, hosts, port_variable, ports};
+use super::{Places, Service, build, hosts, port_variable, ports};
 use crate::plan::env::{Env, Origin};
 
 /// One resolved value.
@@ -114,6 +115,16 @@ pub fn explain(services: &[Service], service: &Service, env: &Env, places: &Plac
     let mut resolver = Resolver::new(service, env, places, &hosts, &ports).traced(trace);
     resolver.process();
     let mut entries = resolver.into_entries();
+    let processes = build::resolve(services, env, places, &hosts, &ports, &mut Vec::new());
+    for Inherited { name, value, owner } in inherit::of(service, &processes) {
+        let owner = services.iter().find(|service| service.name == owner);
+        let from = owner.map(|owner| line(owner, &format!("exports.{name}")));
+        entries.push(Entry {
+            key: format!("process.env.{name}"),
+            value: value.to_owned(),
+            from: from.into_iter().collect(),
+        });
+    }
     let rank = |entry: &Entry| {
         let found = ORDER.iter().position(|begin| entry.key.starts_with(begin));
         found.unwrap_or(ORDER.len())

@@ -9,6 +9,7 @@ mod defaults;
 mod explain;
 mod graph;
 mod hosts;
+mod inherit;
 mod model;
 mod nodes;
 mod ports;
