@@ -9,7 +9,6 @@ use engine::plan::env::Env;
 use engine::plan::render::compose::{self, Secrets};
 use engine::plan::stack::{Entry, Places, Process, Service, Stack, build, explain};
 use expect_test::{ExpectFile, expect_file};
-use service_nats::topology::Facts;
 
 const NATS: &str = include_str!("../../../services/nats/service.json");
 const POCKETBASE: &str = include_str!("../../../services/pocketbase/service.json");
@@ -38,13 +37,8 @@ fn places() -> Places {
 }
 
 fn stack(services: &[Service], env: &[(&str, &str)]) -> Stack {
-    build(
-        services,
-        &Env::from_pairs(env.iter().copied()),
-        &places(),
-        &Facts::default(),
-    )
-    .unwrap()
+    let env = Env::from_pairs(env.iter().copied());
+    build(services, &env, &places()).unwrap()
 }
 
 fn render(stack: &Stack, secrets: Secrets) -> String {
@@ -58,7 +52,7 @@ fn check_findings(services: &[(&str, &str)], env: &[(&str, &str)], expected: &Ex
         .map(|(name, text)| service(name, text))
         .collect();
     let env = Env::from_pairs(env.iter().copied());
-    let findings = build(&services, &env, &places(), &Facts::default()).unwrap_err();
+    let findings = build(&services, &env, &places()).unwrap_err();
     let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
     expected.assert_eq(&format!("{}\n", lines.join("\n")));
 }

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 
 use engine::plan::env::Env;
 use engine::plan::render::compose::{self, Secrets};
-use engine::plan::stack::{Places, ReadinessCheck, Service, Stack, build, topology};
+use engine::plan::stack::{
+    Finding, Places, ReadinessCheck, Service, Stack, build, topology, with_nodes,
+};
 use kit::manifest::Condition;
 use proptest::prelude::*;
 use service_nats::topology::{Facts, HubSpoke, Spec};
@@ -72,7 +74,12 @@ fn ports() -> BTreeMap<String, BTreeMap<String, u16>> {
 }
 
 fn stack(facts: &Facts) -> Stack {
-    build(&services(), &Env::default(), &places(), facts).unwrap()
+    build_all(&services(), &Env::default(), facts).unwrap()
+}
+
+fn build_all(services: &[Service], env: &Env, facts: &Facts) -> Result<Stack, Vec<Finding>> {
+    let alone = build(services, env, &places())?;
+    with_nodes(alone, services, env, &places(), facts)
 }
 
 /// The text of every entry.
@@ -166,7 +173,7 @@ fn a_service_with_the_name_of_a_node_is_refused() {
     let mut services = services();
     services.push(service("nats-hub-1", r#"{"process": {"command": "x"}}"#));
     let facts = facts(3, &[], 1);
-    let findings = build(&services, &Env::default(), &places(), &facts).unwrap_err();
+    let findings = build_all(&services, &Env::default(), &facts).unwrap_err();
     let told = findings[0].to_string();
     assert!(
         told.contains("`nats-hub-1` is that of a node of NATS"),
@@ -177,7 +184,7 @@ fn a_service_with_the_name_of_a_node_is_refused() {
 #[test]
 fn a_port_of_a_node_is_not_given_to_a_service() {
     let env = Env::from_pairs([("CORE_PORT_CADDY_HTTP", "30001")]);
-    let findings = build(&services(), &env, &places(), &facts(3, &[], 1)).unwrap_err();
+    let findings = build_all(&services(), &env, &facts(3, &[], 1)).unwrap_err();
     let told = findings[0].to_string();
     assert!(told.contains("`nats-hub-1` has already"), "{told}");
 }

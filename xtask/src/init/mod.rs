@@ -210,7 +210,8 @@ fn check(
     services.sort_by(|a, b| a.name.cmp(&b.name));
     let places = Places::new(ctx.paths.root().to_path_buf());
     let facts = inputs.map_or_else(Facts::default, |inputs| inputs.topology.now.clone());
-    let built = stack::build(&services, &ctx.env, &places, &facts);
+    let built = stack::build(&services, &ctx.env, &places)
+        .and_then(|stack| stack::with_nodes(stack, &services, &ctx.env, &places, &facts));
     built.map(drop).map_err(|found| manifests::invalid(&found))
 }
 

@@ -158,7 +158,9 @@ fn topology(ctx: &Ctx, inputs: &Inputs, spec: Spec) -> anyhow::Result<Topology> 
 /// Returns a stack of the nodes alone: other parts of the manifests belong to the stack.
 fn nodes(inputs: &Inputs, topology: &Topology) -> anyhow::Result<Stack> {
     let places = inputs.places.beside(NATS_RUN);
-    let stack = stack::build(&inputs.services, &inputs.env, &places, &topology.now);
+    let (services, env) = (&inputs.services, &inputs.env);
+    let stack = stack::build(services, env, &places)
+        .and_then(|stack| stack::with_nodes(stack, services, env, &places, &topology.now));
     let mut stack = stack.map_err(|findings| engine::checkout::manifests::invalid(&findings))?;
     let nodes = topology.now.nodes();
     let is_node = |name: &String| nodes.iter().any(|node| node.process == *name);

@@ -8,7 +8,6 @@ use anyhow::Context as _;
 use kit::files;
 use kit::manifest::{Binary, Source};
 use serde::{Deserialize, Serialize};
-use service_nats::topology::Facts;
 
 use crate::SCHEMA_VERSION;
 use crate::checkout::paths::Paths;
@@ -55,7 +54,7 @@ impl Applied {
         let recorded = Recorded::load(paths).ok()?;
         let mut services = recorded.services().ok()?;
         let env = recorded.env();
-        let mut stack = stack::build(&services, &env, &paths.places(), &Facts::default()).ok()?;
+        let mut stack = stack::build(&services, &env, &paths.places()).ok()?;
         if let Some(chosen) = recorded.chosen() {
             services.retain(|service| chosen.contains(&service.name));
             stack = stack::part(stack, chosen);

@@ -115,28 +115,20 @@ impl Inputs {
         selection: &Selection,
     ) -> anyhow::Result<Self> {
         let places = ctx.paths.places();
-        let build = |facts: &Facts| {
-            let stack = stack::build(&services, &given.env, &places, facts);
-            stack.map_err(|findings| manifests::invalid(&findings))
-        };
-        // The stack without nodes already has every problem of the inputs.
-        let alone = build(&Facts::default())?;
-        let declared = stack::topology(&services, &given.env)
-            .map_err(|findings| manifests::invalid(&findings))?;
+        let invalid = |findings: Vec<Finding>| manifests::invalid(&findings);
+        let mut stack = stack::build(&services, &given.env, &places).map_err(invalid)?;
+        let declared = stack::topology(&services, &given.env).map_err(invalid)?;
         let is_change = change.is_some();
         let wanted = Wanted { declared, change };
-        let mut topology = Topology::prepare(&ctx.paths, &given, &services, wanted, &alone)?;
-        let chosen = selection.resolve(ctx, &services, &alone)?;
+        let mut topology = Topology::prepare(&ctx.paths, &given, &services, wanted, &stack)?;
+        let chosen = selection.resolve(ctx, &services, &stack)?;
         let has_nats = chosen.as_ref().is_none_or(|names| names.contains(SERVICE));
         if !has_nats && !is_change {
             // Without NATS among the selected services, its topology is not changed.
             topology.now = topology.before.clone();
         }
-        let mut stack = if topology.now.nodes().is_empty() {
-            alone
-        } else {
-            build(&topology.now)?
-        };
+        stack = stack::with_nodes(stack, &services, &given.env, &places, &topology.now)
+            .map_err(invalid)?;
         let ports = ports(&stack, &topology.now);
         if let Some(chosen) = &chosen {
             stack = stack::part(stack, chosen);
@@ -168,7 +160,7 @@ impl Inputs {
             Err(_) => return Vec::new(),
         };
         let places = ctx.paths.places();
-        let stack = stack::build(&services, &ctx.env, &places, &Facts::default());
+        let stack = stack::build(&services, &ctx.env, &places);
         stack.err().unwrap_or_default()
     }
 

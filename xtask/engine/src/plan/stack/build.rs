@@ -1,4 +1,4 @@
-//! Owns the one function that turns inputs into a [`Stack`], or reports everything wrong with them.
+//! Owns the two steps that turn inputs into a [`Stack`], or report everything wrong with them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,21 +15,38 @@ use super::template::Template;
 use super::{Finding, Places, Process, Service, Stack, graph};
 use crate::plan::env::Env;
 
-/// Builds the stack of all `services`, with NATS in the topology of `facts`. Returns all findings
-/// of all manifests at once.
-pub fn build(
+/// Builds the stack of all `services`, without nodes of NATS. Returns all findings of all manifests
+/// at once.
+pub fn build(services: &[Service], env: &Env, places: &Places) -> Result<Stack, Vec<Finding>> {
+    let mut findings = nodes::topology(services, env).err().unwrap_or_default();
+    check_names(services, &mut findings);
+    check_binaries(services, &mut findings);
+    let hosts = hosts::resolve(services, env, &mut findings);
+    let ports = ports::resolve(services, env, &hosts, &mut findings);
+    let mut processes = resolve(services, env, places, &hosts, &ports, &mut findings);
+    inherit::add(services, &mut processes);
+    check_dependencies(services, &mut findings);
+    check_exports(services, &mut findings);
+    ordered(services, processes, findings)
+}
+
+/// Adds the nodes of NATS in the topology of `facts` to the stack of the same inputs, which are
+/// without findings of their own. Nodes come second, since their ports are allocated among those of
+/// the services.
+pub fn with_nodes(
+    stack: Stack,
     services: &[Service],
     env: &Env,
     places: &Places,
     facts: &Facts,
 ) -> Result<Stack, Vec<Finding>> {
-    let mut findings = nodes::topology(services, env).err().unwrap_or_default();
-    check_names(services, facts, &mut findings);
-    check_binaries(services, &mut findings);
+    let mut findings = Vec::new();
+    check_node_names(services, facts, &mut findings);
     let hosts = hosts::resolve(services, env, &mut findings);
-    let ports = ports::resolve(services, env, &hosts, facts, &mut findings);
-    let mut processes = resolve(services, env, places, &hosts, &ports, &mut findings);
-    inherit::add(services, &mut processes);
+    let Stack { mut processes, .. } = stack;
+    let of_services = processes.iter();
+    let of_services = of_services.map(|(name, process)| (name.clone(), process.ports.clone()));
+    let ports = ports::with_nodes(of_services.collect(), services, facts, &mut findings);
     if let Some(service) = services.iter().find(|service| service.name == SERVICE) {
         let expansion = Expansion {
             service,
@@ -41,8 +58,15 @@ pub fn build(
         };
         processes.extend(expansion.processes());
     }
-    check_dependencies(services, &mut findings);
-    check_exports(services, &mut findings);
+    ordered(services, processes, findings)
+}
+
+/// Returns the stack of `processes`, or all findings.
+fn ordered(
+    services: &[Service],
+    processes: BTreeMap<String, Process>,
+    mut findings: Vec<Finding>,
+) -> Result<Stack, Vec<Finding>> {
     let order = order(services, &processes, &mut findings);
     if findings.is_empty() {
         return Ok(Stack { processes, order });
@@ -75,16 +99,23 @@ pub(super) fn resolve(
     processes
 }
 
-fn check_names(services: &[Service], facts: &Facts, findings: &mut Vec<Finding>) {
-    let nodes = facts.nodes();
-    for service in services {
-        if nodes.iter().any(|node| node.process == service.name) {
+fn check_node_names(services: &[Service], facts: &Facts, findings: &mut Vec<Finding>) {
+    for node in facts.nodes() {
+        for service in services
+            .iter()
+            .filter(|service| service.name == node.process)
+        {
             let message = format!(
                 "the folder's name `{}` is that of a node of NATS in this topology",
                 service.name
             );
             add(findings, service, "", message);
         }
+    }
+}
+
+fn check_names(services: &[Service], findings: &mut Vec<Finding>) {
+    for service in services {
         if service.name == super::INSTANCES {
             let message =
                 "the folder's name is taken: named instances have their files there".to_owned();

@@ -6,7 +6,6 @@
 use std::fmt;
 
 use serde::Serialize;
-use service_nats::topology::Facts;
 
 use super::inherit::{self, Inherited};
 use super::process::Resolver;
@@ -91,7 +90,7 @@ const ORDER: [&str; 9] = [
 pub fn explain(services: &[Service], service: &Service, env: &Env, places: &Places) -> Vec<Entry> {
     let mut problems = Vec::new();
     let hosts = hosts::resolve(services, env, &mut problems);
-    let ports = ports::resolve(services, env, &hosts, &Facts::default(), &mut problems);
+    let ports = ports::resolve(services, env, &hosts, &mut problems);
     let mut trace = Trace {
         services,
         service,

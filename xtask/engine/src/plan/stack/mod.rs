@@ -22,7 +22,7 @@ use std::path::PathBuf;
 
 use kit::manifest::{Document, Problem};
 
-pub use build::build;
+pub use build::{build, with_nodes};
 pub use choice::{part, single, with_dependencies};
 pub use defaults::{CONTROLLER, INSTANCES, PROBE, RUN, SUPERVISED, TERM};
 pub use explain::{Entry, Provenance, explain};

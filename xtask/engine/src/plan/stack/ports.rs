@@ -25,12 +25,11 @@ pub fn variable(service: &str, port: &str) -> String {
 /// Ports by service and name.
 pub(super) type Ports = BTreeMap<String, BTreeMap<String, Port>>;
 
-/// Resolves all ports, including those of further nodes, and finds numbers that are used twice.
+/// Resolves the ports of all services, and finds numbers that are used twice.
 pub(super) fn resolve(
     services: &[Service],
     env: &Env,
     hosts: &Hosts,
-    facts: &Facts,
     findings: &mut Vec<Finding>,
 ) -> Ports {
     let mut known = BTreeSet::new();
@@ -62,6 +61,17 @@ pub(super) fn resolve(
         }
     }
     find_unknown(&known, env, findings);
+    find_twins(services, &ports, &Ports::new(), findings);
+    ports
+}
+
+/// Adds the ports of all nodes, and finds those that a service has, too.
+pub(super) fn with_nodes(
+    mut ports: Ports,
+    services: &[Service],
+    facts: &Facts,
+    findings: &mut Vec<Finding>,
+) -> Ports {
     let of_nodes = of_nodes(services, facts, &ports);
     find_twins(services, &ports, &of_nodes, findings);
     ports.extend(of_nodes);
