@@ -15,13 +15,7 @@ const POCKETBASE: &str = include_str!("../../../services/pocketbase/service.json
 const CADDY: &str = include_str!("../../../services/caddy/service.json");
 
 fn service(name: &str, text: &str) -> Service {
-    let document = kit::manifest::parse(text).unwrap();
-    let file = format!("services/{name}/service.json");
-    Service {
-        name: name.to_owned(),
-        file,
-        document,
-    }
+    Service::parse(name, text).unwrap()
 }
 
 fn own_services() -> Vec<Service> {

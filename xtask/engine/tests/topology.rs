@@ -23,11 +23,7 @@ const CADDY: &str = include_str!("../../../services/caddy/service.json");
 const REGIONS: [&str; 5] = ["fra", "lhr", "lhr-3", "nrt", "syd"];
 
 fn service(name: &str, text: &str) -> Service {
-    Service {
-        name: name.to_owned(),
-        file: format!("services/{name}/service.json"),
-        document: kit::manifest::parse(text).unwrap(),
-    }
+    Service::parse(name, text).unwrap()
 }
 
 fn services() -> Vec<Service> {

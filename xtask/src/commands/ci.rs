@@ -116,7 +116,7 @@ fn annotations(ctx: Option<&Ctx>, error: &anyhow::Error) -> Vec<Annotation> {
     }
     let subject = failure::subject_of(error);
     let service = ctx.zip(subject).and_then(|(ctx, name)| {
-        let file = engine::checkout::manifests::file(name);
+        let file = engine::plan::stack::manifest_file(name);
         ctx.paths.root().join(&file).is_file().then_some(file)
     });
     vec![Annotation {

@@ -77,7 +77,7 @@ pub fn init(ctx: &Ctx, wish: &Wish<'_>) -> anyhow::Result<Written> {
     let wait = Wait::For(LOCK_TIMEOUT);
     let interrupt = Interrupt::watch()?;
     let _operation = Operation::begin(&ctx.paths, &ctx.ui, "init", wait, &interrupt)?;
-    let services = manifests::read(&ctx.paths)?.map_err(|found| manifests::invalid(&found))?;
+    let services = manifests::read(&ctx.paths)?.map_err(manifests::invalid)?;
     let inputs = if services.is_empty() {
         None
     } else {
@@ -192,27 +192,14 @@ fn check(
     inputs: Option<&Inputs>,
     (path, text): &File,
 ) -> anyhow::Result<()> {
-    let name = path.split('/').nth(1).unwrap_or_default().to_owned();
-    let found = |problem| stack::Finding {
-        file: path.clone(),
-        problem,
-    };
-    let parsed = kit::manifest::parse(text);
-    let document = parsed.map_err(|problems| {
-        let findings: Vec<_> = problems.into_iter().map(found).collect();
-        manifests::invalid(&findings)
-    })?;
-    services.push(Service {
-        name,
-        file: path.clone(),
-        document,
-    });
+    let name = path.split('/').nth(1).unwrap_or_default();
+    services.push(Service::parse(name, text).map_err(manifests::invalid)?);
     services.sort_by(|a, b| a.name.cmp(&b.name));
     let places = Places::new(ctx.paths.root().to_path_buf());
     let facts = inputs.map_or_else(Facts::default, |inputs| inputs.topology.now.clone());
     let built = stack::build(&services, &ctx.env, &places)
         .and_then(|stack| stack::with_nodes(stack, &services, &ctx.env, &places, &facts));
-    built.map(drop).map_err(|found| manifests::invalid(&found))
+    built.map(drop).map_err(manifests::invalid)
 }
 
 /// Returns `Cargo.toml` and its new text.

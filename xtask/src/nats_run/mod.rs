@@ -161,7 +161,7 @@ fn nodes(inputs: &Inputs, topology: &Topology) -> anyhow::Result<Stack> {
     let (services, env) = (&inputs.services, &inputs.env);
     let stack = stack::build(services, env, &places)
         .and_then(|stack| stack::with_nodes(stack, services, env, &places, &topology.now));
-    let mut stack = stack.map_err(|findings| engine::checkout::manifests::invalid(&findings))?;
+    let mut stack = stack.map_err(engine::checkout::manifests::invalid)?;
     let nodes = topology.now.nodes();
     let is_node = |name: &String| nodes.iter().any(|node| node.process == *name);
     stack.processes.retain(|name, _| is_node(name));

@@ -7,23 +7,18 @@ use std::io;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kit::manifest::{self, Problem};
+use kit::manifest::Problem;
 use kit::{Exit, Failure};
 
 use crate::checkout::env::input;
 use crate::checkout::paths::Paths;
-use crate::plan::stack::{Finding, Service};
+use crate::plan::stack::{Finding, Service, manifest_file};
 
 /// The name of a manifest in its directory.
 pub const FILE: &str = "service.json";
 
 /// How long the writer of a manifest that is a pipe may take.
 const PIPE_WAIT: Duration = Duration::from_secs(2);
-
-/// Returns the path of a service's manifest, relative to the root.
-pub fn file(service: &str) -> String {
-    format!("services/{service}/{FILE}")
-}
 
 /// Returns the keys of manifests that are accepted but have no effect, each with its service.
 pub fn without_effect(services: &[Service]) -> Vec<String> {
@@ -43,7 +38,7 @@ pub fn without_effect(services: &[Service]) -> Vec<String> {
 
 /// Returns all services of a checkout, by name. A directory without a manifest is no service.
 pub fn load(paths: &Paths) -> anyhow::Result<Vec<Service>> {
-    let services = read(paths)?.map_err(|findings| invalid(&findings))?;
+    let services = read(paths)?.map_err(invalid)?;
     if services.is_empty() {
         let message = format!("no service found in `{}`", paths.services().display());
         let hint = format!("add a folder with a `{FILE}`, see docs/manifest.md");
@@ -57,7 +52,7 @@ pub fn read(paths: &Paths) -> anyhow::Result<Result<Vec<Service>, Vec<Finding>>>
     let mut services = Vec::new();
     let mut findings = Vec::new();
     for name in folders(paths)? {
-        let file = file(&name);
+        let file = manifest_file(&name);
         let text = match input::read_text(&paths.root().join(&file), PIPE_WAIT) {
             Ok(text) => text,
             Err(error) if is_absent(&error) => continue,
@@ -72,19 +67,9 @@ pub fn read(paths: &Paths) -> anyhow::Result<Result<Vec<Service>, Vec<Finding>>>
                 continue;
             }
         };
-        match manifest::parse(&text) {
-            Ok(document) => services.push(Service {
-                name,
-                file,
-                document,
-            }),
-            Err(problems) => {
-                let located = |problem| Finding {
-                    file: file.clone(),
-                    problem,
-                };
-                findings.extend(problems.into_iter().map(located));
-            }
+        match Service::parse(&name, &text) {
+            Ok(service) => services.push(service),
+            Err(problems) => findings.extend(problems),
         }
     }
     Ok(if findings.is_empty() {
@@ -95,17 +80,18 @@ pub fn read(paths: &Paths) -> anyhow::Result<Result<Vec<Service>, Vec<Finding>>>
 }
 
 /// Returns the error that lists all findings, one per line.
-pub fn invalid(findings: &[Finding]) -> anyhow::Error {
-    let message = match findings {
+pub fn invalid(findings: Vec<Finding>) -> anyhow::Error {
+    let lines: Vec<String> = findings
+        .into_iter()
+        .map(|found| found.to_string())
+        .collect();
+    let message = match lines.as_slice() {
         [only] => format!("invalid input: {only}"),
-        many => {
-            let lines = many.iter().map(|finding| format!("\n  {finding}"));
-            format!(
-                "invalid input, {} problems:{}",
-                many.len(),
-                lines.collect::<String>()
-            )
-        }
+        many => format!(
+            "invalid input, {} problems:\n  {}",
+            many.len(),
+            many.join("\n  ")
+        ),
     };
     Failure::new(Exit::Invalid, message)
         .hint("nothing was changed; correct it and check with `cargo xtask render --check`")

@@ -9,11 +9,10 @@ use std::fs;
 use std::io;
 
 use anyhow::Context as _;
-use kit::{Exit, Failure, manifest};
+use kit::{Exit, Failure};
 use serde::{Deserialize, Serialize};
 
 use crate::SCHEMA_VERSION;
-use crate::checkout::manifests;
 use crate::checkout::paths::Paths;
 use crate::plan::env::Env;
 use crate::plan::stack::Service;
@@ -127,13 +126,8 @@ impl Recorded {
     /// Returns the manifests. They were valid when they were recorded.
     pub fn services(&self) -> anyhow::Result<Vec<Service>> {
         let parse = |(name, text): (&String, &String)| {
-            let document = manifest::parse(text)
-                .map_err(|_| anyhow::anyhow!("the recorded manifest of `{name}` is damaged"))?;
-            Ok(Service {
-                name: name.clone(),
-                file: manifests::file(name),
-                document,
-            })
+            Service::parse(name, text)
+                .map_err(|_| anyhow::anyhow!("the recorded manifest of `{name}` is damaged"))
         };
         self.manifests.iter().map(parse).collect()
     }
@@ -151,11 +145,7 @@ mod tests {
         let paths = Paths::new(dir.path().to_path_buf());
         files::create_private_dir(&paths.state()).unwrap();
         let text = r#"{"process": {"command": "x", "env": {"A": "${env.USED:-}"}}}"#;
-        let service = Service {
-            name: "a".to_owned(),
-            file: manifests::file("a"),
-            document: manifest::parse(text).unwrap(),
-        };
+        let service = Service::parse("a", text).unwrap();
         let pairs = [
             ("USED", "1"),
             ("OTHER", "2"),

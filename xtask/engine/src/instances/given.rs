@@ -120,11 +120,7 @@ mod tests {
 
     fn service() -> Service {
         let text = r#"{"process": {"command": "x"}, "ports": {"http": {"port": 80}}}"#;
-        Service {
-            name: "a".to_owned(),
-            file: "services/a/service.json".to_owned(),
-            document: kit::manifest::parse(text).unwrap(),
-        }
+        Service::parse("a", text).unwrap()
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub struct Change {
 pub fn declared(ctx: &Ctx) -> anyhow::Result<Spec> {
     let recorded = Recorded::load(&ctx.paths)?;
     let spec = stack::topology(&recorded.services()?, &recorded.env());
-    spec.map_err(|findings| manifests::invalid(&findings))
+    spec.map_err(manifests::invalid)
 }
 
 /// Applies the change to the running stack, or rolls it back. Waits for other operations.

@@ -115,9 +115,8 @@ impl Inputs {
         selection: &Selection,
     ) -> anyhow::Result<Self> {
         let places = ctx.paths.places();
-        let invalid = |findings: Vec<Finding>| manifests::invalid(&findings);
-        let mut stack = stack::build(&services, &given.env, &places).map_err(invalid)?;
-        let declared = stack::topology(&services, &given.env).map_err(invalid)?;
+        let mut stack = stack::build(&services, &given.env, &places).map_err(manifests::invalid)?;
+        let declared = stack::topology(&services, &given.env).map_err(manifests::invalid)?;
         let is_change = change.is_some();
         let wanted = Wanted { declared, change };
         let mut topology = Topology::prepare(&ctx.paths, &given, &services, wanted, &stack)?;
@@ -128,7 +127,7 @@ impl Inputs {
             topology.now = topology.before.clone();
         }
         stack = stack::with_nodes(stack, &services, &given.env, &places, &topology.now)
-            .map_err(invalid)?;
+            .map_err(manifests::invalid)?;
         let ports = ports(&stack, &topology.now);
         if let Some(chosen) = &chosen {
             stack = stack::part(stack, chosen);

@@ -289,17 +289,14 @@ fn is_restarting(state: &State, age: Duration) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn restarting(status: &str, restarts: u32, seconds: i64, has_ready_probe: bool) -> bool {
-        let state = json!({
-            "name": "x", "status": status, "is_ready": "-", "has_ready_probe": has_ready_probe,
-            "restarts": restarts, "exit_code": 3, "pid": 1, "is_running": status == "Running",
-            "age": seconds * 1_000_000_000,
-        });
-        let state: State = serde_json::from_value(state).unwrap();
+        let state = State {
+            has_ready_probe,
+            restarts,
+            ..State::sample(status)
+        };
         is_restarting(&state, Duration::from_secs(seconds.unsigned_abs()))
     }
 

@@ -141,11 +141,7 @@ mod tests {
         let text = r#"{"process": {"command": "x", "env": {
             "A": "${env.NATS_HOST:-127.0.0.1}", "B": "${env.MINE:-}"
         }}, "exports": {"NATS_URL": "x"}}"#;
-        vec![Service {
-            name: "nats".to_owned(),
-            file: "services/nats/service.json".to_owned(),
-            document: kit::manifest::parse(text).unwrap(),
-        }]
+        vec![Service::parse("nats", text).unwrap()]
     }
 
     fn env(text: &str) -> Env {

@@ -61,24 +61,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::plan::stack::fixture;
 
     fn stack() -> Stack {
-        let process = |service: &str| {
-            json!({
-                "service": service, "disabled": false, "command": ["x"], "env": {},
-                "depends_on": {}, "ports": {},
-                "restart": {"restart": "no", "backoff_seconds": 1, "max_restarts": 0},
-                "shutdown": {"signal": 15, "timeout_seconds": 10, "parent_only": true},
-                "log": {"max_size_mb": 20, "max_files": 5, "timestamps": true},
-            })
-        };
-        let stack = json!({
-            "processes": {
-                "caddy": process("caddy"), "nats": process("nats"), "nats-hub-2": process("nats"),
-            },
-            "order": ["nats-hub-2", "nats", "caddy"],
-        });
-        serde_json::from_value(stack).unwrap()
+        let names = ["nats-hub-2", "nats", "caddy"];
+        let mut stack = fixture::stack(names.map(|name| (name, json!({}))));
+        let node = stack.processes.get_mut("nats-hub-2").unwrap();
+        "nats".clone_into(&mut node.service);
+        stack
     }
 
     #[test]

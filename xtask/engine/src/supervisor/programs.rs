@@ -89,22 +89,18 @@ mod proc {
     mod tests {
         use std::process::{Command, Stdio};
 
-        use serde_json::json;
-
         use super::*;
+        use crate::plan::stack::fixture;
+        use crate::supervisor::state::State;
 
         fn outdated_below(pid: u32, binary: &Installed) -> BTreeSet<String> {
-            let state = json!({
-                "name": "x", "status": "Running", "is_ready": "Ready", "has_ready_probe": true,
-                "restarts": 0, "exit_code": 0, "pid": pid, "is_running": true, "age": 1,
-            });
-            let states = [("x".to_owned(), serde_json::from_value(state).unwrap())];
-            let installed = [("server".to_owned(), binary.clone())];
-            let stack = Stack {
-                processes: BTreeMap::new(),
-                order: Vec::new(),
+            let state = State {
+                pid: i32::try_from(pid).unwrap(),
+                ..State::sample("Running")
             };
-            outdated(&stack, &installed.into(), &states.into()).unwrap()
+            let states = [("x".to_owned(), state)];
+            let installed = [("server".to_owned(), binary.clone())];
+            outdated(&fixture::stack([]), &installed.into(), &states.into()).unwrap()
         }
 
         #[test]

@@ -83,18 +83,17 @@ fn wanted(restart: Restart) -> Duration {
 mod tests {
     use std::process::{Child, Command};
 
-    use serde_json::json;
-
     use super::*;
 
     const SECOND: i64 = 1_000_000_000;
 
     fn state(has_ready_probe: bool, is_running: bool, age: i64) -> State {
-        let text = json!({
-            "name": "x", "status": "Running", "is_ready": "-", "has_ready_probe": has_ready_probe,
-            "restarts": 0, "exit_code": 0, "pid": 1, "is_running": is_running, "age": age,
-        });
-        serde_json::from_value(text).unwrap()
+        State {
+            has_ready_probe,
+            is_running,
+            age,
+            ..State::sample("Running")
+        }
     }
 
     #[test]

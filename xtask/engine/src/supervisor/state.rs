@@ -265,17 +265,28 @@ pub fn changes(before: &States, after: &States) -> Changes {
 }
 
 #[cfg(test)]
+impl State {
+    /// Returns the state of a process without a probe, for tests.
+    pub(crate) fn sample(status: &str) -> Self {
+        let state = serde_json::json!({
+            "name": "x", "status": status, "is_ready": "-", "has_ready_probe": false,
+            "restarts": 0, "exit_code": 0, "pid": 1, "is_running": status == "Running", "age": 0,
+        });
+        serde_json::from_value(state).unwrap()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
 
     fn state(status: &str, pid: i32) -> State {
-        let state = json!({
-            "name": "x", "status": status, "is_ready": "Not Ready", "has_ready_probe": false,
-            "restarts": 0, "exit_code": 0, "pid": pid, "is_running": true, "age": 0,
-        });
-        serde_json::from_value(state).unwrap()
+        State {
+            pid,
+            ..State::sample(status)
+        }
     }
 
     #[test]

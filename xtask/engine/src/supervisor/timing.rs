@@ -112,6 +112,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::plan::stack::fixture;
 
     #[test]
     fn times_with_any_offset() {
@@ -131,26 +132,13 @@ mod tests {
 
     #[test]
     fn the_critical_path_goes_through_what_was_ready_last() {
-        let process = |depends_on: &[&str]| {
-            let on = depends_on
-                .iter()
-                .map(|on| ((*on).to_owned(), json!("process_healthy")));
-            json!({
-                "service": "x", "disabled": false, "command": ["x"], "env": {}, "ports": {},
-                "depends_on": on.collect::<serde_json::Map<_, _>>(),
-                "restart": {"restart": "no", "backoff_seconds": 1, "max_restarts": 0},
-                "shutdown": {"signal": 15, "timeout_seconds": 10, "parent_only": true},
-                "log": {"max_size_mb": 20, "max_files": 5, "timestamps": true},
-            })
-        };
-        let stack: Stack = serde_json::from_value(json!({
-            "processes": {
-                "fast": process(&[]), "slow": process(&[]),
-                "both": process(&["fast", "slow"]), "aside": process(&["fast"]),
-            },
-            "order": ["fast", "slow", "aside", "both"],
-        }))
-        .unwrap();
+        let healthy = json!("process_healthy");
+        let stack = fixture::stack([
+            ("fast", json!({})),
+            ("slow", json!({})),
+            ("aside", json!({"fast": healthy})),
+            ("both", json!({"fast": healthy, "slow": healthy})),
+        ]);
         let times = [
             ("fast", 0, 1),
             ("slow", 0, 5),
@@ -159,12 +147,14 @@ mod tests {
         ];
         let state = |(name, started, ready): (&str, u8, u8)| {
             let time = |second: u8| format!("1970-01-01T00:00:0{second}Z");
-            let state = json!({
-                "name": name, "status": "Running", "is_ready": "Ready", "has_ready_probe": true,
-                "restarts": 0, "exit_code": 0, "pid": 1, "is_running": true, "age": 1,
-                "process_start_time": time(started), "process_ready_time": time(ready),
-            });
-            (name.to_owned(), serde_json::from_value(state).unwrap())
+            let state = State {
+                has_ready_probe: true,
+                is_ready: "Ready".to_owned(),
+                process_start_time: Some(time(started)),
+                process_ready_time: Some(time(ready)),
+                ..State::sample("Running")
+            };
+            (name.to_owned(), state)
         };
         let states: States = times.into_iter().map(state).collect();
         let step = |process: &str, waited_for: Option<&str>, started_ms, ready_ms| Step {

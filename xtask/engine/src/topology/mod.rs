@@ -214,6 +214,7 @@ mod tests {
     use service_nats::topology::HubSpoke;
 
     use super::*;
+    use crate::plan::stack::fixture;
 
     fn hub(regions: &[&str]) -> Spec {
         Spec::HubSpoke(HubSpoke {
@@ -226,15 +227,8 @@ mod tests {
 
     fn prepare(paths: &Paths, spec: Spec) -> Topology {
         let text = r#"{"process": {"command": "x"}, "ports": {"client": {"port": 4222}}}"#;
-        let service = Service {
-            name: SERVICE.to_owned(),
-            file: "services/nats/service.json".to_owned(),
-            document: kit::manifest::parse(text).unwrap(),
-        };
-        let alone = Stack {
-            processes: std::collections::BTreeMap::new(),
-            order: Vec::new(),
-        };
+        let service = Service::parse(SERVICE, text).unwrap();
+        let alone = fixture::stack([]);
         let wanted = Wanted {
             declared: spec,
             change: None,

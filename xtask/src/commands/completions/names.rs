@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use engine::checkout::applied::Applied;
-use engine::checkout::manifests;
 use engine::checkout::paths::Paths;
 use engine::instances::known;
 use engine::operations::follow;
+use engine::plan::stack::manifest_file;
 
 /// The option whose value is an instance.
 const INSTANCE: &str = "--instance";
@@ -40,7 +40,7 @@ impl<'a> World<'a> {
         let names = entries
             .flatten()
             .filter_map(|it| it.file_name().into_string().ok());
-        let is_service = |name: &String| self.paths.root().join(manifests::file(name)).is_file();
+        let is_service = |name: &String| self.paths.root().join(manifest_file(name)).is_file();
         names.filter(is_service).collect()
     }
 

@@ -5,8 +5,6 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use kit::manifest;
-
 use crate::doctor::check::Severity;
 use crate::doctor::locks::{Held, Locks};
 use crate::doctor::places::{FileSystem, Runtime};
@@ -103,11 +101,7 @@ fn sources_matter_only_for_what_is_missing() {
 fn secrets_of_an_environment_file_are_known_by_name_or_by_manifest() {
     let manifest = r#"{"process": {"command": "x", "secrets": ["P"],
         "env": {"P": "${env.LOGIN:-}", "Q": "${env.PLAIN:-}"}}}"#;
-    let service = Service {
-        name: "a".to_owned(),
-        file: "a".to_owned(),
-        document: manifest::parse(manifest).unwrap(),
-    };
+    let service = Service::parse("a", manifest).unwrap();
     let secrets = secret_variables(&[service]);
     assert_eq!(secrets, BTreeSet::from(["LOGIN".to_owned()]));
     let dir = tempfile::tempdir().unwrap();

@@ -66,38 +66,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::plan::stack::fixture;
+    use crate::supervisor::state::State;
 
     /// Returns a stack of `c` after `b` after `a`, and `d`, which waits for the end of `once`.
     fn stack() -> Stack {
-        let process = |depends_on| {
-            json!({
-                "service": "x", "disabled": false, "command": ["x"], "env": {}, "ports": {},
-                "depends_on": depends_on,
-                "restart": {"restart": "no", "backoff_seconds": 1, "max_restarts": 0},
-                "shutdown": {"signal": 15, "timeout_seconds": 10, "parent_only": true},
-                "log": {"max_size_mb": 20, "max_files": 5, "timestamps": true},
-            })
-        };
-        let stack = json!({
-            "processes": {
-                "a": process(json!({})),
-                "b": process(json!({"a": "process_healthy"})),
-                "c": process(json!({"b": "process_started"})),
-                "once": process(json!({})),
-                "d": process(json!({"once": "process_completed_successfully"})),
-            },
-            "order": ["a", "b", "c", "once", "d"],
-        });
-        serde_json::from_value(stack).unwrap()
+        fixture::stack([
+            ("a", json!({})),
+            ("b", json!({"a": "process_healthy"})),
+            ("c", json!({"b": "process_started"})),
+            ("once", json!({})),
+            ("d", json!({"once": "process_completed_successfully"})),
+        ])
     }
 
     fn states(states: &[(&str, &str, i32)]) -> States {
         let state = |(name, status, exit_code): &(&str, &str, i32)| {
-            let state = json!({
-                "name": name, "status": status, "is_ready": "-", "has_ready_probe": false,
-                "restarts": 0, "exit_code": exit_code, "pid": 0, "is_running": false, "age": 0,
-            });
-            ((*name).to_owned(), serde_json::from_value(state).unwrap())
+            let state = State {
+                exit_code: *exit_code,
+                ..State::sample(status)
+            };
+            ((*name).to_owned(), state)
         };
         states.iter().map(state).collect()
     }

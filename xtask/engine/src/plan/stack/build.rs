@@ -12,7 +12,7 @@ use super::nodes::{self, Expansion};
 use super::ports::{self, Ports};
 use super::process::{Resolver, secret_variables};
 use super::template::Template;
-use super::{Finding, Places, Process, Service, Stack, graph};
+use super::{Finding, Places, Process, Service, Stack, graph, located};
 use crate::plan::env::Env;
 
 /// Builds the stack of all `services`, without nodes of NATS. Returns all findings of all manifests
@@ -88,12 +88,7 @@ pub(super) fn resolve(
     for service in services {
         let mut resolver = Resolver::new(service, env, places, hosts, ports);
         let process = resolver.process();
-        let file = &service.file;
-        let located = |problem| Finding {
-            file: file.clone(),
-            problem,
-        };
-        findings.extend(resolver.into_problems().into_iter().map(located));
+        findings.extend(located(&service.file, resolver.into_problems()));
         processes.insert(service.name.clone(), process);
     }
     processes
@@ -109,7 +104,7 @@ fn check_node_names(services: &[Service], facts: &Facts, findings: &mut Vec<Find
                 "the folder's name `{}` is that of a node of NATS in this topology",
                 service.name
             );
-            add(findings, service, "", message);
+            findings.push(service.finding("", message));
         }
     }
 }
@@ -119,11 +114,11 @@ fn check_names(services: &[Service], findings: &mut Vec<Finding>) {
         if service.name == super::INSTANCES {
             let message =
                 "the folder's name is taken: named instances have their files there".to_owned();
-            add(findings, service, "", message);
+            findings.push(service.finding("", message));
         }
         if let Some(problem) = names::problem(&service.name) {
             let message = format!("the folder's name `{}` {problem}", service.name);
-            add(findings, service, "", message);
+            findings.push(service.finding("", message));
         }
     }
 }
@@ -139,12 +134,7 @@ fn check_binaries(services: &[Service], findings: &mut Vec<Finding>) {
             let (first, owner) = *seen.entry(&binary.name).or_insert((binary, service));
             if first != binary {
                 let message = format!("differs from what {} says of this binary", owner.file);
-                add(
-                    findings,
-                    service,
-                    &format!("binaries[{index}].name"),
-                    message,
-                );
+                findings.push(service.finding(format!("binaries[{index}].name"), message));
             }
         }
     }
@@ -164,13 +154,13 @@ fn check_exports(services: &[Service], findings: &mut Vec<Finding>) {
             let owner = *seen.entry(name).or_insert(service);
             if owner.name != service.name {
                 let message = format!("is exported by `{}` already", owner.name);
-                add(findings, service, &path, message);
+                findings.push(service.finding(&path, message));
             }
             let template = Template::parse(text).ok();
             let variables = template.iter().flat_map(Template::variables);
             for variable in variables.filter(|name| secrets.iter().any(|secret| secret == name)) {
                 let message = format!("would show `{variable}`, a secret of another service");
-                add(findings, service, &path, message);
+                findings.push(service.finding(&path, message));
             }
         }
     }
@@ -188,28 +178,20 @@ fn check_dependencies(services: &[Service], findings: &mut Vec<Finding>) {
                 let known = names::nearest(name, by_name.keys().copied());
                 let known =
                     known.map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
-                add(
-                    findings,
-                    service,
-                    &path,
-                    format!("names a service that does not exist{known}"),
+                findings.push(
+                    service.finding(&path, format!("names a service that does not exist{known}")),
                 );
                 continue;
             };
             let compose = &other.document.manifest.process.compose;
             if compose.disabled == Some(true) {
-                add(
-                    findings,
-                    service,
-                    &path,
-                    format!("names `{name}`, which is disabled"),
-                );
+                findings.push(service.finding(&path, format!("names `{name}`, which is disabled")));
             }
             let waits_for_health = dependency.condition == Condition::ProcessHealthy;
             if waits_for_health && compose.readiness_probe.is_none() {
                 let message =
                     format!("waits for the health of `{name}`, which has no readiness probe");
-                add(findings, service, &path, message);
+                findings.push(service.finding(&path, message));
             }
         }
     }
@@ -236,16 +218,8 @@ fn order(
             let round = cycle.iter().chain(cycle.first()).map(String::as_str);
             let message = format!("is a cycle: {}", round.collect::<Vec<_>>().join(" -> "));
             let path = "process.compose.depends_on";
-            add(findings, service, path, message);
+            findings.push(service.finding(path, message));
         }
         Vec::new()
     })
-}
-
-fn add(findings: &mut Vec<Finding>, service: &Service, path: &str, message: String) {
-    let problem = service.document.lines.problem(path, message);
-    findings.push(Finding {
-        file: service.file.clone(),
-        problem,
-    });
 }

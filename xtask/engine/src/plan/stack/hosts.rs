@@ -80,10 +80,11 @@ fn one(
         })
     });
     found.unwrap_or_else(|problems| {
-        findings.extend(problems.into_iter().map(|message| Finding {
-            file: service.file.clone(),
-            problem: service.document.lines.problem(path, message),
-        }));
+        findings.extend(
+            problems
+                .into_iter()
+                .map(|message| service.finding(path, message)),
+        );
         default
     })
 }

@@ -7,6 +7,8 @@ mod build;
 mod choice;
 mod defaults;
 mod explain;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod graph;
 mod hosts;
 mod inherit;
@@ -32,6 +34,9 @@ pub use model::{
 pub use nodes::{PROFILE_VARIABLE, TOPOLOGY_VARIABLE, topology};
 pub use ports::variable as port_variable;
 
+/// The place of findings about variables, instead of a file.
+const ENVIRONMENT: &str = "environment";
+
 /// A manifest with the service's name and the path of its file.
 #[derive(Debug, Clone)]
 pub struct Service {
@@ -41,6 +46,41 @@ pub struct Service {
     pub file: String,
     /// Its content.
     pub document: Document,
+}
+
+impl Service {
+    /// Parses the manifest of the service `name`.
+    pub fn parse(name: &str, text: &str) -> Result<Self, Vec<Finding>> {
+        let file = manifest_file(name);
+        let document = kit::manifest::parse(text).map_err(|problems| located(&file, problems))?;
+        Ok(Self {
+            name: name.to_owned(),
+            file,
+            document,
+        })
+    }
+
+    /// Returns a finding about a key of its manifest.
+    fn finding(&self, path: impl Into<String>, message: impl Into<String>) -> Finding {
+        Finding {
+            file: self.file.clone(),
+            problem: self.document.lines.problem(path, message),
+        }
+    }
+}
+
+/// Returns the path of a service's manifest, relative to the root.
+pub fn manifest_file(service: &str) -> String {
+    format!("services/{service}/service.json")
+}
+
+/// Returns the problems of a manifest, or of the environment, with their place.
+fn located(file: &str, problems: Vec<Problem>) -> Vec<Finding> {
+    let located = |problem| Finding {
+        file: file.to_owned(),
+        problem,
+    };
+    problems.into_iter().map(located).collect()
 }
 
 /// The paths of the instance's directories, as the supervisor sees them from the root.
@@ -85,6 +125,20 @@ pub struct Finding {
     pub file: String,
     /// The problem and its line.
     pub problem: Problem,
+}
+
+impl Finding {
+    /// Returns a finding about a variable.
+    fn of_variable(variable: &str, message: impl Into<String>) -> Self {
+        Self {
+            file: ENVIRONMENT.to_owned(),
+            problem: Problem {
+                line: 0,
+                path: variable.to_owned(),
+                message: message.into(),
+            },
+        }
+    }
 }
 
 impl fmt::Display for Finding {

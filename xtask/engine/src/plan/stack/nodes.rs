@@ -11,7 +11,7 @@ use service_nats::topology::{Facts, Node, Profile, Role, SERVICE, Spec, spec};
 use super::hosts::Hosts;
 use super::ports::Ports;
 use super::process::Resolver;
-use super::{Finding, Places, Process, ReadinessCheck, Service, Value};
+use super::{ENVIRONMENT, Finding, Places, Process, ReadinessCheck, Service, Value, located};
 use crate::plan::env::Env;
 
 /// The variable whose specification replaces that of the manifest.
@@ -24,42 +24,29 @@ const HUB_HEALTH: &str = "js-server-only=true";
 
 /// Returns the topology that the inputs request, or what is wrong with it.
 pub fn topology(services: &[Service], env: &Env) -> Result<Spec, Vec<Finding>> {
-    let in_environment = |problems: Vec<kit::manifest::Problem>| {
-        let problems = problems.into_iter().map(|mut problem| {
-            problem.line = 0;
-            Finding {
-                file: "environment".to_owned(),
-                problem,
-            }
-        });
-        problems.collect::<Vec<_>>()
-    };
     let mut findings = Vec::new();
     let profile = env.non_empty(PROFILE_VARIABLE).unwrap_or("local");
     let profile = Profile::of(profile).unwrap_or_else(|| {
-        let problem = kit::manifest::Problem {
-            line: 0,
-            path: PROFILE_VARIABLE.to_owned(),
-            message: format!("must be one of `{}`", Profile::NAMES.join("`, `")),
-        };
-        findings.extend(in_environment(vec![problem]));
+        let message = format!("must be one of `{}`", Profile::NAMES.join("`, `"));
+        findings.push(Finding::of_variable(PROFILE_VARIABLE, message));
         Profile::Local
     });
     let nats = services.iter().find(|service| service.name == SERVICE);
     let declared = nats.map_or(Ok(Spec::SingleNode), |service| {
         let document = &service.document;
-        spec::from_config(&document.manifest.config, profile, &document.lines).map_err(|problems| {
-            let located = |problem| Finding {
-                file: service.file.clone(),
-                problem,
-            };
-            problems.into_iter().map(located).collect::<Vec<_>>()
-        })
+        spec::from_config(&document.manifest.config, profile, &document.lines)
+            .map_err(|problems| located(&service.file, problems))
     });
     let asked = match env.non_empty(TOPOLOGY_VARIABLE).filter(|_| nats.is_some()) {
         Some(text) => spec::from_json(text, TOPOLOGY_VARIABLE)
             .map(Some)
-            .map_err(in_environment),
+            .map_err(|mut problems| {
+                for problem in &mut problems {
+                    problem.line = 0;
+                }
+
+                located(ENVIRONMENT, problems)
+            }),
         None => Ok(None),
     };
     match (declared, asked) {

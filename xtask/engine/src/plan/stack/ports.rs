@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kit::manifest::Problem;
 use kit::names::nearest;
 use service_nats::topology::{Facts, Node, SERVICE};
 
@@ -48,7 +47,10 @@ pub(super) fn resolve(
             if let Some(value) = env.non_empty(&variable) {
                 match value.parse::<u16>() {
                     Ok(number) if number > 0 => port.port = number,
-                    _ => findings.push(in_environment(&variable, "must be a port, 1 to 65535")),
+                    _ => findings.push(Finding::of_variable(
+                        &variable,
+                        "must be a port, 1 to 65535",
+                    )),
                 }
                 port.declared = match env.origin(&variable) {
                     // A leased number is not a setting of the user.
@@ -108,7 +110,7 @@ fn find_unknown(known: &BTreeSet<String>, env: &Env, findings: &mut Vec<Finding>
             let meant = nearest(name, known.iter().map(String::as_str));
             let meant =
                 meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
-            findings.push(in_environment(
+            findings.push(Finding::of_variable(
                 name,
                 format!("names no port of any service{meant}"),
             ));
@@ -132,26 +134,10 @@ fn find_twins(services: &[Service], ports: &Ports, of_nodes: &Ports, findings: &
                     port.port, first.declared
                 );
                 let path = format!("ports.{name}.port");
-                let problem = service.document.lines.problem(path, message);
-                findings.push(Finding {
-                    file: service.file.clone(),
-                    problem,
-                });
+                findings.push(service.finding(path, message));
             } else {
                 seen.insert(port.port, (&service.name, port));
             }
         }
-    }
-}
-
-fn in_environment(variable: &str, message: impl Into<String>) -> Finding {
-    let problem = Problem {
-        line: 0,
-        path: variable.to_owned(),
-        message: message.into(),
-    };
-    Finding {
-        file: "environment".to_owned(),
-        problem,
     }
 }
