@@ -99,8 +99,7 @@ pub fn run(
     resolved: Resolved<'_>,
     options: &dep::Options,
 ) -> anyhow::Result<Infallible> {
-    let mut requests = requests_of(resolved.service);
-    requests.sort_by(|a, b| a.name.cmp(&b.name));
+    let requests = requests_of(resolved.service);
     dep::ensure(&ctx.paths, &ctx.env, &ctx.ui, &requests, options)?;
     let alone = stack::single(&inputs.stack, &resolved.service.name);
     preflight::check_settings(ctx, &alone)?;

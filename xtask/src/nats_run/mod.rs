@@ -8,13 +8,11 @@ mod contexts;
 mod node;
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use kit::files::{self, FileLock};
 use kit::manifest::Condition;
 use kit::{Exit, Failure};
@@ -24,7 +22,7 @@ use service_nats::topology::{Origin, Role, Spec, spec};
 
 use crate::dep;
 use crate::service::Resolved;
-use engine::base::interrupt::Interrupt;
+use engine::base::interrupt::{Interrupt, Interrupted};
 use engine::base::poll::{Waited, wait_until};
 use engine::checkout::context::Ctx;
 use engine::instances::Given;
@@ -41,6 +39,8 @@ const LOCK_FILE: &str = "run.lock";
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long all nodes may take to stop. A wrapper gives its server 8 s.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a wrapper may take to exit once it has closed its output: it does both at once.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Poll interval of the nodes.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -74,8 +74,7 @@ pub fn run(
         env: ctx.env.clone(),
         ui: ctx.ui.clone(),
     };
-    let mut requests = requests_of(resolved.service);
-    requests.sort_by(|a, b| a.name.cmp(&b.name));
+    let requests = requests_of(resolved.service);
     dep::ensure(&ctx.paths, &ctx.env, &ctx.ui, &requests, &options.dep)?;
     preflight::check_settings(ctx, &stack::single(&inputs.stack, &resolved.service.name))?;
     let _lock = lock(ctx)?;
@@ -89,19 +88,24 @@ pub fn run(
         ctx,
         stack: &stack,
         topology: &topology,
+        one_ended: Arc::default(),
         running: BTreeMap::new(),
     };
-    let ended = nodes.live(&interrupt);
+    let lived = nodes.live(&interrupt.or_flag(nodes.one_ended.clone()));
     contexts::remove(&ctx.paths);
+    let ended = match interrupt.signal() {
+        Some(_) => Ok(None),
+        None => nodes.ended(),
+    };
     // After any end, nothing is left behind.
     let stopped = nodes.stop();
-    match ended? {
-        Some(ended) => {
-            ctx.ui.line(ended.describe());
-            stopped?;
-            Ok(ended.code())
-        }
-        None => stopped.map(|()| 0),
+    if let Some(ended) = ended? {
+        ctx.ui.line(ended.description);
+        return stopped.map(|()| ended.code);
+    }
+    match lived {
+        Err(error) if !error.is::<Interrupted>() => Err(error),
+        _ => stopped.map(|()| 0),
     }
 }
 
@@ -183,36 +187,31 @@ fn share_credentials(ctx: &Ctx, topology: &Topology) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether to continue; otherwise the reason: a node that exited, or a signal.
-type Next = ControlFlow<Option<Ended>>;
-
 /// The running nodes.
 struct Nodes<'a> {
     ctx: &'a Ctx,
     stack: &'a Stack,
     topology: &'a Topology,
+    /// Set when a node has exited, which ends every wait as a signal does.
+    one_ended: Arc<AtomicBool>,
     running: BTreeMap<String, Running>,
 }
 
 impl Nodes<'_> {
-    /// Starts all nodes and waits for an end. Returns `None` after a signal.
-    fn live(&mut self, interrupt: &Interrupt) -> anyhow::Result<Option<Ended>> {
+    /// Starts all nodes and waits until the interrupt ends it.
+    fn live(&mut self, interrupt: &Interrupt) -> anyhow::Result<()> {
         for name in &self.stack.order {
-            if let Break(end) = self.wait_for_dependencies(name, interrupt)? {
-                return Ok(end);
-            }
             let process = &self.stack.processes[name];
-            let running = Running::start(self.ctx, name, process)?;
+            let depends_on = process.depends_on.iter();
+            let healthy =
+                depends_on.filter(|(_, condition)| **condition == Condition::ProcessHealthy);
+            self.wait_until_ready(healthy.map(|(name, _)| name), interrupt)?;
+            let running = Running::start(self.ctx, name, process, &self.one_ended)?;
             self.running.insert(name.clone(), running);
         }
-        let all: Vec<String> = self.stack.order.clone();
-        if let Break(end) = self.wait_until_ready(&all, interrupt)? {
-            return Ok(end);
-        }
-        if let Break(end) = self.join(interrupt)? {
-            return Ok(end);
-        }
+        self.wait_until_ready(self.stack.order.iter(), interrupt)?;
         let facts = &self.topology.now;
+        Link::new(&self.ctx.paths, self.stack, facts).wait_until_joined(interrupt)?;
         contexts::write(self.ctx, self.stack, facts)?;
         let leaves = facts.nodes().len() - facts.staying().len();
         let (hub, ui) = (facts.staying().len(), &self.ctx.ui);
@@ -222,44 +221,27 @@ impl Nodes<'_> {
         for name in &self.stack.order {
             ui.line(self.running[name].ready_line().unwrap_or_default());
         }
-        loop {
-            if interrupt.signal().is_some() {
-                return Ok(None);
-            }
-            if let Some(ended) = self.ended()? {
-                return Ok(Some(ended));
-            }
+        while interrupt.signal().is_none() {
             thread::sleep(POLL);
         }
+        Ok(())
     }
 
-    fn wait_for_dependencies(&mut self, name: &str, interrupt: &Interrupt) -> anyhow::Result<Next> {
-        let depends_on = self.stack.processes[name].depends_on.iter();
-        let healthy = depends_on.filter(|(_, condition)| **condition == Condition::ProcessHealthy);
-        let healthy: Vec<String> = healthy.map(|(name, _)| name.clone()).collect();
-        self.wait_until_ready(&healthy, interrupt)
-    }
-
-    /// Waits until these nodes are ready. Returns the end if it came first.
-    fn wait_until_ready(
-        &mut self,
-        names: &[String],
+    fn wait_until_ready<'n>(
+        &self,
+        mut names: impl Iterator<Item = &'n String> + Clone,
         interrupt: &Interrupt,
-    ) -> anyhow::Result<Next> {
+    ) -> anyhow::Result<()> {
         let deadline = Instant::now() + READY_TIMEOUT;
-        let mut waiting = None;
+        let is_ready = |name: &String| self.running[name].ready_line().is_some();
         let waited = wait_until(deadline, POLL, interrupt, || {
-            if let Some(ended) = self.ended()? {
-                return Ok(Some(Break(Some(ended))));
-            }
-            let is_ready = |name: &&String| self.running.get(*name).is_some_and(Running::is_ready);
-            waiting = names.iter().find(|name| !is_ready(name));
-            Ok::<_, anyhow::Error>(waiting.is_none().then_some(Continue(())))
+            Ok::<_, anyhow::Error>(names.clone().all(is_ready).then_some(()))
         })?;
-        match (waited, waiting) {
-            (Waited::Done(next), _) => Ok(next),
-            (Waited::Interrupted(_), _) => Ok(Break(None)),
-            (Waited::Deadline, waiting) => {
+        match waited {
+            Waited::Done(()) => Ok(()),
+            Waited::Interrupted(interrupted) => Err(interrupted.into()),
+            Waited::Deadline => {
+                let waiting = names.find(|name| !is_ready(name));
                 let waiting = waiting.map(String::as_str).unwrap_or_default();
                 let seconds = READY_TIMEOUT.as_secs();
                 let message = format!("`{waiting}` was not ready within {seconds} s");
@@ -268,44 +250,21 @@ impl Nodes<'_> {
         }
     }
 
-    /// Waits until all have found each other. Returns the end if it came first.
-    fn join(&mut self, interrupt: &Interrupt) -> anyhow::Result<Next> {
-        let over = Arc::new(AtomicBool::new(false));
-        let either = interrupt.or_flag(over.clone());
-        let (paths, stack, facts) = (&self.ctx.paths, self.stack, &self.topology.now);
-        let joined = thread::scope(|scope| {
-            let waiting = thread::Builder::new().spawn_scoped(scope, || {
-                let link = Link::new(paths, stack, facts);
-                link.wait_until_joined(&either)
-            });
-            let waiting = waiting.context("cannot start a thread that waits for the hub")?;
-            while !waiting.is_finished() {
-                if matches!(self.ended(), Ok(Some(_)) | Err(_)) {
-                    over.store(true, Ordering::Relaxed);
-                }
-                thread::sleep(POLL);
-            }
-            waiting
-                .join()
-                .unwrap_or_else(|cause| std::panic::resume_unwind(cause))
-        });
-        if let Some(ended) = self.ended()? {
-            return Ok(Break(Some(ended)));
-        }
-        if interrupt.signal().is_some() {
-            return Ok(Break(None));
-        }
-        joined.map(|()| Continue(()))
-    }
-
-    /// Returns the first node that has exited, if any.
+    /// Returns how the first node ended that has exited by itself, if one has.
     fn ended(&mut self) -> anyhow::Result<Option<Ended>> {
-        for running in self.running.values_mut() {
-            if let Some(ended) = running.ended()? {
-                return Ok(Some(ended));
-            }
+        if !self.one_ended.load(Ordering::Relaxed) {
+            return Ok(None);
         }
-        Ok(None)
+        let waited = wait_until(
+            Instant::now() + EXIT_TIMEOUT,
+            POLL,
+            &Interrupt::default(),
+            || {
+                let mut ended = self.running.values_mut().map(Running::ended);
+                ended.find_map(Result::transpose).transpose()
+            },
+        )?;
+        Ok(waited.done())
     }
 
     /// Stops all nodes, leaf nodes first, with a deadline.

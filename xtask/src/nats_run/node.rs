@@ -4,14 +4,16 @@
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead as _, BufReader, Read};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use kit::parent::SUPERVISED_VARIABLE;
+use kit::server::unasked_code;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use engine::base::interrupt::Interrupt;
@@ -38,19 +40,25 @@ pub(super) struct Running {
     readers: Vec<JoinHandle<()>>,
 }
 
-/// A node that exited by itself.
+/// How a node exited by itself.
 #[derive(Debug)]
 pub(super) struct Ended {
-    name: String,
-    status: ExitStatus,
-    tail: Vec<String>,
+    /// Its exit status, with its last lines.
+    pub(super) description: String,
+    /// Its exit code, 128 + n for signal n; never 0, as no stop was requested.
+    pub(super) code: u8,
 }
 
 type Tail = Arc<Mutex<VecDeque<String>>>;
 
 impl Running {
-    /// Starts the wrapper of `process` as the supervisor would.
-    pub(super) fn start(ctx: &Ctx, name: &str, process: &Process) -> anyhow::Result<Self> {
+    /// Starts the wrapper of `process` as the supervisor would. `one_ended` is set when it exits.
+    pub(super) fn start(
+        ctx: &Ctx,
+        name: &str,
+        process: &Process,
+        one_ended: &Arc<AtomicBool>,
+    ) -> anyhow::Result<Self> {
         let mut command = ctx.command(process, &process.command);
         command
             .env(SUPERVISED_VARIABLE, "1")
@@ -71,7 +79,7 @@ impl Running {
             readers: Vec::new(),
             child,
         };
-        if let Err(error) = show_output(&mut running, &ctx.ui) {
+        if let Err(error) = show_output(&mut running, &ctx.ui, one_ended) {
             // Its output has no reader: it exits when its pipes close, and is waited for here.
             let _ = running.child.kill();
             let _ = running.child.wait();
@@ -80,12 +88,7 @@ impl Running {
         Ok(running)
     }
 
-    /// Whether its server has answered.
-    pub(super) fn is_ready(&self) -> bool {
-        self.ready.get().is_some()
-    }
-
-    /// Returns its `READY` line.
+    /// Returns its `READY` line, once its server has answered.
     pub(super) fn ready_line(&self) -> Option<&str> {
         self.ready.get().map(String::as_str)
     }
@@ -100,10 +103,11 @@ impl Running {
             let _ = reader.join();
         }
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = tail.iter().map(|line| format!("\n  {line}"));
+        let (name, lines) = (&self.name, lines.collect::<String>());
         Ok(Some(Ended {
-            name: self.name.clone(),
-            status,
-            tail: tail.iter().cloned().collect(),
+            description: format!("`{name}` ended by itself ({status}){lines}"),
+            code: unasked_code(status),
         }))
     }
 
@@ -133,19 +137,21 @@ impl Running {
 }
 
 /// Prints both streams of a child, line by line, with the node's name as a prefix.
-fn show_output(running: &mut Running, ui: &Ui) -> io::Result<()> {
+fn show_output(running: &mut Running, ui: &Ui, one_ended: &Arc<AtomicBool>) -> io::Result<()> {
     let stdout = running.child.stdout.take().map(|pipe| Box::new(pipe) as _);
     let stderr = running.child.stderr.take().map(|pipe| Box::new(pipe) as _);
     let pipes: [Option<Box<dyn Read + Send>>; 2] = [stdout, stderr];
     for pipe in pipes.into_iter().flatten() {
         let (name, ui) = (running.name.clone(), ui.clone());
         let (ready, tail) = (running.ready.clone(), running.tail.clone());
+        let one_ended = one_ended.clone();
         let reader = thread::Builder::new().spawn(move || {
-            for line in BufReader::new(pipe).split(b'\n') {
-                let Ok(line) = line else { return };
+            for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line);
                 show(&ui, &name, line.trim_end(), &ready, &tail);
             }
+            // A wrapper holds its output until it exits, and its server never has it.
+            one_ended.store(true, Ordering::Relaxed);
         });
         running.readers.push(reader?);
     }
@@ -168,20 +174,4 @@ fn show(ui: &Ui, name: &str, line: &str, ready: &OnceLock<String>, tail: &Tail) 
         tail.pop_front();
     }
     tail.push_back(line.to_owned());
-}
-
-impl Ended {
-    /// Describes how it ended, with its last lines.
-    pub(super) fn describe(&self) -> String {
-        let lines = self.tail.iter().map(|line| format!("\n  {line}"));
-        let lines = lines.collect::<String>();
-        format!("`{}` ended by itself ({}){lines}", self.name, self.status)
-    }
-
-    /// Returns its exit code, 128 + n for signal n; never 0, as no stop was requested.
-    pub(super) fn code(&self) -> u8 {
-        let signal = self.status.signal().map(|signal| 128 + signal);
-        let code = self.status.code().or(signal).filter(|code| *code != 0);
-        code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
-    }
 }

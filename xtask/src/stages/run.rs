@@ -4,9 +4,9 @@
 
 use std::io::{self, Read as _, Write};
 use std::os::fd::AsFd as _;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use kit::process::rest::{self, Ask, Signalled};
 use kit::process::{descendants, reap};
+use kit::server::exit_code;
 use kit::{Exit, Failure};
 
 use super::summary::Summary;
@@ -70,7 +71,7 @@ pub(super) fn run(
     };
     let end = loop {
         if let Some(status) = child.try_wait().with_context(cannot)? {
-            break End::Code(code(status));
+            break End::Code(exit_code(status));
         }
         if let Some(signal) = surroundings.interrupt.signal() {
             if surroundings.owns_children {
@@ -168,10 +169,4 @@ fn end_all() -> anyhow::Result<()> {
     Err(Failure::new(Exit::Survivors, message)
         .hint("end them by hand")
         .into())
-}
-
-fn code(status: ExitStatus) -> u8 {
-    let signal = status.signal().map(|signal| 128 + signal);
-    let code = status.code().or(signal).unwrap_or(1);
-    u8::try_from(code).unwrap_or(1)
 }

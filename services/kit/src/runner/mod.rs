@@ -13,7 +13,6 @@ pub mod record;
 use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -27,6 +26,7 @@ use tokio::time::Instant;
 
 use crate::output::Output;
 use crate::process::{self, Mark, rest};
+use crate::server::exit_code;
 use crate::{Exit, Failure, Lifecycle, spawn};
 use record::Record;
 
@@ -278,12 +278,4 @@ impl Main {
 async fn orphan_limit(lifecycle: &Lifecycle) {
     lifecycle.orphaned().await;
     tokio::time::sleep(ORPHAN_GRACE).await;
-}
-
-fn exit_code(status: ExitStatus) -> u8 {
-    let code = status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal));
-    code.and_then(|code| u8::try_from(code).ok())
-        .unwrap_or(Exit::Unexpected.code())
 }

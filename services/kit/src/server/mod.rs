@@ -289,7 +289,7 @@ fn describe_end(status: ExitStatus) -> String {
 }
 
 /// Returns the exit code of a server that exited by itself; never 0, as no stop was requested.
-fn unasked_code(status: ExitStatus) -> u8 {
+pub fn unasked_code(status: ExitStatus) -> u8 {
     match exit_code(status) {
         0 => UNASKED_END_CODE,
         code => code,
@@ -297,7 +297,7 @@ fn unasked_code(status: ExitStatus) -> u8 {
 }
 
 /// Returns the exit code of a process, 128 + n for signal n.
-fn exit_code(status: ExitStatus) -> u8 {
+pub fn exit_code(status: ExitStatus) -> u8 {
     use std::os::unix::process::ExitStatusExt as _;
     let code = status
         .code()

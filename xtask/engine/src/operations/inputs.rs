@@ -279,13 +279,10 @@ fn check(
     Ok(names.iter().cloned().collect())
 }
 
-/// Returns the binaries that one service declares.
+/// Returns the binaries that one service declares, by name.
 pub fn requests_of(service: &Service) -> Vec<Request> {
-    service
-        .document
-        .manifest
-        .binaries
-        .iter()
-        .filter_map(Request::of)
-        .collect()
+    let declared = &service.document.manifest.binaries;
+    let mut requests: Vec<Request> = declared.iter().filter_map(Request::of).collect();
+    requests.sort_by(|a, b| a.name.cmp(&b.name));
+    requests
 }
