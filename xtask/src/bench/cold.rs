@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use rustix::param::clock_ticks_per_second;
 use xshell::{Shell, cmd};
 
-use super::report::Report;
+use super::report::BenchReport;
 use super::timing::run;
 use crate::cargo;
 use engine::checkout::context::Ctx;
@@ -17,7 +17,7 @@ use engine::checkout::context::Ctx;
 const FACTOR: f64 = 1.15;
 
 /// Adds the rows of a cold start: the whole, and each part as `dep` reports it.
-pub(super) fn cold(ctx: &Ctx, report: &mut Report) -> anyhow::Result<()> {
+pub(super) fn cold(ctx: &Ctx, report: &mut BenchReport) -> anyhow::Result<()> {
     let directory = tempfile::tempdir().context("cannot make a directory")?;
     let clone = directory.path().join("clone");
     let shell = Shell::new().context("cannot find the working directory")?;

@@ -1,6 +1,6 @@
 //! Commands on a running stack, against an empty `cargo xtask`.
 
-use super::report::Report;
+use super::report::BenchReport;
 use super::sandbox::Sandbox;
 use super::timing::{median, run};
 use crate::cargo;
@@ -16,7 +16,7 @@ const DOWN_MARGIN_MS: f64 = 300.0;
 const LAUNCHER_FACTOR: f64 = 0.8;
 
 /// Adds the rows of `up` on a running stack, `status`, `logs`, `nats spec` and `down`.
-pub(super) fn commands(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Result<()> {
+pub(super) fn commands(ctx: &Ctx, runs: usize, report: &mut BenchReport) -> anyhow::Result<()> {
     let sandbox = Sandbox::new(ctx)?;
     let commands: [&[&str]; 4] = [
         &["up"],

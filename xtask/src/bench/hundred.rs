@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::plain::until_ready;
-use super::report::Report;
+use super::report::BenchReport;
 use super::sandbox::Sandbox;
 use super::timing::{median, run};
 use engine::checkout::context::Ctx;
@@ -16,7 +16,7 @@ use engine::plan::stack::{PROBE, ReadinessCheck, words};
 const COUNT: usize = 100;
 
 /// Adds the rows of a hundred services, in a chain and in parallel.
-pub(super) fn hundred(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Result<()> {
+pub(super) fn hundred(ctx: &Ctx, runs: usize, report: &mut BenchReport) -> anyhow::Result<()> {
     for (name, chain) in [("in a chain", true), ("side by side", false)] {
         let sandbox = Sandbox::with_services(ctx, &services(chain)?)?;
         let plain = compose(sandbox.ctx())?;

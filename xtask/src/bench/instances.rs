@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 
-use super::report::Report;
+use super::report::BenchReport;
 use super::sandbox::Sandbox;
 use super::timing::{median, millis, run};
 use engine::checkout::context::Ctx;
@@ -21,7 +21,7 @@ const LISTING_MARGIN_MS: f64 = 80.0;
 const FACTOR: f64 = 3.0;
 
 /// Adds the rows of ten instances at once, and of listing all of them.
-pub(super) fn instances(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Result<()> {
+pub(super) fn instances(ctx: &Ctx, runs: usize, report: &mut BenchReport) -> anyhow::Result<()> {
     let sandbox = Sandbox::new(ctx)?;
     let names: Vec<String> = (0..COUNT).map(|index| format!("i{index}")).collect();
     let command = |word: &str, name: &str| sandbox.xtask(&[word, "--instance", name]);

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
 
-use super::report::Report;
+use super::report::BenchReport;
 use super::sandbox::{tempdir, xtask};
 use super::timing::{median, run};
 use engine::checkout::context::Ctx;
@@ -22,7 +22,7 @@ const LINES: u32 = 1_000_000;
 const RATE_MIN: f64 = 300.0;
 
 /// Adds the row of `logs` without a filter.
-pub(super) fn logs(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Result<()> {
+pub(super) fn logs(ctx: &Ctx, runs: usize, report: &mut BenchReport) -> anyhow::Result<()> {
     let directory = tempdir()?;
     let paths = Paths::new(directory.path().to_path_buf());
     let size = write(&paths)?;

@@ -22,7 +22,7 @@ mod timing;
 mod topology;
 
 pub use listener::listen;
-pub use report::{Report, Row};
+pub use report::{BenchReport, Row};
 
 use anyhow::bail;
 
@@ -63,7 +63,7 @@ pub fn bench(
     parts: &[String],
     runs: Option<usize>,
     counts: bool,
-) -> anyhow::Result<Report> {
+) -> anyhow::Result<BenchReport> {
     if !cfg!(target_os = "linux") {
         bail!("the benchmark runs on Linux only");
     }
@@ -79,7 +79,7 @@ pub fn bench(
         &requests,
         &dep::Options::default(),
     )?;
-    let mut report = Report::default();
+    let mut report = BenchReport::default();
     if wanted("stop") {
         stop::stop(ctx, runs.unwrap_or(STOP_RUNS), counts, &mut report)?;
     }

@@ -9,7 +9,7 @@ use kit::http::Endpoint;
 use serde_json::{Value, json};
 
 use super::bare;
-use super::report::Report;
+use super::report::BenchReport;
 use super::sandbox::Sandbox;
 use super::servers::{self, Server};
 use super::timing::{median, millis, run};
@@ -29,7 +29,7 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(5);
 
 /// Adds the rows of a warm start and of a stop.
-pub(super) fn stack(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Result<()> {
+pub(super) fn stack(ctx: &Ctx, runs: usize, report: &mut BenchReport) -> anyhow::Result<()> {
     let sandbox = Sandbox::new(ctx)?;
     // The first start creates data directories and validates: the measured starts are warm.
     run(&mut sandbox.xtask(&["up"]))?;

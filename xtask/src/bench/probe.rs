@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::param::clock_ticks_per_second;
 
-use super::report::Report;
+use super::report::BenchReport;
 use super::sandbox::Sandbox;
 use super::timing::{median, run};
 use engine::checkout::context::Ctx;
@@ -22,7 +22,7 @@ const CHECKS: usize = 20;
 const IDLE: Duration = Duration::from_secs(5);
 
 /// Adds the rows of the probe and of the wrappers.
-pub(super) fn probe(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Result<()> {
+pub(super) fn probe(ctx: &Ctx, runs: usize, report: &mut BenchReport) -> anyhow::Result<()> {
     let sandbox = Sandbox::new(ctx)?;
     run(&mut sandbox.xtask(&["up"]))?;
     let inputs = Inputs::load(sandbox.ctx())?;
@@ -71,7 +71,7 @@ pub(super) fn probe(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Resu
     Ok(())
 }
 
-fn wrappers(sandbox: &Sandbox, report: &mut Report) -> anyhow::Result<()> {
+fn wrappers(sandbox: &Sandbox, report: &mut BenchReport) -> anyhow::Result<()> {
     let states = sandbox.ctx().client()?.processes()?;
     let before: Vec<u64> = states
         .values()

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::programs::{self, FIRST_GENERATION, GENERATION, Records};
-use super::report::Report;
+use super::report::BenchReport;
 use super::sandbox::Sandbox;
 use super::timing::run;
 use engine::base::threads::{Task, side_by_side};
@@ -42,7 +42,7 @@ struct Seen {
 }
 
 /// Adds the rows of `runs` reloads in each stack.
-pub(super) fn reload(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Result<()> {
+pub(super) fn reload(ctx: &Ctx, runs: usize, report: &mut BenchReport) -> anyhow::Result<()> {
     let stacks = (0..STACKS).map(|_| Box::new(|| stack(ctx, runs)) as Task<'_, _>);
     let all = side_by_side(stacks.collect()).into_iter();
     let all = all.collect::<anyhow::Result<Vec<Seen>>>()?;

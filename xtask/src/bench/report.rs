@@ -7,14 +7,14 @@ use engine::SCHEMA_VERSION;
 
 /// All measurements.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct BenchReport {
     /// Version of this document's format.
     pub schema_version: u32,
     /// One row per figure.
     pub rows: Vec<Row>,
 }
 
-impl Default for Report {
+impl Default for BenchReport {
     fn default() -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
@@ -52,7 +52,7 @@ impl Row {
     }
 }
 
-impl Report {
+impl BenchReport {
     /// Adds a row whose budget is `factor` times the base plus `margin`.
     pub(super) fn compare(
         &mut self,

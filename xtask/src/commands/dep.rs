@@ -7,7 +7,7 @@ use engine::operations::inputs::Inputs;
 use engine::plan::binaries::Request;
 use kit::names;
 use kit::{Exit, Failure};
-use xtask::dep::{self, Options, Row, Updated};
+use xtask::dep::{self, Row, Updated};
 
 use super::print_json;
 use crate::cli::{Dep, FetchOptions};
@@ -67,7 +67,7 @@ fn fetch(
         &ctx.env,
         &ctx.ui,
         &wanted,
-        &Options::from(options),
+        &dep::Options::from(options),
     )?;
     let count = installed.len();
     let (noun, verb) = if count == 1 {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use engine::Ctx;
 use engine::checkout::hints;
 use kit::failure::bounded;
-use xtask::doctor::{self, Check, Options, Report, Severity};
+use xtask::doctor::{self, Check, Severity};
 
 use super::print_json;
 use crate::cli::Doctor;
@@ -16,7 +16,7 @@ const SEVERITY_WIDTH: usize = 8;
 pub(crate) fn run(instance: Option<&str>, args: &Doctor) -> anyhow::Result<ExitCode> {
     // Does not need `.env`: it is one of the checks.
     let ctx = Ctx::without_dotenv(instance)?;
-    let options = Options {
+    let options = doctor::Options {
         fix: args.fix,
         offline: args.offline,
     };
@@ -55,7 +55,7 @@ fn lines(check: &Check) -> String {
     text
 }
 
-fn summary(report: &Report) -> String {
+fn summary(report: &doctor::Report) -> String {
     let counted = [
         (Severity::Error, "error", "errors"),
         (Severity::Warning, "warning", "warnings"),

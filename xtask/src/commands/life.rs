@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use engine::Ctx;
 use engine::SCHEMA_VERSION;
-use engine::operations::life::{self, Options, Verb};
+use engine::operations::life::{self, Verb};
 use engine::supervisor::timing;
 use serde_json::json;
 
@@ -32,7 +32,7 @@ fn run(
 ) -> anyhow::Result<ExitCode> {
     let ctx = Ctx::without_dotenv(instance)?;
     let begun = Instant::now();
-    let options = Options {
+    let options = life::Options {
         timeout: Duration::from_secs(args.timeout),
         lock: lock_wait(args.lock.no_wait),
         with_dependents,

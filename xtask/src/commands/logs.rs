@@ -7,7 +7,7 @@ use engine::SCHEMA_VERSION;
 use engine::base::interrupt::{Interrupt, Interrupted};
 use engine::checkout::applied::Applied;
 use engine::instances::known;
-use engine::operations::follow::{self, Follow, Options};
+use engine::operations::follow::{self, Follow};
 use engine::operations::inputs::Inputs;
 use engine::plan::select;
 use engine::plan::stack::Stack;
@@ -23,7 +23,7 @@ pub(crate) fn run(instance: Option<&str>, args: Logs) -> anyhow::Result<ExitCode
         return Err(unknown.into());
     }
     let processes = processes(&ctx, &args.services)?;
-    let options = Options {
+    let options = follow::Options {
         processes,
         filter: Filter {
             since: args.since,

@@ -43,7 +43,6 @@ use engine::base::interrupt::Interrupt;
 use engine::supervisor::operation::{Operation, Wait};
 use kit::{Exit, Failure};
 use serde::Serialize;
-use xtask::dep::Options;
 
 use crate::cli::FetchOptions;
 
@@ -51,7 +50,7 @@ use crate::cli::FetchOptions;
 /// so that only a hanging command times out.
 const LOCK_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(10);
 
-impl From<&FetchOptions> for Options {
+impl From<&FetchOptions> for xtask::dep::Options {
     fn from(options: &FetchOptions) -> Self {
         Self {
             offline: options.offline,

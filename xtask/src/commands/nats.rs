@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engine::Ctx;
 use engine::operations::inputs::Inputs;
-use engine::topology::replicate::{self, Outcome, Report};
+use engine::topology::replicate::{self, Outcome};
 
 use super::columns::width;
 use super::{begin, lock_wait, print_json};
@@ -31,7 +31,7 @@ fn replicate(ctx: &Ctx, args: &Replicate) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(ctx: &Ctx, report: &Report) -> anyhow::Result<()> {
+fn table(ctx: &Ctx, report: &replicate::Report) -> anyhow::Result<()> {
     for skipped in &report.skipped {
         ctx.ui
             .line(format!("no copy of `{}`: {}", skipped.name, skipped.reason));

@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use engine::Ctx;
-use engine::operations::observe::{self, Options};
+use engine::operations::observe;
 
 use crate::cli::Observe;
 
 pub(crate) fn run(instance: Option<&str>, args: &Observe) -> anyhow::Result<ExitCode> {
-    let options = Options {
+    let options = observe::Options {
         subject: args.subject.clone(),
         since: args.since,
         json: args.json,

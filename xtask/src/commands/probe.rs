@@ -3,7 +3,7 @@
 use engine::Ctx;
 use engine::supervisor::alive;
 use kit::{Exit, Failure};
-use xtask::load::{Client, Load, Report, Targets};
+use xtask::load::{Client, Load, LoadReport, Targets};
 
 use super::columns::width;
 
@@ -16,7 +16,7 @@ pub(crate) fn begin(ctx: &Ctx) -> anyhow::Result<Option<Load>> {
 }
 
 /// Prints one line per client.
-pub(crate) fn tell(ctx: &Ctx, report: &Report) {
+pub(crate) fn tell(ctx: &Ctx, report: &LoadReport) {
     let width = width(report.clients.keys());
     for (name, client) in &report.clients {
         let Client {
@@ -41,7 +41,7 @@ pub(crate) fn tell(ctx: &Ctx, report: &Report) {
 }
 
 /// Returns an error if the report has faults.
-pub(crate) fn faultless(report: &Report) -> anyhow::Result<()> {
+pub(crate) fn faultless(report: &LoadReport) -> anyhow::Result<()> {
     if report.is_faultless() {
         return Ok(());
     }

@@ -11,14 +11,14 @@ use engine::checkout::kept;
 use engine::instances::POLICY_VARIABLE;
 use engine::operations::follow::{Follow, LogSizes};
 use engine::operations::inputs::{Inputs, Selection};
-use engine::operations::up::{self, Mode, Options, Outcome, Report};
+use engine::operations::up::{self, Mode, Outcome, UpOptions, UpReport};
 use engine::plan::binaries::Request;
 use engine::supervisor::state::{Phase, State, States};
 use engine::supervisor::stop;
 use engine::supervisor::timing::{self, Step};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
-use xtask::load::{Load, Report as Noticed};
+use xtask::load::{Load, LoadReport};
 use xtask::{attach, bars, dep};
 
 use super::columns::width;
@@ -93,8 +93,8 @@ fn converge(
     mode: Mode,
     selection: Selection,
     args: &Converge,
-) -> anyhow::Result<(Report, Interrupt)> {
-    let options = Options {
+) -> anyhow::Result<(UpReport, Interrupt)> {
+    let options = UpOptions {
         mode,
         selection,
         timeout: Duration::from_secs(args.timeout),
@@ -232,7 +232,7 @@ fn describe(state: &State) -> String {
     }
 }
 
-fn summary(ctx: &Ctx, report: &Report) {
+fn summary(ctx: &Ctx, report: &UpReport) {
     let seconds = report.ready_after.as_secs_f64();
     let stack = &report.inputs.stack;
     match &report.outcome {
@@ -289,7 +289,7 @@ fn how_far(state: &State) -> String {
 }
 
 /// Describes the ports whose numbers differ from the requested ones.
-fn moved(report: &Report) -> String {
+fn moved(report: &UpReport) -> String {
     let ports = report.inputs.leased.iter().map(|(port, wanted)| {
         let (service, name) = port.split_once('.').unwrap_or((port, ""));
         let process = report.inputs.stack.processes.get(service);
@@ -302,7 +302,7 @@ fn moved(report: &Report) -> String {
 }
 
 /// Returns the critical path of the start.
-fn critical_path(report: &Report) -> Vec<Step> {
+fn critical_path(report: &UpReport) -> Vec<Step> {
     let is_new = |name: &str| match &report.outcome {
         Outcome::Started => true,
         Outcome::Unchanged => false,
@@ -312,7 +312,7 @@ fn critical_path(report: &Report) -> Vec<Step> {
 }
 
 /// Prints the critical path if requested; the JSON document always has it.
-fn timings(ctx: &Ctx, report: &Report, args: &Up) -> anyhow::Result<()> {
+fn timings(ctx: &Ctx, report: &UpReport, args: &Up) -> anyhow::Result<()> {
     if !args.timings || args.converge.json {
         return Ok(());
     }
@@ -339,7 +339,7 @@ fn timings(ctx: &Ctx, report: &Report, args: &Up) -> anyhow::Result<()> {
 }
 
 /// Returns the document of `--json`.
-fn document(ctx: &Ctx, report: &Report, noticed: Option<&Noticed>) -> serde_json::Value {
+fn document(ctx: &Ctx, report: &UpReport, noticed: Option<&LoadReport>) -> serde_json::Value {
     let stack = &report.inputs.stack;
     let (outcome, changes) = match &report.outcome {
         Outcome::Started => ("started", None),

@@ -42,7 +42,7 @@ const RUN_LENGTH: usize = 7;
 
 /// The results of all clients.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+pub struct LoadReport {
     /// The name of this run in its data.
     pub run: String,
     /// How long the clients worked, in milliseconds.
@@ -51,7 +51,7 @@ pub struct Report {
     pub clients: BTreeMap<String, Client>,
 }
 
-impl Report {
+impl LoadReport {
     /// Whether every request was done, exactly once.
     pub fn is_faultless(&self) -> bool {
         self.clients.values().all(Client::is_faultless)
@@ -69,7 +69,7 @@ impl Report {
 #[derive(Debug)]
 pub struct Load {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<anyhow::Result<Report>>>,
+    thread: Option<JoinHandle<anyhow::Result<LoadReport>>>,
 }
 
 #[derive(Debug, Default)]
@@ -143,16 +143,16 @@ impl Load {
     }
 
     /// Continues for a moment, stops the clients and counts.
-    pub fn finish(self) -> anyhow::Result<Report> {
+    pub fn finish(self) -> anyhow::Result<LoadReport> {
         thread::sleep(TAIL);
         self.end()
     }
 
-    fn end(mut self) -> anyhow::Result<Report> {
+    fn end(mut self) -> anyhow::Result<LoadReport> {
         self.join().unwrap_or_else(|| Err(anyhow!("it has ended")))
     }
 
-    fn join(&mut self) -> Option<anyhow::Result<Report>> {
+    fn join(&mut self) -> Option<anyhow::Result<LoadReport>> {
         self.shared.over.get_or_init(Instant::now);
         let ended = self.thread.take()?.join();
         Some(ended.unwrap_or_else(|_| Err(anyhow!("the clients ended by a panic"))))
@@ -195,7 +195,7 @@ impl Targets {
 }
 
 /// The thread: from the start of the first client to the removal of its data.
-fn run(targets: Targets, work: &Work) -> anyhow::Result<Report> {
+fn run(targets: Targets, work: &Work) -> anyhow::Result<LoadReport> {
     let runtime = kit::runtime::current_thread()?;
     let run: String = kit::secret::generate()?
         .to_lowercase()
@@ -274,7 +274,7 @@ impl All {
         }
     }
 
-    async fn count(&self, worked: Worked, now: &Targets) -> anyhow::Result<Report> {
+    async fn count(&self, worked: Worked, now: &Targets) -> anyhow::Result<LoadReport> {
         let mut clients: BTreeMap<String, Client> = worked.pages.into_iter().collect();
         if let (Some(records), Some((written, reader))) = (&self.records, worked.written) {
             let home = now.pocketbase.clone().context("PocketBase is gone")?;
@@ -290,7 +290,7 @@ impl All {
             clients.insert("nats publisher".to_owned(), publisher);
             clients.insert("nats consumer".to_owned(), consumer);
         }
-        Ok(Report {
+        Ok(LoadReport {
             run: self.run.clone(),
             duration_ms: worked.duration.as_secs_f64() * 1000.0,
             clients,

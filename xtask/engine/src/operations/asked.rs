@@ -17,7 +17,7 @@ pub enum Mode {
 
 /// The options of `up`.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct UpOptions {
     /// What to do if no stack is running.
     pub mode: Mode,
     /// The selected services.

@@ -13,7 +13,7 @@ use crate::checkout::context::Ctx;
 use crate::checkout::manifests;
 use crate::checkout::recorded::Recorded;
 use crate::operations::inputs::{Inputs, Selection};
-use crate::operations::up::{self, Mode, Options, Prepared};
+use crate::operations::up::{self, Mode, Prepared, UpOptions};
 use crate::plan::stack::{self, CONTROLLER};
 use crate::supervisor::operation::{Operation, Wait};
 
@@ -51,7 +51,7 @@ pub fn apply(ctx: &Ctx, change: &Change, interrupt: &Interrupt) -> anyhow::Resul
     };
     let mut inputs = Inputs::recorded(ctx, change.spec.clone(), change.origin)?;
     inputs.topology.complete()?;
-    let options = Options {
+    let options = UpOptions {
         mode: Mode::Reload,
         selection: Selection::Running,
         timeout: HEALTHY_TIMEOUT,

@@ -24,14 +24,14 @@ use crate::supervisor::operation::Operation;
 use crate::supervisor::state::States;
 use crate::topology::{self, guard, streams};
 
-pub use super::asked::{Mode, Options, Outcome};
+pub use super::asked::{Mode, Outcome, UpOptions};
 
 /// Mode bits that give others than the owner any access.
 const OTHERS: u32 = 0o077;
 
 /// The result of `up`.
 #[derive(Debug)]
-pub struct Report {
+pub struct UpReport {
     /// The inputs it used.
     pub inputs: Inputs,
     /// The binaries it used.
@@ -57,7 +57,7 @@ pub struct Prepared {
 /// settings. It may be killed at any time: there is nothing to roll back.
 pub fn prepare(
     ctx: &Ctx,
-    options: &Options,
+    options: &UpOptions,
     ensure: impl Fn(&[Request]) -> anyhow::Result<BTreeMap<String, Installed>>,
 ) -> anyhow::Result<Prepared> {
     let inputs = Inputs::load_for(ctx, &options.selection)?;
@@ -111,11 +111,11 @@ fn keep_private(ctx: &Ctx) -> anyhow::Result<()> {
 /// failure, the earlier state is restored.
 pub fn up(
     ctx: &Ctx,
-    options: &Options,
+    options: &UpOptions,
     prepared: Prepared,
     interrupt: &Interrupt,
     mut seen: impl FnMut(&Inputs, &States),
-) -> anyhow::Result<Report> {
+) -> anyhow::Result<UpReport> {
     let Prepared {
         mut inputs,
         installed,
@@ -150,7 +150,7 @@ pub fn up(
         ctx.ui.line(format!("{error:#}"));
     }
     let ready_after = started.elapsed();
-    Ok(Report {
+    Ok(UpReport {
         inputs,
         installed,
         states,

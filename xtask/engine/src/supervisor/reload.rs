@@ -23,7 +23,7 @@ const POLL: Duration = Duration::from_millis(2);
 
 /// The report of a process on its reloads.
 #[derive(Debug, Default, Deserialize)]
-pub(crate) struct Report {
+pub(crate) struct ReloadReport {
     /// Its process id.
     wrapper: i64,
     count: u64,
@@ -32,7 +32,7 @@ pub(crate) struct Report {
     pub(crate) settings: Option<String>,
 }
 
-impl Report {
+impl ReloadReport {
     /// Reads the report, if `state` is of the process that wrote it.
     pub(crate) fn of(file: &Path, state: &State) -> Option<Self> {
         let bytes = fs::read(file).ok()?;
@@ -70,7 +70,7 @@ pub(crate) fn reload(
         let Some(state) = running(client, process)?.filter(|state| state.pid == pid) else {
             return Ok(Some(Taken::ByNobody));
         };
-        let report = Report::of(report, &state).filter(|now| now.count > before);
+        let report = ReloadReport::of(report, &state).filter(|now| now.count > before);
         match report.map(|report| (report.count, report.error)) {
             None => Ok(None),
             Some((count, None)) => Ok(Some(Taken::Times(pid, count))),
@@ -93,7 +93,7 @@ fn listens(client: &Client, process: &str, report: &Path) -> anyhow::Result<Opti
     let Some(state) = running(client, process)? else {
         return Ok(Some(Taken::ByNobody));
     };
-    let count = match Report::of(report, &state) {
+    let count = match ReloadReport::of(report, &state) {
         Some(report) => Some(report.count),
         // A process that does not report its start.
         None => (state.phase() == Phase::Ready).then_some(0),

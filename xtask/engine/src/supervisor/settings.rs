@@ -16,7 +16,7 @@ use crate::checkout::paths::Paths;
 use crate::plan::render::settings;
 use crate::plan::stack::Stack;
 use crate::supervisor::client::Client;
-use crate::supervisor::reload::{self, Report};
+use crate::supervisor::reload::{self, ReloadReport};
 use crate::supervisor::state::States;
 
 /// How long a reload may take. Longer than the limits of our own wrappers together: Caddy has 10 s
@@ -76,7 +76,7 @@ impl Settings {
         let stale = |(name, wanted): (&String, &SettingsFile)| {
             let state = states.get(name).filter(|state| state.is_running)?;
             let old = before.processes.get(name);
-            let is_current = match Report::of(&report(paths, name), state) {
+            let is_current = match ReloadReport::of(&report(paths, name), state) {
                 Some(report) => report.settings.as_ref() == Some(&wanted.id),
                 None => old == Some(wanted),
             };

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 
 use super::super::programs::Program;
-use super::super::report::Report;
+use super::super::report::BenchReport;
 use super::super::timing::run;
 use super::END_MS;
 use engine::checkout::context::Ctx;
@@ -19,7 +19,7 @@ pub(super) fn at_once(
     ctx: &Ctx,
     runs: usize,
     programs: &[Program],
-    report: &mut Report,
+    report: &mut BenchReport,
 ) -> anyhow::Result<()> {
     let program = programs.iter().find(|program| program.name == NAME);
     let program = program.with_context(|| format!("no program `{NAME}`"))?;

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::programs::{self, Program};
-use super::report::Report;
+use super::report::BenchReport;
 use super::sandbox::Sandbox;
 use course::Counts;
 use engine::base::threads::{Task, side_by_side};
@@ -32,7 +32,7 @@ pub(super) fn stop(
     ctx: &Ctx,
     runs: usize,
     counts: bool,
-    report: &mut Report,
+    report: &mut BenchReport,
 ) -> anyhow::Result<()> {
     let (programs, missing) = installed(ctx)?;
     report.fixed(

@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::super::programs::{self, Program};
-use super::super::report::Report;
+use super::super::report::BenchReport;
 use super::super::sandbox::Sandbox;
 use super::super::timing::{median, run};
 use engine::checkout::context::Ctx;
@@ -33,7 +33,7 @@ pub(super) fn proof(
     ctx: &Ctx,
     runs: usize,
     programs: &[Program],
-    report: &mut Report,
+    report: &mut BenchReport,
 ) -> anyhow::Result<()> {
     let named = |program: &&Program| NAMES.contains(&program.name.as_str());
     let programs: Vec<Program> = programs.iter().filter(named).cloned().collect();

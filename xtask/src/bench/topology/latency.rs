@@ -9,7 +9,7 @@ use kit::http::events::Events;
 use serde_json::{Value, json};
 
 use super::{CHANGE_LIMIT, SEEN_MARGIN_MS, Sandbox, alone, apply, save};
-use crate::bench::report::Report;
+use crate::bench::report::BenchReport;
 use crate::bench::timing::{median, millis};
 use engine::base::interrupt::Interrupt;
 use engine::base::poll::wait_until;
@@ -26,7 +26,7 @@ const EVENT_LIMIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(5);
 
 /// Adds the row. The changes are invalid, so that only the answer follows.
-pub(super) fn seen(sandbox: &Sandbox, report: &mut Report) -> anyhow::Result<()> {
+pub(super) fn seen(sandbox: &Sandbox, report: &mut BenchReport) -> anyhow::Result<()> {
     let mut records = Records::open(sandbox.ctx(), "cargo xtask up")?;
     let runtime = kit::runtime::current_thread()?;
     let port = sandbox.port("pocketbase", "http")?;

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 use service_nats::topology::Origin;
 
-use super::report::Report;
+use super::report::BenchReport;
 use super::sandbox::Sandbox;
 use super::servers::{self, Server};
 use super::timing::{median, millis, run};
@@ -37,7 +37,7 @@ const REGIONS: [&str; 2] = ["lhr", "nrt"];
 const NODES: &str = "nats-";
 
 /// Adds the rows of a topology that changes.
-pub(super) fn topology(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::Result<()> {
+pub(super) fn topology(ctx: &Ctx, runs: usize, report: &mut BenchReport) -> anyhow::Result<()> {
     let sandbox = Sandbox::new(ctx)?;
     run(&mut sandbox.xtask(&["up"]))?;
     unchanged(&sandbox, runs, report)?;
@@ -48,7 +48,7 @@ pub(super) fn topology(ctx: &Ctx, runs: usize, report: &mut Report) -> anyhow::R
 }
 
 /// Measures a `reload` without a change.
-fn unchanged(sandbox: &Sandbox, runs: usize, report: &mut Report) -> anyhow::Result<()> {
+fn unchanged(sandbox: &Sandbox, runs: usize, report: &mut BenchReport) -> anyhow::Result<()> {
     let before = states(sandbox)?;
     let (mut reload, mut empty) = (Vec::new(), Vec::new());
     for _ in 0..runs {
@@ -68,7 +68,7 @@ fn unchanged(sandbox: &Sandbox, runs: usize, report: &mut Report) -> anyhow::Res
 }
 
 /// Measures the way from one server to a hub and two regions, and the same servers bare.
-fn grown(sandbox: &Sandbox, runs: usize, report: &mut Report) -> anyhow::Result<()> {
+fn grown(sandbox: &Sandbox, runs: usize, report: &mut BenchReport) -> anyhow::Result<()> {
     let largest = hub(3, &REGIONS);
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..runs {

@@ -4,14 +4,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{REGIONS, Sandbox, alone, apply, hub, states, touched};
-use crate::bench::report::Report;
-use crate::load::{Load, Report as Noticed, Targets};
+use crate::bench::report::BenchReport;
+use crate::load::{Load, LoadReport, Targets};
 
 /// How much longer the longest time without an answer may be than without a change.
 const GAP_FACTOR: f64 = 3.0;
 
 /// Adds the rows.
-pub(super) fn under_load(sandbox: &Sandbox, report: &mut Report) -> anyhow::Result<()> {
+pub(super) fn under_load(sandbox: &Sandbox, report: &mut BenchReport) -> anyhow::Result<()> {
     let steps = [
         hub(3, &REGIONS),
         hub(5, &REGIONS),
@@ -48,7 +48,7 @@ pub(super) fn under_load(sandbox: &Sandbox, report: &mut Report) -> anyhow::Resu
     Ok(())
 }
 
-fn rows(noticed: &Noticed, quiet: &Noticed, report: &mut Report) {
+fn rows(noticed: &LoadReport, quiet: &LoadReport, report: &mut BenchReport) {
     let is_http = |name: &str| name.starts_with("http");
     let clients = || noticed.clients.iter();
     let sum = |figure: fn(&crate::load::Client) -> u64, wanted: fn(&str) -> bool| -> u64 {
@@ -94,7 +94,7 @@ fn rows(noticed: &Noticed, quiet: &Noticed, report: &mut Report) {
 fn loaded(
     sandbox: &Sandbox,
     change: impl FnOnce() -> anyhow::Result<()>,
-) -> anyhow::Result<(Noticed, Duration)> {
+) -> anyhow::Result<(LoadReport, Duration)> {
     let load = Load::begin(Targets::of_running(&sandbox.ctx().paths)?)?;
     let begun = Instant::now();
     change()?;

@@ -20,7 +20,7 @@ use kit::{Exit, Failure};
 use crate::base::interrupt::Interrupt;
 use crate::checkout::context::Ctx;
 use crate::checkout::paths::Paths;
-use crate::operations::asked::{Options, Outcome};
+use crate::operations::asked::{Outcome, UpOptions};
 use crate::operations::inputs::Inputs;
 use crate::plan::binaries::Installed;
 use crate::supervisor::BINARY;
@@ -50,7 +50,7 @@ pub(crate) fn stopped(paths: &Paths) -> BTreeSet<String> {
 /// The change from the running stack to the wanted one.
 pub(crate) struct Converge<'a> {
     pub(crate) ctx: &'a Ctx,
-    pub(crate) options: &'a Options,
+    pub(crate) options: &'a UpOptions,
     pub(crate) inputs: &'a Inputs,
     pub(crate) installed: &'a BTreeMap<String, Installed>,
     pub(crate) client: &'a Client,

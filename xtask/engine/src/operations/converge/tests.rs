@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::base::interrupt::Interrupt;
-use crate::operations::up::{Options, Outcome, Report};
+use crate::operations::up::{Outcome, UpOptions, UpReport};
 use crate::supervisor::fake::bed::{Bed, options};
 
 /// Longer than any step takes.
@@ -17,8 +17,8 @@ const LONG: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(250);
 
 /// Runs `up` with this timeout.
-fn within(bed: &Bed, timeout: Duration) -> anyhow::Result<Report> {
-    let options = Options {
+fn within(bed: &Bed, timeout: Duration) -> anyhow::Result<UpReport> {
+    let options = UpOptions {
         timeout,
         ..options()
     };
@@ -26,7 +26,7 @@ fn within(bed: &Bed, timeout: Duration) -> anyhow::Result<Report> {
 }
 
 /// Returns the reported change of each process.
-fn changed(report: &Report) -> BTreeMap<&str, &str> {
+fn changed(report: &UpReport) -> BTreeMap<&str, &str> {
     match &report.outcome {
         Outcome::Changed(changes) => changes
             .iter()

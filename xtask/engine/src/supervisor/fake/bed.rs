@@ -19,7 +19,7 @@ use crate::checkout::context::Ctx;
 use crate::checkout::paths::Paths;
 use crate::operations::converge::Description;
 use crate::operations::inputs::{Inputs, Selection};
-use crate::operations::up::{self, Mode, Options, Prepared};
+use crate::operations::up::{self, Mode, Prepared, UpOptions, UpReport};
 use crate::plan::binaries::Installed;
 use crate::plan::env::Env;
 use crate::supervisor::BINARY;
@@ -168,16 +168,16 @@ impl Bed {
     }
 
     /// Does what `up` does, without building anything.
-    pub(crate) fn up(&self) -> anyhow::Result<up::Report> {
+    pub(crate) fn up(&self) -> anyhow::Result<UpReport> {
         self.converge(&options(), &Interrupt::default())
     }
 
     /// Converges with `options`.
     pub(crate) fn converge(
         &self,
-        options: &Options,
+        options: &UpOptions,
         interrupt: &Interrupt,
-    ) -> anyhow::Result<up::Report> {
+    ) -> anyhow::Result<UpReport> {
         self.converge_with(self.installed(), options, interrupt)
     }
 
@@ -185,9 +185,9 @@ impl Bed {
     pub(crate) fn converge_with(
         &self,
         installed: BTreeMap<String, Installed>,
-        options: &Options,
+        options: &UpOptions,
         interrupt: &Interrupt,
-    ) -> anyhow::Result<up::Report> {
+    ) -> anyhow::Result<UpReport> {
         let (paths, ui) = (&self.ctx.paths, &self.ctx.ui);
         let operation = Operation::begin(paths, ui, "up", options.lock, interrupt)?;
         let mut inputs = Inputs::load_for(&self.ctx, &options.selection)?;
@@ -213,8 +213,8 @@ impl Bed {
 }
 
 /// Returns the options of a test's convergence.
-pub(crate) fn options() -> Options {
-    Options {
+pub(crate) fn options() -> UpOptions {
+    UpOptions {
         mode: Mode::Up,
         selection: Selection::All,
         timeout: LIMIT,

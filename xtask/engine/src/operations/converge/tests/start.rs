@@ -130,7 +130,7 @@ fn a_supervisor_may_end_while_it_is_waited_for() {
 #[test]
 fn a_reload_needs_something_that_runs() {
     let bed = Bed::spawning(&[("a", &[])]);
-    let reload = Options {
+    let reload = UpOptions {
         mode: Mode::Reload,
         ..options()
     };
