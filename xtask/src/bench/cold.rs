@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use rustix::param::clock_ticks_per_second;
 use xshell::{Shell, cmd};
 
+use super::programs::stat;
 use super::report::BenchReport;
 use super::timing::run;
 use crate::cargo;
@@ -58,18 +60,17 @@ pub(super) fn cold(ctx: &Ctx, report: &mut BenchReport) -> anyhow::Result<()> {
     #[expect(clippy::cast_precision_loss, reason = "a handful of cores")]
     let least = (build.as_secs_f64() + slowest).max(cpu / cores as f64);
     let against = "max(xtask's build + the slowest other piece, CPU seconds / cores)";
-    let figures = (seconds(whole), least);
-    report.compare(
-        "fresh clone to healthy",
-        against,
+    let (what, limit) = ("fresh clone to healthy", Some(least * FACTOR));
+    report.add(what, against, "s", (whole.as_secs_f64(), least), limit);
+    report.figure(
+        "fresh clone: building xtask",
         "s",
-        figures,
-        (FACTOR, 0.0),
+        build.as_secs_f64(),
+        None,
     );
-    report.fixed("fresh clone: building xtask", "s", seconds(build), None);
-    report.fixed("fresh clone: CPU of all pieces", "s", cpu, None);
+    report.figure("fresh clone: CPU of all pieces", "s", cpu, None);
     for (name, took) in pieces {
-        report.fixed(&format!("fresh clone: {name}"), "s", took, None);
+        report.figure(format!("fresh clone: {name}"), "s", took, None);
     }
     Ok(())
 }
@@ -83,17 +84,9 @@ fn pieces(text: &str) -> BTreeMap<String, f64> {
     text.lines().filter_map(piece).collect()
 }
 
-fn seconds(duration: Duration) -> f64 {
-    duration.as_secs_f64()
-}
-
 /// Returns the CPU time of all reaped descendants of this process, in seconds.
 fn children_cpu_seconds() -> anyhow::Result<f64> {
-    let stat = fs::read_to_string("/proc/self/stat").context("cannot read own times")?;
-    let fields = stat
-        .rsplit_once(") ")
-        .map(|(_, fields)| fields.split(' ').collect::<Vec<_>>());
-    let fields = fields.context("no times")?;
+    let fields = stat(Path::new("/proc/self/stat")).context("cannot read own times")?;
     // Fields 16 and 17 of proc_pid_stat(5); the first after the name is 3.
     let ticks = fields[13].parse::<u64>()? + fields[14].parse::<u64>()?;
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]

@@ -44,7 +44,6 @@ pub(super) fn commands(ctx: &Ctx, runs: usize, report: &mut BenchReport) -> anyh
     report.compare(
         "an empty `cargo xtask`",
         "`cargo run --package xtask`, which checks all packages",
-        "ms",
         (empty, checked),
         (LAUNCHER_FACTOR, 0.0),
     );
@@ -57,23 +56,16 @@ pub(super) fn commands(ctx: &Ctx, runs: usize, report: &mut BenchReport) -> anyh
     ];
     for (name, figures) in names.iter().zip(figures) {
         let value = median(figures);
-        report.compare(
-            name,
-            against,
-            "ms",
-            (value, empty),
-            (1.0, REPORTING_MARGIN_MS),
-        );
+        report.compare(*name, against, (value, empty), (1.0, REPORTING_MARGIN_MS));
     }
     let down = median(down);
     report.compare(
         "`down`, proven, idle clients",
         against,
-        "ms",
         (down, empty),
         (1.0, DOWN_MARGIN_MS),
     );
-    report.fixed(
+    report.figure(
         "an empty `cargo run` in an empty package",
         "ms",
         empty_package(runs)?,

@@ -29,7 +29,7 @@ pub(super) fn hundred(ctx: &Ctx, runs: usize, report: &mut BenchReport) -> anyho
         let what = format!("{COUNT} services {name}, to healthy");
         let against = "plain process-compose with blocking probes";
         let figures = (median(ours), median(theirs));
-        report.compare(&what, against, "ms", figures, (3.0, 0.0));
+        report.compare(what, against, figures, (3.0, 0.0));
     }
     Ok(())
 }

@@ -41,16 +41,14 @@ pub(super) fn instances(ctx: &Ctx, runs: usize, report: &mut BenchReport) -> any
     #[expect(clippy::cast_precision_loss, reason = "a handful of cores")]
     let rounds = COUNT as f64 / thread::available_parallelism().map_or(1, NonZero::get) as f64;
     report.compare(
-        &format!("{COUNT} instances of one checkout at once, to healthy"),
+        format!("{COUNT} instances of one checkout at once, to healthy"),
         "one after the other on each core",
-        "ms",
         (median(all), median(one) * rounds.max(1.0)),
         (FACTOR, 0.0),
     );
     report.compare(
-        &format!("`ps --all` of {COUNT} that run"),
+        format!("`ps --all` of {COUNT} that run"),
         "an empty `cargo run` in this workspace",
-        "ms",
         (median(listed), median(empty)),
         (1.0, LISTING_MARGIN_MS),
     );

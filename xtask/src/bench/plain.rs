@@ -44,18 +44,11 @@ pub(super) fn stack(ctx: &Ctx, runs: usize, report: &mut BenchReport) -> anyhow:
     }
     let (ours, bare, plain) = (median(ours), median(bare), median(plain));
     let against = "the three bare servers, one after the other";
-    report.compare(
-        "warm `cargo xtask up`",
-        against,
-        "ms",
-        (ours, bare),
-        (3.0, 0.0),
-    );
+    report.compare("warm `cargo xtask up`", against, (ours, bare), (3.0, 0.0));
     let against = "plain process-compose, http_get probes of period 1 s, a seventh of it";
     report.compare(
         "warm `cargo xtask up`",
         against,
-        "ms",
         (ours, plain),
         (1.0 / 7.0, 0.0),
     );

@@ -1,6 +1,7 @@
 //! The readiness probe against curl, and the size and cost of probe and wrappers.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::param::clock_ticks_per_second;
 
+use super::programs::stat;
 use super::report::BenchReport;
 use super::sandbox::Sandbox;
 use super::timing::{median, run};
@@ -41,7 +43,7 @@ pub(super) fn probe(ctx: &Ctx, runs: usize, report: &mut BenchReport) -> anyhow:
         }
     }
     if curls.is_empty() {
-        report.fixed(
+        report.figure(
             "probe: one check of a healthy server",
             "ms",
             median(ours),
@@ -52,7 +54,6 @@ pub(super) fn probe(ctx: &Ctx, runs: usize, report: &mut BenchReport) -> anyhow:
         report.compare(
             "probe: one check of a healthy server",
             "curl",
-            "ms",
             figures,
             (2.0, 0.0),
         );
@@ -60,7 +61,7 @@ pub(super) fn probe(ctx: &Ctx, runs: usize, report: &mut BenchReport) -> anyhow:
     let size = fs::metadata(&binary)
         .context("cannot look at the probe")?
         .len();
-    report.fixed(
+    report.figure(
         "probe: size of the binary",
         "MB",
         megabytes(size),
@@ -81,12 +82,12 @@ fn wrappers(sandbox: &Sandbox, report: &mut BenchReport) -> anyhow::Result<()> {
     thread::sleep(IDLE);
     for (state, before) in states.values().zip(before) {
         let what = format!("wrapper `{}`: resident", state.name);
-        report.fixed(&what, "MB", resident(state.pid)?, Some(8.0));
+        report.figure(what, "MB", resident(state.pid)?, Some(8.0));
         let ticks = cpu_ticks(state.pid)? - before;
         #[expect(clippy::cast_precision_loss, reason = "a handful of ticks")]
         let percent = ticks as f64 / clock_ticks_per_second() as f64 / IDLE.as_secs_f64() * 100.0;
-        report.fixed(
-            &format!("wrapper `{}`: CPU when idle", state.name),
+        report.figure(
+            format!("wrapper `{}`: CPU when idle", state.name),
             "%",
             percent,
             Some(0.5),
@@ -105,11 +106,7 @@ fn resident(pid: i32) -> anyhow::Result<f64> {
 
 /// Returns the CPU time of a process so far, in clock ticks.
 fn cpu_ticks(pid: i32) -> anyhow::Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("it does not run")?;
-    let fields = stat
-        .rsplit_once(") ")
-        .map(|(_, fields)| fields.split(' ').collect::<Vec<_>>());
-    let fields = fields.context("no times")?;
+    let fields = stat(Path::new(&format!("/proc/{pid}/stat"))).context("it does not run")?;
     // Fields 14 and 15 of proc_pid_stat(5); the first after the name is 3.
     Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
 }

@@ -174,7 +174,7 @@ pub(super) fn parent(pid: i32) -> Option<i32> {
 
 /// Returns fields 3 and following of `proc_pid_stat(5)`. The name before them, in parentheses, may
 /// contain anything.
-fn stat(path: &Path) -> Option<Vec<String>> {
+pub(super) fn stat(path: &Path) -> Option<Vec<String>> {
     let text = String::from_utf8_lossy(&fs::read(path).ok()?).into_owned();
     let (_, fields) = text.rsplit_once(") ")?;
     Some(fields.split(' ').map(str::to_owned).collect())

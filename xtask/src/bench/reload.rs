@@ -49,9 +49,8 @@ pub(super) fn reload(ctx: &Ctx, runs: usize, report: &mut BenchReport) -> anyhow
     let took: Vec<f64> = all.iter().flat_map(|seen| seen.took.clone()).collect();
     report.largest(
         &format!("`reload` that changes one of three services, {STACKS} stacks at once"),
-        "ms",
         &took,
-        Some(LONGEST_MS),
+        LONGEST_MS,
     );
     let sum = |count: fn(&Seen) -> usize| all.iter().map(count).sum::<usize>();
     report.count("reloads: processes lost", sum(|seen| seen.lost));

@@ -53,57 +53,57 @@ impl Row {
 }
 
 impl BenchReport {
-    /// Adds a row whose budget is `factor` times the base plus `margin`.
+    /// Adds a row of milliseconds whose budget is `factor` times the base plus `margin`.
     pub(super) fn compare(
         &mut self,
-        what: &str,
+        what: impl Into<String>,
         against: &str,
-        unit: &'static str,
         (value, base): (f64, f64),
         (factor, margin): (f64, f64),
     ) {
-        self.rows.push(Row {
-            what: what.to_owned(),
-            against: against.to_owned(),
-            value,
-            base,
-            unit,
-            limit: Some(base * factor + margin),
-        });
+        let limit = base * factor + margin;
+        self.add(what, against, "ms", (value, base), Some(limit));
     }
 
-    /// Adds a row of the largest of some figures beside their median, with a fixed budget.
-    pub(super) fn largest(
-        &mut self,
-        what: &str,
-        unit: &'static str,
-        figures: &[f64],
-        limit: Option<f64>,
-    ) {
-        self.rows.push(Row {
-            what: format!("{what}, longest of {}", figures.len()),
-            against: "the median".to_owned(),
-            value: figures.iter().copied().fold(f64::NAN, f64::max),
-            base: median(figures.to_vec()),
-            unit,
-            limit,
-        });
+    /// Adds a row of the largest of some milliseconds beside their median, with a fixed budget.
+    pub(super) fn largest(&mut self, what: &str, figures: &[f64], limit: f64) {
+        let what = format!("{what}, longest of {}", figures.len());
+        let largest = figures.iter().copied().fold(f64::NAN, f64::max);
+        let figures = (largest, median(figures.to_vec()));
+        self.add(what, "the median", "ms", figures, Some(limit));
     }
 
     /// Adds a row of something that must not happen at all.
-    pub(super) fn count(&mut self, what: &str, value: impl TryInto<u32>) {
+    pub(super) fn count(&mut self, what: impl Into<String>, value: impl TryInto<u32>) {
         let value = value.try_into().unwrap_or(u32::MAX);
-        self.fixed(what, "", f64::from(value), Some(0.0));
+        self.figure(what, "", f64::from(value), Some(0.0));
     }
 
-    /// Adds a row with a fixed budget.
-    pub(super) fn fixed(&mut self, what: &str, unit: &'static str, value: f64, limit: Option<f64>) {
-        let (what, against) = (what.to_owned(), String::new());
+    /// Adds a row by itself, with a fixed budget, if any.
+    pub(super) fn figure(
+        &mut self,
+        what: impl Into<String>,
+        unit: &'static str,
+        value: f64,
+        limit: Option<f64>,
+    ) {
+        self.add(what, "", unit, (value, 0.0), limit);
+    }
+
+    /// Adds any row.
+    pub(super) fn add(
+        &mut self,
+        what: impl Into<String>,
+        against: &str,
+        unit: &'static str,
+        (value, base): (f64, f64),
+        limit: Option<f64>,
+    ) {
         self.rows.push(Row {
-            what,
-            against,
+            what: what.into(),
+            against: against.to_owned(),
             value,
-            base: 0.0,
+            base,
             unit,
             limit,
         });

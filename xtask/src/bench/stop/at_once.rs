@@ -32,6 +32,6 @@ pub(super) fn at_once(
         took.push(run(&mut sandbox.direct(&["down"])?)?);
     }
     let what = format!("`down` of {COUNT} services that end at once");
-    report.largest(&what, "ms", &took, Some(END_MS));
+    report.largest(&what, &took, END_MS);
     Ok(())
 }

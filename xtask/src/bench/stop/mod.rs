@@ -35,7 +35,7 @@ pub(super) fn stop(
     report: &mut BenchReport,
 ) -> anyhow::Result<()> {
     let (programs, missing) = installed(ctx)?;
-    report.fixed(
+    report.figure(
         "programs that need what is not installed: not measured",
         "",
         f64::from(u32::try_from(missing)?),
@@ -49,14 +49,13 @@ pub(super) fn stop(
     for (program, measured) in courses(ctx, runs, programs, at_once)? {
         let name = &program.name;
         let end = END_MS + f64::from(program.ignores_term_seconds) * 1000.0;
-        report.largest(&format!("{name}: `down`"), "ms", &measured.down, Some(end));
-        report.largest(&format!("{name}: `stop`"), "ms", &measured.stop, Some(end));
+        report.largest(&format!("{name}: `down`"), &measured.down, end);
+        report.largest(&format!("{name}: `stop`"), &measured.stop, end);
         let start = measured.start.iter().copied().fold(0.0, f64::max);
         report.largest(
             &format!("{name}: `restart`, `start` alone takes up to {start:.0} ms"),
-            "ms",
             &measured.restart,
-            Some(end + start),
+            end + start,
         );
         counts.add(&measured.counts);
     }

@@ -50,21 +50,20 @@ pub(super) fn proof(
         let beside = format!("{count} processes on the machine");
         let of = |figure: fn(&Down) -> f64| median(downs.iter().map(figure).collect());
         report.compare(
-            &format!(
+            format!(
                 "`down` of {} services without their own end, {beside}",
                 programs.len()
             ),
             "an empty run",
-            "ms",
             (of(|down| down.before + down.after), median(empty)),
             (1.0, budget),
         );
         let what = format!("until the first of them ended, {beside}");
-        report.fixed(&what, "ms", of(|down| down.before), None);
+        report.figure(what, "ms", of(|down| down.before), None);
         let what = format!("after the last of them had ended, {beside}");
-        report.fixed(&what, "ms", of(|down| down.after), None);
+        report.figure(what, "ms", of(|down| down.after), None);
         let survivors: usize = downs.iter().map(|down| down.survivors).sum();
-        report.count(&format!("processes that survived it, {beside}"), survivors);
+        report.count(format!("processes that survived it, {beside}"), survivors);
     }
     Ok(())
 }

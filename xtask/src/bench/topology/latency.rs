@@ -49,7 +49,6 @@ pub(super) fn seen(sandbox: &Sandbox, report: &mut BenchReport) -> anyhow::Resul
     report.compare(
         "record saved to its change seen by the controller",
         "a bare client of PocketBase's events",
-        "ms",
         (median(ours), median(bare)),
         (1.0, SEEN_MARGIN_MS),
     );

@@ -59,7 +59,6 @@ fn unchanged(sandbox: &Sandbox, runs: usize, report: &mut BenchReport) -> anyhow
     report.compare(
         "`reload` with nothing changed",
         "an empty `cargo run` in this workspace",
-        "ms",
         (median(reload), median(empty)),
         (1.0, RELOAD_MARGIN_MS),
     );
@@ -86,7 +85,6 @@ fn grown(sandbox: &Sandbox, runs: usize, report: &mut BenchReport) -> anyhow::Re
     report.compare(
         "record saved to a hub of 3 and 2 regions, healthy and joined",
         "the same servers started by hand at once",
-        "ms",
         (median(ours), median(bare)),
         (CHANGE_FACTOR, 0.0),
     );

@@ -31,7 +31,7 @@ pub(super) fn under_load(sandbox: &Sandbox, report: &mut BenchReport) -> anyhow:
     })?;
     let names: Vec<&str> = before.keys().map(String::as_str).collect();
     report.count(
-        &format!(
+        format!(
             "1 to 3 + 2 regions to 5 to 3 to 1: restarts of {}",
             names.join(", ")
         ),
@@ -39,7 +39,7 @@ pub(super) fn under_load(sandbox: &Sandbox, report: &mut BenchReport) -> anyhow:
     );
     rows(&noticed, &quiet, report);
     let seconds = took.as_secs_f64();
-    report.fixed(
+    report.figure(
         "1 to 3 + 2 regions to 5 to 3 to 1: all of it",
         "s",
         seconds,
@@ -72,12 +72,11 @@ fn rows(noticed: &LoadReport, quiet: &LoadReport, report: &mut BenchReport) {
             sum(|c| c.disconnected, |name| name.starts_with("nats")),
         ),
     ] {
-        report.count(&format!("under load meanwhile: {what}"), value);
+        report.count(format!("under load meanwhile: {what}"), value);
     }
     report.compare(
         "under load meanwhile: longest time without an answer of Caddy",
         "the same without a change",
-        "ms",
         (
             noticed.longest_gap_ms(is_http),
             quiet.longest_gap_ms(is_http),
@@ -86,7 +85,7 @@ fn rows(noticed: &LoadReport, quiet: &LoadReport, report: &mut BenchReport) {
     );
     for (name, client) in clients() {
         let what = format!("under load meanwhile: {name}, longest time without an answer");
-        report.fixed(&what, "ms", client.longest_gap_ms, None);
+        report.figure(what, "ms", client.longest_gap_ms, None);
     }
 }
 
