@@ -49,10 +49,7 @@ pub fn address(ctx: &Ctx, service: Option<&str>) -> anyhow::Result<String> {
 fn page(stack: &Stack, name: &str) -> anyhow::Result<Option<String>> {
     let Some(process) = stack.processes.get(name) else {
         let known = stack.processes.keys().map(String::as_str);
-        let hint = names::nearest(name, known.clone()).map_or_else(
-            || format!("there are: {}", known.collect::<Vec<_>>().join(", ")),
-            |meant| format!("did you mean `{meant}`?"),
-        );
+        let hint = names::hint(name, "there are", known);
         let message = format!("no service `{name}` runs");
         return Err(Failure::new(Exit::Usage, message).hint(hint).into());
     };

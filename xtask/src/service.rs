@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::dep;
 use engine::SCHEMA_VERSION;
 use engine::checkout::context::Ctx;
-use engine::operations::inputs::{Inputs, requests_of};
+use engine::operations::inputs::{Inputs, no_service, requests_of};
 use engine::operations::preflight;
 use engine::plan::stack::{self, Process, Service, words};
 
@@ -36,13 +36,7 @@ pub fn known<'a>(inputs: &'a Inputs, name: &str) -> anyhow::Result<Resolved<'a>>
     if let Some(resolved) = look_up(inputs, name) {
         return Ok(resolved);
     }
-    let all = inputs.services.iter().map(|service| service.name.as_str());
-    let hint = names::nearest(name, all.clone()).map_or_else(
-        || format!("services here: {}", all.collect::<Vec<_>>().join(", ")),
-        |meant| format!("did you mean `{meant}`?"),
-    );
-    let failure = Failure::new(Exit::Usage, format!("there is no service `{name}`"));
-    Err(failure.hint(hint).into())
+    Err(no_service(&inputs.services, name))
 }
 
 /// Finds a service by name. An unknown name is a wrong command line; the user may have meant one of

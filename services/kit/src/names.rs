@@ -34,6 +34,21 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// Returns a hint about an unknown name: the most similar of the `known` ones, or all of them after
+/// the text `all`.
+pub fn hint<'a>(name: &str, all: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+    nearest(name, known.clone()).map_or_else(
+        || format!("{all}: {}", known.collect::<Vec<_>>().join(", ")),
+        |meant| format!("did you mean `{meant}`?"),
+    )
+}
+
+/// Returns the end of a sentence about an unknown name: a similar one, if there is one.
+pub fn or_meant<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let meant = nearest(name, known);
+    meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

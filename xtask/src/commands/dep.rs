@@ -58,7 +58,7 @@ fn fetch(
     options: &FetchOptions,
 ) -> anyhow::Result<()> {
     for name in names {
-        find(requests, name)?;
+        must_know(requests, name)?;
     }
     let wanted = |request: &&Request| names.is_empty() || names.contains(&request.name);
     let wanted: Vec<Request> = requests.iter().filter(wanted).cloned().collect();
@@ -131,18 +131,12 @@ fn update(ctx: &Ctx, requests: &[Request], targets: &[String]) -> anyhow::Result
     Ok(())
 }
 
-fn find<'a>(requests: &'a [Request], name: &str) -> anyhow::Result<&'a Request> {
-    requests
-        .iter()
-        .find(|request| request.name == name)
-        .ok_or_else(|| {
-            let known = requests.iter().map(|request| request.name.as_str());
-            let hint = names::nearest(name, known.clone()).map_or_else(
-                || format!("there are: {}", known.collect::<Vec<_>>().join(", ")),
-                |meant| format!("did you mean `{meant}`?"),
-            );
-            Failure::new(Exit::Usage, format!("no service needs the binary `{name}`"))
-                .hint(hint)
-                .into()
-        })
+fn must_know(requests: &[Request], name: &str) -> anyhow::Result<()> {
+    let known = requests.iter().map(|request| request.name.as_str());
+    if known.clone().any(|known| known == name) {
+        return Ok(());
+    }
+    let message = format!("no service needs the binary `{name}`");
+    let hint = names::hint(name, "there are", known);
+    Err(Failure::new(Exit::Usage, message).hint(hint).into())
 }

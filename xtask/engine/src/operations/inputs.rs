@@ -260,15 +260,9 @@ fn check(
     services: &[Service],
     stack: &Stack,
 ) -> anyhow::Result<BTreeSet<String>> {
-    let known = || services.iter().map(|service| service.name.as_str());
     for name in names {
-        if known().all(|service| service != name) {
-            let hint = names::nearest(name, known()).map_or_else(
-                || format!("services here: {}", known().collect::<Vec<_>>().join(", ")),
-                |meant| format!("did you mean `{meant}`?"),
-            );
-            let message = format!("there is no service `{name}`");
-            return Err(Failure::new(Exit::Usage, message).hint(hint).into());
+        if services.iter().all(|service| service.name != *name) {
+            return Err(no_service(services, name));
         }
         if stack.processes.get(name).is_some_and(|p| p.disabled) {
             let message = format!("the service `{name}` is disabled in its manifest");
@@ -277,6 +271,14 @@ fn check(
         }
     }
     Ok(names.iter().cloned().collect())
+}
+
+/// Returns the error about the name of a service that does not exist.
+pub fn no_service(services: &[Service], name: &str) -> anyhow::Error {
+    let known = services.iter().map(|service| service.name.as_str());
+    let hint = names::hint(name, "services here", known);
+    let failure = Failure::new(Exit::Usage, format!("there is no service `{name}`"));
+    failure.hint(hint).into()
 }
 
 /// Returns the binaries that one service declares, by name.

@@ -48,10 +48,7 @@ fn named(stack: &Stack, further: &BTreeSet<String>, word: &str) -> anyhow::Resul
         .chain(further)
         .map(String::as_str)
         .collect();
-    let hint = names::nearest(word, known.iter().copied()).map_or_else(
-        || format!("known here: {}", Vec::from_iter(known).join(", ")),
-        |meant| format!("did you mean `{meant}`?"),
-    );
+    let hint = names::hint(word, "known here", known.iter().copied());
     let message = format!("`{word}` is neither a service nor a process");
     Err(Failure::new(Exit::Usage, message).hint(hint).into())
 }

@@ -162,10 +162,10 @@ fn choose(own: Vec<StreamInfo>, hub: &[StreamInfo], names: &[String]) -> anyhow:
 
 fn not_there(name: &str, known: &[String]) -> String {
     let known = known.iter().map(String::as_str);
-    match names::nearest(name, known) {
-        Some(meant) => format!("`nats` has no stream `{name}`; did you mean `{meant}`?"),
-        None => format!("`nats` has no stream `{name}`"),
-    }
+    format!(
+        "`nats` has no stream `{name}`{}",
+        names::or_meant(name, known)
+    )
 }
 
 /// Returns why a stream cannot have a copy. `there` is the hub's stream of the same name.

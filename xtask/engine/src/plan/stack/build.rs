@@ -175,12 +175,9 @@ fn check_dependencies(services: &[Service], findings: &mut Vec<Finding>) {
         for (name, dependency) in &service.document.manifest.process.compose.depends_on {
             let path = format!("process.compose.depends_on.{name}");
             let Some(other) = by_name.get(name.as_str()) else {
-                let known = names::nearest(name, by_name.keys().copied());
-                let known =
-                    known.map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
-                findings.push(
-                    service.finding(&path, format!("names a service that does not exist{known}")),
-                );
+                let meant = names::or_meant(name, by_name.keys().copied());
+                let message = format!("names a service that does not exist{meant}");
+                findings.push(service.finding(&path, message));
                 continue;
             };
             let compose = &other.document.manifest.process.compose;

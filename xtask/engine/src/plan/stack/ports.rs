@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kit::names::nearest;
+use kit::names::or_meant;
 use service_nats::topology::{Facts, Node, SERVICE};
 
 use super::hosts::{self, Hosts, LOOPBACK};
@@ -107,13 +107,9 @@ fn of_nodes(services: &[Service], facts: &Facts, of_services: &Ports) -> Ports {
 fn find_unknown(known: &BTreeSet<String>, env: &Env, findings: &mut Vec<Finding>) {
     for (name, _) in env.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
         if !known.contains(name) {
-            let meant = nearest(name, known.iter().map(String::as_str));
-            let meant =
-                meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
-            findings.push(Finding::of_variable(
-                name,
-                format!("names no port of any service{meant}"),
-            ));
+            let meant = or_meant(name, known.iter().map(String::as_str));
+            let message = format!("names no port of any service{meant}");
+            findings.push(Finding::of_variable(name, message));
         }
     }
 }
