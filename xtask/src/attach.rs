@@ -32,7 +32,7 @@ pub fn needs_terminal() -> anyhow::Result<()> {
 pub fn open(ctx: &Ctx) -> anyhow::Result<Infallible> {
     let requests = binaries::tools()?;
     let options = dep::Options::default();
-    let installed = dep::ensure(&ctx.paths, &ctx.env, &ctx.ui, &requests, &options)?;
+    let installed = dep::ensure(ctx, &requests, &options)?;
     let binary = installed
         .get(BINARY)
         .context("process-compose is not among the binaries")?;

@@ -94,7 +94,7 @@ pub fn run(
     options: &dep::Options,
 ) -> anyhow::Result<Infallible> {
     let requests = requests_of(resolved.service);
-    dep::ensure(&ctx.paths, &ctx.env, &ctx.ui, &requests, options)?;
+    dep::ensure(ctx, &requests, options)?;
     let alone = stack::single(&inputs.stack, &resolved.service.name);
     preflight::check_settings(ctx, &alone)?;
     preflight::check_ports(&alone, &inputs.others)?;

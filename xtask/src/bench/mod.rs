@@ -72,13 +72,7 @@ pub fn bench(
         |part: &str| (all && !LONG.contains(&part)) || parts.iter().any(|name| name == part);
     // Outdated binaries would be built in the middle of a measurement.
     let requests = Inputs::load(ctx)?.requests()?;
-    dep::ensure(
-        &ctx.paths,
-        &ctx.env,
-        &ctx.ui,
-        &requests,
-        &dep::Options::default(),
-    )?;
+    dep::ensure(ctx, &requests, &dep::Options::default())?;
     let mut report = BenchReport::default();
     if wanted("stop") {
         stop::stop(ctx, runs.unwrap_or(STOP_RUNS), counts, &mut report)?;

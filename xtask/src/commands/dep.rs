@@ -25,7 +25,7 @@ pub(crate) fn run(args: Dep) -> anyhow::Result<ExitCode> {
 }
 
 fn list(ctx: &Ctx, requests: &[Request], json: bool) -> anyhow::Result<()> {
-    let listing = dep::list(&ctx.paths, &ctx.env, &ctx.ui, requests)?;
+    let listing = dep::list(ctx, requests)?;
     if json {
         return print_json(ctx, &listing);
     }
@@ -62,13 +62,7 @@ fn fetch(
     }
     let wanted = |request: &&Request| names.is_empty() || names.contains(&request.name);
     let wanted: Vec<Request> = requests.iter().filter(wanted).cloned().collect();
-    let installed = dep::ensure(
-        &ctx.paths,
-        &ctx.env,
-        &ctx.ui,
-        &wanted,
-        &dep::Options::from(options),
-    )?;
+    let installed = dep::ensure(ctx, &wanted, &dep::Options::from(options))?;
     let count = installed.len();
     let (noun, verb) = if count == 1 {
         ("binary", "is")
@@ -80,7 +74,7 @@ fn fetch(
 }
 
 fn verify(ctx: &Ctx, requests: &[Request], json: bool) -> anyhow::Result<()> {
-    let verification = dep::verify(&ctx.paths, &ctx.env, &ctx.ui, requests)?;
+    let verification = dep::verify(ctx, requests)?;
     if json {
         print_json(ctx, &verification)?;
     } else {
@@ -101,7 +95,7 @@ fn verify(ctx: &Ctx, requests: &[Request], json: bool) -> anyhow::Result<()> {
 }
 
 fn update(ctx: &Ctx, requests: &[Request], targets: &[String]) -> anyhow::Result<()> {
-    let update = dep::update(&ctx.paths, &ctx.env, &ctx.ui, requests, targets)?;
+    let update = dep::update(ctx, requests, targets)?;
     for program in &update.programs {
         let from = program
             .previous

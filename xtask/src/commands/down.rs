@@ -32,12 +32,7 @@ pub(crate) fn run(instance: Option<&str>, args: &Down) -> anyhow::Result<ExitCod
     };
     let _operation = begin(&ctx, "down", lock_wait(args.lock.no_wait))?;
     drop(request);
-    let stopped = stop::stop(
-        &ctx.paths,
-        &ctx.ui,
-        &client,
-        Duration::from_secs(args.timeout),
-    )?;
+    let stopped = stop::stop(&ctx, &client, Duration::from_secs(args.timeout))?;
     tell(&ctx, args, &stopped, begun)
 }
 

@@ -102,8 +102,7 @@ fn converge(
         move_streams: args.move_streams,
     };
     let fetch = (&args.fetch).into();
-    let ensure =
-        |requests: &[Request]| dep::ensure(&ctx.paths, &ctx.env, &ctx.ui, requests, &fetch);
+    let ensure = |requests: &[Request]| dep::ensure(ctx, requests, &fetch);
     let prepared = up::prepare(ctx, &options, ensure)?;
     if let Err(error) = kept::keep(&ctx.paths) {
         ctx.ui.line(format!("{error:#}"));
@@ -152,7 +151,7 @@ fn attach(
     // After any end, also without a reader: the stack does not run on alone.
     ctx.ui.line("stopping");
     let _operation = begin(ctx, "down", lock_wait(false))?;
-    stop::stop(&ctx.paths, &ctx.ui, &client, timeout)?;
+    stop::stop(ctx, &client, timeout)?;
     followed?;
     Ok(ExitCode::SUCCESS)
 }

@@ -11,6 +11,7 @@ use super::shared::Shared;
 use super::store::Store;
 use super::upstreams::Upstreams;
 use super::{Options, platform};
+use engine::Ctx;
 use engine::base::ui::Ui;
 use engine::checkout::paths::Paths;
 use engine::plan::env::Env;
@@ -40,18 +41,13 @@ pub(super) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(paths: &'a Paths, env: &'a Env, ui: &'a Ui, options: &'a Options) -> Self {
-        Self::with_limits(paths, env, ui, options, Limits::default())
+    pub(super) fn new(ctx: &'a Ctx, options: &'a Options) -> Self {
+        Self::with_limits(ctx, options, Limits::default())
     }
 
     /// Returns the same context with other limits.
-    pub(super) fn with_limits(
-        paths: &'a Paths,
-        env: &'a Env,
-        ui: &'a Ui,
-        options: &'a Options,
-        limits: Limits,
-    ) -> Self {
+    pub(super) fn with_limits(ctx: &'a Ctx, options: &'a Options, limits: Limits) -> Self {
+        let Ctx { paths, env, ui } = ctx;
         let program = std::env::current_exe().unwrap_or_default();
         Self {
             paths,

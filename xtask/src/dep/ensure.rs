@@ -13,21 +13,17 @@ use super::got::Wanted;
 use super::lock::Lock;
 use super::record::Record;
 use super::{Installed, Kind, Options, Request, is_cancelled, update_hint};
+use engine::Ctx;
 use engine::base::threads::{Task, side_by_side};
-use engine::base::ui::Ui;
-use engine::checkout::paths::Paths;
-use engine::plan::env::Env;
 
 /// Makes sure that every requested binary is in `.dep/`, verified. An unchanged one costs a few
 /// reads; the others are obtained in parallel. A failure does not remove those that were installed.
 pub fn ensure(
-    paths: &Paths,
-    env: &Env,
-    ui: &Ui,
+    ctx: &Ctx,
     requests: &[Request],
     options: &Options,
 ) -> anyhow::Result<BTreeMap<String, Installed>> {
-    ensure_in(&Context::new(paths, env, ui, options), requests)
+    ensure_in(&Context::new(ctx, options), requests)
 }
 
 /// The binaries to obtain.

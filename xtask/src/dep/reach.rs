@@ -10,10 +10,8 @@ use super::limits::Limits;
 use super::lock::Lock;
 use super::net::{Net, Problem};
 use super::{Options, platform};
+use engine::Ctx;
 use engine::base::threads::{Task, side_by_side};
-use engine::base::ui::Ui;
-use engine::checkout::paths::Paths;
-use engine::plan::env::Env;
 
 /// How long an address may take to be connected to, and then to answer. Short: only a person waits
 /// for the answer.
@@ -31,15 +29,15 @@ pub struct Reached {
 }
 
 /// Requests every release archive of this platform in parallel.
-pub fn reach(paths: &Paths, env: &Env, ui: &Ui) -> anyhow::Result<Vec<Reached>> {
+pub fn reach(ctx: &Ctx) -> anyhow::Result<Vec<Reached>> {
     let limits = Limits {
         connect: TIMEOUT,
         stall: TIMEOUT,
         ..Limits::default()
     };
     let options = Options::default();
-    let context = Context::with_limits(paths, env, ui, &options, limits);
-    let lock = Lock::load(&paths.dep_lock())?;
+    let context = Context::with_limits(ctx, &options, limits);
+    let lock = Lock::load(&ctx.paths.dep_lock())?;
     Ok(reach_in(&context.net, &lock, &platform::current()))
 }
 

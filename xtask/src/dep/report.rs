@@ -13,11 +13,8 @@ use super::got::Wanted;
 use super::lock::Lock;
 use super::record::Stamp;
 use super::{Kind, Options, Request};
-use engine::SCHEMA_VERSION;
 use engine::base::digest;
-use engine::base::ui::Ui;
-use engine::checkout::paths::Paths;
-use engine::plan::env::Env;
+use engine::{Ctx, SCHEMA_VERSION};
 use kit::{Exit, Failure};
 
 /// All binaries of a checkout.
@@ -53,28 +50,25 @@ pub struct Row {
     pub sha256: Option<String>,
 }
 
+/// Reading what is installed: a binary that was copied from the system counts, too.
+const IN_DEP: Options = Options {
+    offline: false,
+    locked: false,
+    system: true,
+};
+
 /// Returns the state of every binary. Only reads.
-pub fn list(paths: &Paths, env: &Env, ui: &Ui, requests: &[Request]) -> anyhow::Result<Listing> {
-    // A binary that was copied from the system counts as installed.
-    let options = Options {
-        system: true,
-        ..Options::default()
-    };
-    list_in(&Context::new(paths, env, ui, &options), requests)
+pub fn list(ctx: &Ctx, requests: &[Request]) -> anyhow::Result<Listing> {
+    list_in(&Context::new(ctx, &IN_DEP), requests)
 }
 
 pub(super) fn list_in(context: &Context<'_>, requests: &[Request]) -> anyhow::Result<Listing> {
     let lock = Lock::load(&context.paths.dep_lock())?;
-    let mut binaries = requests
-        .iter()
-        .map(|request| row(context, &lock, request))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    binaries.sort_by(|a, b| a.name.cmp(&b.name));
-    binaries.dedup_by(|a, b| a.name == b.name);
+    let rows = by_name(requests).map(|request| row(context, &lock, request));
     Ok(Listing {
         schema_version: SCHEMA_VERSION,
         platform: context.platform.clone(),
-        binaries,
+        binaries: rows.collect::<anyhow::Result<_>>()?,
     })
 }
 
@@ -102,6 +96,14 @@ fn row(context: &Context<'_>, lock: &Lock, request: &Request) -> anyhow::Result<
         size_bytes: installed.as_ref().map(|r| r.stamp.size_bytes()),
         sha256: installed.map(|r| r.sha256),
     })
+}
+
+/// Returns the requests by name, each name once.
+fn by_name(requests: &[Request]) -> impl Iterator<Item = &Request> {
+    let mut by_name: Vec<&Request> = requests.iter().collect();
+    by_name.sort_by(|a, b| a.name.cmp(&b.name));
+    by_name.dedup_by(|a, b| a.name == b.name);
+    by_name.into_iter()
 }
 
 fn wanted<'a>(lock: &'a Lock, name: &'a str, version: &'a str) -> Option<Wanted<'a>> {
@@ -151,17 +153,8 @@ impl Verification {
 }
 
 /// Computes the digest of every installed binary and compares it with its record and `dep.lock`.
-pub fn verify(
-    paths: &Paths,
-    env: &Env,
-    ui: &Ui,
-    requests: &[Request],
-) -> anyhow::Result<Verification> {
-    let options = Options {
-        system: true,
-        ..Options::default()
-    };
-    verify_in(&Context::new(paths, env, ui, &options), requests)
+pub fn verify(ctx: &Ctx, requests: &[Request]) -> anyhow::Result<Verification> {
+    verify_in(&Context::new(ctx, &IN_DEP), requests)
 }
 
 pub(super) fn verify_in(
@@ -169,27 +162,16 @@ pub(super) fn verify_in(
     requests: &[Request],
 ) -> anyhow::Result<Verification> {
     let lock = Lock::load(&context.paths.dep_lock())?;
-    let mut binaries = requests
-        .iter()
-        .map(|request| check(context, &lock, request))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    binaries.sort_by(|a, b| a.name.cmp(&b.name));
-    binaries.dedup_by(|a, b| a.name == b.name);
+    let checked = by_name(requests).map(|request| check(context, &lock, request));
     Ok(Verification {
         schema_version: SCHEMA_VERSION,
-        binaries,
+        binaries: checked.collect::<anyhow::Result<_>>()?,
     })
 }
 
 /// Obtains those binaries again for which [`verify`] finds a difference. Returns their names.
-pub fn repair(
-    paths: &Paths,
-    env: &Env,
-    ui: &Ui,
-    requests: &[Request],
-    options: &Options,
-) -> anyhow::Result<Vec<String>> {
-    repair_in(&Context::new(paths, env, ui, options), requests)
+pub fn repair(ctx: &Ctx, requests: &[Request], options: &Options) -> anyhow::Result<Vec<String>> {
+    repair_in(&Context::new(ctx, options), requests)
 }
 
 pub(super) fn repair_in(

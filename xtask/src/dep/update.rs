@@ -13,11 +13,8 @@ use super::context::Context;
 use super::lock::{Lock, Program};
 use super::resolve::{self, Resolved};
 use super::{Kind, Options, Request, is_cancelled, manifests};
-use engine::SCHEMA_VERSION;
 use engine::base::threads::{Task, side_by_side};
-use engine::base::ui::Ui;
-use engine::checkout::paths::Paths;
-use engine::plan::env::Env;
+use engine::{Ctx, SCHEMA_VERSION};
 
 /// The lock name by which two updates exclude each other; no binary can have this name.
 const LOCK_NAME: &str = "dep.lock";
@@ -57,15 +54,9 @@ struct Target {
 
 /// Pins programs again: `targets` are `NAME` (the version of the manifest) or `NAME@VERSION`;
 /// without targets, every fetched program. Writes nothing unless everything could be resolved.
-pub fn update(
-    paths: &Paths,
-    env: &Env,
-    ui: &Ui,
-    requests: &[Request],
-    targets: &[String],
-) -> anyhow::Result<Update> {
+pub fn update(ctx: &Ctx, requests: &[Request], targets: &[String]) -> anyhow::Result<Update> {
     let options = Options::default();
-    update_in(&Context::new(paths, env, ui, &options), requests, targets)
+    update_in(&Context::new(ctx, &options), requests, targets)
 }
 
 pub(super) fn update_in(

@@ -51,14 +51,8 @@ pub(super) fn apply(scene: &Scene<'_>, checks: &[Check]) -> Vec<Fix> {
     let remains = [Id::Leftovers, Id::SupervisorSocket, Id::TemporaryFiles];
     if let Some(first) = remains.into_iter().find(|id| is_found(*id)) {
         // The effects of a running command are no leftovers. It may hang: do not wait for it.
-        let begun = Operation::begin(
-            scene.paths(),
-            &scene.ctx.ui,
-            "doctor",
-            Wait::No,
-            &Interrupt::default(),
-        );
-        match begun {
+        let (ui, never) = (&scene.ctx.ui, Interrupt::default());
+        match Operation::begin(scene.paths(), ui, "doctor", Wait::No, &never) {
             Ok(_operation) => {
                 if is_found(Id::Leftovers) || is_found(Id::SupervisorSocket) {
                     note(first, leftovers(scene));
@@ -101,7 +95,7 @@ fn leftovers(scene: &Scene<'_>) -> Done {
         return Ok(Vec::new());
     }
     let client = scene.ctx.client()?;
-    let stopped = stop::stop(scene.paths(), &scene.ctx.ui, &client, STOP_TIMEOUT)?;
+    let stopped = stop::stop(scene.ctx, &client, STOP_TIMEOUT)?;
     let mut done = Vec::new();
     match stopped {
         Stopped::BySignal(holders) => {
@@ -140,15 +134,7 @@ fn binaries(scene: &Scene<'_>) -> Done {
         ..dep::Options::default()
     };
     let requests = scene.requests()?;
-    let names = dep::repair(
-        scene.paths(),
-        scene.some_env(),
-        &scene.ctx.ui,
-        &requests,
-        &options,
-    )?;
-    Ok(names
-        .iter()
-        .map(|name| format!("`.dep/{name}` was installed again"))
-        .collect())
+    let names = dep::repair(&scene.some_ctx(), &requests, &options)?.into_iter();
+    let again = names.map(|name| format!("`.dep/{name}` was installed again"));
+    Ok(again.collect())
 }

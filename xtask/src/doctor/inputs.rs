@@ -6,7 +6,6 @@ use std::path::Path;
 
 use super::check::{Check, Id};
 use super::scene::Scene;
-use engine::checkout::context::Ctx;
 use engine::checkout::env::exposed::{Dotenv, secret_variables};
 use engine::checkout::manifests;
 use engine::operations::preflight;
@@ -123,18 +122,13 @@ pub(super) fn judge_email(email: Option<&str>) -> Check {
 
 fn settings(scene: &Scene<'_>) -> Check {
     let id = Id::Settings;
-    let (Ok(env), Some(Ok(stack))) = (&scene.env, &scene.stack) else {
+    let Some(Ok(stack)) = &scene.stack else {
         return Check::skipped(id, "manifests or `.env` cannot be read");
-    };
-    let ctx = Ctx {
-        paths: scene.paths().clone(),
-        env: env.clone(),
-        ui: scene.ctx.ui.clone(),
     };
     if let Some(reason) = unusable(scene, stack) {
         return Check::skipped(id, reason);
     }
-    judge_settings(preflight::check_settings(&ctx, stack))
+    judge_settings(preflight::check_settings(&scene.some_ctx(), stack))
 }
 
 /// Returns why the programs that check settings cannot run: they are missing or were changed.

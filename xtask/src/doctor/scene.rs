@@ -7,7 +7,6 @@ use std::sync::OnceLock;
 
 use super::Options;
 use crate::dep::{self, Verified};
-use engine::base::ui::Ui;
 use engine::checkout::applied::Applied;
 use engine::checkout::context::Ctx;
 use engine::checkout::manifests;
@@ -40,7 +39,7 @@ impl<'a> Scene<'a> {
         let env = Env::load(&ctx.paths.dotenv());
         let services = manifests::load(&ctx.paths);
         let stack = match (&env, &services) {
-            (Ok(env), Ok(_)) => Some(resolve(&ctx.paths, env, &ctx.ui)),
+            (Ok(env), Ok(_)) => Some(resolve(ctx, env)),
             _ => None,
         };
         Self {
@@ -65,9 +64,14 @@ impl<'a> Scene<'a> {
         path.display().to_string()
     }
 
-    /// Returns the best available environment: without `.env` when that cannot be read.
-    pub(super) fn some_env(&self) -> &Env {
-        self.env.as_ref().unwrap_or(&self.ctx.env)
+    /// Returns the context with the best available environment: without `.env` when that cannot be
+    /// read.
+    pub(super) fn some_ctx(&self) -> Ctx {
+        let env = self.env.as_ref().unwrap_or(&self.ctx.env).clone();
+        Ctx {
+            env,
+            ..self.ctx.clone()
+        }
     }
 
     /// Returns the running stack, else the one that `up` would start.
@@ -92,8 +96,7 @@ impl<'a> Scene<'a> {
     pub(super) fn verified(&self) -> &anyhow::Result<Vec<Verified>> {
         self.verified.get_or_init(|| {
             let requests = self.requests()?;
-            let (paths, ui) = (self.paths(), &self.ctx.ui);
-            Ok(dep::verify(paths, self.some_env(), ui, &requests)?.binaries)
+            Ok(dep::verify(&self.some_ctx(), &requests)?.binaries)
         })
     }
 
@@ -105,11 +108,7 @@ impl<'a> Scene<'a> {
     }
 }
 
-fn resolve(paths: &Paths, env: &Env, ui: &Ui) -> anyhow::Result<Stack> {
-    let ctx = Ctx {
-        paths: paths.clone(),
-        env: env.clone(),
-        ui: ui.clone(),
-    };
-    Ok(Inputs::load(&ctx)?.stack)
+fn resolve(ctx: &Ctx, env: &Env) -> anyhow::Result<Stack> {
+    let env = env.clone();
+    Ok(Inputs::load(&Ctx { env, ..ctx.clone() })?.stack)
 }

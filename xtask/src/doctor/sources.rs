@@ -20,7 +20,7 @@ pub(super) fn check(scene: &Scene<'_>) -> Vec<Check> {
             .map(|id| Check::skipped(id, "not asked, because of --offline"))
             .into();
     }
-    match dep::reach(scene.paths(), scene.some_env(), &scene.ctx.ui) {
+    match dep::reach(&scene.some_ctx()) {
         Ok(reached) => {
             let missing = missing(scene);
             [judge_reach(&reached, &missing), vec![judge_clock(&reached)]].concat()

@@ -71,11 +71,10 @@ pub fn run(
     let spec = spec_of(options)?;
     let ctx = &Ctx {
         paths: ctx.paths.beside(NATS_RUN),
-        env: ctx.env.clone(),
-        ui: ctx.ui.clone(),
+        ..ctx.clone()
     };
     let requests = requests_of(resolved.service);
-    dep::ensure(&ctx.paths, &ctx.env, &ctx.ui, &requests, &options.dep)?;
+    dep::ensure(ctx, &requests, &options.dep)?;
     preflight::check_settings(ctx, &stack::single(&inputs.stack, &resolved.service.name))?;
     let _lock = lock(ctx)?;
     let topology = topology(ctx, inputs, spec)?;

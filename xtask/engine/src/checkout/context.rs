@@ -11,7 +11,7 @@ use crate::plan::env::Env;
 use crate::plan::stack::{PROFILE_VARIABLE, Process};
 
 /// Passed first to every operation.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ctx {
     /// The paths of the instance.
     pub paths: Paths,

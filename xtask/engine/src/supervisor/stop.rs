@@ -18,6 +18,7 @@ use super::{BINARY, alive, ours, proof, secrets, socket, stops};
 use crate::base::poll;
 use crate::base::ui::Ui;
 use crate::checkout::applied::Applied;
+use crate::checkout::context::Ctx;
 use crate::checkout::paths::Paths;
 use crate::plan::stack::Port;
 
@@ -96,7 +97,8 @@ impl Before {
 /// Stops everything of the instance within `timeout` plus the graces above: through the supervisor,
 /// then by SIGTERM, then by SIGKILL. Proves that no process and no port is left. Then removes the
 /// state that only a running stack needs.
-pub fn stop(paths: &Paths, ui: &Ui, client: &Client, timeout: Duration) -> anyhow::Result<Stopped> {
+pub fn stop(ctx: &Ctx, client: &Client, timeout: Duration) -> anyhow::Result<Stopped> {
+    let Ctx { paths, ui, .. } = ctx;
     if let Some(claim) = alive::try_claim(&paths.alive_lock())? {
         let forgotten = stop_forgotten(paths, ui, client, timeout)?;
         let ended = end_leftovers(paths, ui)?;

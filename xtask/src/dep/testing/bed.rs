@@ -16,6 +16,7 @@ use crate::dep::place::Place;
 use crate::dep::update::{Update, update_in};
 use crate::dep::upstreams::Upstreams;
 use crate::dep::{Installed, Kind, Options, Request};
+use engine::Ctx;
 use engine::base::ui::Ui;
 use engine::checkout::paths::Paths;
 use engine::plan::env::Env;
@@ -54,7 +55,6 @@ pub(crate) struct Bed {
     /// The path of our own program; one in `target/debug/` when it is `None`.
     pub(crate) program: Option<PathBuf>,
     vars: BTreeMap<String, String>,
-    ui: Ui,
 }
 
 impl Bed {
@@ -82,7 +82,6 @@ impl Bed {
             options: Options::default(),
             program: None,
             vars: BTreeMap::from([("PATH".to_owned(), path)]),
-            ui: Ui::new(),
         }
     }
 
@@ -139,8 +138,9 @@ impl Bed {
     pub(crate) fn with_context<T>(&self, work: impl FnOnce(&Context<'_>) -> T) -> T {
         let vars = self.vars.iter().map(|(n, v)| (n.as_str(), v.as_str()));
         let env = Env::from_pairs(vars);
-        let limits = self.limits.clone();
-        let context = Context::with_limits(&self.paths, &env, &self.ui, &self.options, limits);
+        let (paths, ui, limits) = (self.paths.clone(), Ui::new(), self.limits.clone());
+        let ctx = Ctx { paths, env, ui };
+        let context = Context::with_limits(&ctx, &self.options, limits);
         let mut context = context.with_upstreams(serde_json::from_str::<Upstreams>(TABLE).unwrap());
         PLATFORM.clone_into(&mut context.platform);
         context.place = match &self.program {

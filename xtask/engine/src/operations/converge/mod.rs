@@ -113,7 +113,7 @@ impl Converge<'_> {
                 Ok(states)
             });
         if result.is_err() {
-            match stop::stop(paths, ui, self.client, self.options.timeout) {
+            match stop::stop(self.ctx, self.client, self.options.timeout) {
                 Ok(_) if self.interrupt.signal().is_some() => {
                     ui.line("what was started is stopped again; nothing is left running");
                 }
@@ -183,7 +183,7 @@ impl Converge<'_> {
         for lost in lost {
             lost.end(ui)?;
         }
-        stop::stop(paths, ui, self.client, self.options.timeout)?;
+        stop::stop(self.ctx, self.client, self.options.timeout)?;
         let claim = alive::try_claim(&paths.alive_lock())?.ok_or(error)?;
         self.inputs.topology.write(paths)?;
         wanted.write(self.ctx)?;

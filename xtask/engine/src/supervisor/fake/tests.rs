@@ -80,8 +80,8 @@ fn a_status_without_a_supervisor() {
 fn an_end_in_order_and_what_is_left_then() {
     let bed = Bed::spawning(&[("a", &[])]);
     bed.boot();
-    let (paths, ui, client) = (&bed.ctx.paths, &bed.ctx.ui, bed.ctx.client().unwrap());
-    let stop = || stop::stop(paths, ui, &client, LIMIT).unwrap();
+    let (paths, client) = (&bed.ctx.paths, bed.ctx.client().unwrap());
+    let stop = || stop::stop(&bed.ctx, &client, LIMIT).unwrap();
     assert_eq!(stop(), Stopped::Gracefully);
     assert!(!alive::is_held(&paths.alive_lock()).unwrap());
     assert!(!paths.compose_file().exists());
