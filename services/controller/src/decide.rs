@@ -142,97 +142,69 @@ mod tests {
         })
     }
 
+    /// Returns the rows of a table: the name of a case, its words, and the step that is expected.
+    fn rows<const N: usize>(table: &str) -> impl Iterator<Item = (&str, [&str; N], Step)> {
+        let lines = table.lines().filter(|line| line.contains('|'));
+        lines.map(|line| {
+            let mut cells = line.split('|').map(str::trim);
+            let name = cells.next().unwrap();
+            let cells: Vec<&str> = cells.collect();
+            let (step, words) = cells.split_last().unwrap();
+            (name, words.try_into().unwrap(), step_of(step))
+        })
+    }
+
+    fn step_of(words: &str) -> Step {
+        match words {
+            "nothing" => Step::Nothing,
+            "confirm" => Step::Confirm,
+            "later" => Step::Later,
+            "declare three" => Step::Declare(hub(3)),
+            "apply a user's" => apply(&hub(3), Origin::User),
+            "apply manifest's" => apply(&hub(3), Origin::Manifest),
+            other => panic!("no step `{other}`"),
+        }
+    }
+
+    fn spec_of(word: &str) -> Spec {
+        match word {
+            "alone" => Spec::SingleNode,
+            "three" => hub(3),
+            "five" => hub(5),
+            other => panic!("no topology `{other}`"),
+        }
+    }
+
+    fn parsed<T: serde::de::DeserializeOwned>(word: &str) -> T {
+        serde_json::from_value(json!(word)).unwrap()
+    }
+
     #[test]
     fn a_user_s_record() {
-        use Origin::{Manifest, User};
-        use State::{Applied, Applying, Failed, Pending};
-
-        let alone = Spec::SingleNode;
-        let (three, five) = (hub(3), hub(5));
-        for (name, about, state, runs, origin, expected) in [
-            ("nothing to do", 5, Applied, &three, User, Step::Nothing),
-            ("new", 4, Applied, &alone, User, apply(&three, User)),
-            (
-                "new, and never looked at",
-                0,
-                Pending,
-                &alone,
-                Manifest,
-                apply(&three, User),
-            ),
-            (
-                "the same, but now a user's",
-                4,
-                Applied,
-                &three,
-                Manifest,
-                apply(&three, User),
-            ),
-            ("back to what runs", 4, Failed, &three, User, Step::Confirm),
-            (
-                "there and back again",
-                3,
-                Applied,
-                &three,
-                User,
-                Step::Confirm,
-            ),
-            ("refused: not again", 5, Failed, &alone, User, Step::Nothing),
-            (
-                "refused, then changed",
-                4,
-                Failed,
-                &alone,
-                User,
-                apply(&three, User),
-            ),
-            (
-                "refused, and there nevertheless",
-                5,
-                Failed,
-                &three,
-                User,
-                Step::Confirm,
-            ),
-            (
-                "killed in the middle",
-                5,
-                Applying,
-                &alone,
-                User,
-                apply(&three, User),
-            ),
-            (
-                "killed at the end",
-                5,
-                Applying,
-                &three,
-                User,
-                apply(&three, User),
-            ),
-            (
-                "killed, then changed",
-                4,
-                Applying,
-                &three,
-                User,
-                apply(&three, User),
-            ),
-            ("other facts", 5, Applied, &five, User, apply(&three, User)),
-            (
-                "facts of the manifest",
-                5,
-                Applied,
-                &three,
-                Manifest,
-                apply(&three, User),
-            ),
-        ] {
-            let record = record(User, &json!(three), about, state);
+        let three = hub(3);
+        // The generation that its status is about, its state, what runs, and by whom.
+        for (name, [about, state, runs, by], expected) in rows(
+            "nothing to do                   | 5 | applied  | three | user     | nothing
+             new                             | 4 | applied  | alone | user     | apply a user's
+             new, and never looked at        | 0 | pending  | alone | manifest | apply a user's
+             the same, but now a user's      | 4 | applied  | three | manifest | apply a user's
+             back to what runs               | 4 | failed   | three | user     | confirm
+             there and back again            | 3 | applied  | three | user     | confirm
+             refused: not again              | 5 | failed   | alone | user     | nothing
+             refused, then changed           | 4 | failed   | alone | user     | apply a user's
+             refused, and there nevertheless | 5 | failed   | three | user     | confirm
+             killed in the middle            | 5 | applying | alone | user     | apply a user's
+             killed at the end               | 5 | applying | three | user     | apply a user's
+             killed, then changed            | 4 | applying | three | user     | apply a user's
+             other facts                     | 5 | applied  | five  | user     | apply a user's
+             facts of the manifest           | 5 | applied  | three | manifest | apply a user's",
+        ) {
+            let about = about.parse().unwrap();
+            let record = record(Origin::User, &json!(three), about, parsed(state));
             for busy in [false, true] {
                 let world = World {
                     busy,
-                    ..world(runs, origin, &alone)
+                    ..world(&spec_of(runs), parsed(by), &Spec::SingleNode)
                 };
                 assert_eq!(decide(&record, &world), expected, "{name}");
             }
@@ -241,98 +213,22 @@ mod tests {
 
     #[test]
     fn a_record_of_the_manifest_follows_it() {
-        use Origin::{Manifest, User};
-        use State::{Applied, Applying, Failed};
-
-        let alone = Spec::SingleNode;
-        let three = hub(3);
-        for (name, written, state, runs, origin, busy, expected) in [
-            (
-                "nothing to do",
-                &three,
-                Applied,
-                &three,
-                Manifest,
-                false,
-                Step::Nothing,
-            ),
-            (
-                "edited and applied",
-                &alone,
-                Applied,
-                &three,
-                Manifest,
-                false,
-                Step::Declare(three.clone()),
-            ),
-            (
-                "while `up` works",
-                &alone,
-                Applied,
-                &alone,
-                Manifest,
-                true,
-                Step::Later,
-            ),
-            (
-                "`up` died",
-                &three,
-                Applied,
-                &alone,
-                Manifest,
-                false,
-                apply(&three, Manifest),
-            ),
-            (
-                "given back",
-                &alone,
-                Applied,
-                &alone,
-                User,
-                false,
-                Step::Declare(three.clone()),
-            ),
-            (
-                "given back, declared",
-                &three,
-                Applied,
-                &alone,
-                User,
-                true,
-                apply(&three, Manifest),
-            ),
-            (
-                "given back, the same",
-                &three,
-                Applied,
-                &three,
-                User,
-                false,
-                apply(&three, Manifest),
-            ),
-            (
-                "killed in the middle",
-                &three,
-                Applying,
-                &three,
-                Manifest,
-                false,
-                apply(&three, Manifest),
-            ),
-            (
-                "refused: not again",
-                &three,
-                Failed,
-                &alone,
-                User,
-                false,
-                Step::Nothing,
-            ),
-        ] {
-            let record = record(Manifest, &json!(written), 5, state);
+        // What it says, its state, what runs, by whom, and whether `up` is at work.
+        for (name, [written, state, runs, by, busy], expected) in rows(
+            "nothing to do        | three | applied  | three | manifest | idle | nothing
+             edited and applied   | alone | applied  | three | manifest | idle | declare three
+             while `up` works     | alone | applied  | alone | manifest | busy | later
+             `up` died            | three | applied  | alone | manifest | idle | apply manifest's
+             given back           | alone | applied  | alone | user     | idle | declare three
+             given back, declared | three | applied  | alone | user     | busy | apply manifest's
+             given back, the same | three | applied  | three | user     | idle | apply manifest's
+             killed in the middle | three | applying | three | manifest | idle | apply manifest's
+             refused: not again   | three | failed   | alone | user     | idle | nothing",
+        ) {
+            let record = record(Origin::Manifest, &json!(spec_of(written)), 5, parsed(state));
             let world = World {
-                busy,
-                ..world(runs, origin, &three)
+                busy: busy == "busy",
+                ..world(&spec_of(runs), parsed(by), &hub(3))
             };
             assert_eq!(decide(&record, &world), expected, "{name}");
         }
