@@ -2,6 +2,8 @@
 //!
 //! One rule for all of them, so that a name can be a file, a host name, a subject and a key.
 
+use serde::Serialize;
+
 /// Longest name, in bytes: leaves room for suffixes such as `-leaf-nrt` within 63.
 pub const NAME_LENGTH_MAX: usize = 52;
 
@@ -22,6 +24,12 @@ pub fn problem(name: &str) -> Option<&'static str> {
         return Some("may not begin or end with `-`");
     }
     None
+}
+
+/// Returns the word as which a value is serialized: people and programs read the same.
+pub fn word(value: impl Serialize) -> String {
+    let word = serde_json::to_value(value).unwrap_or_default();
+    word.as_str().unwrap_or_default().to_owned()
 }
 
 /// Returns the candidate most similar to `name`, if one is similar enough.

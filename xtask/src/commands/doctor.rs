@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use engine::Ctx;
 use engine::checkout::hints;
 use kit::failure::bounded;
+use kit::names::word;
 use xtask::doctor::{self, Check, Severity};
 
 use super::print_json;
@@ -45,7 +46,7 @@ pub(crate) fn run(instance: Option<&str>, args: &Doctor) -> anyhow::Result<ExitC
 
 /// Returns the lines of a finding, and the fix.
 fn lines(check: &Check) -> String {
-    let word = check.severity.word();
+    let word = word(check.severity);
     let found = bounded(&check.found).replace('\n', "\n  ");
     let mut text = format!("{word:SEVERITY_WIDTH$} {}: {found}", check.id);
     if let Some(fix) = &check.fix {

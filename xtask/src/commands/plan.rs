@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use engine::Ctx;
 use engine::operations::preview::{self, Action};
+use kit::names::word;
 
 use super::print_json;
 use crate::cli::Plan;
@@ -49,7 +50,7 @@ pub(crate) fn run(instance: Option<&str>, args: &Plan) -> anyhow::Result<ExitCod
             format!(" (cannot be rolled back; `{reload}` finishes it)")
         };
         ctx.ui
-            .data(format!("{} {name}{because}{is_final}", step.action.word()))?;
+            .data(format!("{} {name}{because}{is_final}", word(step.action)))?;
     }
     if !plan.changes {
         ctx.ui.line("nothing would be done");

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use engine::Ctx;
 use engine::operations::ps;
+use kit::names::word;
 
 use super::status::uptime;
 use super::{print_json, print_rows};
@@ -35,7 +36,7 @@ fn table(ctx: &Ctx, found: &ps::Instances, all: bool) -> anyhow::Result<()> {
         let dash = || "-".to_owned();
         rows.push(vec![
             instance.name.clone(),
-            instance.state.word().to_owned(),
+            word(instance.state),
             time.unwrap_or_else(dash),
             urls.unwrap_or_else(dash),
         ]);

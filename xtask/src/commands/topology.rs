@@ -15,6 +15,7 @@ use engine::checkout::hints;
 use engine::supervisor::alive;
 use engine::topology::ask::Records;
 use engine::topology::record::{Edit, Entry, Record, State};
+use kit::names::word;
 use kit::{Exit, Failure};
 use serde_json::{Value, json};
 use service_nats::topology::{Facts, HubSpoke, Origin, SERVICE, Spec, read, spec};
@@ -142,15 +143,6 @@ fn in_words(spec: &Spec) -> String {
         (regions, count) => format!("{count} leaf nodes in each of {}", regions.join(", ")),
     };
     format!("hub-spoke, {hub_nodes} hub nodes in {hub_region}, {leaves}")
-}
-
-fn word(state: State) -> &'static str {
-    match state {
-        State::Pending => "pending",
-        State::Applying => "applying",
-        State::Applied => "applied",
-        State::Failed => "failed",
-    }
 }
 
 fn set(ctx: &Ctx, args: &TopologySet) -> anyhow::Result<ExitCode> {

@@ -72,7 +72,7 @@ pub(super) fn build(
     if stale.is_empty() {
         return Ok(records);
     }
-    task.stage("building", Source::CargoBuild.as_str());
+    task.stage("building", Source::CargoBuild);
     let started = SystemTime::now();
     let layout = layout(context, &task)?;
     let programs = run_cargo(context, &layout, &stale, &task)?;
@@ -89,7 +89,7 @@ pub(super) fn build(
         let record = install(&freshness, guard, built)?;
         records.insert(wrapper.name.to_owned(), record);
     }
-    task.done(Source::CargoBuild.as_str());
+    task.done(Source::CargoBuild);
     Ok(records)
 }
 

@@ -56,7 +56,7 @@ pub(super) fn ensure_in(
             path: context.store.binary(&name),
             version: record.version,
             sha256: record.sha256,
-            source: record.source.as_str().to_owned(),
+            source: record.source.to_string(),
         };
         (name, installed)
     };

@@ -52,19 +52,19 @@ pub(super) fn fetch(context: &Context<'_>, wanted: Wanted<'_>) -> anyhow::Result
         match attempt {
             Ok(Some(got)) => {
                 let record = install(&guard, wanted, source, got)?;
-                task.done(source.as_str());
+                task.done(source);
                 keep(context, wanted, &record, &task);
                 return Ok(Ok(record));
             }
             Ok(None) => {}
-            Err(Miss::Skip(line)) => lines.push(format!("{}: {line}", source.as_str())),
+            Err(Miss::Skip(line)) => lines.push(format!("{source}: {line}")),
             // Failures after a cancellation are not reported.
             Err(Miss::Told(_)) if context.cancel.load(Ordering::Relaxed) => {
                 return Err(super::cancelled());
             }
             Err(Miss::Told(line)) => {
-                task.note(format!("{}: {}: {line}", task.label(), source.as_str()));
-                lines.push(format!("{}: {line}", source.as_str()));
+                task.note(format!("{}: {source}: {line}", task.label()));
+                lines.push(format!("{source}: {line}"));
             }
             Err(Miss::Fatal(error)) => return Err(error),
         }
@@ -162,8 +162,7 @@ pub(super) fn download_archive(
     let task = std::cell::RefCell::new(task);
     let progress = |done, total| {
         if !begun.replace(true) {
-            task.borrow_mut()
-                .stage("fetching", Source::Archive.as_str());
+            task.borrow_mut().stage("fetching", Source::Archive);
         }
         task.borrow().bytes(done, total);
     };

@@ -72,7 +72,7 @@ pub(super) fn get(
         let line = format!("no `go` on PATH: install Go {} or later", language(&go_mod));
         return Err(Miss::Skip(line));
     };
-    task.stage("building", Source::Go.as_str());
+    task.stage("building", Source::Go);
     let file = guard.work().join("binary");
     let mut command = Command::new(tool);
     command

@@ -1,5 +1,6 @@
 //! Progress of one binary: a bar on a terminal, plain lines elsewhere.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -35,7 +36,7 @@ impl<'a> Task<'a> {
     }
 
     /// Shows the current stage: `fetching`, `wheel`.
-    pub(super) fn stage(&mut self, doing: &str, source: &str) {
+    pub(super) fn stage(&mut self, doing: &str, source: impl fmt::Display) {
         let text = format!("{doing} {} ({source})", self.label);
         let Some(bars) = bars::bars() else {
             self.ui.line(text);
@@ -70,7 +71,7 @@ impl<'a> Task<'a> {
     }
 
     /// Reports that the task is done.
-    pub(super) fn done(&self, source: &str) {
+    pub(super) fn done(&self, source: impl fmt::Display) {
         self.bar.finish_and_clear();
         let seconds = self.started.elapsed().as_secs_f64();
         let label = &self.label;

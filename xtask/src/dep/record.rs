@@ -3,11 +3,13 @@
 //! Owns the format and the cheap check that a file still is the digested one. A record that cannot
 //! be read counts as missing: the binary is then obtained again.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use kit::names::word;
 use serde::{Deserialize, Serialize};
 
 use super::place::Place;
@@ -31,16 +33,9 @@ pub enum Source {
     System,
 }
 
-impl Source {
-    /// Returns its name in output.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::CargoBuild => "cargo-build",
-            Self::Archive => "archive",
-            Self::Wheel => "wheel",
-            Self::Go => "go",
-            Self::System => "system",
-        }
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&word(self))
     }
 }
 

@@ -92,7 +92,7 @@ fn row(context: &Context<'_>, lock: &Lock, request: &Request) -> anyhow::Result<
         version: version.map(str::to_owned),
         platforms: platforms.unwrap_or_default(),
         installed: installed.is_some(),
-        source: installed.as_ref().map(|r| r.source.as_str().to_owned()),
+        source: installed.as_ref().map(|r| r.source.to_string()),
         size_bytes: installed.as_ref().map(|r| r.stamp.size_bytes()),
         sha256: installed.map(|r| r.sha256),
     })

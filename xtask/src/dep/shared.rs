@@ -76,7 +76,6 @@ impl Shared {
 
     fn pin(&self, platform: &str, wanted: Wanted<'_>, source: Source) -> PathBuf {
         let Wanted { name, version, .. } = wanted;
-        let source = source.as_str();
         let file = format!("{name}-{version}-{platform}-{source}.json");
         self.directory.join("pins").join(file)
     }

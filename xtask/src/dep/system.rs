@@ -37,7 +37,7 @@ pub(super) fn get(
         let line = format!("`{shown}` is not version {}", wanted.version);
         return Err(Miss::Skip(line));
     }
-    task.stage("copying", Source::System.as_str());
+    task.stage("copying", Source::System);
     let file = guard.work().join("binary");
     fs::copy(&program, &file)
         .map_err(|error| Miss::Told(format!("cannot copy `{shown}`: {error}")))?;

@@ -35,7 +35,7 @@ pub(super) fn get(
         return Err(Miss::Skip("not tried, because of --offline".into()));
     }
     let python = python(context)?;
-    task.stage("fetching", Source::Wheel.as_str());
+    task.stage("fetching", Source::Wheel);
     let dir = guard.work().join("wheel");
     make_dir(&dir)?;
     let mut args = Vec::new();

@@ -4,11 +4,12 @@
 
 use std::fmt;
 
-use kit::Exit;
-use serde::{Serialize, Serializer};
+use kit::{Exit, names};
+use serde::Serialize;
 
 /// A check. The meaning of its name never changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Id {
     /// cargo and rustc are installed and new enough.
     RustToolchain,
@@ -93,34 +94,8 @@ impl Id {
     ];
 
     /// Returns its name in output.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::RustToolchain => "rust-toolchain",
-            Self::BinarySources => "binary-sources",
-            Self::SourcesReachable => "sources-reachable",
-            Self::Clock => "clock",
-            Self::FileTimes => "file-times",
-            Self::DepLock => "dep-lock",
-            Self::DepBinaries => "dep-binaries",
-            Self::DotenvSyntax => "dotenv-syntax",
-            Self::DotenvMode => "dotenv-mode",
-            Self::Manifests => "manifests",
-            Self::SuperuserEmail => "superuser-email",
-            Self::Settings => "settings",
-            Self::Ports => "ports",
-            Self::Leftovers => "leftovers",
-            Self::SupervisorSocket => "supervisor-socket",
-            Self::TemporaryFiles => "temporary-files",
-            Self::Locks => "locks",
-            Self::Localhost => "localhost",
-            Self::FdLimit => "fd-limit",
-            Self::DiskSpace => "disk-space",
-            Self::CheckoutPath => "checkout-path",
-            Self::FileSystem => "file-system",
-            Self::RuntimeDirectory => "runtime-directory",
-            Self::SocketPath => "socket-path",
-            Self::ProcessComposeVariables => "process-compose-variables",
-        }
+    pub fn name(self) -> String {
+        names::word(self)
     }
 
     /// Returns the exit code of an error of this check: the one with which `up` would fail.
@@ -157,13 +132,7 @@ impl Id {
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl Serialize for Id {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
+        f.pad(&self.name())
     }
 }
 
@@ -181,19 +150,6 @@ pub enum Severity {
     Warning,
     /// `up` fails, or the running stack is broken.
     Error,
-}
-
-impl Severity {
-    /// Returns its word in output.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Skipped => "skipped",
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Error => "error",
-        }
-    }
 }
 
 /// One finding; a check with several findings reports each.

@@ -111,7 +111,8 @@ fn every_check_of_doctor_is_explained_and_every_explained_one_exists() {
         .lines()
         .filter_map(|(_, line)| line.strip_prefix("### "))
         .collect();
-    let known: BTreeSet<&str> = Id::ALL.iter().map(|id| id.name()).collect();
+    let known = Id::ALL.map(Id::name);
+    let known: BTreeSet<&str> = known.iter().map(String::as_str).collect();
     for name in known.difference(&explained) {
         findings.add("docs/doctor.md", format!("has no heading `### {name}`"));
     }

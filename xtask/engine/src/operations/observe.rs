@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use kit::names::word;
 use kit::{Exit, Failure};
 use serde_json::{Value, json};
 use service_nats::client::Message;
@@ -175,7 +176,7 @@ fn sentence(message: &Message) -> String {
         (None, Some(service)) => format!("topology of {service}"),
         (None, None) => message.subject.clone(),
     };
-    let mut line = format!("{}  {about:<16}  {:<9}", event.time, event.event.name());
+    let mut line = format!("{}  {about:<16}  {:<9}", event.time, word(event.event));
     for (name, number) in [
         ("pid", event.pid.map(i64::from)),
         ("exit code", event.exit_code.map(i64::from)),

@@ -115,20 +115,6 @@ pub enum Action {
     Remove,
 }
 
-impl Action {
-    /// Returns the word for people and documents.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Start => "start",
-            Self::Add => "add",
-            Self::Reload => "reload",
-            Self::Restart => "restart",
-            Self::Remove => "remove",
-        }
-    }
-}
-
 /// Plans the change from the running stack to the inputs. Changes nothing.
 pub fn preview(ctx: &Ctx) -> anyhow::Result<Plan> {
     let inputs = Inputs::load(ctx)?;

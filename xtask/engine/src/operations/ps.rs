@@ -56,17 +56,6 @@ pub enum State {
     Stopped,
 }
 
-impl State {
-    /// Returns the word for people and documents.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Healthy => "healthy",
-            Self::Running => "running",
-            Self::Stopped => "stopped",
-        }
-    }
-}
-
 /// Returns the instances of the checkout of `ctx`, or all of this user, checked in parallel.
 pub fn list(ctx: &Ctx, all: bool) -> anyhow::Result<Instances> {
     let found = if all {

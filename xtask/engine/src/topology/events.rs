@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
+use kit::names::word;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use service_nats::client::Client;
@@ -46,21 +47,6 @@ pub enum Kind {
     Applied,
     /// A topology could not be applied.
     Failed,
-}
-
-impl Kind {
-    /// Returns its name, as in the subject.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Started => "started",
-            Self::Ready => "ready",
-            Self::Crashed => "crashed",
-            Self::Restarted => "restarted",
-            Self::Stopped => "stopped",
-            Self::Applied => "applied",
-            Self::Failed => "failed",
-        }
-    }
 }
 
 /// An event. Fields that are unknown, or do not belong to its kind, are left out.
@@ -130,7 +116,7 @@ impl Event {
             Some(process) => (PROCESS, process.as_str()),
             None => (TOPOLOGY, self.service.as_deref().unwrap_or_default()),
         };
-        format!("{begin}.{name}.{}", self.event.name())
+        format!("{begin}.{name}.{}", word(self.event))
     }
 
     /// Returns an id that is unique, however often the event is published.

@@ -361,7 +361,7 @@ fn every_id_tells_what_is_broken_and_leaves_what_is_sound() {
 
 #[test]
 fn ids_are_kebab_case_different_and_in_the_order_of_their_type() {
-    let names: BTreeSet<&str> = Id::ALL.iter().map(|id| id.name()).collect();
+    let names: BTreeSet<String> = Id::ALL.iter().map(|id| id.name()).collect();
     assert_eq!(names.len(), Id::ALL.len());
     assert!(Id::ALL.is_sorted());
     let plain = |c: char| c.is_ascii_lowercase() || c == '-';

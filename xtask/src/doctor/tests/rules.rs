@@ -206,18 +206,18 @@ fn other_locks_are_told() {
     let expected = [
         (
             "`.data/nats` is in use by processes 7 and 8, no part of a running stack",
-            "warning",
+            Severity::Warning,
         ),
         (
             "`caddy-server` is being installed by processes 7 and 8",
-            "info",
+            Severity::Info,
         ),
         (
             "`cargo xtask up` (pid 7) has been at work here for 3 s",
-            "info",
+            Severity::Info,
         ),
     ];
-    let told: Vec<(&str, &str)> = told.iter().map(|(k, v)| (k.as_str(), v.word())).collect();
+    let told: Vec<(&str, Severity)> = told.iter().map(|(k, v)| (k.as_str(), *v)).collect();
     assert_eq!(told, expected);
 }
 

@@ -85,7 +85,9 @@ fn a_sound_checkout_is_told_so_check_by_check() {
     same("schema", &report["schema_version"], &json!(1));
     same("healthy", &report["healthy"], &json!(true));
     let ids = report["checks"].as_array().unwrap().iter();
-    let mut ids: Vec<&str> = ids.map(|check| check["id"].as_str().unwrap()).collect();
+    let mut ids: Vec<String> = ids
+        .map(|check| check["id"].as_str().unwrap().to_owned())
+        .collect();
     ids.dedup();
     same("ids", ids, Id::ALL.map(Id::name).to_vec());
     for id in [

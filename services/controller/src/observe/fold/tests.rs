@@ -35,7 +35,11 @@ fn told(known: Option<Known>, lines: &[Line]) -> (Option<Known>, Vec<String>) {
                 let pid = fact.pid.map_or("-".to_owned(), |pid| pid.to_string());
                 let code = fact.exit_code.filter(|_| fact.kind == Kind::Crashed);
                 let code = code.map_or(String::new(), |code| format!(" code {code}"));
-                format!("{} {pid}{code} r{}", fact.kind.name(), fact.restarts)
+                format!(
+                    "{} {pid}{code} r{}",
+                    kit::names::word(fact.kind),
+                    fact.restarts
+                )
             }));
         }
     }

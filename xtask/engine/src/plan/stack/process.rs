@@ -10,7 +10,7 @@ use kit::manifest::{
     ReadinessProbe, Restart, Shutdown as ShutdownManifest, Source, megabytes, seconds,
 };
 
-use serde::Serialize;
+use kit::names::word;
 
 use super::explain::{Entry, Trace};
 use super::hosts::{Hosts, LOOPBACK, dialled};
@@ -456,12 +456,6 @@ pub(super) fn secret_variables(manifest: &Manifest) -> Vec<String> {
                 .collect::<Vec<_>>()
         })
         .collect()
-}
-
-/// Returns a choice as it is written in a manifest.
-fn word(choice: impl Serialize) -> String {
-    let word = serde_json::to_value(choice).unwrap_or_default();
-    word.as_str().unwrap_or_default().to_owned()
 }
 
 /// Whether the command is a program of this workspace. If only the program itself receives the
