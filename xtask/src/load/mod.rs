@@ -9,7 +9,7 @@ mod stream;
 mod tally;
 mod targets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, OnceLock};
@@ -21,8 +21,8 @@ use kit::http::Endpoint;
 use kit::{Exit, Failure};
 use serde::Serialize;
 
-use records::{Records, Written};
-use stream::{Consumed, Published, Stream};
+use records::Records;
+use stream::{Consumed, Stream};
 use tally::Tally;
 
 pub use tally::Client;
@@ -87,7 +87,53 @@ struct Work {
     begun: Sender<()>,
 }
 
+/// What a client has sent.
+struct Sent {
+    client: Client,
+    /// The numbers that were acknowledged.
+    acknowledged: BTreeSet<u64>,
+}
+
 impl Work {
+    /// Sends numbers from 1 until the end, with a pause after each. `attempt` receives the number
+    /// and whether it may have been sent before; it is repeated until it succeeds, for `limit`.
+    async fn send(
+        &self,
+        pause: Duration,
+        limit: Duration,
+        mut attempt: impl AsyncFnMut(u64, bool, &mut Tally) -> anyhow::Result<()>,
+    ) -> Sent {
+        let mut tally = Tally::begin(Instant::now());
+        let mut acknowledged = BTreeSet::new();
+        for number in 1.. {
+            if !self.goes_on() {
+                break;
+            }
+            let deadline = Instant::now() + limit;
+            let mut is_repeated = false;
+            loop {
+                let Err(error) = attempt(number, is_repeated, &mut tally).await else {
+                    self.done(&mut tally);
+                    acknowledged.insert(number);
+                    break;
+                };
+                let error = format!("{error:#}");
+                if self.gives_up(deadline) {
+                    tally.give_up(error);
+                    break;
+                }
+                tally.retry(error);
+                is_repeated = true;
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        Sent {
+            client: tally.end(Instant::now()),
+            acknowledged,
+        }
+    }
+
     fn goes_on(&self) -> bool {
         self.shared.over.get().is_none()
     }
@@ -226,8 +272,8 @@ struct All {
 struct Worked {
     duration: Duration,
     pages: Vec<(String, Client)>,
-    written: Option<(Written, Client)>,
-    published: Option<(Published, Consumed)>,
+    written: Option<(Sent, Client)>,
+    published: Option<(Sent, Consumed)>,
 }
 
 impl All {

@@ -1,6 +1,5 @@
 //! A writer and a reader of PocketBase's collection `core_probe`, through Caddy.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -11,7 +10,7 @@ use serde_json::json;
 
 use super::http::ANSWER_LIMIT;
 use super::tally::{Client, Found, Tally};
-use super::{RETRY_PAUSE, Work, chain};
+use super::{Sent, Work, chain};
 use engine::checkout::paths::Paths;
 use engine::topology::record;
 
@@ -33,12 +32,6 @@ pub(super) struct Records {
     caddy: Endpoint,
     token: String,
     run: String,
-}
-
-/// The results of the writer.
-pub(super) struct Written {
-    client: Client,
-    acknowledged: BTreeSet<u64>,
 }
 
 #[derive(Deserialize)]
@@ -89,62 +82,24 @@ impl Records {
     }
 
     /// Writes until the end. A record that was not acknowledged is sent again with the same id.
-    pub(super) async fn write(&self, work: Work) -> Written {
-        let mut tally = Tally::begin(Instant::now());
-        let mut acknowledged = BTreeSet::new();
+    pub(super) async fn write(&self, work: Work) -> Sent {
         let mut kept = Kept::new(self.caddy.clone());
-        for number in 1.. {
-            if !work.goes_on() {
-                break;
-            }
-            if self.write_one(&work, &mut kept, number, &mut tally).await {
-                acknowledged.insert(number);
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        Written {
-            client: tally.end(Instant::now()),
-            acknowledged,
-        }
-    }
-
-    /// Writes one record. Returns whether it was acknowledged in the end.
-    async fn write_one(
-        &self,
-        work: &Work,
-        kept: &mut Kept,
-        number: u64,
-        tally: &mut Tally,
-    ) -> bool {
-        let deadline = Instant::now() + WRITE_LIMIT;
-        // 15 characters, as in PocketBase's ids.
-        let id = format!("{}{number:08}", self.run);
-        let body = json!({"id": id, "run": format!("{PREFIX}{}", self.run), "value": number});
-        let body = body.to_string();
-        let mut sent_before = false;
-        loop {
-            let error = match self.ask(kept, "POST", RECORDS, Some(&body)).await {
-                Ok((200, _)) => None,
+        let attempt = async |number, is_repeated, _: &mut Tally| {
+            // 15 characters, as in PocketBase's ids.
+            let id = format!("{}{number:08}", self.run);
+            let body = json!({"id": id, "run": format!("{PREFIX}{}", self.run), "value": number});
+            let body = body.to_string();
+            match self.ask(&mut kept, "POST", RECORDS, Some(&body)).await? {
+                (200, _) => Ok(()),
                 // An error for a duplicate acknowledges a record that was sent before.
-                Ok((400, _)) if sent_before => None,
-                Ok((status, body)) => {
+                (400, _) if is_repeated => Ok(()),
+                (status, body) => {
                     let text = String::from_utf8_lossy(&body).into_owned();
-                    Some(format!("PocketBase answered {status}: {}", text.trim()))
+                    bail!("PocketBase answered {status}: {}", text.trim())
                 }
-                Err(error) => Some(format!("{error:#}")),
-            };
-            let Some(error) = error else {
-                work.done(tally);
-                return true;
-            };
-            sent_before = true;
-            if work.gives_up(deadline) {
-                tally.give_up(error);
-                return false;
             }
-            tally.retry(error);
-            tokio::time::sleep(RETRY_PAUSE).await;
-        }
+        };
+        work.send(PAUSE, WRITE_LIMIT, attempt).await
     }
 
     /// Reads the newest record until the end.
@@ -180,7 +135,7 @@ impl Records {
 
     /// Compares the stored records with the acknowledged ones. `home` is PocketBase's address after
     /// the change.
-    pub(super) async fn count(&self, written: Written, home: Endpoint) -> anyhow::Result<Client> {
+    pub(super) async fn count(&self, written: Sent, home: Endpoint) -> anyhow::Result<Client> {
         let mut kept = Kept::new(home);
         let mut found = Found::default();
         for number in 1..=PAGES_MAX {

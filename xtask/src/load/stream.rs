@@ -1,6 +1,5 @@
 //! A publisher and a consumer of a stream of NATS that is created for the load.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -10,7 +9,7 @@ use service_nats::jetstream::{JetStream, each_message};
 
 use super::tally::{Client, Found, Tally};
 use super::targets::Nats;
-use super::{RETRY_PAUSE, Work};
+use super::{RETRY_PAUSE, Sent, Work};
 
 /// The prefix of the names of these streams.
 const PREFIX: &str = "CORE_PROBE_";
@@ -34,12 +33,6 @@ impl Nats {
     async fn connect(&self) -> Result<Connection, ClientError> {
         Connection::connect_to(self.address, self.login.as_ref(), "core-load").await
     }
-}
-
-/// The results of the publisher.
-pub(super) struct Published {
-    client: Client,
-    acknowledged: BTreeSet<u64>,
 }
 
 /// The results of the consumer.
@@ -77,57 +70,21 @@ impl Stream {
         Ok(stream)
     }
 
-    /// Publishes until the end.
-    pub(super) async fn publish(&self, work: Work) -> Published {
-        let mut tally = Tally::begin(Instant::now());
-        let mut acknowledged = BTreeSet::new();
+    /// Publishes until the end. A message that was not acknowledged is sent again with the same id.
+    pub(super) async fn publish(&self, work: Work) -> Sent {
         let mut connection = None;
-        for number in 1.. {
-            if !work.goes_on() {
-                break;
-            }
-            let done = self.publish_one(&work, &mut connection, number, &mut tally);
-            if done.await {
-                acknowledged.insert(number);
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        work.published();
-        Published {
-            client: tally.end(Instant::now()),
-            acknowledged,
-        }
-    }
-
-    /// Publishes one message until it is acknowledged, or given up. Returns whether it was.
-    async fn publish_one(
-        &self,
-        work: &Work,
-        connection: &mut Option<Connection>,
-        number: u64,
-        tally: &mut Tally,
-    ) -> bool {
-        let deadline = Instant::now() + PUBLISH_LIMIT;
-        loop {
-            let error = match self.attempt(connection, number).await {
-                Ok(()) => {
-                    work.done(tally);
-                    return true;
-                }
-                Err(error) => error,
-            };
-            if matches!(error.downcast_ref(), Some(ClientError::Closed { .. })) {
+        let attempt = async |number, _, tally: &mut Tally| {
+            let result = self.attempt(&mut connection, number).await;
+            let error = result.as_ref().err().and_then(|error| error.downcast_ref());
+            if matches!(error, Some(ClientError::Closed { .. })) {
                 tally.disconnected();
-                *connection = None;
+                connection = None;
             }
-            let error = format!("{error:#}");
-            if work.gives_up(deadline) {
-                tally.give_up(error);
-                return false;
-            }
-            tally.retry(error);
-            tokio::time::sleep(RETRY_PAUSE).await;
-        }
+            result
+        };
+        let sent = work.send(PAUSE, PUBLISH_LIMIT, attempt).await;
+        work.published();
+        sent
     }
 
     async fn attempt(
@@ -227,7 +184,7 @@ impl Stream {
     /// server's address after the change.
     pub(super) async fn count(
         &self,
-        published: Published,
+        published: Sent,
         consumed: Consumed,
         now: &Nats,
     ) -> anyhow::Result<(Client, Client)> {
