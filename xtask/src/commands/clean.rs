@@ -121,8 +121,7 @@ fn tell(
             "deleted": deleted,
             "levels": levels,
         });
-        print_json(ctx, &document)?;
-        return Ok(ExitCode::SUCCESS);
+        return print_json(ctx, &document);
     }
     for content in contents {
         let Content { path, bytes, .. } = content;

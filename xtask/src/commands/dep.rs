@@ -27,7 +27,7 @@ pub(crate) fn run(args: Dep) -> anyhow::Result<ExitCode> {
 fn list(ctx: &Ctx, requests: &[Request], json: bool) -> anyhow::Result<()> {
     let listing = dep::list(ctx, requests)?;
     if json {
-        return print_json(ctx, &listing);
+        return print_json(ctx, &listing).map(drop);
     }
     for row in &listing.binaries {
         ctx.ui.data(line(row))?;

@@ -30,8 +30,7 @@ pub(crate) fn run(instance: Option<&str>, args: &Env) -> anyhow::Result<ExitCode
     let text = match format {
         EnvFormat::Json => {
             let document = json!({"schema_version": SCHEMA_VERSION, "variables": variables});
-            print_json(&ctx, &document)?;
-            return Ok(ExitCode::SUCCESS);
+            return print_json(&ctx, &document);
         }
         EnvFormat::Sh => variables::shell(&variables),
         EnvFormat::Dotenv => variables::dotenv(&variables),

@@ -13,17 +13,12 @@ pub(crate) fn run(instance: Option<&str>, args: &Graph) -> anyhow::Result<ExitCo
     let ctx = Ctx::load(instance)?;
     let stack = Inputs::load(&ctx)?.stack;
     let text = match args.format {
-        _ if args.json => return document(&ctx, &stack),
-        GraphFormat::Json => return document(&ctx, &stack),
+        _ if args.json => return print_json(&ctx, &graph::document(&stack)),
+        GraphFormat::Json => return print_json(&ctx, &graph::document(&stack)),
         GraphFormat::Text => graph::text(&stack),
         GraphFormat::Mermaid => graph::mermaid(&stack),
         GraphFormat::Dot => graph::dot(&stack),
     };
     ctx.ui.data(text.trim_end())?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn document(ctx: &Ctx, stack: &engine::plan::stack::Stack) -> anyhow::Result<ExitCode> {
-    print_json(ctx, &graph::document(stack))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -50,8 +50,7 @@ fn run(
         };
         let processes: serde_json::Map<_, _> = report.outcomes.iter().map(process).collect();
         let document = json!({"schema_version": SCHEMA_VERSION, "processes": processes});
-        print_json(&ctx, &document)?;
-        return Ok(ExitCode::SUCCESS);
+        return print_json(&ctx, &document);
     }
     let seconds = begun.elapsed().as_secs_f64();
     for outcome in ["restarted", "started", "stopped", "unchanged"] {

@@ -37,6 +37,7 @@ pub(crate) mod up;
 
 use std::fs;
 use std::path::Path;
+use std::process::ExitCode;
 
 use engine::Ctx;
 use engine::base::interrupt::Interrupt;
@@ -73,9 +74,10 @@ fn begin(ctx: &Ctx, command: &str, wait: Wait) -> anyhow::Result<Operation> {
     Operation::begin(&ctx.paths, &ctx.ui, command, wait, &Interrupt::default())
 }
 
-fn print_json(ctx: &Ctx, value: &impl Serialize) -> anyhow::Result<()> {
+/// Prints a document, which ends most commands that do.
+fn print_json(ctx: &Ctx, value: &impl Serialize) -> anyhow::Result<ExitCode> {
     ctx.ui.data(serde_json::to_string_pretty(value)?)?;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints rows in columns; the last one is not padded.

@@ -22,8 +22,7 @@ pub(crate) fn run(instance: Option<&str>, args: &Plan) -> anyhow::Result<ExitCod
     let ctx = Ctx::load_for(instance, args.profile.profile.as_deref())?;
     let plan = preview::preview(&ctx)?;
     if args.json {
-        print_json(&ctx, &plan)?;
-        return Ok(ExitCode::SUCCESS);
+        return print_json(&ctx, &plan);
     }
     if plan.topology.overridden.is_some() {
         ctx.ui.line(overridden(&ctx));

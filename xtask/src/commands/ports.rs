@@ -12,8 +12,7 @@ pub(crate) fn run(instance: Option<&str>, args: &Ports) -> anyhow::Result<ExitCo
     let ctx = Ctx::without_dotenv(instance)?;
     let report = ports::ports(&ctx)?;
     if args.json {
-        print_json(&ctx, &report)?;
-        return Ok(ExitCode::SUCCESS);
+        return print_json(&ctx, &report);
     }
     let heading = ["PROCESS", "NAME", "PORT", "PROTOCOL", "LISTENS", "DECLARED"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];

@@ -43,7 +43,7 @@ fn common(
     command: ServiceCommand,
 ) -> anyhow::Result<ExitCode> {
     match command {
-        ServiceCommand::Spec => print_json(ctx, &service::spec(resolved)?)?,
+        ServiceCommand::Spec => return print_json(ctx, &service::spec(resolved)?),
         ServiceCommand::Command { env } => ctx.ui.data(service::command_line(resolved, env))?,
         ServiceCommand::Run {
             nodes: Some(nodes),

@@ -276,8 +276,7 @@ fn history(ctx: &Ctx, limit: usize, as_json: bool) -> anyhow::Result<ExitCode> {
     let entries = Records::open(ctx, START)?.history(limit)?;
     if as_json {
         let document = json!({"schema_version": SCHEMA_VERSION, "history": entries});
-        print_json(ctx, &document)?;
-        return Ok(ExitCode::SUCCESS);
+        return print_json(ctx, &document);
     }
     for entry in &entries {
         ctx.ui.data(line(entry))?;
