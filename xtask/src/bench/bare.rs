@@ -34,10 +34,7 @@ pub(super) struct Running(pub(super) Vec<Child>);
 impl Drop for Running {
     fn drop(&mut self) {
         for mut child in self.0.drain(..).rev() {
-            let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-            if let Some(pid) = pid {
-                let _ = kill_process(pid, Signal::TERM);
-            }
+            let _ = kill_process(Pid::from_child(&child), Signal::TERM);
             let _ = child.wait();
         }
     }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -188,6 +189,13 @@ fn is_recorded(pid: i32, record: &Path) -> bool {
     };
     // Field 22 is the start time.
     now.get(19) == then.get(19) && !matches!(now.first().map(String::as_str), Some("Z" | "X"))
+}
+
+/// Kills a process that recorded itself.
+pub(super) fn kill(pid: i32) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
 }
 
 /// Writes the record of this process, if the environment requests it. By a rename, so that no

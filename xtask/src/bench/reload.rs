@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::programs::{self, FIRST_GENERATION, GENERATION, Records};
@@ -119,9 +118,7 @@ fn stack(ctx: &Ctx, runs: usize) -> anyhow::Result<Seen> {
                 seen.lost += 1;
                 tell(&format!("{lost} lives and is not listed"));
                 // It counts once.
-                if let Some(pid) = Pid::from_raw(lost) {
-                    let _ = kill_process(pid, Signal::KILL);
-                }
+                programs::kill(lost);
             }
         }
     }

@@ -70,10 +70,9 @@ impl Running {
         let child = command
             .spawn()
             .with_context(|| format!("cannot start `{name}`"))?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let mut running = Self {
             name: name.to_owned(),
-            pid: pid.context("the child has no process id")?,
+            pid: Pid::from_child(&child),
             ready: Arc::default(),
             tail: Tail::default(),
             readers: Vec::new(),

@@ -4,7 +4,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::super::programs::{self, GENERATION, Program, Records};
@@ -144,7 +143,7 @@ impl Course<'_> {
         for pid in old.iter().filter(|pid| living.contains(pid)) {
             self.measured.counts.survivors += 1;
             self.tell(step, &format!("{pid} survived"));
-            kill(*pid);
+            programs::kill(*pid);
         }
         Ok(())
     }
@@ -157,7 +156,7 @@ impl Course<'_> {
             self.tell("kill -9", "no process is listed");
             return Ok(());
         };
-        kill(main);
+        programs::kill(main);
         let deadline = Instant::now() + BACK_LIMIT;
         loop {
             let answer = programs::answer(self.port);
@@ -212,12 +211,5 @@ impl Course<'_> {
         self.ctx
             .ui
             .line(format!("{}: {step}: {what}", self.program.name));
-    }
-}
-
-/// Kills a process that recorded itself.
-fn kill(pid: i32) {
-    if let Some(pid) = Pid::from_raw(pid) {
-        let _ = kill_process(pid, Signal::KILL);
     }
 }
