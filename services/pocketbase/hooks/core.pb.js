@@ -10,6 +10,8 @@ onBootstrap((e) => {
   const email = $os.getenv("CORE_POCKETBASE_ADMIN_EMAIL");
   const password = $os.getenv("CORE_POCKETBASE_ADMIN_PASSWORD");
   const enforce = $os.getenv("CORE_POCKETBASE_ADMIN_ENFORCE") === "1";
+  // Some 256 random bits.
+  const KEY_LENGTH = 43;
   const find = () => {
     try {
       return $app.findAuthRecordByEmail("_superusers", email);
@@ -17,11 +19,61 @@ onBootstrap((e) => {
       return null;
     }
   };
+  // bcrypt takes longer than all else in a start. A password that has been found equal is remembered
+  // as a keyed digest of the account, the password and the hash in the database: when one of these
+  // changes, or the file is missing or damaged, bcrypt decides again.
+  const file = $os.getenv("CORE_POCKETBASE_VERIFIED_FILE");
+  // The number of times bcrypt ran.
+  let hashings = 0;
+  const digest = (record, key) => {
+    const of = [record.id, email, password, record.getString("password:hash")];
+    return $security.hs256(JSON.stringify(of), key);
+  };
+  const is_known = (record) => {
+    try {
+      const known = JSON.parse(toString($os.readFile(file)));
+      const is_whole = known.key.length === KEY_LENGTH;
+      return is_whole && $security.equal(known.digest, digest(record, known.key));
+    } catch (_) {
+      return false;
+    }
+  };
+  const remember = (record) => {
+    const key = $security.randomString(KEY_LENGTH);
+    const text = JSON.stringify({ key: key, digest: digest(record, key) });
+    // Renamed when it is whole. If that fails, the next start asks bcrypt.
+    try {
+      const next = file + ".new";
+      $os.removeAll(next);
+      $os.writeFile(next, text, 0o600);
+      $os.rename(next, file);
+    } catch (error) {
+      console.log("warning: cannot write `" + file + "`: " + error);
+    }
+  };
+  const matches = (record) => {
+    if (is_known(record)) {
+      return true;
+    }
+    hashings += 1;
+    const is_equal = record.validatePassword(password);
+    if (is_equal) {
+      remember(record);
+    }
+    return is_equal;
+  };
   const save = (record) => {
+    hashings += 1;
     record.setPassword(password);
+    const hash = record.getString("password:hash");
     $app.save(record);
-    if (!find().validatePassword(password)) {
+    const saved = find();
+    // Hooks of the user run while it is saved.
+    if (!hash || !saved || saved.getString("password:hash") !== hash) {
       throw new Error("the superuser cannot log in with the password just set");
+    }
+    if (enforce) {
+      remember(saved);
     }
   };
   const create = () => {
@@ -44,6 +96,7 @@ onBootstrap((e) => {
     } catch (_) {
       return "";
     }
+    hashings += 1;
     if (!record.validatePassword(first_password)) {
       return "kept";
     }
@@ -57,7 +110,7 @@ onBootstrap((e) => {
     const record = find();
     if (!record) {
       create();
-    } else if (!record.validatePassword(password)) {
+    } else if (!matches(record)) {
       save(record);
     }
     made_up = retire();
@@ -71,6 +124,7 @@ onBootstrap((e) => {
   $app.store().set("core.superuser", true);
   $app.store().set("core.superuser.ours", find() !== null);
   $app.store().set("core.superuser.made_up", made_up);
+  $app.store().set("core.superuser.hashings", hashings);
 });
 
 // Answers 200 once the superuser exists; not written to the request log.
@@ -86,6 +140,7 @@ routerAdd(
       superuser: superuser,
       ours: $app.store().get("core.superuser.ours") === true,
       made_up: $app.store().get("core.superuser.made_up") || "",
+      hashings: $app.store().get("core.superuser.hashings") || 0,
       instance: $os.getenv("CORE_POCKETBASE_INSTANCE"),
     });
   }, Number.MIN_SAFE_INTEGER),

@@ -20,6 +20,10 @@ use crate::superuser;
 const READY_LIMIT: Duration = Duration::from_mins(5);
 /// The file in the state directory with the secret for the controller's token.
 const CONTROLLER_FILE: &str = "controller.json";
+/// The file in the state directory by which the hook knows a password that it has compared before.
+/// Not in the data directory: with the database it makes guesses cheaper, so no copy of the data
+/// may have both.
+const VERIFIED_FILE: &str = "verified.json";
 /// How long one answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
@@ -129,6 +133,10 @@ fn environment(
         ("CORE_POCKETBASE_ADMIN_EMAIL", superuser.email),
         ("CORE_POCKETBASE_ADMIN_PASSWORD", superuser.password),
         ("CORE_POCKETBASE_ADMIN_ENFORCE", enforce.to_owned()),
+        (
+            "CORE_POCKETBASE_VERIFIED_FILE",
+            settings.state_dir.join(VERIFIED_FILE).display().to_string(),
+        ),
         ("CORE_POCKETBASE_INSTANCE", secrets.instance.clone()),
         (
             "CORE_POCKETBASE_CONTROLLER_SECRET",
@@ -279,6 +287,10 @@ mod tests {
             Some("hunter2hunter2")
         );
         assert_eq!(env("CORE_POCKETBASE_CONTROLLER_SECRET"), Some("controller"));
+        assert_eq!(
+            env("CORE_POCKETBASE_VERIFIED_FILE"),
+            Some("/state/pocketbase/verified.json")
+        );
     }
 
     #[test]

@@ -110,6 +110,119 @@ fn a_new_password_in_the_environment_takes_the_place_of_the_old_one() {
     same("status", record.status, 200);
 }
 
+/// Returns how often PocketBase has hashed a password since it was started.
+#[track_caller]
+fn hashings(sandbox: &Sandbox) -> u64 {
+    let ready = http::get(sandbox.port("pocketbase.http"), "/core/ready");
+    ready.json()["hashings"].as_u64().expect("a number")
+}
+
+/// Restarts PocketBase; returns how often it has hashed a password.
+#[track_caller]
+fn hashings_of_a_restart(sandbox: &Sandbox) -> u64 {
+    sandbox.run("restart pocketbase").succeeds();
+    hashings(sandbox)
+}
+
+#[test]
+fn a_password_that_was_verified_is_not_hashed_again() {
+    let file = ".core-stack/pocketbase/verified.json";
+    let mut sandbox = Sandbox::core();
+    sandbox.superuser(EMAIL, PASSWORD);
+    sandbox.up();
+    same("it is set", hashings(&sandbox), 1);
+    let before = token(&sandbox, EMAIL, PASSWORD);
+    let mode = fs::metadata(sandbox.path(file))
+        .unwrap()
+        .permissions()
+        .mode();
+    same("mode", mode & 0o777, 0o600);
+    assert!(!sandbox.read(file).contains(PASSWORD));
+
+    sandbox.down();
+    sandbox.up();
+    same("the same password", hashings(&sandbox), 0);
+    same(
+        "sessions live",
+        ask(&sandbox, "/api/settings", &before).status,
+        200,
+    );
+    token(&sandbox, EMAIL, PASSWORD);
+
+    // Whatever the file holds, the password decides.
+    let good = sandbox.read(file);
+    let empty_key = json!({"key": "", "digest": ""}).to_string();
+    let other_digest = good.replace("\"digest\":\"", "\"digest\":\"0");
+    for bad in ["", "{", "null", &empty_key, &other_digest] {
+        fs::write(sandbox.path(file), bad).unwrap();
+        same(bad, hashings_of_a_restart(&sandbox), 1);
+        same("it is mended", hashings_of_a_restart(&sandbox), 0);
+    }
+    fs::remove_file(sandbox.path(file)).unwrap();
+    same("without the file", hashings_of_a_restart(&sandbox), 1);
+    same(
+        "sessions live",
+        ask(&sandbox, "/api/settings", &before).status,
+        200,
+    );
+}
+
+#[test]
+fn a_password_that_was_changed_anywhere_is_the_configured_one_after_a_start() {
+    let mut sandbox = Sandbox::core();
+    sandbox.superuser(EMAIL, PASSWORD);
+    sandbox.up();
+    let session = token(&sandbox, EMAIL, PASSWORD);
+
+    // In the interface.
+    let me = ask(&sandbox, "/api/collections/_superusers/records", &session).json();
+    let id = me["items"][0]["id"].as_str().unwrap();
+    let path = format!("/api/collections/_superusers/records/{id}");
+    let body = json!({"password": "mine, by hand", "passwordConfirm": "mine, by hand"});
+    let headers = [
+        ("Authorization", session.as_str()),
+        ("Content-Type", "application/json"),
+    ];
+    let port = sandbox.port("pocketbase.http");
+    let changed = http::request(port, "PATCH", &path, &headers, &body.to_string()).unwrap();
+    same("status", changed.status, 200);
+    token(&sandbox, EMAIL, "mine, by hand");
+    same("compared and set", hashings_of_a_restart(&sandbox), 2);
+    token(&sandbox, EMAIL, PASSWORD);
+    same(
+        "that of the interface",
+        log_in(&sandbox, EMAIL, "mine, by hand").status,
+        400,
+    );
+    same("known", hashings_of_a_restart(&sandbox), 0);
+
+    // In the environment, and then the database, to one of before.
+    sandbox.down();
+    let database = sandbox.path(".data/pocketbase/pb_data");
+    let earlier = sandbox.path("earlier");
+    fs::create_dir(&earlier).unwrap();
+    for entry in fs::read_dir(&database).unwrap().flatten() {
+        if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), earlier.join(entry.file_name())).unwrap();
+        }
+    }
+    sandbox.superuser(EMAIL, "another password");
+    sandbox.up();
+    same("compared and set", hashings(&sandbox), 2);
+    token(&sandbox, EMAIL, "another password");
+    sandbox.down();
+    fs::remove_dir_all(&database).unwrap();
+    fs::rename(&earlier, &database).unwrap();
+    sandbox.up();
+    same("an earlier database", hashings(&sandbox), 2);
+    token(&sandbox, EMAIL, "another password");
+    same(
+        "that of before",
+        log_in(&sandbox, EMAIL, PASSWORD).status,
+        400,
+    );
+}
+
 #[test]
 fn without_one_a_superuser_is_made_up_once_and_its_place_told() {
     let sandbox = Sandbox::core();
