@@ -14,6 +14,9 @@ pub(crate) const ADMIN_SOCKET: &str = "admin.sock";
 /// connections, and once in a thousand times one that has just been accepted.
 pub(crate) const POCKETBASE_ADDRESS: &str = "pocketbase.address";
 pub(crate) const NATS_ADDRESS: &str = "nats.address";
+/// Idle connections to PocketBase that are kept. Caddy keeps 32: beyond as many clients at once, it
+/// opened and closed a connection for each request.
+const IDLE_CONNECTIONS_MAX: u32 = 256;
 /// Types that are compressed. Event streams are not: they must be sent at once.
 const COMPRESSED_TYPES: [&str; 6] = [
     "application/json*",
@@ -49,8 +52,17 @@ pub(crate) fn render(settings: &Settings) -> String {
 
 fn logs(settings: &Settings) -> Value {
     json!({
-        // Errors of requests are logged there, with the request.
-        "default": {"level": "INFO", "exclude": ["http.log.access"], "encoder": encoder()},
+        // Errors of requests are logged there, with the request, but without its headers: those are
+        // in the access log. Caddy encodes the request for this log whether there is an error or
+        // not, once in the server and once in the proxy.
+        "default": {
+            "level": "INFO",
+            "exclude": ["http.log.access"],
+            "encoder": encoder([
+                ("request>uri", without_values()),
+                ("request>headers", json!({"filter": "delete"})),
+            ]),
+        },
         "access": {
             "include": ["http.log.access.access"],
             "writer": {
@@ -59,29 +71,33 @@ fn logs(settings: &Settings) -> Value {
                 "roll_size_mb": 50,
                 "roll_keep": 5,
             },
-            "encoder": encoder(),
+            "encoder": encoder([
+                ("request>uri", without_values()),
+                ("request>headers>Referer", without_values()),
+                ("resp_headers>Location", without_values()),
+            ]),
         },
     })
 }
 
-/// Returns the JSON encoder that removes the values of queries: tokens of files, codes and states
-/// of logins, whatever their names. Caddy itself hides only Authorization and cookies. Referers and
+/// Returns a JSON encoder with a filter for each of these fields.
+fn encoder<const N: usize>(filters: [(&str, Value); N]) -> Value {
+    let fields: serde_json::Map<String, Value> = filters
+        .into_iter()
+        .map(|(field, filter)| (field.to_owned(), filter))
+        .collect();
+    json!({"format": "filter", "wrap": {"format": "json"}, "fields": fields})
+}
+
+/// Returns the filter that removes the values of queries: tokens of files, codes and states of
+/// logins, whatever their names. Caddy itself hides only Authorization and cookies. Referers and
 /// redirects have queries, too.
-fn encoder() -> Value {
-    let filter = json!({
+fn without_values() -> Value {
+    json!({
         "filter": "regexp",
         "regexp": r"([?&#;])([^=&#;\s]{1,64}=)?[^&#;\s]*",
         "value": "${1}${2}REDACTED",
-    });
-    let mut fields = serde_json::Map::new();
-    for field in [
-        "request>uri",
-        "request>headers>Referer",
-        "resp_headers>Location",
-    ] {
-        fields.insert(field.to_owned(), filter.clone());
-    }
-    json!({"format": "filter", "wrap": {"format": "json"}, "fields": fields})
+    })
 }
 
 /// Returns a file name without placeholders of Caddy: a path may contain braces.
@@ -174,12 +190,19 @@ fn pocketbase_route() -> Value {
                 "@id": "pocketbase_proxy",
                 "handler": "reverse_proxy",
                 "upstreams": [{"dial": dial(POCKETBASE_ADDRESS)}],
-                "flush_interval": -1,
+                // Here, after Caddy has removed what the client's Connection header names. Set
+                // before, a client could remove it, and would have our address.
                 "headers": {"request": {"set": {"X-Real-Ip": ["{http.vars.client_ip}"]}}},
                 // Covers a restart of PocketBase. No health checks: with one upstream they only
                 // delay the moment when it is used again.
                 "load_balancing": {"try_duration": "10s", "try_interval": "25ms"},
-                "transport": {"protocol": "http", "dial_timeout": "1s"},
+                // Streams, which have no length, are flushed at each write. All else has no flush
+                // interval: headers and a short body are one write then, not two.
+                "transport": {
+                    "protocol": "http",
+                    "dial_timeout": "1s",
+                    "keep_alive": {"max_idle_conns_per_host": IDLE_CONNECTIONS_MAX},
+                },
             },
         ],
         "terminal": true,

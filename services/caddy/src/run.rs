@@ -25,6 +25,10 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 const RESPAWNS_MAX: usize = 5;
 /// Connections that may wait while Caddy is restarted; the kernel may allow fewer.
 const BACKLOG: i32 = 4096;
+/// How much Caddy's heap may grow before it is collected, in percent of what is in use. That is few
+/// MB, so with Go's default of 100 the collector took a tenth of Caddy's time under load. Measured:
+/// 2 MB more memory idle, 5 MB after load; 400 would gain little more, for 17 MB.
+const GOGC: &str = "200";
 
 /// Runs the server until a stop is requested or it crashes too often. Returns the exit code.
 pub async fn run(lifecycle: Lifecycle, settings: Settings) -> anyhow::Result<u8> {
@@ -58,11 +62,13 @@ fn launch(settings: &Settings, listener: TcpListener) -> anyhow::Result<Launch> 
     // The socket listens already; a second call only lengthens the queue.
     rustix::net::listen(&listener, BACKLOG).context("cannot lengthen the queue of the socket")?;
     let config_file = admin::config_file(settings).display().to_string();
+    let mut env = admin::environment(settings);
+    env.push(("GOGC", GOGC.to_owned()));
     Ok(Launch {
         name: "caddy",
         program: settings.server.clone(),
         args: vec!["run".to_owned(), "--config".to_owned(), config_file],
-        env: admin::environment(settings),
+        env,
         working_dir: Some(settings.state_dir.clone()),
         stdin: Some(OwnedFd::from(listener)),
         ready_limit: READY_LIMIT,

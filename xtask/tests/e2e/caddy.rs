@@ -1,5 +1,7 @@
 //! Caddy: the front of the stack.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use crate::harness::{SOON, Sandbox, eventually, http, same};
@@ -137,6 +139,35 @@ fn no_log_has_what_stands_in_a_query() {
         let text = sandbox.read(file);
         assert!(!text.contains(secret), "{file}: {text}");
     }
+}
+
+#[test]
+fn what_is_streamed_arrives_while_it_is_written() {
+    let sandbox = Sandbox::core();
+    // An answer that ends only after a minute, and one of events.
+    let hook = r#"
+        routerAdd("GET", "/slowly", (e) => {
+            e.response.header().set("Content-Type", "application/json");
+            e.response.write("[1,");
+            e.flush();
+            sleep(60000);
+            e.response.write("2]");
+        });
+    "#;
+    let hooks = sandbox.own_service("pocketbase").join("pb_hooks");
+    if hooks.is_symlink() {
+        fs::remove_file(&hooks).unwrap();
+    }
+    fs::create_dir_all(&hooks).unwrap();
+    fs::write(hooks.join("slowly.pb.js"), hook).unwrap();
+    sandbox.up();
+    let caddy = sandbox.port("caddy.http");
+    for accepted in ["identity", "gzip, zstd"] {
+        let headers = [("Accept-Encoding", accepted)];
+        let events = http::read_until(caddy, "/api/realtime", &headers, "PB_CONNECT");
+        assert!(events.unwrap().contains("text/event-stream"), "{accepted}");
+    }
+    http::read_until(caddy, "/slowly", &[], "[1,").unwrap();
 }
 
 #[test]

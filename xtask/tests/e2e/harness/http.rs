@@ -65,6 +65,31 @@ pub(crate) fn request_at(
     })
 }
 
+/// Sends a `GET` of an answer that does not end; returns what has arrived once `text` has.
+pub(crate) fn read_until(
+    port: u16,
+    path: &str,
+    headers: &[(&str, &str)],
+    text: &str,
+) -> io::Result<String> {
+    let mut stream = connect(here(port))?;
+    let lines = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"));
+    let lines = lines.collect::<String>();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{lines}\r\n");
+    stream.write_all(request.as_bytes())?;
+    let (mut arrived, mut part) = (String::new(), [0; 4096]);
+    while !arrived.contains(text) {
+        let length = stream.read(&mut part)?;
+        if length == 0 {
+            return Err(io::Error::other(format!("it ended with {arrived:?}")));
+        }
+        arrived.push_str(&String::from_utf8_lossy(&part[..length]));
+    }
+    Ok(arrived)
+}
+
 /// Sends a `GET`, which must be answered.
 #[track_caller]
 pub(crate) fn get(port: u16, path: &str) -> Answer {
