@@ -5,9 +5,11 @@
 //! supervisor starts one for each check, and one for each such program.
 
 mod arguments;
+mod glance;
 mod run;
 
 use std::io::Write as _;
+use std::os::unix::process::parent_id;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -26,6 +28,8 @@ const POLL_FIRST: Duration = Duration::from_millis(1);
 const POLL_MAX: Duration = Duration::from_millis(25);
 /// How long a server that accepted the connection may stay silent: it hangs.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
+/// How much of that the first glance takes. A healthy server answers within a few milliseconds.
+const GLANCE_MAX: Duration = Duration::from_millis(50);
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).peekable();
@@ -45,13 +49,24 @@ fn main() -> ExitCode {
 }
 
 fn run(probe: &Probe) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let parent = parent_id();
+    let deadline = began + probe.limit;
+    if glance::is_ready(&probe.target, probe.limit.min(GLANCE_MAX)) {
+        return Ok(());
+    }
+    // What was silent until now has only the rest of its second.
+    let silence_left = SILENCE_MAX.saturating_sub(began.elapsed());
     let runtime = kit::runtime::current_thread()?;
     let result = runtime.block_on(async {
-        let parent = ParentWatch::process().context("cannot watch the parent")?;
+        let watch = ParentWatch::process().context("cannot watch the parent")?;
+        if parent_id() != parent {
+            bail!("the parent is gone");
+        }
         tokio::select! {
             biased;
-            result = until_ready(probe) => result,
-            () = parent.gone() => bail!("the parent is gone"),
+            result = until_ready(probe, deadline, silence_left) => result,
+            () = watch.gone() => bail!("the parent is gone"),
         }
     });
     // A running name resolution must not delay the exit.
@@ -66,16 +81,20 @@ enum Answer {
     Wrong(String),
 }
 
-async fn until_ready(probe: &Probe) -> anyhow::Result<()> {
-    let deadline = Instant::now() + probe.limit;
+async fn until_ready(
+    probe: &Probe,
+    deadline: Instant,
+    mut silence_max: Duration,
+) -> anyhow::Result<()> {
     let mut pause = POLL_FIRST;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let why = match look(&probe.target, left.min(SILENCE_MAX)).await {
+        let why = match look(&probe.target, left.min(silence_max)).await {
             Answer::Ready => return Ok(()),
             Answer::Wrong(why) => bail!(why),
             Answer::NotYet(why) => why,
         };
+        silence_max = SILENCE_MAX;
         if Instant::now() + pause >= deadline {
             bail!("not ready within {} s: {why}", probe.limit.as_secs_f64());
         }
@@ -113,14 +132,18 @@ fn look_at_lock(file: &Path) -> Answer {
     }
 }
 
-fn judge(target: &Target, status: u16) -> Answer {
-    let wanted = match target {
+/// Whether a server that answers with `status` is ready.
+fn is_wanted(target: &Target, status: u16) -> bool {
+    match target {
         Target::Http {
             status: Some(wanted),
             ..
         } => status == *wanted,
         _ => (200..300).contains(&status),
-    };
+    }
+}
+
+fn judge(target: &Target, status: u16) -> Answer {
     let got = || match target {
         Target::Http { endpoint, path, .. } => {
             format!("`http://{endpoint}{path}` answered with status {status}")
@@ -128,7 +151,7 @@ fn judge(target: &Target, status: u16) -> Answer {
         _ => format!("status {status}"),
     };
     match status {
-        _ if wanted => Answer::Ready,
+        _ if is_wanted(target, status) => Answer::Ready,
         500..600 => Answer::NotYet(got()),
         _ => Answer::Wrong(got()),
     }

@@ -65,6 +65,35 @@ fn a_healthy_server() {
 }
 
 #[test]
+fn a_healthy_server_is_asked_once() {
+    let address = server(&[200, 404]);
+    let line = format!("http http://{address}/ --limit 10");
+    assert_eq!(probe(&line).0, Some(0));
+    assert_eq!(probe(&line).0, Some(1));
+}
+
+#[test]
+fn any_form_of_an_answer_counts() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.0 200 OK\r\n\r\nok",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let _ = stream.read(&mut [0; 1024]);
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        let (code, text) = probe(&format!("http http://{address}/ --limit 10"));
+        assert_eq!((code, text.as_str()), (Some(0), ""), "{answer:?}");
+    }
+}
+
+#[test]
 fn waits_through_server_errors() {
     let address = server(&[503, 500, 503, 204]);
     let (code, text) = probe(&format!("http http://{address}/ --limit 10"));
