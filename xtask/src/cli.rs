@@ -458,6 +458,9 @@ pub(crate) struct Bench {
     /// Judge by counts only; show times, but do not fail on a slow machine
     #[arg(long)]
     pub(crate) counts: bool,
+    /// Write the ratios into `docs/performance.md`, with which later runs are compared
+    #[arg(long, conflicts_with = "counts")]
+    pub(crate) write: bool,
     /// Print the figures as JSON
     #[arg(long)]
     pub(crate) json: bool,

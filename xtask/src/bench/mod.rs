@@ -6,6 +6,7 @@
 mod bare;
 mod cold;
 mod commands;
+mod committed;
 mod hundred;
 mod instances;
 mod listener;
@@ -21,6 +22,7 @@ mod stop;
 mod timing;
 mod topology;
 
+pub use committed::write;
 pub use listener::listen;
 pub use report::{BenchReport, Row};
 
@@ -105,5 +107,6 @@ pub fn bench(
     if wanted("cold") {
         cold::cold(ctx, &mut report)?;
     }
+    committed::compare(&ctx.paths, &mut report);
     Ok(report)
 }

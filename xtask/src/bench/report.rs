@@ -38,6 +38,8 @@ pub struct Row {
     pub unit: &'static str,
     /// The largest value that is within the budget, in `unit`; `None` when none is set.
     pub limit: Option<f64>,
+    /// The largest ratio of the two figures that is no regression; `None` when none is committed.
+    pub largest_ratio: Option<f64>,
 }
 
 impl Row {
@@ -46,9 +48,20 @@ impl Row {
         self.unit.is_empty()
     }
 
-    /// Whether the figure is within its budget.
+    /// Returns the figure divided by the one it is compared with.
+    pub fn ratio(&self) -> Option<f64> {
+        (self.base > 0.0).then(|| self.value / self.base)
+    }
+
+    /// Whether the figure is larger than a fifth more than what is committed.
+    pub fn has_regressed(&self) -> bool {
+        let limit = self.ratio().zip(self.largest_ratio);
+        limit.is_some_and(|(ratio, largest)| ratio > largest)
+    }
+
+    /// Whether the figure is within its budget, and no regression.
     pub fn within(&self) -> bool {
-        self.limit.is_none_or(|limit| self.value <= limit)
+        self.limit.is_none_or(|limit| self.value <= limit) && !self.has_regressed()
     }
 }
 
@@ -106,6 +119,7 @@ impl BenchReport {
             base,
             unit,
             limit,
+            largest_ratio: None,
         });
     }
 }

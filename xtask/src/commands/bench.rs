@@ -18,6 +18,10 @@ pub(crate) fn run(args: &Bench) -> anyhow::Result<ExitCode> {
             ctx.ui.data(line(row))?;
         }
     }
+    if args.write {
+        bench::write(&ctx.paths, &report)?;
+        ctx.ui.line("wrote docs/performance.md");
+    }
     let is_judged = |row: &&Row| !args.counts || row.is_count();
     let within = report.rows.iter().filter(is_judged).all(Row::within);
     Ok(if within {
@@ -35,8 +39,13 @@ fn line(row: &Row) -> String {
         base,
         unit,
         limit,
+        largest_ratio,
     } = row;
     let verdict = match limit {
+        _ if row.has_regressed() => {
+            let largest = largest_ratio.unwrap_or_default();
+            format!("  SLOWER than {largest:.2}x, see docs/performance.md")
+        }
         None => String::new(),
         Some(limit) if row.within() => format!("  within {limit:.1} {unit}"),
         Some(limit) => format!("  OVER {limit:.1} {unit}"),
