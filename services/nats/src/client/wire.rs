@@ -8,6 +8,8 @@ use super::headers::Headers;
 
 /// The longest line that is read: an INFO names every server of a cluster.
 const LINE_MAX: u64 = 256 * 1024;
+/// What a server writes between the words of a line. A subject may contain other white space.
+const BLANK: char = ' ';
 /// The largest message that is read, in bytes. nats-server itself refuses a higher limit.
 const MESSAGE_MAX: usize = 64 * 1024 * 1024;
 
@@ -110,8 +112,8 @@ pub(super) async fn read(
     let Some(line) = line(from, address).await? else {
         return Ok(None);
     };
-    let (word, rest) = line.split_once([' ', '\t']).unwrap_or((&line, ""));
-    let rest = rest.trim();
+    let (word, rest) = line.split_once(BLANK).unwrap_or((&line, ""));
+    let rest = rest.trim_matches(BLANK);
     let frame = match word.to_ascii_uppercase().as_str() {
         "MSG" => message(from, rest, false, address).await?,
         "HMSG" => message(from, rest, true, address).await?,
@@ -161,7 +163,8 @@ async fn message(
     address: &str,
 ) -> Result<Frame, ClientError> {
     let malformed = || ClientError::protocol(address, "a message has a malformed head");
-    let mut words: Vec<&str> = rest.split_ascii_whitespace().collect();
+    let words = rest.split(BLANK).filter(|word| !word.is_empty());
+    let mut words: Vec<&str> = words.collect();
     let size: usize = words
         .pop()
         .and_then(|word| word.parse().ok())
@@ -254,6 +257,16 @@ mod tests {
         assert_eq!(second.reply.as_deref(), Some("reply.1"));
         assert_eq!(second.headers.get("A"), Some(""));
         assert_eq!(second.payload, b"hi");
+    }
+
+    #[test]
+    fn a_subject_may_contain_what_is_a_blank_elsewhere() {
+        let subject = "\u{a0}a\u{c}b";
+        let frames = frames(format!("MSG  {subject} 7  1\r\nx\r\n").as_bytes()).unwrap();
+        let [Frame::Message { message, .. }] = &frames[..] else {
+            panic!("{frames:?}");
+        };
+        assert_eq!(message.subject, subject);
     }
 
     #[test]
