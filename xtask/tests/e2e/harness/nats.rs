@@ -49,6 +49,9 @@ impl Nats {
         stream
             .set_read_timeout(Some(ANSWER_LIMIT))
             .expect("a limit can be set");
+        // A request is several writes: the last one would wait 40 ms for an acknowledgement.
+        let at_once = stream.set_nodelay(true);
+        at_once.expect("small frames are sent at once");
         let mut nats = Self {
             stream: BufReader::new(stream),
             inboxes: 0,
@@ -134,9 +137,15 @@ impl Nats {
     /// Like [`Self::publish`], with an id by which the server recognizes a repeated message.
     #[track_caller]
     pub(crate) fn publish_once(&mut self, subject: &str, id: &str, payload: &str) -> Value {
+        let headers = format!("NATS/1.0\r\nNats-Msg-Id: {id}\r\n\r\n");
+        self.publish_with(subject, &headers, payload)
+    }
+
+    /// Like [`Self::publish`], with a whole block of headers.
+    #[track_caller]
+    pub(crate) fn publish_with(&mut self, subject: &str, headers: &str, payload: &str) -> Value {
         self.inboxes += 1;
         let (inbox, sid) = (format!("_INBOX.e2e.{}", self.inboxes), self.inboxes);
-        let headers = format!("NATS/1.0\r\nNats-Msg-Id: {id}\r\n\r\n");
         let (head, all) = (headers.len(), headers.len() + payload.len());
         self.send(&format!(
             "SUB {inbox} {sid}\r\nUNSUB {sid} 1\r\nHPUB {subject} {inbox} {head} {all}\r\n\
