@@ -4,9 +4,12 @@
 
 mod harness;
 
-use serde_json::json;
-use service_nats::client::{Client, ClientError, Headers};
-use service_nats::jetstream::{self, Backup, Begin, Follow, JetStream, each_message};
+use serde_json::{Value, json};
+use service_nats::client::{Client, ClientError, Headers, Message};
+use service_nats::jetstream::{
+    self, Backup, Begin, Follow, JetStream, each_message, each_stored_message,
+};
+use tokio::sync::Notify;
 
 use harness::{SOON, Server, run, until};
 
@@ -115,6 +118,167 @@ fn streams_and_consumers() {
         assert!(!js.delete_stream("A").await.unwrap());
         let own = JetStream::in_domain(server.client().await, "test");
         assert_eq!(own.stream_names().await.unwrap().len(), 300);
+    });
+}
+
+/// A message as it was read: number, subject, time, its own headers and payload.
+type Read = (u64, String, String, Vec<(String, String)>, Vec<u8>);
+
+/// Reads the messages of a stream of `retention`, and checks their number.
+async fn read(js: &JetStream, name: &str, retention: &str) -> Vec<Read> {
+    let info = js.stream(name).await.unwrap().unwrap();
+    let mut config = info.config;
+    config["retention"] = json!(retention);
+    let mut all = Vec::new();
+    let keep = |number, message: &Message| all.push(as_read(number, message));
+    let (first, last) = (info.state.first_seq, info.state.last_seq);
+    let count = each_stored_message(js, &config, first, last, keep).await;
+    assert_eq!(count.unwrap(), info.state.messages, "{name}");
+    assert_eq!(all.len() as u64, info.state.messages, "{name}");
+    all
+}
+
+fn as_read(number: u64, message: &Message) -> Read {
+    let last = |name| message.headers.last(name).unwrap().to_owned();
+    let headers = message.headers.iter();
+    let own = headers.filter(|(name, _)| !name.starts_with("Nats-"));
+    let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let (subject, time) = (last("Nats-Subject"), last("Nats-Time-Stamp"));
+    (
+        number,
+        subject,
+        time,
+        own.collect(),
+        message.payload.clone(),
+    )
+}
+
+/// Makes a stream `A` with more messages than a batch has, headers, gaps inside and at both ends.
+async fn with_gaps(js: &JetStream, more: Value) {
+    let mut config = json!({"name": "A", "subjects": ["a.>"], "allow_direct": true});
+    for (key, value) in more.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    js.create_stream(&config).await.unwrap();
+    if config["retention"] == "interest" {
+        let body = json!({"durable_name": "C", "ack_policy": "explicit"});
+        js.put_consumer("A", &body).await.unwrap();
+    }
+    for number in 0..1500_u32 {
+        let headers = match number % 3 {
+            0 => Headers::new(),
+            1 => Headers::new()
+                .with("N", "1")
+                .with("N", "")
+                .with("n", "a: b"),
+            _ => Headers::new().with("Nats-Msg-Id", number.to_string()),
+        };
+        let payload = vec![b'x'; number as usize % 7];
+        let subject = format!("a.{}", number % 10);
+        let sent = js.client().publish(&subject, None, &headers, &payload);
+        sent.await.unwrap();
+    }
+    until("the messages", || async {
+        (js.message_count("A").await.unwrap() == 1500).then_some(())
+    })
+    .await;
+    for number in [1, 2, 5, 512, 513, 700, 1499, 1500] {
+        let body = json!({"seq": number});
+        js.call("STREAM.MSG.DELETE.A", &body).await.unwrap();
+    }
+}
+
+#[test]
+fn all_ways_to_read_a_stream_agree_and_leave_no_consumer() {
+    let server = Server::alone();
+    run(async {
+        let js = server.jetstream().await;
+        for (more, consumers) in [
+            (json!({}), 0),
+            (json!({"allow_direct": false}), 0),
+            (json!({"retention": "interest"}), 1),
+            (json!({"retention": "workqueue"}), 0),
+            // Another consumer is refused.
+            (json!({"max_consumers": 1}), 1),
+        ] {
+            with_gaps(&js, more.clone()).await;
+            if consumers == 1 {
+                let body = json!({"durable_name": "C", "ack_policy": "explicit"});
+                js.put_consumer("A", &body).await.unwrap();
+            }
+            let before = js.stream("A").await.unwrap().unwrap();
+            let retention = before.config["retention"].as_str().unwrap().to_owned();
+            let all = read(&js, "A", &retention).await;
+            assert_eq!(all.len(), 1492, "{more}");
+            // By requests alone.
+            assert!(read(&js, "A", "workqueue").await == all, "{more}");
+            if before.config["allow_direct"] == true {
+                let mut direct = Vec::new();
+                let keep = |number, message: &Message| direct.push(as_read(number, message));
+                each_message(&js, "A", 1, 1500, keep).await.unwrap();
+                assert!(direct == all, "{more}");
+            }
+            let mut middle = Vec::new();
+            let keep = |number, _: &Message| middle.push(number);
+            let count = each_stored_message(&js, &before.config, 3, 6, keep).await;
+            assert_eq!((count.unwrap(), middle), (3, vec![3, 4, 6]), "{more}");
+            let after = js.stream("A").await.unwrap().unwrap();
+            assert_eq!(after.state, before.state, "{more}");
+            assert_eq!(js.consumers("A").await.unwrap().len(), consumers, "{more}");
+            js.delete_stream("A").await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_stream_is_read_whole_when_its_reader_loses_the_consumer() {
+    let server = Server::alone();
+    run(async {
+        let js = server.jetstream().await;
+        with_gaps(&js, json!({})).await;
+        let all = read(&js, "A", "limits").await;
+        let config = js.stream("A").await.unwrap().unwrap().config;
+        let (mut again, mut deleted) = (Vec::new(), None);
+        let keep = |number, message: &Message| {
+            again.push(as_read(number, message));
+            let js = js.clone();
+            deleted.get_or_insert_with(|| {
+                tokio::spawn(async move {
+                    for consumer in js.consumers("A").await.unwrap() {
+                        let name = consumer["name"].as_str().unwrap();
+                        let call = format!("CONSUMER.DELETE.A.{name}");
+                        js.call(&call, &json!({})).await.unwrap();
+                    }
+                })
+            });
+        };
+        each_stored_message(&js, &config, 1, 1500, keep)
+            .await
+            .unwrap();
+        deleted.unwrap().await.unwrap();
+        assert!(again == all);
+    });
+}
+
+#[test]
+fn a_reader_that_was_interrupted_leaves_no_consumer() {
+    let server = Server::alone();
+    run(async {
+        let js = server.jetstream().await;
+        with_gaps(&js, json!({})).await;
+        let config = js.stream("A").await.unwrap().unwrap().config;
+        let begun = Notify::new();
+        let keep = |_, _: &Message| begun.notify_one();
+        tokio::select! {
+            biased;
+            () = begun.notified() => {}
+            _ = each_stored_message(&js, &config, 1, 1500, keep) => panic!("not interrupted"),
+        }
+        assert_eq!(js.consumers("A").await.unwrap().len(), 1);
+        until("the end of the consumer", || async {
+            js.consumers("A").await.unwrap().is_empty().then_some(())
+        })
+        .await;
     });
 }
 

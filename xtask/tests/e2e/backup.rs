@@ -248,6 +248,88 @@ fn a_backup_is_restored_into_another_instance() {
     );
 }
 
+/// Creates a stream of each retention, with and without direct access, and one that is sealed; each
+/// with headers and with gaps inside and at the end. Returns their names.
+#[track_caller]
+fn make_every_kind(nats: &mut Nats) -> Vec<String> {
+    let mut names = Vec::new();
+    for retention in ["limits", "interest", "workqueue"] {
+        for direct in [false, true] {
+            let name = format!("{retention}-{direct}");
+            let config = json!({"name": name, "subjects": [format!("{name}.>")],
+                "retention": retention, "allow_direct": direct});
+            nats.api(&format!("STREAM.CREATE.{name}"), &config);
+            let config = json!({"durable_name": "C", "ack_policy": "explicit"});
+            let body = json!({"stream_name": name, "config": config});
+            nats.api(&format!("CONSUMER.CREATE.{name}.C"), &body);
+            nats.publish_numbers(&format!("{name}.a"), 0..600);
+            // The last one has a status, as a server sends it in place of a message.
+            for block in [
+                "NATS/1.0\r\nA: 1\r\nA: 2\r\nB:\r\n\r\n",
+                "NATS/1.0\r\nNats-Sequence: 7\r\nNats-Subject: x\r\n\r\n",
+                "NATS/1.0 404 No Messages\r\n\r\n",
+            ] {
+                nats.publish_with(&format!("{name}.b"), block, "x");
+            }
+            let last = nats.publish(&format!("{name}.b"), "");
+            for number in [1, 5, 513, last] {
+                let body = json!({"seq": number});
+                nats.api(&format!("STREAM.MSG.DELETE.{name}"), &body);
+            }
+            names.push(name);
+        }
+    }
+    let mut config = json!({"name": "sealed", "subjects": ["sealed"]});
+    nats.api("STREAM.CREATE.sealed", &config);
+    nats.publish_numbers("sealed", 0..10);
+    config["sealed"] = json!(true);
+    nats.api("STREAM.UPDATE.sealed", &config);
+    names.push("sealed".to_owned());
+    names
+}
+
+/// Returns what a stream is, with all of its messages and the names of its consumers.
+#[track_caller]
+fn whole(nats: &mut Nats, name: &str) -> Value {
+    let mut info = nats.api(&format!("STREAM.INFO.{name}"), &json!({}));
+    let (state, mut messages) = (info["state"].take(), Vec::new());
+    let mut next = 1;
+    while messages.len() as u64 != state["messages"].as_u64().unwrap() {
+        let body = json!({"seq": next, "next_by_subj": ">"});
+        let message = nats.api(&format!("STREAM.MSG.GET.{name}"), &body)["message"].take();
+        next = message["seq"].as_u64().unwrap() + 1;
+        messages.push(message);
+    }
+    let mut consumers = nats.api(&format!("CONSUMER.NAMES.{name}"), &json!({}));
+    json!({"config": info["config"].take(), "messages": messages,
+        "consumers": consumers["consumers"].take(),
+        "first": state["first_seq"], "last": state["last_seq"]})
+}
+
+#[test]
+fn streams_of_every_kind_come_back_whole_and_keep_their_consumers() {
+    let sandbox = Sandbox::core();
+    sandbox.up();
+    let mut nats = connect(&sandbox);
+    let names = make_every_kind(&mut nats);
+    let all = |nats: &mut Nats| -> Vec<Value> {
+        let all = names.iter().map(|name| whole(nats, name));
+        all.collect()
+    };
+    let before = all(&mut nats);
+    let file = sandbox.path("a.tar").display().to_string();
+    let backup = sandbox.run(&format!("backup {file} --json"));
+    let report = backup.succeeds().json();
+    for stream in report["streams"].as_array().unwrap() {
+        assert!(stream["content"].is_string(), "{stream}");
+    }
+    assert!(all(&mut nats) == before, "a backup changes nothing");
+    sandbox.run(&format!("restore {file} --replace")).succeeds();
+    for (name, before) in names.iter().zip(&before) {
+        same(name, &whole(&mut connect(&sandbox), name), before);
+    }
+}
+
 #[test]
 fn what_is_there_is_replaced_only_when_asked_for_and_kept() {
     let (sandbox, file) = filled();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::place::Place;
 use super::{JetStream, JetStreamError};
 use crate::client::{ClientError, Message, Subscription};
 
@@ -84,53 +85,26 @@ impl Follow {
             if message.status == Some(IDLE) {
                 continue;
             }
-            let place = message.reply.as_deref().and_then(place);
-            let Some((number, delivered)) = place else {
+            let place = message.reply.as_deref().and_then(Place::parse);
+            let Some(place) = place else {
                 return Err(JetStreamError::answer(
                     &self.call,
                     "a message has no number",
                 ));
             };
-            if delivered != self.delivered + 1 {
+            if place.delivered != self.delivered + 1 {
                 let subject = message.subject;
                 return Err(JetStreamError::client(
                     &self.call,
                     ClientError::Overrun { subject },
                 ));
             }
-            self.delivered = delivered;
-            return Ok((number, message));
+            self.delivered = place.delivered;
+            return Ok((place.sequence, message));
         }
     }
 }
 
-fn nanoseconds(time: Duration) -> u64 {
+pub(super) fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Parses the sequence numbers in stream and consumer from the subject for acknowledgements,
-/// `$JS.ACK.STREAM.CONSUMER.DELIVERIES.SEQUENCE.DELIVERED.TIME.PENDING`, in newer servers with
-/// domain and account before the stream (ADR-15 of nats-io/nats-architecture-and-design).
-fn place(reply: &str) -> Option<(u64, u64)> {
-    let words: Vec<&str> = reply.split('.').collect();
-    let first = match words.len() {
-        9 => 5,
-        11.. => 7,
-        _ => return None,
-    };
-    Some((words[first].parse().ok()?, words[first + 1].parse().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_forms_of_the_subject_are_read() {
-        assert_eq!(place("$JS.ACK.S.c.1.42.7.1700000000.0"), Some((42, 7)));
-        let newer = "$JS.ACK.core.ACCHASH.S.c.1.42.7.1700000000.0.x";
-        assert_eq!(place(newer), Some((42, 7)));
-        assert_eq!(place("_INBOX.1"), None);
-        assert_eq!(place("$JS.ACK.S.c.1.x.7.1700000000.0"), None);
-    }
 }

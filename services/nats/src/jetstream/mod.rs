@@ -7,7 +7,9 @@ mod api;
 mod backup;
 mod follow;
 mod messages;
+mod place;
 mod publish;
+mod pulled;
 mod stored;
 
 use std::time::Duration;

@@ -1,12 +1,12 @@
-//! Reads all messages of a stream without direct access: by requests to its leader, many at a time.
-//! Much slower than [`super::each_message`], but works with any stream.
+//! Reads all messages of a stream without direct access: through a consumer where that is possible,
+//! else by requests to its leader, many at a time. That is slower, but works with any stream.
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::api::read;
-use super::{JetStream, JetStreamError};
+use super::{JetStream, JetStreamError, pulled};
 use crate::client::{Headers, Message};
 
 /// How many messages are requested at once.
@@ -30,13 +30,21 @@ struct Stored {
 /// [`super::each_message`]. Returns their number.
 pub async fn each_stored_message(
     from: &JetStream,
-    stream: &str,
+    config: &Value,
     first: u64,
     last: u64,
     mut seen: impl FnMut(u64, &Message),
 ) -> Result<u64, JetStreamError> {
+    let stream = config["name"].as_str().unwrap_or_default();
     let call = format!("STREAM.MSG.GET.{stream}");
     let (mut next, mut count) = (first.max(1), 0);
+    if next <= last && pulled::is_possible(config) {
+        let mut seen = |number, message: &Message| {
+            seen(number, message);
+            count += 1;
+        };
+        next = pulled::each_pulled_message(from, stream, next, last, &mut seen).await;
+    }
     while next <= last {
         let end = last.min(next + AT_ONCE - 1);
         let mut asked = JoinSet::new();
@@ -67,11 +75,7 @@ pub async fn each_stored_message(
     Ok(count)
 }
 
-async fn get(
-    from: &JetStream,
-    call: &str,
-    body: serde_json::Value,
-) -> Result<Option<Stored>, JetStreamError> {
+async fn get(from: &JetStream, call: &str, body: Value) -> Result<Option<Stored>, JetStreamError> {
     match from.call(call, &body).await {
         Ok(mut answer) => read(call, answer["message"].take()).map(Some),
         Err(error) if error.is_code(MESSAGE_NOT_FOUND) => Ok(None),

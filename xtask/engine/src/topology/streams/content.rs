@@ -47,13 +47,13 @@ pub(crate) async fn content_of(
     config: &Value,
     state: &StreamState,
 ) -> Result<Content, JetStreamError> {
-    let stream = config["name"].as_str().unwrap_or_default();
     if config["allow_direct"] == true {
+        let stream = config["name"].as_str().unwrap_or_default();
         return content(js, stream, state).await;
     }
     let mut digest = Sha256::new();
     let add = |number, message: &Message| add(&mut digest, number, message);
-    let messages = each_stored_message(js, stream, state.first_seq, state.last_seq, add).await?;
+    let messages = each_stored_message(js, config, state.first_seq, state.last_seq, add).await?;
     Ok(Content {
         messages,
         digest: digest.finalize().into(),
