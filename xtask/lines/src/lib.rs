@@ -11,6 +11,7 @@ mod line;
 mod literal;
 mod merge;
 mod show;
+mod since;
 mod source;
 mod text;
 

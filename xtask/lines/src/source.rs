@@ -6,8 +6,7 @@ use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::files;
-use crate::line;
+use crate::{files, line, since};
 
 /// Bytes of one read.
 const BLOCK: usize = 256 * 1024;
@@ -117,8 +116,9 @@ impl Source {
         &self.process
     }
 
-    /// Skips files that were not written to since `millis`.
-    pub fn skip_files_before(&mut self, millis: i64) {
+    /// Skips lines that are older than `millis`: files that were not written to since, and what is
+    /// found to be older by bisection.
+    pub fn skip_before(&mut self, millis: i64) -> io::Result<()> {
         let is_old = |path: &Path| {
             let meta = fs::metadata(path);
             meta.is_ok_and(|meta| meta.mtime() * 1000 + 999 < millis)
@@ -126,6 +126,35 @@ impl Source {
         while self.next.len() > 1 && is_old(&self.next[0].0) {
             self.next.pop_front();
         }
+        self.skip_lines_before(millis, BLOCK as u64)
+    }
+
+    /// Skips lines older than `millis` but for the last `window` bytes of them.
+    pub(crate) fn skip_lines_before(&mut self, millis: i64, window: u64) -> io::Result<()> {
+        // Lines ahead of the first time are shown always.
+        let mut begins_with_time = None;
+        for (path, _) in &self.next {
+            if begins_with_time.is_none()
+                && let Some(mut file) = open(path)?
+            {
+                begins_with_time = since::begins_with_time(&mut file)?;
+            }
+        }
+        if begins_with_time == Some(false) {
+            return Ok(());
+        }
+        for index in (0..self.next.len()).rev() {
+            let (path, offset) = &mut self.next[index];
+            let Some(mut file) = open(path)? else {
+                continue;
+            };
+            if let Some(position) = since::position(&mut file, millis, window)? {
+                *offset = position;
+                self.next.drain(..index);
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Returns the time of the current line; of a line without one, that of the line before.
@@ -140,7 +169,8 @@ impl Source {
 
     /// Moves to the next line.
     pub(crate) fn advance(&mut self) {
-        self.begin = (self.end + 1).min(self.filled);
+        let has_end = self.buffer[..self.filled].get(self.end) == Some(&b'\n');
+        self.begin = self.end + usize::from(has_end);
         self.has_line = false;
     }
 
@@ -151,11 +181,14 @@ impl Source {
         }
         let mut searched = self.begin;
         loop {
-            if let Some(at) = memchr::memchr(b'\n', &self.buffer[searched..self.filled]) {
+            // Where a long line is split depends on its begin alone, not on the reads.
+            let limit = self.begin + LINE_LENGTH_MAX;
+            let until = self.filled.min(limit + 1);
+            if let Some(at) = memchr::memchr(b'\n', &self.buffer[searched..until]) {
                 return Ok(self.found(searched + at));
             }
-            if self.filled - self.begin >= LINE_LENGTH_MAX {
-                return Ok(self.found(self.filled));
+            if self.filled > limit {
+                return Ok(self.found(limit));
             }
             searched = self.filled - self.begin;
             self.make_room();

@@ -93,7 +93,7 @@ impl Follow {
             _ => {
                 let mut source = Source::whole(&logs, name);
                 if let Some(since) = options.filter.since {
-                    source.skip_files_before(since);
+                    source.skip_before(since)?;
                 }
                 Ok(source)
             }
