@@ -40,8 +40,10 @@ pub(super) fn read(ctx: &Ctx) -> anyhow::Result<Vec<Server>> {
             bail!("`{name}` has no HTTP readiness probe");
         };
         let mut server = read_child(state.pid, name, url)?;
-        if name == "caddy" {
-            listen_itself(&mut server, ctx, process.ports["http"].port)?;
+        if name != "pocketbase" {
+            // Caddy's socket belongs to its wrapper; bare, Caddy listens by itself.
+            let address = format!("127.0.0.1:{}", process.ports["http"].port);
+            keep_configuration(&mut server, ctx, &address)?;
         }
         servers.push(server);
     }
@@ -76,15 +78,17 @@ fn read_child(wrapper: i32, name: &str, url: &str) -> anyhow::Result<Server> {
     })
 }
 
-/// Caddy's socket belongs to its wrapper; bare, Caddy listens by itself on the same port.
-fn listen_itself(server: &mut Server, ctx: &Ctx, port: u16) -> anyhow::Result<()> {
-    let position = server.command.iter().position(|word| word == "--config");
+/// Copies the configuration file of a server, which a wrapper removes when it ends, with the
+/// `address` instead of an inherited socket.
+fn keep_configuration(server: &mut Server, ctx: &Ctx, address: &str) -> anyhow::Result<()> {
+    let name = &server.name;
+    let is_option = |word: &String| word == "--config" || word == "-c";
+    let position = server.command.iter().position(is_option);
     let word = position.and_then(|position| server.command.get_mut(position + 1));
-    let word = word.context("caddy runs without a configuration file")?;
+    let word = word.with_context(|| format!("`{name}` runs without a configuration file"))?;
     let text = fs::read_to_string(server.directory.join(&*word)).context("cannot read it")?;
-    let text = text.replace("fd/0", &format!("127.0.0.1:{port}"));
-    let file = ctx.paths.state().join("caddy/bench.json");
-    fs::write(&file, text).context("cannot write a configuration")?;
+    let file = ctx.paths.state().join(name).join("bench.conf");
+    fs::write(&file, text.replace("fd/0", address)).context("cannot write a configuration")?;
     *word = file.to_string_lossy().into_owned();
     Ok(())
 }

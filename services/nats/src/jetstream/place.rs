@@ -1,10 +1,7 @@
 //! PURE: where a message that a consumer delivers comes from, as its subject for acknowledgements
 //! says.
 
-/// Nanoseconds of a second.
-const NANOSECONDS: i64 = 1_000_000_000;
-/// Seconds of a day.
-const DAY: i64 = 86_400;
+use jiff::Timestamp;
 
 /// Where a delivered message comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,8 +10,8 @@ pub(super) struct Place {
     pub(super) sequence: u64,
     /// Its number among the messages of the consumer.
     pub(super) delivered: u64,
-    /// When it was stored, in nanoseconds since the Unix epoch.
-    nanoseconds: i64,
+    /// When it was stored.
+    time: Timestamp,
 }
 
 impl Place {
@@ -31,39 +28,15 @@ impl Place {
         Some(Self {
             sequence: words[first].parse().ok()?,
             delivered: words[first + 1].parse().ok()?,
-            nanoseconds: words[first + 2].parse().ok()?,
+            time: Timestamp::from_nanosecond(words[first + 2].parse().ok()?).ok()?,
         })
     }
 
     /// Returns when it was stored, as a server writes it elsewhere: RFC 3339 in UTC, without zeros
     /// at the end of a fraction.
     pub(super) fn time(&self) -> String {
-        let (seconds, fraction) = (
-            self.nanoseconds.div_euclid(NANOSECONDS),
-            self.nanoseconds.rem_euclid(NANOSECONDS),
-        );
-        let (year, month, day) = date(seconds.div_euclid(DAY));
-        let second = seconds.rem_euclid(DAY);
-        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        let time = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
-        let fraction = format!(".{fraction:09}");
-        let fraction = fraction.trim_end_matches('0').trim_end_matches('.');
-        format!("{time}{fraction}Z")
+        self.time.to_string()
     }
-}
-
-/// Returns year, month and day, of days since the Unix epoch. The year begins in March here, so
-/// that a leap day is its last; 400 years have 146,097 days.
-fn date(days: i64) -> (i64, i64, i64) {
-    // 719,468 days lie between the 1st of March of the year 0 and the epoch.
-    let days = days + 719_468;
-    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (era * 400 + year + i64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]
@@ -93,7 +66,7 @@ mod tests {
             let place = Place {
                 sequence: 1,
                 delivered: 1,
-                nanoseconds,
+                time: Timestamp::from_nanosecond(nanoseconds).unwrap(),
             };
             assert_eq!(place.time(), expected);
         }
