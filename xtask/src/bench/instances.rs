@@ -48,7 +48,7 @@ pub(super) fn instances(ctx: &Ctx, runs: usize, report: &mut BenchReport) -> any
     );
     report.compare(
         format!("`ps --all` of {COUNT} that run"),
-        "an empty `cargo run` in this workspace",
+        "an empty `cargo xtask`",
         (median(listed), median(empty)),
         (1.0, LISTING_MARGIN_MS),
     );

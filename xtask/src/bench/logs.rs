@@ -39,7 +39,7 @@ pub(super) fn logs(ctx: &Ctx, runs: usize, report: &mut BenchReport) -> anyhow::
     let (empty, value) = (measure(&["--version"])?, measure(&["logs"])?);
     report.compare(
         format!("`logs` of {size:.0} MB from {} processes", PROCESSES.len()),
-        "an empty `cargo run` in this workspace",
+        "an empty `cargo xtask`",
         (value, empty),
         (1.0, size / RATE_MIN * 1000.0),
     );

@@ -58,7 +58,7 @@ fn unchanged(sandbox: &Sandbox, runs: usize, report: &mut BenchReport) -> anyhow
     let touched = touched(&before, &states(sandbox)?);
     report.compare(
         "`reload` with nothing changed",
-        "an empty `cargo run` in this workspace",
+        "an empty `cargo xtask`",
         (median(reload), median(empty)),
         (1.0, RELOAD_MARGIN_MS),
     );
