@@ -22,8 +22,8 @@ const HEADER: &str = "\
 # Performance
 
 What Core costs, as ratios of two figures that were measured in one run, so that they say something
-about another machine, too. `cargo xtask bench` measures them again and fails when one is more than a
-fifth larger than here, or over its budget; `cargo xtask bench --write` replaces the rows that it
+about another machine, too. `cargo xtask bench` measures them again and fails when one is more than
+a fifth larger than here, or over its budget; `cargo xtask bench --write` replaces the rows that it
 measured. Write them on a machine without other work.
 
 | what | against | ratio |
