@@ -272,6 +272,11 @@ impl Nats {
             self.stream
                 .read_exact(&mut bytes)
                 .expect("NATS sends the whole message");
+            // A request without a responder is repeated, and both may be answered after all.
+            let is_late = |id: &str| id.parse().is_ok_and(|id: usize| id < self.inboxes);
+            if is_late(words[2]) {
+                continue;
+            }
             let head = String::from_utf8_lossy(&bytes[..headers]).into_owned();
             if head.starts_with("NATS/1.0 503") {
                 return None;
