@@ -92,7 +92,7 @@ impl Place {
     /// Calls cargo for the program alone, as `cargo run` would.
     fn call(&self) -> Result<Option<ExitCode>, String> {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        forget_package(&mut cargo);
+        launcher::forget_package(&mut cargo);
         cargo.args(["build", "--package", "xtask", "--bin", "xtask"]);
         cargo
             .arg("--manifest-path")
@@ -116,19 +116,5 @@ impl Place {
         let signal = status.signal().map(|number| 128 + number);
         let code = status.code().or(signal).unwrap_or(1);
         Ok(Some(ExitCode::from(u8::try_from(code).unwrap_or(1))))
-    }
-}
-
-/// Removes the variables that `cargo run` sets for this package: with them, a nested cargo would
-/// rebuild every package whose build script reads them.
-pub(crate) fn forget_package(command: &mut Command) {
-    for (name, _) in env::vars_os() {
-        let text = name.to_string_lossy();
-        let is_ours = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_"]
-            .iter()
-            .any(|prefix| text.starts_with(prefix));
-        if is_ours || matches!(&*text, "CARGO_CRATE_NAME" | "CARGO_PRIMARY_PACKAGE") {
-            command.env_remove(&name);
-        }
     }
 }

@@ -39,7 +39,11 @@ const VARIABLES: [&str; 19] = [
 /// Returns the files of the build that a dep-info file describes: sources, and manifests, which it
 /// leaves out. `None` when the build may depend on more than files.
 pub(crate) fn of_build(dep_info: &Path, root: &Path) -> Option<Vec<PathBuf>> {
-    let sources = parse(&fs::read_to_string(dep_info).ok()?)?;
+    let sources = launcher::parse_dep_info(&fs::read_to_string(dep_info).ok()?)?;
+    // A configuration file can make them relative.
+    if !sources.iter().all(|source| source.is_absolute()) {
+        return None;
+    }
     let mut files = BTreeSet::from(["Cargo.toml", "Cargo.lock"].map(|name| root.join(name)));
     for source in sources {
         if source
@@ -72,20 +76,6 @@ pub(crate) fn of_build(dep_info: &Path, root: &Path) -> Option<Vec<PathBuf>> {
 /// Whether a `build.rs` lies where cargo looks for a build script.
 fn is_script(file: &Path) -> bool {
     file.is_file() && file.with_file_name("Cargo.toml").is_file()
-}
-
-/// Returns the files after the colon of a dep-info file, in make syntax: a space in a path is
-/// written `\ `. Format: <https://doc.rust-lang.org/cargo/reference/build-cache.html>.
-fn parse(text: &str) -> Option<Vec<PathBuf>> {
-    let (_, files) = text.lines().next()?.split_once(": ")?;
-    let files = files.replace("\\ ", "\0");
-    let files = files.split(' ').filter(|file| !file.is_empty());
-    let files: Vec<PathBuf> = files
-        .map(|file| PathBuf::from(file.replace('\0', " ")))
-        .collect();
-    // A configuration file can make them relative.
-    let is_absolute = files.iter().all(|file| file.is_absolute());
-    is_absolute.then_some(files)
 }
 
 /// Whether a source takes in a variable that cargo does not set itself.

@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     match launch() {
         Ok(code) => code,
         Err(message) => {
-            // Nobody is left to be told when this fails.
+            // If this fails, the exit code still says it.
             _ = writeln!(std::io::stderr(), "error: {message}");
             ExitCode::from(BUILD_FAILED)
         }
@@ -57,7 +57,7 @@ fn start(place: &Place) -> std::io::Error {
     let package: PathBuf = place.root.join("xtask");
     let arguments: Vec<OsString> = env::args_os().skip(1).collect();
     let mut command = Command::new(&place.program);
-    build::forget_package(&mut command);
+    launcher::forget_package(&mut command);
     command
         .args(arguments)
         .env("CARGO_MANIFEST_PATH", package.join("Cargo.toml"))

@@ -85,7 +85,7 @@ fn install(guard: &Guard, wanted: Wanted<'_>, source: Source, got: Got) -> anyho
     guard.install(&got.file, got.sha256, facts)
 }
 
-/// Installs the user's copy of a program, unless one on PATH was asked for.
+/// Installs the user's copy of a program. With `--system`, programs on PATH come first.
 fn from_other_checkout(
     context: &Context<'_>,
     guard: &Guard,

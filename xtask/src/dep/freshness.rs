@@ -154,7 +154,7 @@ impl<'a> Freshness<'a> {
         let file = program.with_extension("d");
         let text = fs::read_to_string(&file)
             .with_context(|| format!("cannot read `{}`", file.display()))?;
-        let sources = parse_dep_info(&text)
+        let sources = launcher::parse_dep_info(&text)
             .ok_or_else(|| anyhow!("cannot understand `{}`", file.display()))?;
         let inputs = self.inputs(path, place, &sources);
         // The build may or may not have read a file that changed meanwhile.
@@ -221,25 +221,6 @@ pub(super) fn counts(name: &str) -> bool {
             .any(|start| name.starts_with(start))
 }
 
-/// Returns the files after the colon of a dep-info file, in make syntax: a space in a path is
-/// written `\ `. Format: <https://doc.rust-lang.org/cargo/reference/build-cache.html>.
-fn parse_dep_info(text: &str) -> Option<Vec<PathBuf>> {
-    let (_, files) = text.lines().next()?.split_once(": ")?;
-    let mut paths = Vec::new();
-    let mut path = String::new();
-    let mut chars = files.chars().peekable();
-    while let Some(char) = chars.next() {
-        match char {
-            '\\' if chars.peek() == Some(&' ') => path.extend(chars.next()),
-            ' ' => paths.push(std::mem::take(&mut path)),
-            other => path.push(other),
-        }
-    }
-    paths.push(path);
-    paths.retain(|path| !path.is_empty());
-    Some(paths.into_iter().map(PathBuf::from).collect())
-}
-
 /// Returns the names of the package and of its binary from a `Cargo.toml`.
 pub(super) fn package_names(root: &Path, path: &str) -> anyhow::Result<(String, String)> {
     #[derive(serde::Deserialize)]
@@ -272,14 +253,6 @@ pub(super) fn package_names(root: &Path, path: &str) -> anyhow::Result<(String, 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dep_info_with_spaces() {
-        let text = "/t/a\\ b/x: /w/a\\ b/main.rs /w/c\\d.rs rel.rs\n\n/other: /no\n";
-        let expected = ["/w/a b/main.rs", "/w/c\\d.rs", "rel.rs"].map(PathBuf::from);
-        assert_eq!(parse_dep_info(text).unwrap(), expected);
-        assert_eq!(parse_dep_info(""), None);
-    }
 
     #[test]
     fn flags_count_and_places_do_not() {
