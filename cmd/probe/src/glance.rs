@@ -5,7 +5,7 @@
 //! also has the reasons: this one has no errors.
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::time::{Duration, Instant};
 
 use kit::files::FileLock;
@@ -29,11 +29,16 @@ pub(crate) fn is_ready(target: &Target, limit: Duration) -> bool {
     }
 }
 
-/// Opens a connection; a name would need a resolver.
+/// Opens a connection. Of names only `localhost` is looked up, which needs no network: many servers
+/// of development listen on just one of its addresses.
 fn connect(endpoint: &Endpoint, limit: Duration) -> Option<TcpStream> {
     let Endpoint::Tcp { host, port } = endpoint else {
         return None;
     };
+    if host == "localhost" {
+        let mut addresses = (host.as_str(), *port).to_socket_addrs().ok()?;
+        return addresses.find_map(|address| TcpStream::connect_timeout(&address, limit).ok());
+    }
     let address = SocketAddr::new(host.parse::<IpAddr>().ok()?, *port);
     TcpStream::connect_timeout(&address, limit).ok()
 }

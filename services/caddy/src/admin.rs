@@ -13,6 +13,7 @@ use tokio::process::Command;
 
 use crate::config::{ADMIN_SOCKET, NATS_ADDRESS, POCKETBASE_ADDRESS};
 use crate::settings::Settings;
+use crate::{pages, routes};
 
 /// How long the check of a configuration may take; measured: 30 ms.
 const CHECK_LIMIT: Duration = Duration::from_secs(10);
@@ -33,8 +34,11 @@ pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Writes the addresses of the servers behind Caddy. It reads them for each request.
+/// Writes where the servers behind Caddy are, and the routes to them. Caddy reads this for each
+/// request.
 pub(crate) fn write_addresses(settings: &Settings) -> anyhow::Result<()> {
+    routes::write(settings)?;
+    pages::write(settings)?;
     let addresses = [
         (POCKETBASE_ADDRESS, &settings.pocketbase),
         (NATS_ADDRESS, &settings.nats_ws),

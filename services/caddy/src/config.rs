@@ -4,6 +4,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::pages::{self, PAGES, START};
+use crate::routes::{ANY_HOST, LEAF, ORIGINS, ROUTES, SOME};
 use crate::settings::Settings;
 
 /// Caddy's control socket, relative to its working directory, the state directory: a socket's path
@@ -17,6 +19,13 @@ pub(crate) const NATS_ADDRESS: &str = "nats.address";
 /// Idle connections to PocketBase that are kept. Caddy keeps 32: beyond as many clients at once, it
 /// opened and closed a connection for each request.
 const IDLE_CONNECTIONS_MAX: u32 = 256;
+/// The addresses of this machine.
+const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
+/// Paths that a route of a service for `/` does not take: those of PocketBase, besides the paths
+/// above. `reserved_paths` of the manifest has them, too.
+const OUR_PATHS: [&str; 4] = ["/api", "/api/*", "/_", "/_/*"];
+/// Segments of the longest path of a route.
+const SEGMENTS_MAX: usize = 3;
 /// Types that are compressed. Event streams are not: they must be sent at once.
 const COMPRESSED_TYPES: [&str; 6] = [
     "application/json*",
@@ -44,6 +53,7 @@ pub(crate) fn render(settings: &Settings) -> String {
                 "automatic_https": {"disable": true},
                 "logs": {"default_logger_name": "access"},
                 "routes": routes(settings),
+                "errors": errors(settings),
             }},
         }},
     });
@@ -51,18 +61,21 @@ pub(crate) fn render(settings: &Settings) -> String {
 }
 
 fn logs(settings: &Settings) -> Value {
+    // Errors of requests are logged with the request, but without its headers: those are in the
+    // access log. Caddy encodes the request for this log whether there is an error or not, once in
+    // the server and once in the proxy.
+    let without_headers = encoder([
+        ("request>uri", without_values()),
+        ("request>headers", json!({"filter": "delete"})),
+    ]);
     json!({
-        // Errors of requests are logged there, with the request, but without its headers: those are
-        // in the access log. Caddy encodes the request for this log whether there is an error or
-        // not, once in the server and once in the proxy.
         "default": {
             "level": "INFO",
-            "exclude": ["http.log.access"],
-            "encoder": encoder([
-                ("request>uri", without_values()),
-                ("request>headers", json!({"filter": "delete"})),
-            ]),
+            "exclude": ["http.log.access", "http.log.error"],
+            "encoder": without_headers,
         },
+        // Caddy takes an error for which there is a page for a detail.
+        "errors": {"level": "DEBUG", "include": ["http.log.error"], "encoder": without_headers},
         "access": {
             "include": ["http.log.access.access"],
             "writer": {
@@ -120,11 +133,10 @@ fn routes(settings: &Settings) -> Vec<Value> {
         "terminal": true,
     }));
     if settings.forwards_nats() {
-        if !settings.nats_ws_pages.is_empty() {
-            routes.push(nats_route_of_pages(settings));
-        }
+        routes.push(nats_route_of_pages());
         routes.push(nats_route());
     }
+    routes.push(routes_of_services());
     routes.push(pocketbase_route());
     routes
 }
@@ -134,6 +146,11 @@ fn dial(file: &str) -> String {
     format!("{{file.{file}}}")
 }
 
+/// Returns the handler that names the server that a request is for, for the page of an error.
+fn service(name: &str) -> Value {
+    json!({"handler": "vars", "service": name})
+}
+
 /// Returns the route of NATS's websocket. `Host` and `Origin` pass unchanged: NATS decides by them
 /// which pages may connect.
 fn nats_route() -> Value {
@@ -141,6 +158,7 @@ fn nats_route() -> Value {
         "@id": "nats_ws",
         "match": [{"path": ["/nats", "/nats/*"]}],
         "handle": [
+            service("nats"),
             {"handler": "rewrite", "strip_path_prefix": "/nats"},
             {
                 "handler": "reverse_proxy",
@@ -152,15 +170,108 @@ fn nats_route() -> Value {
     })
 }
 
-/// Returns the route of NATS's websocket for our own pages, which we know: NATS accepts a
-/// connection without an origin, and so needs no restart when our port changes.
-fn nats_route_of_pages(settings: &Settings) -> Value {
+/// Returns the route of NATS's websocket for pages that we know, of which there is a file each:
+/// NATS accepts a connection without an origin, and so needs no restart when their ports change.
+fn nats_route_of_pages() -> Value {
     let mut route = nats_route();
     route["@id"] = json!("nats_ws_of_pages");
-    route["match"][0]["header"] = json!({"Origin": settings.nats_ws_pages});
-    route["handle"][1]["headers"] =
+    route["match"][0]["header"] = json!({"Origin": ["*"]});
+    route["match"][0]["file"] =
+        json!({"root": ORIGINS, "try_files": ["/{http.request.header.Origin}"]});
+    route["handle"][2]["headers"] =
         json!({"request": {"delete": ["Origin", "Sec-Websocket-Origin"]}});
     route
+}
+
+/// Returns the route that finds those of other services among the files of the routing table. The
+/// matched file's name says all about one.
+fn routes_of_services() -> Value {
+    let found = |tries: Vec<String>| json!({"root": ROUTES, "try_files": tries});
+    let below = |host: &str| {
+        let depths = (1..=SEGMENTS_MAX).rev().map(|depth| {
+            let segments = (0..depth).map(|index| format!("/{{http.request.uri.path.{index}}}"));
+            format!("/{host}{}/{LEAF}/*", segments.collect::<String>())
+        });
+        found(depths.collect())
+    };
+    let root = |host: &str| found(vec![format!("/{host}/{LEAF}/*")]);
+    let not_ours = json!([{"path": OUR_PATHS}]);
+    let host = "{http.request.host}";
+    let name = format!("^/[^/]+(.*?)/{LEAF}/(keep|strip),([^,/]+),([^/]+)$");
+    json!({
+        "@id": "routes",
+        "match": [{"file": {"root": ROUTES, "try_files": [format!("/{SOME}")]}}],
+        "handle": [{"handler": "subroute", "routes": [{
+            // The first that matches counts: the longest path of the host, then of any host.
+            "match": [
+                {"file": below(host)},
+                {"file": root(host), "not": not_ours},
+                {"file": below(ANY_HOST)},
+                {"file": root(ANY_HOST), "not": not_ours},
+            ],
+            // Matchers of one set are tried in any order, so this one has a route of its own.
+            "handle": [{"handler": "subroute", "routes": [{
+                "match": [{"vars_regexp": {"{http.matchers.file.relative}": {
+                    "name": "route", "pattern": name,
+                }}}],
+                "handle": to_service(),
+                "terminal": true,
+            }]}],
+        }]}],
+    })
+}
+
+/// Returns the handlers of a request for the service of the matched route.
+fn to_service() -> Value {
+    json!([
+        service("{http.regexp.route.3}"),
+        {"handler": "subroute", "routes": [{
+            "match": [{"vars": {"{http.regexp.route.2}": ["strip"]}}],
+            "handle": [{"handler": "rewrite", "strip_path_prefix": "{http.regexp.route.1}"}],
+        }]},
+        {
+            "handler": "reverse_proxy",
+            "upstreams": [{"dial": "{http.regexp.route.4}"}],
+            // Covers the moment in which a server of development starts again.
+            "load_balancing": {"try_duration": "2s", "try_interval": "25ms"},
+            "stream_close_delay": "5m",
+            "transport": transport(),
+        },
+    ])
+}
+
+/// Returns how requests reach a server.
+fn transport() -> Value {
+    json!({
+        "protocol": "http",
+        "dial_timeout": "1s",
+        "keep_alive": {"max_idle_conns_per_host": IDLE_CONNECTIONS_MAX},
+    })
+}
+
+/// Returns the routes of requests for which PocketBase finds nothing: a page for people on this
+/// machine at `/`, where nobody has put one yet, and no icon, which browsers ask for by themselves.
+fn of_nothing() -> Value {
+    json!([
+        {
+            "match": [{
+                "path": ["/"], "method": ["GET"], "header": {"Accept": ["*text/html*"]},
+                "remote_ip": {"ranges": LOOPBACK},
+            }],
+            "handle": [
+                {"handler": "rewrite", "uri": format!("/{START}")},
+                {"handler": "headers", "response": {"set": {"Cache-Control": ["no-store"]}}},
+                {"handler": "file_server", "root": PAGES},
+            ],
+            "terminal": true,
+        },
+        {
+            "match": [{"path": ["/favicon.ico"]}],
+            "handle": [{"handler": "static_response", "status_code": 204}],
+            "terminal": true,
+        },
+        {"handle": [{"handler": "copy_response"}]},
+    ])
 }
 
 fn pocketbase_route() -> Value {
@@ -168,6 +279,7 @@ fn pocketbase_route() -> Value {
     json!({
         "@id": "pocketbase",
         "handle": [
+            service("pocketbase"),
             {
                 "handler": "headers",
                 "response": {
@@ -198,15 +310,45 @@ fn pocketbase_route() -> Value {
                 "load_balancing": {"try_duration": "10s", "try_interval": "25ms"},
                 // Streams, which have no length, are flushed at each write. All else has no flush
                 // interval: headers and a short body are one write then, not two.
-                "transport": {
-                    "protocol": "http",
-                    "dial_timeout": "1s",
-                    "keep_alive": {"max_idle_conns_per_host": IDLE_CONNECTIONS_MAX},
-                },
+                "transport": transport(),
+                "handle_response": [{"match": {"status_code": [404]}, "routes": of_nothing()}],
             },
         ],
         "terminal": true,
     })
+}
+
+/// Returns the routes of errors: a server does not answer. People on this machine see a page.
+fn errors(settings: &Settings) -> Value {
+    let answer = |content: &str, body: String| {
+        json!([{
+            "handler": "static_response",
+            "status_code": "{http.error.status_code}",
+            "headers": {
+                "Content-Type": [content], "Cache-Control": ["no-store"], "Retry-After": ["1"],
+            },
+            "body": body,
+        }])
+    };
+    let body = "{\"status\":{http.error.status_code},\"service\":\"{http.vars.service}\",\
+                \"message\":\"{http.vars.service} does not answer\"}\n";
+    let is_down = json!({"{http.error.status_code}": {"pattern": "^50[234]$"}});
+    json!({"routes": [
+        {
+            "match": [{
+                "vars_regexp": is_down,
+                "header": {"Accept": ["*text/html*"]},
+                "remote_ip": {"ranges": LOOPBACK},
+            }],
+            "handle": answer("text/html; charset=utf-8", pages::down(settings)),
+            "terminal": true,
+        },
+        {
+            "match": [{"vars_regexp": is_down}],
+            "handle": answer("application/json", body.to_owned()),
+            "terminal": true,
+        },
+    ]})
 }
 
 #[cfg(test)]
@@ -238,21 +380,40 @@ mod tests {
     }
 
     #[test]
+    fn no_route_takes_our_paths() {
+        let manifest: Value = serde_json::from_str(crate::spec()).unwrap();
+        let reserved = manifest["reserved_paths"].as_array().unwrap();
+        for path in OUR_PATHS.iter().filter(|path| !path.ends_with('*')) {
+            assert!(reserved.contains(&json!(path)), "{path}");
+        }
+        let config = config(&[]);
+        let routes = config["apps"]["http"]["servers"]["core"]["routes"].as_array();
+        let before = routes
+            .unwrap()
+            .iter()
+            .take_while(|route| route["@id"] != "routes");
+        for route in before {
+            let path = route["match"][0]["path"][0].as_str().unwrap();
+            let path = path.trim_end_matches("/*");
+            assert!(reserved.contains(&json!(path)), "{path}");
+        }
+    }
+
+    #[test]
     fn nats_is_left_out_beyond_loopback() {
         let all = [
             "healthz",
             "core",
             "nats_ws_of_pages",
             "nats_ws",
+            "routes",
             "pocketbase",
         ];
         assert_eq!(ids(&config(&[])), all);
         let open = ("CADDY_HOST", "0.0.0.0");
-        assert_eq!(ids(&config(&[open])), ["healthz", "core", "pocketbase"]);
+        let without = ["healthz", "core", "routes", "pocketbase"];
+        assert_eq!(ids(&config(&[open])), without);
         let user = ("CADDY_NATS_WS_CREDENTIALS", "u");
         assert_eq!(ids(&config(&[open, user])), all);
-        let none = ("CADDY_NATS_WS_PAGES", "");
-        let without = ["healthz", "core", "nats_ws", "pocketbase"];
-        assert_eq!(ids(&config(&[none])), without);
     }
 }

@@ -5,6 +5,8 @@
 
 mod admin;
 mod config;
+mod pages;
+mod routes;
 mod run;
 mod settings;
 

@@ -6,12 +6,16 @@ use std::path::PathBuf;
 use kit::env::{Lookup, Reader, check_program};
 use kit::http::Endpoint;
 
+use crate::routes::Route;
+
 /// The settings of the service, each one valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     pub(crate) server: PathBuf,
     pub(crate) data_dir: PathBuf,
     pub(crate) state_dir: PathBuf,
+    /// The instance it belongs to, for commands that it shows; none for the default one.
+    pub(crate) instance: Option<String>,
     pub(crate) host: IpAddr,
     pub(crate) port: u16,
     /// The address of PocketBase.
@@ -22,6 +26,8 @@ pub struct Settings {
     pub(crate) nats_ws_pages: Vec<String>,
     /// Whether NATS requires credentials.
     pub(crate) nats_has_credentials: bool,
+    /// The routes of other services.
+    pub(crate) routes: Vec<Route>,
 }
 
 impl Settings {
@@ -32,12 +38,14 @@ impl Settings {
             server: reader.path("CADDY_SERVER_BIN"),
             data_dir: reader.path("CADDY_DATA_DIR"),
             state_dir: reader.path("CADDY_STATE_DIR"),
+            instance: reader.optional("CADDY_INSTANCE"),
             host: reader.host("CADDY_HOST"),
             port: reader.port("CADDY_PORT"),
             pocketbase: reader.endpoint("CADDY_POCKETBASE"),
             nats_ws: reader.endpoint("CADDY_NATS_WS"),
             nats_ws_pages: pages(&mut reader),
             nats_has_credentials: reader.optional("CADDY_NATS_WS_CREDENTIALS").is_some(),
+            routes: routes(&mut reader),
         };
         reader.finish("caddy", settings)
     }
@@ -49,6 +57,7 @@ impl Settings {
             nats_ws: told.nats_ws,
             nats_ws_pages: told.nats_ws_pages,
             nats_has_credentials: told.nats_has_credentials,
+            routes: told.routes,
             ..self.clone()
         }
     }
@@ -59,14 +68,35 @@ impl Settings {
     }
 }
 
-/// Parses origins, separated by commas. Texts that Caddy would read as patterns, NATS refuses.
+/// Parses the routes, as xtask resolves them from all manifests.
+fn routes(reader: &mut Reader<'_>) -> Vec<Route> {
+    const NAME: &str = "CADDY_ROUTES";
+    let text = reader.optional(NAME).unwrap_or_else(|| "[]".to_owned());
+    serde_json::from_str(&text).unwrap_or_else(|error| {
+        reader.problem(format!("{NAME}: is no list of routes: {error}"));
+        Vec::new()
+    })
+}
+
+/// Parses origins, separated by commas. Whatever is none cannot be the name of a file.
 fn pages(reader: &mut Reader<'_>) -> Vec<String> {
     let text = reader.optional("CADDY_NATS_WS_PAGES").unwrap_or_default();
     let origins = text.split(',').map(str::trim);
     origins
-        .filter(|origin| !origin.is_empty() && !origin.contains(['*', '{']))
+        .filter(|origin| is_origin(origin))
         .map(str::to_owned)
         .collect()
+}
+
+/// Whether a text has the form `SCHEME://HOST` or `SCHEME://HOST:PORT`.
+fn is_origin(text: &str) -> bool {
+    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte);
+    text.split_once("://").is_some_and(|(scheme, host)| {
+        let scheme_is_good = !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_lowercase());
+        scheme_is_good
+            && host.bytes().any(|b| b.is_ascii_alphanumeric())
+            && host.bytes().all(harmless)
+    })
 }
 
 /// Checks the files that the settings name.
@@ -84,6 +114,7 @@ pub(crate) mod tests {
         ("CADDY_SERVER_BIN", "/dep/caddy-server"),
         ("CADDY_DATA_DIR", "/data/caddy"),
         ("CADDY_STATE_DIR", "/state/caddy"),
+        ("CADDY_INSTANCE", ""),
         ("CADDY_HOST", "127.0.0.1"),
         ("CADDY_PORT", "2015"),
         ("CADDY_POCKETBASE", "127.0.0.1:8090"),
@@ -93,6 +124,7 @@ pub(crate) mod tests {
             "http://127.0.0.1:2015,http://localhost:2015",
         ),
         ("CADDY_NATS_WS_CREDENTIALS", ""),
+        ("CADDY_ROUTES", ""),
     ];
 
     pub(crate) fn settings(changes: &[(&str, &str)]) -> anyhow::Result<Settings> {

@@ -51,6 +51,12 @@ pub(crate) fn run(instance: Option<&str>, args: &Plan) -> anyhow::Result<ExitCod
         ctx.ui
             .data(format!("{} {name}{because}{is_final}", word(step.action)))?;
     }
+    let routes = plan.routes.iter();
+    for (path, step) in routes.filter(|(_, step)| step.action != Action::None) {
+        let action = word(step.action);
+        ctx.ui
+            .data(format!("{action} route {path} of {}", step.service))?;
+    }
     if !plan.changes {
         ctx.ui.line("nothing would be done");
     }

@@ -64,17 +64,20 @@ fn pages_of_ours_reach_nats_and_others_do_not() {
         nats_from(&sandbox, "http://example.com"),
         403,
     );
-    let other_port = format!("http://127.0.0.1:{}", sandbox.port("nats.http"));
+    let of_another = format!("http://localhost:{}", sandbox.port("nats.http"));
     same(
-        "a page of another port",
-        nats_from(&sandbox, &other_port),
-        403,
+        "another page of the stack",
+        nats_from(&sandbox, &of_another),
+        101,
     );
+    let not_http = format!("http://127.0.0.1:{}", sandbox.port("nats.client"));
+    same("a page of no server", nats_from(&sandbox, &not_http), 403);
     let all = [
         "healthz",
         "core",
         "nats_ws_of_pages",
         "nats_ws",
+        "routes",
         "pocketbase",
     ];
     same("routes", routes(&sandbox), all.map(str::to_owned).to_vec());
@@ -194,14 +197,19 @@ fn another_port_of_caddy_restarts_nothing_else() {
 }
 
 #[test]
-fn origins_that_a_user_lists_are_the_only_ones() {
+fn origins_that_a_user_lists_are_added_to_those_of_the_stack() {
     let mut sandbox = Sandbox::core();
     sandbox.dotenv("NATS_WS_ALLOWED_ORIGINS", "https://app.example");
     sandbox.up();
     let caddy = sandbox.port("caddy.http");
     same("listed", nats_from(&sandbox, "https://app.example"), 101);
     let own = format!("http://127.0.0.1:{caddy}");
-    same("not listed", nats_from(&sandbox, &own), 403);
+    same("of the stack", nats_from(&sandbox, &own), 101);
+    same(
+        "not listed",
+        nats_from(&sandbox, "https://other.example"),
+        403,
+    );
     let ws = sandbox.port("nats.ws");
     let direct = |origin: &str| http::websocket(ws, "/", origin).unwrap();
     same("listed, without Caddy", direct("https://app.example"), 101);
@@ -213,7 +221,7 @@ fn nats_is_not_forwarded_to_the_network_without_credentials() {
     let mut sandbox = Sandbox::core();
     sandbox.dotenv("CADDY_HOST", "0.0.0.0");
     sandbox.up();
-    let expected: Vec<String> = ["healthz", "core", "pocketbase"]
+    let expected: Vec<String> = ["healthz", "core", "routes", "pocketbase"]
         .map(str::to_owned)
         .to_vec();
     same("routes", routes(&sandbox), expected);

@@ -125,7 +125,7 @@ fn it_has_the_commands_of_every_service() {
     run.wait_for_stdout("hello there");
     let port = sandbox.port("hello.http");
     run.wait_for_stdout(&format!("listening on {port}"));
-    same("its page", http::get(port, "/").body.as_str(), "fake");
+    same("its page", http::get(port, "/").body, format!("{port} /"));
     // Not Ctrl-C: background jobs of a shell ignore it, and so may this one.
     run.signal(Signal::TERM);
     // Without a wrapper of ours, it dies of the signal, as it would in a shell.

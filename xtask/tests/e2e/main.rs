@@ -48,6 +48,7 @@ mod record;
 mod record_faults;
 mod recovery;
 mod render;
+mod routes;
 mod scripts;
 mod stages;
 mod streams;

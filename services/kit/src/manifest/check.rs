@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::routes;
 use super::{Lines, Manifest, Problem, ReadinessProbe, Source, megabytes, seconds};
 use crate::names;
 
@@ -18,6 +19,7 @@ pub(super) fn check(manifest: &Manifest, lines: &Lines) -> Vec<Problem> {
     found.process(manifest);
     found.ports(manifest);
     found.exports(manifest);
+    found.routes(manifest);
     found.problems
 }
 
@@ -218,6 +220,44 @@ impl Findings<'_> {
             if let Some((twin, _)) = twin.filter(|(twin, _)| *twin < name) {
                 let message = format!("is {}, which `ports.{twin}` has already", port.port);
                 self.add(format!("ports.{name}.port"), message);
+            }
+        }
+    }
+
+    fn routes(&mut self, manifest: &Manifest) {
+        for (index, route) in manifest.routes.iter().enumerate() {
+            let at = |key: &str| format!("routes[{index}].{key}");
+            if let Some(problem) = routes::path_problem(&route.path) {
+                self.add(at("path"), format!("is `{}`, which {problem}", route.path));
+            }
+            let host = route.host.as_deref();
+            if let Some((host, problem)) = host.zip(host.and_then(routes::host_problem)) {
+                self.add(at("host"), format!("is `{host}`, which {problem}"));
+            }
+            let known = manifest.ports.keys().map(String::as_str);
+            match manifest
+                .ports
+                .get(&route.port)
+                .map(|port| port.protocol.as_deref())
+            {
+                None => {
+                    let meant = names::or_meant(&route.port, known);
+                    let message =
+                        format!("names `{}`, which `ports` does not have{meant}", route.port);
+                    self.add(at("port"), message);
+                }
+                Some(None | Some("http" | "ws")) => {}
+                Some(Some(other)) => {
+                    let message =
+                        format!("names `{}`, which speaks {other} and not http", route.port);
+                    self.add(at("port"), message);
+                }
+            }
+        }
+        for (index, path) in manifest.reserved_paths.iter().enumerate() {
+            if let Some(problem) = routes::path_problem(path) {
+                let message = format!("is `{path}`, which {problem}");
+                self.add(format!("reserved_paths[{index}]"), message);
             }
         }
     }

@@ -7,6 +7,7 @@
 mod check;
 mod document;
 mod lines;
+mod routes;
 mod schema;
 mod shape;
 mod types;
@@ -17,6 +18,6 @@ pub use lines::{Lines, Problem};
 pub use schema::schema;
 pub use types::{
     Availability, Binary, Compose, Condition, Config, Dependency, EnvMap, ExecProbe, HttpGet, Log,
-    Manifest, Port, Process, ReadinessProbe, Restart, Shutdown, Source, TcpProbe,
+    Manifest, Port, Process, ReadinessProbe, Restart, Route, Shutdown, Source, TcpProbe,
 };
 pub use units::{megabytes, seconds};

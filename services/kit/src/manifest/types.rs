@@ -31,6 +31,12 @@ pub struct Manifest {
     /// Ports by name; `${port.NAME}` is the number of one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<String, Port>,
+    /// Paths of the front that lead to a port of this service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+    /// For the front itself: paths that no route may take, with all below them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reserved_paths: Vec<String>,
     /// Variables with the addresses of the running service, for apps and tests: names to values,
     /// which may contain placeholders and no secret. `cargo xtask env` prints them.
     #[serde(default, skip_serializing_if = "EnvMap::is_empty")]
@@ -328,4 +334,21 @@ pub struct Port {
     /// The address of this port, if it is not that of the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
+}
+
+/// A path of the front that leads to a port of the service. The longest path wins, and a route of a
+/// host wins over all routes without one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// `/`, or one to three segments: `/app`, `/app/v2`. With all paths below it.
+    pub path: String,
+    /// The name of a port with HTTP.
+    pub port: String,
+    /// Whether the service receives paths without this one: `/app/x` as `/x`. Default false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strip_prefix: Option<bool>,
+    /// Only for requests to this host: `app.localhost`. Default: to any host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use service_nats::topology::{Origin, SERVICE, Spec};
 
 use crate::SCHEMA_VERSION;
+use crate::checkout::applied::Applied;
 use crate::checkout::context::Ctx;
 use crate::checkout::manifests;
 use crate::operations::converge::stopped;
@@ -48,6 +49,9 @@ pub struct Plan {
     pub topology: TopologyPlan,
     /// What would happen to each process.
     pub processes: BTreeMap<String, Step>,
+    /// What would happen to each path of the front that leads to a service: `/app`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub routes: BTreeMap<String, RouteStep>,
     /// Keys of manifests that are accepted but have no effect: `` `scalable` of `web` ``.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub without_effect: Vec<String>,
@@ -77,6 +81,18 @@ pub struct Step {
     /// Whether a failure rolls it back. Otherwise the next `reload` finishes it.
     #[serde(skip_serializing_if = "is_true")]
     pub reversible: bool,
+}
+
+/// What would happen to one route.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct RouteStep {
+    /// `none`, `add` or `remove`.
+    pub action: Action,
+    /// The service it leads to.
+    pub service: String,
+    /// Its URL for users.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
 }
 
 impl Step {
@@ -158,6 +174,8 @@ pub fn preview(ctx: &Ctx) -> anyhow::Result<Plan> {
         processes.insert(node.process, step);
     }
     let changes = processes.values().any(|step| step.action != Action::None);
+    let applied = Applied::load(&ctx.paths).filter(|_| running);
+    let routes = routes(applied.map(|applied| applied.stack).as_ref(), &inputs.stack);
     Ok(Plan {
         schema_version: SCHEMA_VERSION,
         instance: ctx.paths.instance().to_owned(),
@@ -169,8 +187,36 @@ pub fn preview(ctx: &Ctx) -> anyhow::Result<Plan> {
             overridden: inputs.topology.overridden,
         },
         processes,
+        routes,
         without_effect: manifests::without_effect(&inputs.services),
     })
+}
+
+/// Compares the routes of two stacks. One that leads to another service is added.
+fn routes(old: Option<&Stack>, new: &Stack) -> BTreeMap<String, RouteStep> {
+    let of = |stack: &Stack, action| {
+        let processes = stack.processes.iter();
+        let routes = processes.flat_map(|(name, process)| {
+            process.routes.iter().map(|route| {
+                let step = RouteStep {
+                    action,
+                    service: name.clone(),
+                    url: route.url.clone(),
+                };
+                (route.to_string(), step)
+            })
+        });
+        routes.collect::<BTreeMap<_, _>>()
+    };
+    let mut routes = old.map_or_else(BTreeMap::new, |old| of(old, Action::Remove));
+    for (path, mut step) in of(new, Action::Add) {
+        let stays = |old: &RouteStep| old.service == step.service && old.url == step.url;
+        if routes.get(&path).is_some_and(stays) {
+            step.action = Action::None;
+        }
+        routes.insert(path, step);
+    }
+    routes
 }
 
 /// Adds processes that do not run as described, although their description is the same: they were

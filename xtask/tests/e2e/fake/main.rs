@@ -2,7 +2,8 @@
 //! stop, and writes down its inputs, as its arguments say.
 //!
 //! `xtask-fake [ORDER...] [-- WHATEVER]`, orders in any sequence:
-//! `--listen PORT`        answer GET requests with `--status` (default 200)
+//! `--listen PORT`        answer GET requests with `--status` (default 200), the port and the path;
+//!                        after an upgrade, with what arrives
 //! `--bind ADDRESS`       listen there, not on 127.0.0.1
 //! `--status N`           the status of the answers
 //! `--dump FILE`          write arguments and environment, each ended by NUL, in one step
@@ -143,19 +144,33 @@ fn serve(bind: &str, port: u16, status: u16) -> io::Result<ExitCode> {
     println!("listening on {port}");
     for stream in listener.incoming() {
         // A client that disconnected does not matter.
-        let _ = stream.and_then(|stream| answer(stream, status));
+        thread::spawn(move || stream.and_then(|stream| answer(stream, port, status)));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn answer(stream: TcpStream, status: u16) -> io::Result<()> {
+/// Answers with the port and the path of the request. After an upgrade, returns what it receives.
+fn answer(stream: TcpStream, port: u16, status: u16) -> io::Result<()> {
     let mut request = BufReader::new(stream);
-    let mut line = String::new();
+    let mut first = String::new();
+    request.read_line(&mut first)?;
+    let path = first.split(' ').nth(1).unwrap_or_default();
+    let (mut line, mut upgrade) = (String::new(), false);
     while request.read_line(&mut line)? > 2 {
+        upgrade |= line.to_ascii_lowercase().starts_with("upgrade:");
         line.clear();
     }
-    let head = format!("HTTP/1.1 {status} Fake\r\nContent-Length: 4\r\nConnection: close\r\n\r\n");
+    if upgrade {
+        let head = "HTTP/1.1 101 Fake\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        request.get_mut().write_all(head.as_bytes())?;
+        let mut back = request.get_ref().try_clone()?;
+        return io::copy(&mut request, &mut back).map(drop);
+    }
+    let body = format!("{port} {path}");
+    let length = body.len();
+    let head =
+        format!("HTTP/1.1 {status} Fake\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
     request
         .get_mut()
-        .write_all(format!("{head}fake").as_bytes())
+        .write_all(format!("{head}{body}").as_bytes())
 }

@@ -106,6 +106,15 @@ pub(crate) fn post(port: u16, path: &str, token: Option<&str>, body: &Value) -> 
     answer.unwrap_or_else(|error| panic!("POST {path} of port {port}: {error}"))
 }
 
+/// Sends a request as it is, and returns the whole answer.
+pub(crate) fn raw(port: u16, request: &str) -> io::Result<String> {
+    let mut stream = connect(here(port))?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
 /// Requests a websocket like a page of `origin`. Returns the status: 101 for success.
 pub(crate) fn websocket(port: u16, path: &str, origin: &str) -> io::Result<u16> {
     websocket_at(here(port), path, origin)
@@ -113,6 +122,15 @@ pub(crate) fn websocket(port: u16, path: &str, origin: &str) -> io::Result<u16> 
 
 /// Like [`websocket`], at any address.
 pub(crate) fn websocket_at(address: SocketAddr, path: &str, origin: &str) -> io::Result<u16> {
+    upgrade(address, path, origin).map(|(status, _)| status)
+}
+
+/// Requests a websocket. Returns the status, and the connection.
+pub(crate) fn upgrade(
+    address: SocketAddr,
+    path: &str,
+    origin: &str,
+) -> io::Result<(u16, BufReader<TcpStream>)> {
     let mut stream = connect(address)?;
     let text = format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nOrigin: {origin}\r\n\
@@ -120,10 +138,16 @@ pub(crate) fn websocket_at(address: SocketAddr, path: &str, origin: &str) -> io:
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
     stream.write_all(text.as_bytes())?;
-    status_line(&mut BufReader::new(stream))
+    let mut stream = BufReader::new(stream);
+    let status = status_line(&mut stream)?;
+    let mut line = String::new();
+    while stream.read_line(&mut line)? > 2 {
+        line.clear();
+    }
+    Ok((status, stream))
 }
 
-fn here(port: u16) -> SocketAddr {
+pub(crate) fn here(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 

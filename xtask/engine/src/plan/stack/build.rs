@@ -11,6 +11,7 @@ use super::inherit;
 use super::nodes::{self, Expansion};
 use super::ports::{self, Ports};
 use super::process::{Resolver, secret_variables};
+use super::routes::{self, Routes};
 use super::template::Template;
 use super::{Finding, Places, Process, Service, Stack, graph, located};
 use crate::plan::env::Env;
@@ -23,7 +24,17 @@ pub fn build(services: &[Service], env: &Env, places: &Places) -> Result<Stack, 
     check_binaries(services, &mut findings);
     let hosts = hosts::resolve(services, env, &mut findings);
     let ports = ports::resolve(services, env, &hosts, &mut findings);
-    let mut processes = resolve(services, env, places, &hosts, &ports, &mut findings);
+    let routes = routes::resolve(services, &ports, &mut findings);
+    let mut processes = resolve(
+        services,
+        env,
+        places,
+        &hosts,
+        &ports,
+        &routes,
+        &mut findings,
+    );
+    routes::publish(&mut processes);
     inherit::add(services, &mut processes);
     check_dependencies(services, &mut findings);
     check_exports(services, &mut findings);
@@ -47,6 +58,8 @@ pub fn with_nodes(
     let of_services = processes.iter();
     let of_services = of_services.map(|(name, process)| (name.clone(), process.ports.clone()));
     let ports = ports::with_nodes(of_services.collect(), services, facts, &mut findings);
+    // What is wrong with them was found already.
+    let routes = routes::resolve(services, &ports, &mut Vec::new());
     if let Some(service) = services.iter().find(|service| service.name == SERVICE) {
         let expansion = Expansion {
             service,
@@ -54,6 +67,7 @@ pub fn with_nodes(
             places,
             hosts: &hosts,
             ports: &ports,
+            routes: &routes,
             facts,
         };
         processes.extend(expansion.processes());
@@ -82,11 +96,12 @@ pub(super) fn resolve(
     places: &Places,
     hosts: &Hosts,
     ports: &Ports,
+    routes: &Routes,
     findings: &mut Vec<Finding>,
 ) -> BTreeMap<String, Process> {
     let mut processes = BTreeMap::new();
     for service in services {
-        let mut resolver = Resolver::new(service, env, places, hosts, ports);
+        let mut resolver = Resolver::new(service, env, places, hosts, ports, routes);
         let process = resolver.process();
         findings.extend(located(&service.file, resolver.into_problems()));
         processes.insert(service.name.clone(), process);

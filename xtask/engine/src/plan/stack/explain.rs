@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::inherit::{self, Inherited};
 use super::process::Resolver;
 use super::template::{Source, Template};
-use super::{Places, Service, build, hosts, port_variable, ports};
+use super::{Places, Process, Service, build, hosts, port_variable, ports, routes};
 use crate::plan::env::{Env, Origin};
 
 /// One resolved value.
@@ -74,12 +74,13 @@ impl fmt::Display for Provenance {
 }
 
 /// The output order of values, by the prefixes of their keys.
-const ORDER: [&str; 9] = [
+const ORDER: [&str; 10] = [
     "process.command",
     "process.check",
     "process.env.",
     "environment.",
     "ports.",
+    "routes[",
     "process.compose.",
     "exports.",
     "open",
@@ -91,6 +92,7 @@ pub fn explain(services: &[Service], service: &Service, env: &Env, places: &Plac
     let mut problems = Vec::new();
     let hosts = hosts::resolve(services, env, &mut problems);
     let ports = ports::resolve(services, env, &hosts, &mut problems);
+    let routes = routes::resolve(services, &ports, &mut problems);
     let mut trace = Trace {
         services,
         service,
@@ -111,17 +113,21 @@ pub fn explain(services: &[Service], service: &Service, env: &Env, places: &Plac
         let value = format!("{}{what}", binary.name);
         trace.add(&format!("binaries[{index}]"), value, Some(""));
     }
-    let mut resolver = Resolver::new(service, env, places, &hosts, &ports).traced(trace);
+    let mut resolver = Resolver::new(service, env, places, &hosts, &ports, &routes).traced(trace);
     resolver.process();
     let mut entries = resolver.into_entries();
-    let processes = build::resolve(services, env, places, &hosts, &ports, &mut Vec::new());
+    let problems = &mut Vec::new();
+    let mut processes = build::resolve(services, env, places, &hosts, &ports, &routes, problems);
+    routes::publish(&mut processes);
+    if let Some(process) = processes.get(&service.name) {
+        entries.extend(of_front(service, process));
+    }
     for Inherited { name, value, owner } in inherit::of(service, &processes) {
         let owner = services.iter().find(|service| service.name == owner);
-        let from = owner.map(|owner| line(owner, &format!("exports.{name}")));
         entries.push(Entry {
             key: format!("process.env.{name}"),
             value: value.to_owned(),
-            from: from.into_iter().collect(),
+            from: owner.map(|owner| export(owner, name)).into_iter().collect(),
         });
     }
     let rank = |entry: &Entry| {
@@ -130,6 +136,39 @@ pub fn explain(services: &[Service], service: &Service, env: &Env, places: &Plac
     };
     entries.sort_by_key(rank);
     entries
+}
+
+/// Returns what a service has because of its routes, and the page that `open` shows if the manifest
+/// names none.
+fn of_front(service: &Service, process: &Process) -> Vec<Entry> {
+    let declared = &service.document.manifest.exports;
+    let exports = process.exports.iter();
+    let exports = exports.filter(|(name, _)| !declared.contains_key(*name));
+    let mut entries: Vec<Entry> = exports
+        .map(|(name, value)| Entry {
+            key: format!("exports.{name}"),
+            value: value.clone(),
+            from: vec![export(service, name)],
+        })
+        .collect();
+    let page = process.url().filter(|_| process.open.is_none());
+    entries.extend(page.map(|value| Entry {
+        key: "open".to_owned(),
+        value,
+        from: vec![Provenance::Default],
+    }));
+    entries
+}
+
+/// Returns the line that an export comes from: its own, or that of the route.
+fn export(service: &Service, name: &str) -> Provenance {
+    let declared = service.document.manifest.exports.contains_key(name);
+    let key = if declared {
+        &format!("exports.{name}")
+    } else {
+        "routes[0].path"
+    };
+    line(service, key)
 }
 
 /// The record that the resolver keeps.

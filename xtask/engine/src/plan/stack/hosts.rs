@@ -124,6 +124,12 @@ impl Scope for Variables<'_> {
     fn listen(&self) -> Result<IpAddr, String> {
         Err(Self::ONLY.to_owned())
     }
+    fn routes(&self) -> Result<String, String> {
+        Err(Self::ONLY.to_owned())
+    }
+    fn origins(&self) -> Result<String, String> {
+        Err(Self::ONLY.to_owned())
+    }
     fn host(&self, _: &str, _: Option<&str>) -> Result<IpAddr, String> {
         Err(Self::ONLY.to_owned())
     }

@@ -16,6 +16,7 @@ mod model;
 mod nodes;
 mod ports;
 mod process;
+mod routes;
 mod template;
 pub mod words;
 
@@ -29,7 +30,8 @@ pub use choice::{part, single, with_dependencies};
 pub use defaults::{CONTROLLER, INSTANCES, PROBE, RUN, SUPERVISED, TERM};
 pub use explain::{Entry, Provenance, explain};
 pub use model::{
-    Log, MASK, Port, Process, Readiness, ReadinessCheck, RestartPolicy, Shutdown, Stack, Value,
+    Log, MASK, Port, Process, Readiness, ReadinessCheck, RestartPolicy, Route, Shutdown, Stack,
+    Value,
 };
 pub use nodes::{PROFILE_VARIABLE, TOPOLOGY_VARIABLE, topology};
 pub use ports::variable as port_variable;

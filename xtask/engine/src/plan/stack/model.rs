@@ -61,6 +61,9 @@ pub struct Process {
     pub log: Log,
     /// Ports it listens on, by name.
     pub ports: BTreeMap<String, Port>,
+    /// Paths of the front that lead to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
     /// Variables that tell other programs its address.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub exports: BTreeMap<String, String>,
@@ -98,8 +101,12 @@ impl Process {
         }
     }
 
-    /// Returns the URL for users: of its port `client`, else `http`, else its only one.
+    /// Returns the URL for users: behind the front, else of its port `client`, else `http`, else
+    /// its only one.
     pub fn url(&self) -> Option<String> {
+        if let Some(url) = self.routes.first().and_then(|route| route.url.clone()) {
+            return Some(url);
+        }
         let only = || self.ports.values().next().filter(|_| self.ports.len() == 1);
         let client = self.ports.get("client");
         let port = client.or_else(|| self.ports.get("http")).or_else(only)?;
@@ -261,6 +268,35 @@ impl Port {
     pub fn endpoint(&self) -> Endpoint {
         let address = self.address();
         Endpoint::tcp(address.ip().to_string(), address.port())
+    }
+}
+
+/// A path of the front that leads to a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// The path, and all below it: `/app`.
+    pub path: String,
+    /// The host of the requests; any if it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Whether the process receives paths without `path`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strip_prefix: bool,
+    /// Where the front connects to, `HOST:PORT`.
+    pub address: String,
+    /// Its URL for users.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}{}",
+            self.host.as_deref().unwrap_or_default(),
+            self.path
+        )
     }
 }
 

@@ -11,6 +11,7 @@ use service_nats::topology::{Facts, Node, Profile, Role, SERVICE, Spec, spec};
 use super::hosts::Hosts;
 use super::ports::Ports;
 use super::process::Resolver;
+use super::routes::Routes;
 use super::{ENVIRONMENT, Finding, Places, Process, ReadinessCheck, Service, Value, located};
 use crate::plan::env::Env;
 
@@ -74,6 +75,7 @@ pub(super) struct Expansion<'a> {
     pub(super) places: &'a Places,
     pub(super) hosts: &'a Hosts,
     pub(super) ports: &'a Ports,
+    pub(super) routes: &'a Routes,
     pub(super) facts: &'a Facts,
 }
 
@@ -91,7 +93,8 @@ impl Expansion<'_> {
         let mut ports = self.ports.clone();
         let own = ports.get(&node.process).cloned().unwrap_or_default();
         ports.insert(SERVICE.to_owned(), own);
-        let mut resolver = Resolver::new(self.service, self.env, self.places, self.hosts, &ports);
+        let (env, places, hosts) = (self.env, self.places, self.hosts);
+        let mut resolver = Resolver::new(self.service, env, places, hosts, &ports, self.routes);
         let mut process = resolver.process();
         let data = resolver.path(&format!("{}/{}", self.places.data, node.directory));
         let state = resolver.path(&format!("{}/{}", self.places.state, node.process));

@@ -15,10 +15,11 @@ use kit::names::word;
 use super::explain::{Entry, Trace};
 use super::hosts::{Hosts, LOOPBACK, dialled};
 use super::ports::Ports;
+use super::routes::Routes;
 use super::template::{Scope, Template};
 use super::{
-    Log, Places, Process, Readiness, ReadinessCheck, RestartPolicy, Service, Shutdown, Value,
-    defaults, words,
+    Log, Places, Process, Readiness, ReadinessCheck, RestartPolicy, Route, Service, Shutdown,
+    Value, defaults, words,
 };
 use crate::plan::env::Env;
 
@@ -40,6 +41,7 @@ impl<'a> Resolver<'a> {
         places: &'a Places,
         hosts: &'a Hosts,
         ports: &'a Ports,
+        routes: &'a Routes,
     ) -> Self {
         let manifest = &service.document.manifest;
         let absolute = manifest.process.compose.working_dir.is_some();
@@ -49,6 +51,7 @@ impl<'a> Resolver<'a> {
             places,
             hosts,
             ports,
+            routes,
             absolute,
         };
         let secret_variables = secret_variables(manifest);
@@ -119,9 +122,10 @@ impl<'a> Resolver<'a> {
         let ports = self.scope.ports.get(&self.service.name);
         let ports = ports.cloned().unwrap_or_default();
         let exports = self.exports(manifest);
+        let routes = self.routes();
         let open = self.page("open", manifest.open.as_deref());
         let login = self.page("login", manifest.login.as_deref());
-        let process = Process {
+        Process {
             service: self.service.name.clone(),
             description: compose.description.clone(),
             disabled,
@@ -137,16 +141,11 @@ impl<'a> Resolver<'a> {
             shutdown,
             log,
             ports,
+            routes,
             exports,
             open,
             login,
-        };
-        if process.open.is_none()
-            && let Some(url) = process.url()
-        {
-            self.note("open", url, None);
         }
-        process
     }
 
     fn command(&mut self, manifest: &Manifest) -> Vec<String> {
@@ -194,6 +193,15 @@ impl<'a> Resolver<'a> {
                 (name.clone(), value)
             })
             .collect()
+    }
+
+    fn routes(&mut self) -> Vec<Route> {
+        let routes = self.scope.routes.of(&self.service.name);
+        for (index, route) in routes.iter().enumerate() {
+            let value = format!("{route} to {}", route.address);
+            self.note(&format!("routes[{index}]"), value, Some(""));
+        }
+        routes
     }
 
     fn environment(&mut self, manifest: &Manifest) -> BTreeMap<String, Value> {
@@ -476,6 +484,7 @@ struct ServiceScope<'a> {
     places: &'a Places,
     hosts: &'a Hosts,
     ports: &'a Ports,
+    routes: &'a Routes,
     /// Whether paths are absolute, because the process does not run in the root.
     absolute: bool,
 }
@@ -534,6 +543,14 @@ impl Scope for ServiceScope<'_> {
             .get(&self.service.name)
             .copied()
             .unwrap_or(LOOPBACK))
+    }
+
+    fn routes(&self) -> Result<String, String> {
+        Ok(self.routes.text())
+    }
+
+    fn origins(&self) -> Result<String, String> {
+        Ok(self.routes.origins())
     }
 
     fn host(&self, service: &str, port: Option<&str>) -> Result<IpAddr, String> {

@@ -1,5 +1,6 @@
 //! Placeholders: `${dep.NAME}`, `${data}`, `${state}`, `${env.VAR}`, `${env.VAR:-default}`,
-//! `${port.NAME}`, `${port.SERVICE.NAME}`, `${listen}`, `${host.SERVICE}`, `${host.SERVICE.PORT}`.
+//! `${port.NAME}`, `${port.SERVICE.NAME}`, `${listen}`, `${host.SERVICE}`, `${host.SERVICE.PORT}`;
+//! for the front, `${routes}` and `${origins}`.
 //!
 //! Only `${` begins one; `$${` stands for a literal `${`, and any other `$` for itself. The value
 //! of a variable is never parsed for placeholders.
@@ -16,6 +17,8 @@ enum Segment {
     Dep(String),
     Data,
     State,
+    Routes,
+    Origins,
     Env {
         name: String,
         default: Option<Template>,
@@ -61,6 +64,10 @@ pub(super) trait Scope {
     fn port(&self, service: Option<&str>, name: &str) -> Result<u16, String>;
     /// The address that the own service listens on.
     fn listen(&self) -> Result<IpAddr, String>;
+    /// The routes of all services, as JSON.
+    fn routes(&self) -> Result<String, String>;
+    /// The origins of pages of this stack, separated by commas.
+    fn origins(&self) -> Result<String, String>;
     /// The address at which a service, or one of its ports, is reached.
     fn host(&self, service: &str, port: Option<&str>) -> Result<IpAddr, String>;
 }
@@ -132,6 +139,11 @@ impl Template {
         sources
     }
 
+    /// Whether the text is made from the routes of all services.
+    pub(super) fn reads_routes(&self) -> bool {
+        self.0.contains(&Segment::Routes)
+    }
+
     /// Returns the variables that the text reads.
     pub(super) fn variables(&self) -> Vec<&str> {
         let mut names = Vec::new();
@@ -157,6 +169,8 @@ impl Segment {
             Self::Dep(name) => scope.dep(name).map_err(one),
             Self::Data => scope.data().map_err(one),
             Self::State => scope.state().map_err(one),
+            Self::Routes => scope.routes().map_err(one),
+            Self::Origins => scope.origins().map_err(one),
             Self::Port { service, name } => scope
                 .port(service.as_deref(), name)
                 .map(|port| port.to_string())
@@ -244,6 +258,8 @@ fn simple(name: &str) -> Result<Segment, String> {
         None if name == "data" => Segment::Data,
         None if name == "state" => Segment::State,
         None if name == "listen" => Segment::Listen,
+        None if name == "routes" => Segment::Routes,
+        None if name == "origins" => Segment::Origins,
         Some(("dep", binary)) if !binary.is_empty() => Segment::Dep(binary.to_owned()),
         Some(("env", variable)) => Segment::Env {
             name: variable_name(variable)?,
@@ -274,7 +290,7 @@ fn simple(name: &str) -> Result<Segment, String> {
                 "has the unknown placeholder `${{{name}}}`; there are `${{dep.NAME}}`, \
                  `${{data}}`, `${{state}}`, `${{env.VAR}}`, `${{env.VAR:-default}}`, \
                  `${{port.NAME}}`, `${{port.SERVICE.NAME}}`, `${{listen}}`, \
-                 `${{host.SERVICE}}` and `${{host.SERVICE.PORT}}` \
+                 `${{host.SERVICE}}`, `${{host.SERVICE.PORT}}`, `${{routes}}` and `${{origins}}` \
                  (write `$${{` for a literal `${{`)"
             ));
         }
@@ -332,6 +348,12 @@ mod tests {
         fn listen(&self) -> Result<IpAddr, String> {
             Ok(std::net::Ipv6Addr::UNSPECIFIED.into())
         }
+        fn routes(&self) -> Result<String, String> {
+            Ok("[]".into())
+        }
+        fn origins(&self) -> Result<String, String> {
+            Ok("http://localhost:80".into())
+        }
         fn host(&self, service: &str, port: Option<&str>) -> Result<IpAddr, String> {
             match (service, port) {
                 ("db", None) => Ok(std::net::Ipv6Addr::LOCALHOST.into()),
@@ -351,6 +373,7 @@ mod tests {
     fn values() {
         for (text, expected) in [
             ("", ""),
+            ("${routes} ${origins}", "[] http://localhost:80"),
             ("${dep.web} -p ${port.http}", ".dep/web -p 80"),
             (
                 "${data}/x:${state}/y:${port.db.http}",
