@@ -25,7 +25,7 @@ pub(crate) use service::{
 };
 pub(crate) use tools::{
     Clean, Complete, Completions, Env, EnvFormat, Exec, Explain, Graph, GraphFormat, Init, Open,
-    Ports,
+    Ports, Template,
 };
 
 /// A day: more is a mistake, and what is added to the present time must stay a time.

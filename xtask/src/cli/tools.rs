@@ -135,11 +135,25 @@ pub(crate) struct Init {
     /// Name of the service: a-z, 0-9 and `-`
     pub(crate) name: String,
     /// Create a Rust program, too: packages in `services/` and `cmd/`, in the workspace
-    #[arg(long)]
+    #[arg(long, conflicts_with = "template")]
     pub(crate) wrapper: bool,
+    /// Create an application: a page, an API in Rust, or a worker in Python
+    #[arg(long, value_enum)]
+    pub(crate) template: Option<Template>,
     /// Set the HTTP port; default: the first free one from 9000
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
+}
+
+/// What `init` makes an application from.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Template {
+    /// A page that Vite serves, at `/`
+    Vite,
+    /// An API in Rust with axum
+    Axum,
+    /// A worker in Python that answers on NATS
+    Python,
 }
 
 /// Print the completion script for a shell.

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 use engine::Ctx;
-use xtask::init::{self, Wish};
+use xtask::init::{self, Kind, Wish};
 
-use crate::cli::{Cli, Init};
+use crate::cli::{Cli, Init, Template};
 
 pub(crate) fn run(args: &Init) -> anyhow::Result<ExitCode> {
     let ctx = Ctx::load(None)?;
@@ -14,7 +14,7 @@ pub(crate) fn run(args: &Init) -> anyhow::Result<ExitCode> {
     let commands: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
     let wish = Wish {
         name: &args.name,
-        wrapper: args.wrapper,
+        kind: kind(args),
         port: args.port,
         commands: &commands,
     };
@@ -26,4 +26,14 @@ pub(crate) fn run(args: &Init) -> anyhow::Result<ExitCode> {
         ctx.ui.line(step);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn kind(args: &Init) -> Kind {
+    match args.template {
+        Some(Template::Vite) => Kind::Vite,
+        Some(Template::Axum) => Kind::Axum,
+        Some(Template::Python) => Kind::Python,
+        None if args.wrapper => Kind::Wrapper,
+        None => Kind::Manifest,
+    }
 }

@@ -247,6 +247,11 @@ fn summary(ctx: &Ctx, report: &UpReport) {
         ctx.ui.line(overridden(ctx));
     }
     let width = width(&stack.order);
+    let urls = stack
+        .order
+        .iter()
+        .filter_map(|name| stack.processes[name].url());
+    let url_width = urls.map(|url| url.len()).max().unwrap_or_default();
     for name in &stack.order {
         let process = &stack.processes[name];
         let url = process.url().unwrap_or_default();
@@ -256,7 +261,7 @@ fn summary(ctx: &Ctx, report: &UpReport) {
             None => String::new(),
         };
         ctx.ui
-            .line(format!("  {name:width$}  {url:<24}  {took}").trim_end());
+            .line(format!("  {name:width$}  {url:<url_width$}  {took}").trim_end());
     }
     for name in &stack.order {
         let process = &stack.processes[name];

@@ -49,13 +49,48 @@ const RESERVED: [&str; 14] = [
     "test",
 ];
 
+/// What a new service is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A manifest that serves the service's directory, to be changed.
+    Manifest,
+    /// A wrapper in Rust around a server: two packages of the workspace.
+    Wrapper,
+    /// A page that Vite serves.
+    Vite,
+    /// An API in Rust with axum: one package of the workspace.
+    Axum,
+    /// A worker in Python.
+    Python,
+}
+
+impl Kind {
+    #[cfg(test)]
+    const ALL: [Self; 5] = [
+        Self::Manifest,
+        Self::Wrapper,
+        Self::Vite,
+        Self::Axum,
+        Self::Python,
+    ];
+
+    /// Returns the directories that become packages of the workspace.
+    fn packages(self, name: &str) -> Vec<String> {
+        match self {
+            Self::Wrapper => vec![format!("services/{name}"), format!("cmd/{name}")],
+            Self::Axum => vec![format!("services/{name}")],
+            Self::Manifest | Self::Vite | Self::Python => Vec::new(),
+        }
+    }
+}
+
 /// The request.
 #[derive(Debug, Clone, Copy)]
 pub struct Wish<'a> {
     /// The name of the service.
     pub name: &'a str,
-    /// Whether to add a program in Rust.
-    pub wrapper: bool,
+    /// What it is made from.
+    pub kind: Kind,
     /// Its port.
     pub port: Option<u16>,
     /// Names of commands, which no service may have.
@@ -83,23 +118,30 @@ pub fn init(ctx: &Ctx, wish: &Wish<'_>) -> anyhow::Result<Written> {
     } else {
         Some(Inputs::load(ctx)?)
     };
-    if wish.wrapper {
+    let packages = wish.kind.packages(wish.name);
+    if !packages.is_empty() {
         check_program(ctx, inputs.as_ref(), wish.name)?;
+    }
+    if let (Kind::Python, Some(_)) = (wish.kind, wish.port) {
+        let failure = usage("cannot set the port of a worker: it has none".to_owned());
+        return Err(failure.hint("leave out `--port`").into());
     }
     let values = Values {
         name: wish.name,
         port: port(inputs.as_ref(), wish.port)?,
     };
-    let service = files::service(&values, wish.wrapper);
+    let service = files::service(&values, wish.kind);
     check(ctx, services, inputs.as_ref(), &service[0])?;
     let mut plan = Plan {
         folders: vec![(ctx.paths.services().join(wish.name), service)],
         cargo: None,
     };
-    if wish.wrapper {
+    if wish.kind == Kind::Wrapper {
         let folder = ctx.paths.root().join("cmd").join(wish.name);
         plan.folders.insert(0, (folder, files::program(&values)));
-        plan.cargo = Some(cargo(ctx, wish.name)?);
+    }
+    if !packages.is_empty() {
+        plan.cargo = Some(cargo(ctx, wish, &packages)?);
     }
     plan.write(ctx)?;
     Ok(plan.written(ctx, wish))
@@ -121,7 +163,8 @@ fn check_name(ctx: &Ctx, wish: &Wish<'_>) -> anyhow::Result<()> {
     }
     let root = ctx.paths.root();
     let folders = [format!("services/{name}"), format!("cmd/{name}")];
-    let folders = folders.iter().take(if wish.wrapper { 2 } else { 1 });
+    let wanted = if wish.kind == Kind::Wrapper { 2 } else { 1 };
+    let folders = folders.iter().take(wanted);
     for folder in folders {
         if root.join(folder).symlink_metadata().is_ok() {
             let failure = usage(format!("cannot write a service to `{folder}`: it exists"));
@@ -203,14 +246,16 @@ fn check(
 }
 
 /// Returns `Cargo.toml` and its new text.
-fn cargo(ctx: &Ctx, name: &str) -> anyhow::Result<(PathBuf, String)> {
+fn cargo(ctx: &Ctx, wish: &Wish<'_>, packages: &[String]) -> anyhow::Result<(PathBuf, String)> {
     let path = ctx.paths.root().join("Cargo.toml");
     let text = fs::read_to_string(&path);
     let text = text.with_context(|| format!("cannot read `{}`", path.display()))?;
-    let new = workspace::add(&text, name).ok_or_else(|| {
+    // The program of a wrapper uses its library.
+    let library = (wish.kind == Kind::Wrapper).then_some(wish.name);
+    let new = workspace::add(&text, packages, library).ok_or_else(|| {
         let message = "cannot add packages to `Cargo.toml`: it is written in another form";
-        let hint = "leave out `--wrapper`, or give `members` and `[workspace.dependencies]` lines \
-                    as Core has them";
+        let hint = "choose a service without a program in Rust, or give `members` and \
+                    `[workspace.dependencies]` lines as Core has them";
         Failure::new(Exit::Invalid, message).hint(hint)
     })?;
     Ok((path, new))
@@ -275,10 +320,21 @@ impl Plan {
         if self.cargo.is_some() {
             files.push("Cargo.toml".to_owned());
             next.push("`Cargo.lock` follows with the next build".to_owned());
-        } else if which::which_in("python3", ctx.env.get("PATH"), ctx.paths.root()).is_err() {
-            next.push(format!(
+        }
+        let has =
+            |program: &str| which::which_in(program, ctx.env.get("PATH"), ctx.paths.root()).is_ok();
+        match wish.kind {
+            Kind::Manifest if !has("python3") => next.push(format!(
                 "there is no `python3` here: put your own program into services/{name}/service.json"
-            ));
+            )),
+            Kind::Vite => next.push(format!(
+                "install its packages with `npm install --prefix services/{name}`"
+            )),
+            Kind::Python => next.push(format!(
+                "install its packages with `python3 -m venv services/{name}/.venv` and \
+                 `services/{name}/.venv/bin/pip install -r services/{name}/requirements.txt`"
+            )),
+            Kind::Manifest | Kind::Wrapper | Kind::Axum => {}
         }
         next.push(format!(
             "start it with `cargo xtask up`, or alone: `cargo xtask {name} run`"

@@ -4,47 +4,50 @@
 
 use toml::{Table, Value};
 
-/// Returns the text with both packages as members, and the library as a dependency. Returns `None`
-/// when the file has another format than ours.
-pub(super) fn add(text: &str, name: &str) -> Option<String> {
-    let (service, program) = (format!("services/{name}"), format!("cmd/{name}"));
+/// Returns the text with these directories as members, and `library` among the dependencies, if it
+/// has one. Returns `None` when the file has another format than ours.
+pub(super) fn add(text: &str, packages: &[String], library: Option<&str>) -> Option<String> {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    let begin = lines.iter().position(|line| line.trim() == "members = [")?;
-    let end = begin + lines[begin..].iter().position(|line| line.trim() == "]")?;
-    let within = |line: &String, folder: &str| line.trim().starts_with(&format!("\"{folder}/"));
-    lines.insert(end, format!("  \"{program}\","));
-    let last = lines[begin..end]
-        .iter()
-        .rposition(|line| within(line, "services"))
-        .map_or(end, |index| begin + index + 1);
-    lines.insert(last, format!("  \"{service}\","));
-    let heading = "[workspace.dependencies]";
-    let heading = lines.iter().position(|line| line.trim() == heading)?;
-    let section = lines[heading + 1..].iter();
-    let length = section
-        .clone()
-        .position(|line| line.starts_with('['))
-        .unwrap_or(lines.len() - heading - 1);
-    let own = |line: &&String| line.starts_with("service-");
-    let section: Vec<&String> = section.take(length).collect();
-    let at = section.iter().rposition(own);
-    let at = heading + 1 + at.map_or(0, |index| index + 1);
-    lines.insert(at, format!("service-{name} = {{ path = \"{service}\" }}"));
+    for package in packages {
+        let begin = lines.iter().position(|line| line.trim() == "members = [")?;
+        let end = begin + lines[begin..].iter().position(|line| line.trim() == "]")?;
+        let folder = package.split('/').next().unwrap_or_default();
+        let within = |line: &String| line.trim().starts_with(&format!("\"{folder}/"));
+        let last = lines[begin..end].iter().rposition(within);
+        let at = last.map_or(end, |index| begin + index + 1);
+        lines.insert(at, format!("  \"{package}\","));
+    }
+    if let Some(name) = library {
+        let heading = "[workspace.dependencies]";
+        let heading = lines.iter().position(|line| line.trim() == heading)?;
+        let section = lines[heading + 1..].iter();
+        let length = section
+            .clone()
+            .position(|line| line.starts_with('['))
+            .unwrap_or(lines.len() - heading - 1);
+        let own = |line: &&String| line.starts_with("service-");
+        let section: Vec<&String> = section.take(length).collect();
+        let at = section.iter().rposition(own);
+        let at = heading + 1 + at.map_or(0, |index| index + 1);
+        let line = format!("service-{name} = {{ path = \"services/{name}\" }}");
+        lines.insert(at, line);
+    }
     let new = lines.join("\n") + "\n";
-    says(text, &new, name).then_some(new)
+    says(text, &new, packages, library).then_some(new)
 }
 
 /// Whether the new text has the content of the old one, and the packages.
-fn says(old: &str, new: &str, name: &str) -> bool {
+fn says(old: &str, new: &str, packages: &[String], library: Option<&str>) -> bool {
     let (Ok(mut wanted), Ok(new)) = (old.parse::<Table>(), new.parse::<Table>()) else {
         return false;
     };
     let add = |wanted: &mut Table| -> Option<()> {
         let workspace = wanted.get_mut("workspace")?.as_table_mut()?;
         let members = workspace.get_mut("members")?.as_array_mut()?;
-        for folder in ["services", "cmd"] {
-            members.push(Value::String(format!("{folder}/{name}")));
-        }
+        members.extend(packages.iter().cloned().map(Value::String));
+        let Some(name) = library else {
+            return Some(());
+        };
         let dependencies = workspace.get_mut("dependencies")?.as_table_mut()?;
         let mut path = Table::new();
         path.insert("path".to_owned(), Value::String(format!("services/{name}")));
@@ -100,6 +103,12 @@ clap = \"4\"
 debug = false
 ";
 
+    /// Adds the packages of a wrapper.
+    fn wrapper(text: &str, name: &str) -> Option<String> {
+        let packages = ["services", "cmd"].map(|folder| format!("{folder}/{name}"));
+        add(text, &packages, Some(name))
+    }
+
     #[test]
     fn packages_are_added_where_their_like_is() {
         expect![[r#"
@@ -123,13 +132,19 @@ debug = false
             [profile.dev]
             debug = false
         "#]]
-        .assert_eq(&add(TEXT, "my-one").unwrap());
+        .assert_eq(&wrapper(TEXT, "my-one").unwrap());
+        let api = add(TEXT, &["services/api".to_owned()], None).unwrap();
+        let with_api = TEXT.replace(
+            "services/kit\",\n",
+            "services/kit\",\n  \"services/api\",\n",
+        );
+        assert_eq!(api, with_api);
     }
 
     #[test]
     fn this_workspace_can_be_added_to() {
         let text = include_str!("../../../Cargo.toml");
-        let new = add(text, "my-one").unwrap();
+        let new = wrapper(text, "my-one").unwrap();
         assert_eq!(new.lines().count(), text.lines().count() + 3);
     }
 
@@ -141,8 +156,8 @@ debug = false
             &TEXT.replace("  \"cmd/probe\",", "  \"cmd/probe\""),
             &TEXT.replace("[workspace.dependencies]", "[workspace.other]"),
         ] {
-            assert_eq!(add(text, "my-one"), None, "{text}");
+            assert_eq!(wrapper(text, "my-one"), None, "{text}");
         }
-        assert_eq!(add(TEXT, "a"), None, "its library is there already");
+        assert_eq!(wrapper(TEXT, "a"), None, "its library is there already");
     }
 }

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::harness::{Sandbox, http, same};
 
 /// Replaces the links to the checkout's files by copies where `init` writes.
-fn own_workspace(sandbox: &Sandbox) {
+pub(crate) fn own_workspace(sandbox: &Sandbox) {
     for file in ["Cargo.toml", "Cargo.lock"] {
         let text = sandbox.read(file);
         let path = sandbox.path(file);

@@ -58,3 +58,4 @@ mod topology;
 mod topology_ask;
 mod topology_shrink;
 mod view;
+mod your_app;

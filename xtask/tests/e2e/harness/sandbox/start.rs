@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::OpenptFlags;
@@ -77,6 +78,26 @@ impl Sandbox {
             command,
         )
         .wait()
+    }
+
+    /// Runs a script of the shell, which stops at the first command that fails. Unlike all else it
+    /// has the environment of the tests, for programs that fetch packages.
+    #[track_caller]
+    pub(crate) fn shell(&self, script: &str, variables: &[(&str, &str)], limit: Duration) -> Run {
+        let dir = self
+            .root
+            .parent()
+            .expect("the checkout lies in the sandbox");
+        let mut command = Command::new("sh");
+        command
+            .args(["-ec", script])
+            .current_dir(&self.root)
+            .env("CORE_ROOT", &self.root)
+            .env("CORE_STORE_DIR", "")
+            .env("XDG_RUNTIME_DIR", dir.join("run"))
+            .env("CORE_REGISTER_DIR", self.register())
+            .envs(variables.iter().copied());
+        Running::spawn(script, command).wait_for(limit)
     }
 
     /// Starts `cargo xtask LINE` on a separate terminal, with 40 lines of 120 columns.
