@@ -5,10 +5,12 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::harness::{SOON, Sandbox, http, same, tell_missing};
+use rustix::process::{Pid, Signal};
+
+use crate::harness::{SOON, Sandbox, eventually, http, same, tell_missing};
 use crate::init::own_workspace;
 
 /// The page.
@@ -27,13 +29,13 @@ fn blocks(language: &str) -> Vec<String> {
 
 /// Returns a program that is needed and not installed.
 fn missing() -> Option<&'static str> {
-    let has = |program: &&str| {
-        let found = Command::new(program).arg("--version").output();
-        found.is_ok_and(|output| output.status.success())
-    };
-    ["npm", "python3", "curl"]
-        .into_iter()
-        .find(|program| !has(program))
+    let programs = ["npm", "python3", "curl"];
+    programs.into_iter().find(|program| !is_installed(program))
+}
+
+fn is_installed(program: &&str) -> bool {
+    let found = Command::new(program).arg("--version").output();
+    found.is_ok_and(|output| output.status.success())
 }
 
 /// Makes `cargo xtask` in the sandbox the program under test: the alias would build it again.
@@ -74,17 +76,68 @@ fn an_edit_reaches_the_page(sandbox: &Sandbox, caddy: u16) {
     let mut status = String::new();
     stream.read_line(&mut status).unwrap();
     assert!(status.contains(" 101 "), "{status}");
-    let style = sandbox.path("services/web/src/style.css");
-    let text = fs::read_to_string(&style)
-        .unwrap()
-        .replace("42rem", "40rem");
-    fs::write(&style, text).unwrap();
+    edit_the_style(sandbox, "40rem");
     let (mut arrived, mut part) = (String::new(), [0; 4096]);
     while !(arrived.contains("\"update\"") && arrived.contains("/src/style.css")) {
         let length = stream.read(&mut part).expect("Vite tells of the edit");
         assert!(length > 0, "Vite closed its socket after {arrived:?}");
         arrived.push_str(&String::from_utf8_lossy(&part[..length]));
     }
+}
+
+/// Makes the page say by requests how it looks, and that it was not loaded again.
+fn make_the_page_tell(sandbox: &Sandbox) {
+    let main = sandbox.path("services/web/src/main.js");
+    let text = fs::read_to_string(&main).unwrap();
+    let tell = "window.loads = (window.loads ?? 0) + 1;\n\
+        const look = () => `${window.loads}-${getComputedStyle(document.body).maxWidth}`;\n\
+        const tell = (what) => fetch(`/api/${what}-${look()}`);\n\
+        import.meta.hot.on(\"vite:afterUpdate\", () => tell(\"updated\"));\n\
+        await tell(\"loaded\");\n";
+    fs::write(&main, format!("{text}{tell}")).unwrap();
+}
+
+/// Opens the page in a browser, if there is one, and edits its style.
+fn a_browser_shows_the_edit(sandbox: &Sandbox, caddy: u16) {
+    let browsers = ["chromium", "chromium-browser", "google-chrome"];
+    let Some(browser) = browsers.into_iter().find(is_installed) else {
+        return tell_missing("your_app::a_browser_shows_the_edit", "chromium");
+    };
+    let profile = sandbox.path("../browser");
+    let mut page = Command::new(browser)
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--remote-debugging-port=0",
+        ])
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .arg(format!("http://127.0.0.1:{caddy}/"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let asked = |what: &str| {
+        eventually(what, SOON, || {
+            let log = sandbox.read(".data/caddy/access.log");
+            log.contains(what).then_some(())
+        });
+    };
+    asked("/api/loaded-1-640px");
+    edit_the_style(sandbox, "33rem");
+    asked("/api/updated-1-528px");
+    // It ends its own children, and is waited for: nothing of it is left.
+    rustix::process::kill_process(Pid::from_child(&page), Signal::TERM).unwrap();
+    page.wait().unwrap();
+}
+
+/// Sets the width of the page.
+fn edit_the_style(sandbox: &Sandbox, width: &str) {
+    let style = sandbox.path("services/web/src/style.css");
+    let text = fs::read_to_string(&style).unwrap();
+    let (before, after) = text.split_once("max-width: ").unwrap();
+    let after = after.split_once(';').unwrap().1;
+    fs::write(&style, format!("{before}max-width: {width};{after}")).unwrap();
 }
 
 #[test]
@@ -103,6 +156,9 @@ fn every_block_of_the_page_works() {
     for block in blocks("sh") {
         let variables = [("PATH", path.as_str()), ("CARGO_TARGET_DIR", target)];
         let run = sandbox.shell(&block, &variables, BLOCK_LIMIT).succeeds();
+        if block.contains("npm install") {
+            make_the_page_tell(&sandbox);
+        }
         if block.contains("xtask up")
             && said
                 .iter()
@@ -111,6 +167,7 @@ fn every_block_of_the_page_works() {
             let page = http::get(caddy, "/").body;
             assert!(page.contains("/@vite/client"), "{page}");
             an_edit_reaches_the_page(&sandbox, caddy);
+            a_browser_shows_the_edit(&sandbox, caddy);
         }
         said.push((block, run.stdout));
     }
