@@ -146,6 +146,9 @@ pub(crate) enum Command {
         /// The port.
         port: u16,
     },
+    /// Keep an instance for the command that started this one, and remove it when that has ended
+    #[command(hide = true)]
+    Guardian,
     /// Inspect or run a single service: `cargo xtask SERVICE spec|command|run`
     #[command(external_subcommand)]
     Service(Vec<OsString>),

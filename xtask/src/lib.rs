@@ -10,6 +10,7 @@ pub mod cargo;
 pub mod ci;
 pub mod dep;
 pub mod doctor;
+pub mod ephemeral;
 pub mod init;
 pub mod load;
 pub mod nats_run;

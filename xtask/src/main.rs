@@ -84,6 +84,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Docs(args) => commands::docs::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::BenchListen { port } => xtask::bench::listen(port).map(|()| ExitCode::SUCCESS),
+        Command::Guardian => xtask::ephemeral::guard().map(|()| ExitCode::SUCCESS),
         Command::Service(words) => commands::service::run(instance, &words),
     }
 }

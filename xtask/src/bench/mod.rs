@@ -7,6 +7,7 @@ mod bare;
 mod cold;
 mod commands;
 mod committed;
+mod ephemeral;
 mod hundred;
 mod instances;
 mod listener;
@@ -33,12 +34,13 @@ use engine::checkout::context::Ctx;
 use engine::operations::inputs::Inputs;
 
 /// The parts that can be measured.
-pub const PARTS: [&str; 10] = [
+pub const PARTS: [&str; 11] = [
     "stack",
     "commands",
     "probe",
     "hundred",
     "instances",
+    "ephemeral",
     "logs",
     "topology",
     "stop",
@@ -97,6 +99,9 @@ pub fn bench(
     }
     if wanted("instances") {
         instances::instances(ctx, runs, &mut report)?;
+    }
+    if wanted("ephemeral") {
+        ephemeral::ephemeral(ctx, runs, &mut report)?;
     }
     if wanted("logs") {
         logs::logs(ctx, runs, &mut report)?;

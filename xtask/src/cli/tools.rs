@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{Args, ValueEnum};
 
-use super::LockOption;
+use super::{FetchOptions, LockOption, seconds};
 
 /// Print environment variables with the addresses of the running stack.
 #[derive(Debug, Args)]
@@ -36,6 +36,16 @@ pub(crate) enum EnvFormat {
 /// Run a program with the variables of the running stack.
 #[derive(Debug, Args)]
 pub(crate) struct Exec {
+    /// Start a stack for this program alone, with free ports and empty data; delete it afterwards
+    #[arg(long)]
+    pub(crate) ephemeral: bool,
+    /// Fail if not every service of that stack is healthy after this many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "ephemeral",
+        value_parser = seconds())]
+    pub(crate) timeout: u64,
+    /// How binaries of that stack are obtained.
+    #[command(flatten)]
+    pub(crate) fetch: FetchOptions,
     /// Set a variable, whatever the stack and the environment say
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = assignment)]
     pub(crate) env: Vec<(String, String)>,

@@ -157,7 +157,7 @@ fn attach(
 }
 
 /// The live view: a line for each process, on a terminal with a spinner.
-struct View<'a> {
+pub(super) struct View<'a> {
     ctx: &'a Ctx,
     bars: BTreeMap<String, ProgressBar>,
     /// The processes that were ready at the last poll, `None` before the first.
@@ -165,7 +165,7 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn new(ctx: &'a Ctx) -> Self {
+    pub(super) fn new(ctx: &'a Ctx) -> Self {
         Self {
             ctx,
             bars: BTreeMap::new(),
@@ -173,7 +173,7 @@ impl<'a> View<'a> {
         }
     }
 
-    fn show(&mut self, inputs: &Inputs, states: &States) {
+    pub(super) fn show(&mut self, inputs: &Inputs, states: &States) {
         let order = inputs.stack.order.iter();
         let states = order.filter_map(|name| Some((name, states.get(name)?)));
         let ready: BTreeMap<String, &str> = states
@@ -204,7 +204,7 @@ impl<'a> View<'a> {
         })
     }
 
-    fn clear(&self) {
+    pub(super) fn clear(&self) {
         for bar in self.bars.values() {
             bar.finish_and_clear();
         }

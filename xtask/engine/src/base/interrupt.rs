@@ -118,7 +118,7 @@ impl Interrupt {
 
 /// Whether this process was started with a signal ignored.
 #[cfg(target_os = "linux")]
-fn is_ignored(signal: i32) -> bool {
+pub fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status
         .lines()
@@ -129,7 +129,7 @@ fn is_ignored(signal: i32) -> bool {
 
 /// Whether this process was started with a signal ignored: `nohup` redirects stderr.
 #[cfg(not(target_os = "linux"))]
-fn is_ignored(signal: i32) -> bool {
+pub fn is_ignored(signal: i32) -> bool {
     use std::io::IsTerminal as _;
     signal == SIGHUP && !std::io::stderr().is_terminal()
 }

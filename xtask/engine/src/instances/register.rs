@@ -116,6 +116,11 @@ impl Register {
         self.instances.iter().filter(|entry| entry.exists())
     }
 
+    /// Whether an instance is recorded, even if it does not exist any more.
+    pub fn has(&self, paths: &Paths) -> bool {
+        self.instances.iter().any(|entry| entry.is_of(paths))
+    }
+
     /// Returns the ports that an instance received last.
     pub fn last(&self, paths: &Paths) -> BTreeMap<String, u16> {
         let entry = self.instances.iter().find(|entry| entry.is_of(paths));
@@ -184,15 +189,26 @@ impl Locked {
     }
 
     /// Records the ports of an instance, and removes instances that are gone.
-    pub fn remember(mut self, paths: &Paths, ports: &BTreeMap<String, u16>) -> anyhow::Result<()> {
-        let mut instances: Vec<Entry> = self.register.existing().cloned().collect();
-        instances.retain(|entry| !entry.is_of(paths));
-        instances.push(Entry {
+    pub fn remember(self, paths: &Paths, ports: &BTreeMap<String, u16>) -> anyhow::Result<()> {
+        let entry = Entry {
             checkout: resolved(paths.root()),
             instance: paths.instance().to_owned(),
             ports: ports.clone(),
             used: today(),
-        });
+        };
+        self.replace(paths, Some(entry))
+    }
+
+    /// Removes an instance, and instances that are gone.
+    pub fn forget(self, paths: &Paths) -> anyhow::Result<()> {
+        self.replace(paths, None)
+    }
+
+    /// Replaces the entry of an instance. Writes the file only if anything changes.
+    fn replace(mut self, paths: &Paths, entry: Option<Entry>) -> anyhow::Result<()> {
+        let mut instances: Vec<Entry> = self.register.existing().cloned().collect();
+        instances.retain(|entry| !entry.is_of(paths));
+        instances.extend(entry);
         instances.sort_by(|a, b| (&a.checkout, &a.instance).cmp(&(&b.checkout, &b.instance)));
         if instances != self.register.instances {
             self.register.instances = instances;
@@ -346,6 +362,20 @@ mod tests {
         assert!(bed.read().others(&one).resting.is_empty());
         bed.remember(&one, 1);
         assert_eq!(bed.read().instances.len(), 1);
+    }
+
+    #[test]
+    fn an_instance_that_is_forgotten_takes_no_other_with_it() {
+        let bed = Bed::new();
+        let (one, two) = (bed.instance("x", ""), bed.instance("x", "two"));
+        let held = [&one, &two].map(|paths| FileLock::try_exclusive(&paths.alive_lock()).unwrap());
+        bed.remember(&one, 1);
+        bed.remember(&two, 2);
+        assert!(bed.read().has(&two));
+        Locked::take(&bed.env).unwrap().forget(&two).unwrap();
+        assert!(!bed.read().has(&two));
+        assert_eq!(bed.read().last(&one)["a.http"], 1);
+        drop(held);
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod backup;
 pub mod change;
 pub mod clean;
 pub mod converge;
+pub mod ephemeral;
 pub mod exports;
 pub mod follow;
 pub mod inputs;
