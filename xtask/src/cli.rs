@@ -21,7 +21,7 @@ pub(crate) use life::{Attach, Life, Logs, Restart, Signal, Start, Stop};
 pub(crate) use observe::Observe;
 pub(crate) use refused::refuse;
 pub(crate) use service::{
-    NatsCli, NatsCommand, NatsOwnCommand, Replicate, ServiceCli, ServiceCommand,
+    NatsCli, NatsCommand, NatsOwnCommand, NatsTool, Replicate, ServiceCli, ServiceCommand,
 };
 pub(crate) use tools::{
     Clean, Complete, Completions, Env, EnvFormat, Exec, Explain, Graph, GraphFormat, Init, Open,

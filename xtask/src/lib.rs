@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod ephemeral;
 pub mod init;
 pub mod load;
+pub mod nats_cli;
 pub mod nats_run;
 pub mod open;
 pub mod service;

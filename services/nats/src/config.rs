@@ -113,7 +113,7 @@ mod tests {
     use super::*;
     use crate::settings::tests::{node_of, settings};
     use crate::topology::facts::tests::hub_of_three;
-    use crate::topology::{entrance, remotes_in, routes_in};
+    use crate::topology::{entrance, remotes_in, routes_in, system_entrance};
 
     fn credentials() -> Credentials {
         let login = |user: &str, password: &str| Login {
@@ -220,6 +220,9 @@ DENIED
         let (address, login) = entrance(&text).unwrap();
         assert_eq!(address.to_string(), "127.0.0.1:4222");
         assert_eq!((&*login.user, &*login.password), ("u", "p"));
+        let (same, login) = system_entrance(&text).unwrap();
+        assert_eq!(same, address);
+        assert_eq!((&*login.user, &*login.password), ("sys", "csys"));
         assert_eq!(entrance("{}"), None);
     }
 

@@ -1,5 +1,7 @@
 //! The clap types of the commands of a single service, and of those that only NATS has.
 
+use std::ffi::OsString;
+
 use clap::{Args, Parser, Subcommand};
 
 use super::{FetchOptions, InstanceOption, LockOption, seconds};
@@ -50,8 +52,34 @@ pub(crate) enum NatsCommand {
 /// The commands that only NATS has.
 #[derive(Debug, Subcommand)]
 pub(crate) enum NatsOwnCommand {
+    /// Run the `nats` command line on a server of the running stack
+    Cli(NatsTool),
     /// Mirror the streams of `nats` at the hub
     Replicate(Replicate),
+}
+
+/// Run the `nats` command line on a server of the running stack; it is fetched at its first use.
+#[derive(Debug, Args)]
+pub(crate) struct NatsTool {
+    /// Select a server by its process: `nats-hub-1`; default: the first server, `nats`
+    #[arg(long, value_name = "PROCESS")]
+    pub(crate) node: Option<String>,
+    /// Select the server of a region
+    #[arg(long, value_name = "REGION", conflicts_with = "node")]
+    pub(crate) leaf: Option<String>,
+    /// Use the system account: `server ls`, `server report` and so on
+    #[arg(long)]
+    pub(crate) sys: bool,
+    /// How the program is obtained.
+    #[command(flatten)]
+    pub(crate) fetch: FetchOptions,
+    /// The arguments of the program
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ARGUMENTS"
+    )]
+    pub(crate) arguments: Vec<OsString>,
 }
 
 /// Mirror the streams of `nats` at the hub, each with three replicas.

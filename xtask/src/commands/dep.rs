@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use engine::Ctx;
 use engine::operations::inputs::Inputs;
-use engine::plan::binaries::Request;
+use engine::plan::binaries::{self, Request};
 use kit::names;
 use kit::{Exit, Failure};
 use xtask::dep::{self, Row, Updated};
@@ -14,12 +14,14 @@ use crate::cli::{Dep, FetchOptions};
 
 pub(crate) fn run(args: Dep) -> anyhow::Result<ExitCode> {
     let ctx = Ctx::load(None)?;
-    let requests = Inputs::load(&ctx)?.requests()?;
+    let needed = Inputs::load(&ctx)?.requests()?;
+    let all = [needed.clone(), binaries::on_demand()?].concat();
     match args {
-        Dep::List { json } => list(&ctx, &requests, json)?,
-        Dep::Fetch { names, options } => fetch(&ctx, &requests, &names, &options)?,
-        Dep::Verify { json } => verify(&ctx, &requests, json)?,
-        Dep::Update { targets } => update(&ctx, &requests, &targets)?,
+        Dep::List { json } => list(&ctx, &all, json)?,
+        Dep::Fetch { names, options } if names.is_empty() => fetch(&ctx, &needed, &options)?,
+        Dep::Fetch { names, options } => fetch(&ctx, &named(all, &names)?, &options)?,
+        Dep::Verify { json } => verify(&ctx, &all, json)?,
+        Dep::Update { targets } => update(&ctx, &all, &targets)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -51,18 +53,17 @@ fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
-fn fetch(
-    ctx: &Ctx,
-    requests: &[Request],
-    names: &[String],
-    options: &FetchOptions,
-) -> anyhow::Result<()> {
+/// Returns the requests of these names.
+fn named(mut requests: Vec<Request>, names: &[String]) -> anyhow::Result<Vec<Request>> {
     for name in names {
-        must_know(requests, name)?;
+        must_know(&requests, name)?;
     }
-    let wanted = |request: &&Request| names.is_empty() || names.contains(&request.name);
-    let wanted: Vec<Request> = requests.iter().filter(wanted).cloned().collect();
-    let installed = dep::ensure(ctx, &wanted, &dep::Options::from(options))?;
+    requests.retain(|request| names.contains(&request.name));
+    Ok(requests)
+}
+
+fn fetch(ctx: &Ctx, requests: &[Request], options: &FetchOptions) -> anyhow::Result<()> {
+    let installed = dep::ensure(ctx, requests, &dep::Options::from(options))?;
     let count = installed.len();
     let (noun, verb) = if count == 1 {
         ("binary", "is")

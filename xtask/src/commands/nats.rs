@@ -1,4 +1,4 @@
-//! `cargo xtask nats replicate`.
+//! `cargo xtask nats replicate` and `cargo xtask nats cli`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -6,15 +6,30 @@ use std::time::Duration;
 use engine::Ctx;
 use engine::operations::inputs::Inputs;
 use engine::topology::replicate::{self, Outcome};
+use service_nats::topology::SERVICE;
+use xtask::nats_cli;
 
 use super::columns::width;
 use super::{begin, lock_wait, print_json};
-use crate::cli::{NatsOwnCommand, Replicate};
+use crate::cli::{NatsOwnCommand, NatsTool, Replicate};
 
 pub(crate) fn run(ctx: &Ctx, command: &NatsOwnCommand) -> anyhow::Result<ExitCode> {
     match command {
+        NatsOwnCommand::Cli(args) => tool(ctx, args),
         NatsOwnCommand::Replicate(args) => replicate(ctx, args),
     }
+}
+
+/// Runs the program in place of this one. Returns only an error.
+fn tool(ctx: &Ctx, args: &NatsTool) -> anyhow::Result<ExitCode> {
+    let process = match (&args.node, &args.leaf) {
+        (Some(node), _) => node.clone(),
+        (None, Some(region)) => format!("{SERVICE}-leaf-{region}"),
+        (None, None) => SERVICE.to_owned(),
+    };
+    let server = nats_cli::find(ctx, &process, args.sys)?;
+    let error = nats_cli::run(ctx, &server, &args.arguments, &(&args.fetch).into())?;
+    match error {}
 }
 
 fn replicate(ctx: &Ctx, args: &Replicate) -> anyhow::Result<ExitCode> {

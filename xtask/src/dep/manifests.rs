@@ -40,7 +40,9 @@ fn files(paths: &Paths) -> Vec<PathBuf> {
 fn asked(file: &std::path::Path, name: &str) -> Option<String> {
     let text = fs::read_to_string(file).ok()?;
     let manifest: serde_json::Value = serde_json::from_str(&text).ok()?;
-    let binaries = manifest.get("binaries")?.as_array()?;
-    let binary = binaries.iter().find(|binary| binary["name"] == name)?;
+    let lists = ["binaries", "on_demand"].into_iter();
+    let mut binaries = lists.filter_map(|list| manifest.get(list)?.as_array());
+    let is_meant = |binary: &&serde_json::Value| binary["name"] == name;
+    let binary = binaries.find_map(|list| list.iter().find(is_meant))?;
     Some(binary.get("version")?.as_str()?.to_owned())
 }

@@ -180,10 +180,11 @@ fn check_name(ctx: &Ctx, wish: &Wish<'_>) -> anyhow::Result<()> {
 fn check_program(ctx: &Ctx, inputs: Option<&Inputs>, name: &str) -> anyhow::Result<()> {
     let lock = fs::read_to_string(ctx.paths.root().join("Cargo.lock")).unwrap_or_default();
     let packages = workspace::packages(&lock);
-    let binaries = match inputs {
+    let mut binaries = match inputs {
         Some(inputs) => inputs.requests()?,
         None => binaries::tools()?,
     };
+    binaries.extend(binaries::on_demand()?);
     let problem = if RESERVED.contains(&name) {
         "is reserved"
     } else if name.starts_with(|c: char| c.is_ascii_digit()) {

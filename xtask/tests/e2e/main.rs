@@ -37,6 +37,7 @@ mod last_words;
 mod life;
 mod lifecycle;
 mod logs;
+mod nats_cli;
 mod nats_run;
 #[cfg(target_os = "linux")]
 mod new_binary;

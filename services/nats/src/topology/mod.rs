@@ -40,6 +40,15 @@ pub fn read(path: &Path) -> anyhow::Result<Facts> {
 /// Returns address and login of the account APP from the text of a server's configuration file as
 /// the wrapper writes it: valid while that server runs, whatever the environment says now.
 pub fn entrance(config: &str) -> Option<(SocketAddr, Login)> {
+    entrance_of("APP", config)
+}
+
+/// Returns address and login of the system account, in the same way.
+pub fn system_entrance(config: &str) -> Option<(SocketAddr, Login)> {
+    entrance_of("SYS", config)
+}
+
+fn entrance_of(account: &str, config: &str) -> Option<(SocketAddr, Login)> {
     let mut config: serde_json::Value = serde_json::from_str(config).ok()?;
     let mut address: SocketAddr = config["listen"].as_str()?.parse().ok()?;
     if address.ip().is_unspecified() {
@@ -48,7 +57,7 @@ pub fn entrance(config: &str) -> Option<(SocketAddr, Login)> {
             IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         });
     }
-    let login = config["accounts"]["APP"]["users"][0].take();
+    let login = config["accounts"][account]["users"][0].take();
     Some((address, serde_json::from_value(login).ok()?))
 }
 

@@ -8,6 +8,9 @@ use anyhow::Context as _;
 use kit::manifest::{Binary, Source as Declared};
 use serde::Deserialize;
 
+/// The binary of the command line of NATS.
+pub const NATS_CLI: &str = "nats-cli";
+
 /// The binaries that xtask itself needs, declared in the form of a manifest.
 pub const TOOLS: &str = include_str!("../../tools.json");
 
@@ -68,14 +71,30 @@ impl Request {
     }
 }
 
+/// The file of tools.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tools {
+    /// Every stack needs them.
+    binaries: Vec<Binary>,
+    /// A command needs them at its first use, and no stack does.
+    on_demand: Vec<Binary>,
+}
+
 /// Returns the binaries that xtask itself needs, from `xtask/engine/tools.json`.
 pub fn tools() -> anyhow::Result<Vec<Request>> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Tools {
-        binaries: Vec<Binary>,
-    }
-    let tools: Tools =
-        serde_json::from_str(TOOLS).context("cannot read `xtask/engine/tools.json`")?;
-    Ok(tools.binaries.iter().filter_map(Request::of).collect())
+    Ok(requests(&read()?.binaries))
+}
+
+/// Returns the binaries that are obtained when a command first needs them.
+pub fn on_demand() -> anyhow::Result<Vec<Request>> {
+    Ok(requests(&read()?.on_demand))
+}
+
+fn read() -> anyhow::Result<Tools> {
+    serde_json::from_str(TOOLS).context("cannot read `xtask/engine/tools.json`")
+}
+
+fn requests(binaries: &[Binary]) -> Vec<Request> {
+    binaries.iter().filter_map(Request::of).collect()
 }

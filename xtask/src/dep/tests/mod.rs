@@ -10,7 +10,7 @@ mod sources;
 mod updates;
 
 use crate::dep::Kind;
-use engine::plan::binaries::tools;
+use engine::plan::binaries::{NATS_CLI, on_demand, tools};
 
 #[test]
 fn tools_are_process_compose_and_the_probe() {
@@ -21,6 +21,13 @@ fn tools_are_process_compose_and_the_probe() {
         version: "1.120.0".into(),
     };
     assert_eq!(tools[0].kind, kind);
+}
+
+#[test]
+fn no_stack_needs_the_command_line_of_nats() {
+    let on_demand = on_demand().unwrap();
+    let names: Vec<&str> = on_demand.iter().map(|tool| tool.name.as_str()).collect();
+    assert_eq!(names, [NATS_CLI]);
 }
 
 /// Returns the text of an error for the user.

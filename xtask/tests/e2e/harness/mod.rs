@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use expect_test::expect_file;
 
+pub(crate) use binaries::fetch;
 pub(crate) use command::{Run, Running};
 pub(crate) use missing::tell_missing;
 pub(crate) use sandbox::{Sandbox, fake_program, stranger};
