@@ -25,6 +25,7 @@ mod record;
 mod report;
 mod resolve;
 mod shared;
+mod states;
 mod store;
 mod system;
 #[cfg(test)]
