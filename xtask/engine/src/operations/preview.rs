@@ -135,12 +135,14 @@ pub enum Action {
 pub fn preview(ctx: &Ctx) -> anyhow::Result<Plan> {
     let inputs = Inputs::load(ctx)?;
     let running = alive::is_held(&ctx.paths.alive_lock())?;
-    let new = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
+    let file = ctx.paths.compose_file();
+    let old = fs::read_to_string(&file);
+    let (last, stack, places) = (old.as_deref().ok(), &inputs.stack, &inputs.places);
+    let new = compose::render_after(last, stack, places, Secrets::Plain)?;
     guard::check(ctx, &inputs.topology, running)?;
     let mut processes: BTreeMap<String, Step> = if running {
-        let file = ctx.paths.compose_file();
-        let old = fs::read_to_string(&file)
-            .with_context(|| format!("cannot read what runs from `{}`", file.display()))?;
+        let old =
+            old.with_context(|| format!("cannot read what runs from `{}`", file.display()))?;
         let mut steps: BTreeMap<String, Step> = difference(&old, &new)?
             .into_iter()
             .map(|(name, found)| (name, step(found)))

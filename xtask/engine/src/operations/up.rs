@@ -165,7 +165,7 @@ fn reversible(
     seen: impl FnMut(&States),
 ) -> anyhow::Result<(Outcome, States)> {
     let (ctx, inputs) = (converge.ctx, converge.inputs);
-    let wanted = Description::of(inputs)?;
+    let wanted = Description::of(&ctx.paths, inputs)?;
     match converge.claim()? {
         Some(_) if converge.options.mode == Mode::Reload => Err(not_running(ctx)),
         Some(claim) => {

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use kit::files;
 
 use crate::checkout::context::Ctx;
+use crate::checkout::paths::Paths;
 use crate::checkout::recorded::Recorded;
 use crate::operations::inputs::Inputs;
 use crate::plan::render::compose::{self, Secrets};
@@ -24,11 +25,13 @@ pub(crate) struct Description {
 }
 
 impl Description {
-    /// Returns the description of the wanted stack.
-    pub(crate) fn of(inputs: &Inputs) -> anyhow::Result<Self> {
+    /// Returns the description of the wanted stack. The present files are only read.
+    pub(crate) fn of(paths: &Paths, inputs: &Inputs) -> anyhow::Result<Self> {
         let (env, chosen) = (&inputs.env, inputs.chosen.as_ref());
         let recorded = Recorded::of(&inputs.services, env, &inputs.leased, &inputs.ports, chosen);
-        let compose = compose::render(&inputs.stack, &inputs.places, Secrets::Plain)?;
+        let last = fs::read_to_string(paths.compose_file()).ok();
+        let (stack, places) = (&inputs.stack, &inputs.places);
+        let compose = compose::render_after(last.as_deref(), stack, places, Secrets::Plain)?;
         Ok(Self {
             compose: compose.into_bytes(),
             settings: Settings::of(&inputs.stack)?,

@@ -64,7 +64,7 @@ fn leave(
     }
     ctx.ui.line(format!("`{process}` has left the hub"));
     inputs.forget(&process);
-    let next = Description::of(inputs)?;
+    let next = Description::of(&ctx.paths, inputs)?;
     next.write_settings(ctx)?;
     let hand_over = HandOver {
         ctx,

@@ -147,18 +147,32 @@ pub fn with_kept(old: &str, new: &str, kept: &BTreeSet<String>) -> anyhow::Resul
 
 /// Renders the stack. The text is parsed again and compared with the model before it is returned.
 pub fn render(stack: &Stack, places: &Places, secrets: Secrets) -> anyhow::Result<String> {
+    render_after(None, stack, places, secrets)
+}
+
+/// Renders the stack, like [`render`]. A text that equals the `last` one, which was parsed when it
+/// was written, is not parsed again: that takes most of the time.
+pub fn render_after(
+    last: Option<&str>,
+    stack: &Stack,
+    places: &Places,
+    secrets: Secrets,
+) -> anyhow::Result<String> {
     let project = project(stack, places, secrets);
     let value = serde_json::to_value(&project).context("cannot serialise the compose file")?;
     let text = format!("{HEADER}{}", yaml::write(&value));
+    ensure!(
+        !text.contains('$'),
+        "the compose file that was rendered holds a `$`"
+    );
+    if last == Some(&text) {
+        return Ok(text);
+    }
     let again: Project =
         serde_yaml::from_str(&text).context("the compose file that was rendered is not valid")?;
     ensure!(
         again == project,
         "the compose file that was rendered reads back differently"
-    );
-    ensure!(
-        !text.contains('$'),
-        "the compose file that was rendered holds a `$`"
     );
     Ok(text)
 }

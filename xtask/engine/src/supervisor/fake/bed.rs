@@ -99,7 +99,10 @@ impl Bed {
         inputs.topology.complete().unwrap();
         inputs.topology.write(&self.ctx.paths).unwrap();
         files::create_private_dir(&self.ctx.paths.state()).unwrap();
-        Description::of(&inputs).unwrap().write(&self.ctx).unwrap();
+        Description::of(&self.ctx.paths, &inputs)
+            .unwrap()
+            .write(&self.ctx)
+            .unwrap();
         Applied::of(&inputs).save(&self.ctx.paths).unwrap();
         self.fake.boot(&self.ctx.paths.alive_lock());
         inputs
