@@ -452,7 +452,8 @@ pub(crate) struct Generate {
 /// Measure the overhead of the stack against the bare servers.
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
-    /// What to measure; default: all but `stop`, `reload` and `cold`, which take minutes
+    /// What to measure; default: all but `stop`, `reload` and `cold`, which take minutes, and
+    /// `peers`, for which pip fetches two supervisors
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(xtask::bench::PARTS))]
     pub(crate) parts: Vec<String>,
     /// Set the runs per figure (the median); default: 7, `stop` 20, `reload` 1000 changes

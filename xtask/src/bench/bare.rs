@@ -53,14 +53,19 @@ pub(super) fn spawn(server: &Server) -> anyhow::Result<Child> {
         .with_context(|| format!("cannot start `{}`", server.name))
 }
 
+/// Whether a server is healthy now.
+pub(super) async fn answers(server: &Server) -> bool {
+    let Some((endpoint, path)) = Endpoint::from_url(&server.url) else {
+        return false;
+    };
+    let answer = http::get(&endpoint, &path, POLL * 1000).await;
+    answer.is_ok_and(|answer| answer.status == 200)
+}
+
 pub(super) async fn healthy(server: &Server) -> anyhow::Result<()> {
-    let (endpoint, path) = Endpoint::from_url(&server.url).context("not a URL")?;
     let deadline = Instant::now() + HEALTHY_TIMEOUT;
     loop {
-        if http::get(&endpoint, &path, POLL * 1000)
-            .await
-            .is_ok_and(|answer| answer.status == 200)
-        {
+        if answers(server).await {
             return Ok(());
         }
         if Instant::now() >= deadline {

@@ -12,6 +12,7 @@ mod hundred;
 mod instances;
 mod listener;
 mod logs;
+mod peers;
 mod plain;
 mod probe;
 pub mod programs;
@@ -46,10 +47,11 @@ pub const PARTS: [&str; 11] = [
     "stop",
     "reload",
     "cold",
+    "peers",
 ];
 
-/// Parts that take minutes, and are measured only when they are named.
-const LONG: [&str; 3] = ["stop", "reload", "cold"];
+/// Parts that take minutes, or fetch something, and are measured only when they are named.
+const LONG: [&str; 4] = ["stop", "reload", "cold", "peers"];
 
 /// Default number of runs of each figure.
 const RUNS: usize = 7;
@@ -111,6 +113,9 @@ pub fn bench(
     }
     if wanted("cold") {
         cold::cold(ctx, &mut report)?;
+    }
+    if wanted("peers") {
+        peers::peers(ctx, runs, &mut report)?;
     }
     committed::compare(&ctx.paths, &mut report);
     Ok(report)
