@@ -35,7 +35,7 @@ use engine::checkout::context::Ctx;
 use engine::operations::inputs::Inputs;
 
 /// The parts that can be measured.
-pub const PARTS: [&str; 11] = [
+pub const PARTS: [&str; 12] = [
     "stack",
     "commands",
     "probe",
