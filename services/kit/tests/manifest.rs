@@ -78,8 +78,8 @@ fn all_mistakes_are_told_at_once() {
             "line 3: `binaries[0].source` is `go-build`, but must be one of `cargo-build`, \
              `fetch`, `placeholder`; say `cargo-build`",
             "line 5: `proces` is not a known key; did you mean `process`? allowed here: $schema, \
-             binaries, config, exports, listen, login, open, ports, process, scalable, \
-             scale_strategy",
+             binaries, config, exports, listen, login, open, ports, process, \
+             reserved_paths, routes, scalable, scale_strategy",
             "line 7: `ports.http.port` is 70000, but must be 1 to 65535",
             "line 8: `ports.http` is given twice, first on line 7",
             "line 8: `ports.http.port` must be a whole number, not a string",
