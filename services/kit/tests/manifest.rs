@@ -185,3 +185,22 @@ fn single_mistakes() {
         problems[0]
     );
 }
+
+#[test]
+fn mistakes_about_variables_from_elsewhere() {
+    check(
+        r#"{
+  "process": {
+    "command": "x",
+    "env": {"A": ""},
+    "env_passthrough": ["SSH_*", "A", "B", "B"]
+  }
+}"#,
+        &[
+            "line 5: `process.env_passthrough[0]` is `SSH_*`, which is not a variable name: \
+             A-Z, a-z, 0-9 and `_`",
+            "line 5: `process.env_passthrough[1]` names `A`, which `process.env` sets",
+            "line 5: `process.env_passthrough[3]` names `B`, as `process.env_passthrough[2]` does",
+        ],
+    );
+}

@@ -23,6 +23,7 @@ mod controller;
 mod custom;
 mod damaged;
 mod doctor;
+mod environment;
 mod ephemeral;
 mod exit_codes;
 mod failing;

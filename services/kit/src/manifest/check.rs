@@ -1,9 +1,9 @@
 //! Checks of one manifest that a schema cannot express.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::routes;
-use super::{Lines, Manifest, Problem, ReadinessProbe, Source, megabytes, seconds};
+use super::{Lines, Manifest, Problem, Process, ReadinessProbe, Source, megabytes, seconds};
 use crate::names;
 
 /// The problem of a name that a shell would not accept.
@@ -17,6 +17,7 @@ pub(super) fn check(manifest: &Manifest, lines: &Lines) -> Vec<Problem> {
     };
     found.binaries(manifest);
     found.process(manifest);
+    found.named_variables(&manifest.process);
     found.ports(manifest);
     found.exports(manifest);
     found.routes(manifest);
@@ -126,6 +127,26 @@ impl Findings<'_> {
         {
             let message = format!("is `{size}`, but must be a size such as `20mb`");
             self.add("process.compose.log.max_size", message);
+        }
+    }
+
+    /// Checks the variables that come from elsewhere: each has one source.
+    fn named_variables(&mut self, process: &Process) {
+        let mut seen: BTreeMap<&str, String> = BTreeMap::new();
+        let lists = [("env_passthrough", &process.env_passthrough)];
+        for (list, names) in lists {
+            for (index, name) in names.iter().enumerate() {
+                let at = format!("process.{list}[{index}]");
+                if !is_variable_name(name) {
+                    self.add(at, format!("is `{name}`, which {VARIABLE_NAME}"));
+                } else if process.env.contains_key(name) {
+                    self.add(at, format!("names `{name}`, which `process.env` sets"));
+                } else if let Some(first) = seen.get(name.as_str()) {
+                    self.add(at, format!("names `{name}`, as `{first}` does"));
+                } else {
+                    seen.insert(name, at);
+                }
+            }
         }
     }
 

@@ -100,6 +100,10 @@ pub struct Process {
     /// `PYTHONUNBUFFERED`, which is 1 unless it is set.
     #[serde(default, skip_serializing_if = "EnvMap::is_empty")]
     pub env: EnvMap,
+    /// Names of variables of the caller's environment, or of `.env`, that its environment has, too,
+    /// if they are set. The values count as secret.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env_passthrough: Vec<String>,
     /// Names of `env` entries whose values are secret: masked wherever they would be shown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,

@@ -55,7 +55,11 @@ impl Recorded {
         let passed_on: Vec<&str> = env.passed_on().map(|(name, _)| name).collect();
         let matters = |name: &str| {
             let placeholder = format!("${{env.{name}");
-            let named = |service: &Service| service.document.text.contains(&placeholder);
+            let named = |service: &Service| {
+                let passed = &service.document.manifest.process.env_passthrough;
+                service.document.text.contains(&placeholder)
+                    || passed.iter().any(|passed| passed == name)
+            };
             name.starts_with(OWN_VARIABLES)
                 || name == STATE_VARIABLE
                 || passed_on.contains(&name)
@@ -144,10 +148,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths::new(dir.path().to_path_buf());
         files::create_private_dir(&paths.state()).unwrap();
-        let text = r#"{"process": {"command": "x", "env": {"A": "${env.USED:-}"}}}"#;
+        let text = r#"{"process": {"command": "x", "env": {"A": "${env.USED:-}"},
+            "env_passthrough": ["PASSED", "UNSET"]}}"#;
         let service = Service::parse("a", text).unwrap();
         let pairs = [
             ("USED", "1"),
+            ("PASSED", "4"),
             ("OTHER", "2"),
             ("CORE_PROFILE", "local"),
             ("PATH", "/bin"),
@@ -166,7 +172,7 @@ mod tests {
         assert_eq!(recorded.ports(), &ports);
         let env = recorded.env();
         let names: Vec<&str> = env.iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["CORE_PROFILE", "PATH", "USED"]);
+        assert_eq!(names, ["CORE_PROFILE", "PASSED", "PATH", "USED"]);
         let services = recorded.services().unwrap();
         assert_eq!(services[0].document.text, text);
     }

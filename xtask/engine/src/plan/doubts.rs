@@ -125,6 +125,8 @@ fn read(services: &[Service]) -> BTreeSet<String> {
     let mut found: BTreeSet<String> = OWN.iter().map(ToString::to_string).collect();
     found.extend(kit::spawn::PASSED_VARIABLES.iter().map(ToString::to_string));
     for service in services {
+        let passed = &service.document.manifest.process.env_passthrough;
+        found.extend(passed.iter().cloned());
         for rest in service.document.text.split("${env.").skip(1) {
             let plain = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
             found.insert(rest.chars().take_while(plain).collect());

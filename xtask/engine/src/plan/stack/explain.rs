@@ -63,7 +63,9 @@ pub enum Provenance {
 impl fmt::Display for Provenance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Manifest { file, line } => write!(f, "{file}:{line}"),
+            Self::Manifest { file, line } => {
+                write!(f, "{file}:{line}")
+            }
             Self::Environment { name } => write!(f, "{name} in the environment"),
             Self::DotEnv { name } => write!(f, "{name} in .env"),
             Self::Lease { name } => write!(f, "leased as {name}"),
@@ -186,7 +188,8 @@ impl Trace<'_> {
         self.push(key, value, from);
     }
 
-    fn push(&mut self, key: &str, value: impl Into<String>, from: Vec<Provenance>) {
+    /// Records a value with where it comes from.
+    pub(super) fn push(&mut self, key: &str, value: impl Into<String>, from: Vec<Provenance>) {
         let (key, value) = (key.to_owned(), value.into());
         self.entries.push(Entry { key, value, from });
     }
@@ -244,7 +247,8 @@ impl Trace<'_> {
         from
     }
 
-    fn variable(&self, name: &str) -> Option<Provenance> {
+    /// Returns where a variable comes from.
+    pub(super) fn variable(&self, name: &str) -> Option<Provenance> {
         let name = name.to_owned();
         Some(match self.env.origin(&name)? {
             Origin::Process => Provenance::Environment { name },
@@ -265,7 +269,8 @@ impl Trace<'_> {
     }
 }
 
-fn line(service: &Service, key: &str) -> Provenance {
+/// Returns the place of a key of a manifest.
+pub(super) fn line(service: &Service, key: &str) -> Provenance {
     Provenance::Manifest {
         file: service.file.clone(),
         line: service.document.lines.of(key),

@@ -50,6 +50,7 @@ pub(super) fn of<'a>(
         return Vec::new();
     }
     let below = below(&service.name, processes);
+    let own = processes.get(&service.name).map(|process| &process.env);
     let others = processes
         .iter()
         .filter(|(name, other)| **name != service.name && !other.disabled);
@@ -59,7 +60,7 @@ pub(super) fn of<'a>(
             exports.map(move |(name, value)| Inherited { name, value, owner })
         })
         .filter(|variable| below.contains(variable.owner) || variable.name == FRONT)
-        .filter(|variable| !process.env.contains_key(variable.name))
+        .filter(|variable| own.is_none_or(|env| !env.contains_key(variable.name)))
         .collect()
 }
 

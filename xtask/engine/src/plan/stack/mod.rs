@@ -6,6 +6,7 @@
 mod build;
 mod choice;
 mod defaults;
+mod environment;
 mod explain;
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -19,7 +19,7 @@ use super::routes::Routes;
 use super::template::{Scope, Template};
 use super::{
     Log, Places, Process, Readiness, ReadinessCheck, RestartPolicy, Route, Service, Shutdown,
-    Value, defaults, words,
+    defaults, words,
 };
 use crate::plan::env::Env;
 
@@ -77,8 +77,23 @@ impl<'a> Resolver<'a> {
         self.trace.map_or_else(Vec::new, Trace::into_entries)
     }
 
+    /// Returns the manifest.
+    pub(super) fn service(&self) -> &'a Service {
+        self.service
+    }
+
+    /// Returns the variables.
+    pub(super) fn env(&self) -> &'a Env {
+        self.scope.env
+    }
+
+    /// Returns the record of where each value comes from, if there is one.
+    pub(super) fn trace(&mut self) -> Option<&mut Trace<'a>> {
+        self.trace.as_mut()
+    }
+
     /// Records a value; `text` is its text in the manifest, if it has one.
-    fn note(&mut self, key: &str, value: impl fmt::Display, text: Option<&str>) {
+    pub(super) fn note(&mut self, key: &str, value: impl fmt::Display, text: Option<&str>) {
         if let Some(trace) = &mut self.trace {
             trace.add(key, value.to_string(), text);
         }
@@ -183,18 +198,6 @@ impl<'a> Resolver<'a> {
         Some(page)
     }
 
-    fn exports(&mut self, manifest: &Manifest) -> BTreeMap<String, String> {
-        let exports = manifest.exports.iter();
-        exports
-            .map(|(name, text)| {
-                let key = format!("exports.{name}");
-                let value = self.public_text(text, &key);
-                self.note(&key, &value, Some(text));
-                (name.clone(), value)
-            })
-            .collect()
-    }
-
     fn routes(&mut self) -> Vec<Route> {
         let routes = self.scope.routes.of(&self.service.name);
         for (index, route) in routes.iter().enumerate() {
@@ -202,21 +205,6 @@ impl<'a> Resolver<'a> {
             self.note(&format!("routes[{index}]"), value, Some(""));
         }
         routes
-    }
-
-    fn environment(&mut self, manifest: &Manifest) -> BTreeMap<String, Value> {
-        let process = &manifest.process;
-        let mut env = BTreeMap::new();
-        for (name, text) in &process.env {
-            let key = format!("process.env.{name}");
-            let value = Value {
-                text: self.text(text, &key),
-                secret: process.secrets.contains(name),
-            };
-            self.note(&key, value.shown(), Some(text));
-            env.insert(name.clone(), value);
-        }
-        env
     }
 
     fn working_dir(&mut self, compose: &Compose) -> Option<String> {
@@ -410,7 +398,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Resolves a text that others can see: a command line, a probe. Must not hold a secret.
-    fn public_text(&mut self, text: &str, path: &str) -> String {
+    pub(super) fn public_text(&mut self, text: &str, path: &str) -> String {
         if let Ok(template) = Template::parse(text) {
             let secrets = &self.secret_variables;
             let secret = |name: &&str| secrets.iter().any(|secret| secret == name);
@@ -423,7 +411,7 @@ impl<'a> Resolver<'a> {
         self.text(text, path)
     }
 
-    fn text(&mut self, text: &str, path: &str) -> String {
+    pub(super) fn text(&mut self, text: &str, path: &str) -> String {
         let parsed = Template::parse(text).map_err(|problem| vec![problem]);
         match parsed.and_then(|template| template.resolve(&self.scope)) {
             Ok(text) if text.contains('\0') => {
