@@ -187,20 +187,62 @@ fn single_mistakes() {
 }
 
 #[test]
+fn files_with_variables_have_three_forms() {
+    for (files, expected) in [
+        (r#""a""#, "a"),
+        (r#"{"path": "b", "optional": true}"#, "b?"),
+        (r#"["a", {"path": "b", "optional": true}]"#, "a b?"),
+        (r#"[{"path": "a"}]"#, "a"),
+        ("[]", ""),
+    ] {
+        let text = format!(r#"{{"process": {{"command": "x", "env_file": {files}}}}}"#);
+        let manifest = parse(&text).unwrap().manifest;
+        let again = parse(&serde_json::to_string(&manifest).unwrap()).unwrap();
+        assert_eq!(again.manifest, manifest);
+        let files = manifest.process.env_file.0.iter();
+        let shown =
+            files.map(|file| format!("{}{}", file.path, ["", "?"][usize::from(file.optional)]));
+        assert_eq!(shown.collect::<Vec<_>>().join(" "), expected);
+    }
+}
+
+#[test]
 fn mistakes_about_variables_from_elsewhere() {
     check(
         r#"{
   "process": {
     "command": "x",
     "env": {"A": ""},
+    "env_file": ["", "${state}/x", {"path": "x", "optinal": true}, 1]
+  }
+}"#,
+        &[
+            "line 5: `process.env_file[2].optinal` is not a known key; did you mean `optional`? \
+             allowed here: optional, path",
+            "line 5: `process.env_file[3]` must be a string or an object, not a number",
+        ],
+    );
+    check(
+        r#"{"process": {"command": "x", "env_file": true}}"#,
+        &["line 1: `process.env_file` must be a string, an object or an array, not a boolean"],
+    );
+    check(
+        r#"{
+  "process": {
+    "command": "x",
+    "env": {"A": ""},
+    "env_file": ["", "${state}/x", "x", "x"],
     "env_passthrough": ["SSH_*", "A", "B", "B"]
   }
 }"#,
         &[
-            "line 5: `process.env_passthrough[0]` is `SSH_*`, which is not a variable name: \
+            "line 5: `process.env_file[0]` is empty",
+            "line 5: `process.env_file[1]` may not contain a placeholder",
+            "line 5: `process.env_file[3]` repeats `x`",
+            "line 6: `process.env_passthrough[0]` is `SSH_*`, which is not a variable name: \
              A-Z, a-z, 0-9 and `_`",
-            "line 5: `process.env_passthrough[1]` names `A`, which `process.env` sets",
-            "line 5: `process.env_passthrough[3]` names `B`, as `process.env_passthrough[2]` does",
+            "line 6: `process.env_passthrough[1]` names `A`, which `process.env` sets",
+            "line 6: `process.env_passthrough[3]` names `B`, as `process.env_passthrough[2]` does",
         ],
     );
 }

@@ -35,11 +35,14 @@ fn syntax(scene: &Scene<'_>) -> Check {
     let id = Id::DotenvSyntax;
     match &scene.env {
         Err(error) => Check::failed(id, error),
-        Ok(env) if scene.paths().dotenv().exists() => {
+        Ok(env) => {
             let services = scene.services.as_deref().unwrap_or_default();
-            judge_doubts(&doubts::warnings(env, services))
+            let warnings = doubts::warnings(env, services);
+            if warnings.is_empty() && !scene.paths().dotenv().exists() {
+                return Check::ok(id, "there is no `.env`");
+            }
+            judge_doubts(&warnings)
         }
-        Ok(_) => Check::ok(id, "there is no `.env`"),
     }
 }
 
@@ -48,7 +51,7 @@ pub(super) fn judge_doubts(warnings: &[String]) -> Check {
     if warnings.is_empty() {
         return Check::ok(id, "`.env` can be read");
     }
-    Check::warning(id, warnings.join("\n")).fix("correct these lines of `.env`")
+    Check::warning(id, warnings.join("\n")).fix("correct these lines")
 }
 
 fn mode(scene: &Scene<'_>) -> Check {

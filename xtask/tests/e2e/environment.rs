@@ -1,8 +1,9 @@
-//! What reaches a process from the caller's environment, and who else sees it.
+//! What reaches a process from the caller's environment, and from files, and who else sees it.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -55,6 +56,11 @@ fn values(values: &[Option<&str>]) -> Vec<Option<String>> {
         .collect()
 }
 
+fn write_private(path: PathBuf, text: &str) {
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
 #[test]
 fn a_variable_of_the_caller_reaches_who_names_it_if_it_is_set() {
     let mut sandbox = Sandbox::empty();
@@ -105,5 +111,93 @@ fn shows_nothing(runs: &[Run]) {
     for run in runs {
         let text = format!("{}{}", run.stdout, run.stderr);
         assert!(!text.contains(SECRET), "`{}` shows it: {text}", run.line);
+    }
+}
+
+#[test]
+fn a_file_of_variables_reaches_its_service_and_a_change_restarts_only_that() {
+    let mut sandbox = Sandbox::empty();
+    let files = ["services/one/base.env", "services/one/local.env"];
+    let keys = json!({
+        "env": {"FIXED": "manifest"},
+        "env_file": [files[0], {"path": files[1], "optional": true}],
+    });
+    sandbox.service("one", &telling("one", &keys));
+    sandbox.service("two", &telling("two", &json!({})));
+    let missing = sandbox.run("up").ends(10);
+    let wanted = "`process.env_file[0]` names `services/one/base.env`, which does not exist";
+    assert!(missing.stderr.contains(wanted), "{}", missing.stderr);
+    sandbox.nothing_was_started();
+
+    let text = format!("TOKEN='{SECRET}'\nFIXED=file\nBOTH=base\n");
+    write_private(sandbox.path(files[0]), &text);
+    let up = sandbox.run("up --json").succeeds();
+    let names = ["TOKEN", "FIXED", "BOTH"];
+    let expected = values(&[Some(SECRET), Some("manifest"), Some("base")]);
+    same("one", some(&sandbox, "one", &names), expected);
+    let expected = values(&[None, None, None]);
+    same("two", some(&sandbox, "two", &names), expected);
+    same("again", &sandbox.up()["outcome"], &json!("unchanged"));
+    let shown = [
+        "one spec",
+        "one command --env",
+        "render --stdout",
+        "explain one --json",
+    ];
+    let mut runs: Vec<Run> = shown.map(|line| sandbox.run(line).succeeds()).into();
+
+    let (one, two) = (sandbox.pid("one"), sandbox.pid("two"));
+    write_private(sandbox.path(files[1]), "BOTH=local\n");
+    let plan = sandbox.run("plan --json").succeeds();
+    let steps = plan.json()["processes"].clone();
+    let step = json!({"action": "restart", "because": ["environment.BOTH"]});
+    same("plan of one", &steps["one"], &step);
+    same("plan of two", &steps["two"]["action"], &json!("none"));
+    let reload = sandbox.run("reload --json").succeeds();
+    let changes = json!({"one": "updated"});
+    same("changes", &reload.json()["changes"], &changes);
+    assert_ne!(sandbox.pid("one"), one);
+    same("pid of two", sandbox.pid("two"), two);
+    let expected = values(&[Some(SECRET), Some("manifest"), Some("local")]);
+    same("one", some(&sandbox, "one", &names), expected);
+
+    // A file with a mistake changes nothing.
+    let one = sandbox.pid("one");
+    write_private(
+        sandbox.path(files[1]),
+        &format!("BOTH=1\nTOKEN={SECRET} x\n"),
+    );
+    let bad = sandbox.run("reload").ends(10);
+    let wanted = "services/one/local.env:2: is not `NAME=value`";
+    assert!(bad.stderr.contains(wanted), "{}", bad.stderr);
+    write_private(sandbox.path(files[1]), &format!("TOKEN=a${SECRET}\n"));
+    let doubtful = sandbox.run("reload").ends(10);
+    let wanted = "`services/one/local.env`:1: the value of `TOKEN` is another one";
+    assert!(doubtful.stderr.contains(wanted), "{}", doubtful.stderr);
+    same("pid of one", sandbox.pid("one"), one);
+    // What runs can be seen and stopped without its files.
+    fs::remove_file(sandbox.path(files[0])).unwrap();
+    same("status", sandbox.run("status").code, 0);
+    sandbox.run("restart one").succeeds();
+    let expected = values(&[Some(SECRET), Some("manifest"), Some("local")]);
+    same("one", some(&sandbox, "one", &names), expected);
+    sandbox.down();
+    runs.extend([up, plan, reload, bad, doubtful]);
+    shows_nothing(&runs);
+}
+
+#[test]
+fn a_file_of_variables_may_be_a_pipe_that_is_written_once() {
+    let mut sandbox = Sandbox::empty();
+    sandbox.service("one", &telling("one", &json!({"env_file": "pipe.env"})));
+    sandbox.service("two", &telling("two", &json!({"env_file": "pipe.env"})));
+    let pipe = sandbox.pipe("pipe.env");
+    let up = sandbox.start("up");
+    let mut writer = std::process::Command::new("sh");
+    writer.args(["-c", "printf 'PIPED=1\\n' >\"$1\"", "sh"]);
+    assert!(writer.arg(&pipe).status().unwrap().success());
+    up.wait().succeeds();
+    for name in ["one", "two"] {
+        same(name, some(&sandbox, name, &["PIPED"]), values(&[Some("1")]));
     }
 }

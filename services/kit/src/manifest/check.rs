@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::routes;
-use super::{Lines, Manifest, Problem, Process, ReadinessProbe, Source, megabytes, seconds};
+use super::{
+    EnvFiles, Lines, Manifest, Problem, Process, ReadinessProbe, Source, megabytes, seconds,
+};
 use crate::names;
 
 /// The problem of a name that a shell would not accept.
@@ -18,6 +20,7 @@ pub(super) fn check(manifest: &Manifest, lines: &Lines) -> Vec<Problem> {
     found.binaries(manifest);
     found.process(manifest);
     found.named_variables(&manifest.process);
+    found.env_files(&manifest.process);
     found.ports(manifest);
     found.exports(manifest);
     found.routes(manifest);
@@ -147,6 +150,22 @@ impl Findings<'_> {
                     seen.insert(name, at);
                 }
             }
+        }
+    }
+
+    fn env_files(&mut self, process: &Process) {
+        for (index, file) in process.env_file.0.iter().enumerate() {
+            let before = &process.env_file.0[..index];
+            let problem = if file.path.is_empty() {
+                "is empty".to_owned()
+            } else if file.path.contains("${") {
+                "may not contain a placeholder".to_owned()
+            } else if before.iter().any(|other| other.path == file.path) {
+                format!("repeats `{}`", file.path)
+            } else {
+                continue;
+            };
+            self.add(EnvFiles::key(index), problem);
         }
     }
 
@@ -300,7 +319,8 @@ fn is_inside(path: &str) -> bool {
     path.components().all(plain) && path.file_name().is_some()
 }
 
-fn is_variable_name(name: &str) -> bool {
+/// Whether a shell would accept the name of a variable.
+pub fn is_variable_name(name: &str) -> bool {
     let mut chars = name.chars();
     chars
         .next()

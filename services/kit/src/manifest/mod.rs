@@ -6,6 +6,7 @@
 
 mod check;
 mod document;
+mod env_file;
 mod lines;
 mod routes;
 mod schema;
@@ -13,7 +14,9 @@ mod shape;
 mod types;
 mod units;
 
+pub use check::is_variable_name;
 pub use document::{Document, parse};
+pub use env_file::{EnvFile, EnvFiles};
 pub use lines::{Lines, Problem};
 pub use schema::schema;
 pub use types::{

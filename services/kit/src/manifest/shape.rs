@@ -57,7 +57,11 @@ impl<'a> Shape<'a> {
             let allowed = choices.iter().filter_map(Value::as_str).collect();
             return self.check_choice(node, allowed, path, line);
         }
-        match (schema["type"].as_str(), node) {
+        let kinds = kinds(schema);
+        let expected = kinds
+            .iter()
+            .find(|expected| **expected == kind_in_schema(node));
+        match (expected.or(kinds.first()).copied(), node) {
             (Some("object"), Node::Object(object)) => self.check_object(object, schema, path, line),
             (Some("array"), Node::Array(array)) => {
                 for (index, element) in array.elements.iter().enumerate() {
@@ -77,13 +81,10 @@ impl<'a> Shape<'a> {
             (Some("integer"), Node::NumberLit(number)) => {
                 self.check_integer(number.value, schema, path, line);
             }
-            (Some(expected), found) => {
+            (Some(_), found) => {
                 let found = kind(found);
-                self.problem(
-                    line,
-                    path,
-                    format!("must be {}, not {found}", article(expected)),
-                );
+                let allowed = alternatives(&kinds);
+                self.problem(line, path, format!("must be {allowed}, not {found}"));
             }
             // A free value: only duplicate keys are an error.
             (None, node) => self.check_free(node, path),
@@ -261,6 +262,36 @@ fn unknown_key(name: &str, allowed: &[&str]) -> String {
         "is not a known key; {meant}allowed here: {}",
         allowed.join(", ")
     )
+}
+
+/// Returns the types that a schema allows.
+fn kinds(schema: &Value) -> Vec<&str> {
+    match &schema["type"] {
+        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
+        kind => kind.as_str().into_iter().collect(),
+    }
+}
+
+/// Returns the word of a schema for the type of a value.
+fn kind_in_schema(node: &Node<'_>) -> &'static str {
+    match node {
+        Node::StringLit(_) => "string",
+        Node::NumberLit(_) => "integer",
+        Node::BooleanLit(_) => "boolean",
+        Node::Object(_) => "object",
+        Node::Array(_) => "array",
+        Node::NullKeyword(_) => "null",
+    }
+}
+
+/// Returns the types that are allowed, as words: `a string, an object or an array`.
+fn alternatives(kinds: &[&str]) -> String {
+    let words: Vec<&str> = kinds.iter().map(|kind| article(kind)).collect();
+    match words.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    }
 }
 
 fn article(kind: &str) -> &'static str {

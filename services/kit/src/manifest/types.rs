@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::env_file::EnvFiles;
+
 /// Environment of a process: names to values, which may contain placeholders.
 pub type EnvMap = BTreeMap<String, String>;
 
@@ -100,6 +102,11 @@ pub struct Process {
     /// `PYTHONUNBUFFERED`, which is 1 unless it is set.
     #[serde(default, skip_serializing_if = "EnvMap::is_empty")]
     pub env: EnvMap,
+    /// Files with further variables, each a path relative to the root or an object with `path` and
+    /// `optional`: one, or a list, in which a later file wins. The rules of `.env` apply. What the
+    /// manifest names itself wins over a file. The values count as secret.
+    #[serde(default, skip_serializing_if = "EnvFiles::is_empty")]
+    pub env_file: EnvFiles,
     /// Names of variables of the caller's environment, or of `.env`, that its environment has, too,
     /// if they are set. The values count as secret.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

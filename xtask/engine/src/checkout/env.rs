@@ -3,6 +3,7 @@
 //! Must never change our own environment or show a value: an error names the file and the line.
 
 pub mod exposed;
+pub(crate) mod files;
 pub mod input;
 
 use std::io;

@@ -1,4 +1,4 @@
-//! Reads every `services/*/service.json`.
+//! Reads every `services/*/service.json`, and the files with variables that it names.
 //!
 //! Owns discovery and the texts of findings. Must not resolve anything: `stack` does.
 
@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use kit::manifest::Problem;
 use kit::{Exit, Failure};
 
+use crate::checkout::env::files::EnvFiles;
 use crate::checkout::env::input;
 use crate::checkout::paths::Paths;
 use crate::plan::stack::{Finding, Service, manifest_file};
@@ -38,7 +39,13 @@ pub fn without_effect(services: &[Service]) -> Vec<String> {
 
 /// Returns all services of a checkout, by name. A directory without a manifest is no service.
 pub fn load(paths: &Paths) -> anyhow::Result<Vec<Service>> {
-    let services = read(paths)?.map_err(invalid)?;
+    load_again(paths, &[])
+}
+
+/// Returns all services, whose manifests may have changed since `before`. The files with variables
+/// that are known from then are not read again: one may be a pipe, which is read once.
+pub fn load_again(paths: &Paths, before: &[Service]) -> anyhow::Result<Vec<Service>> {
+    let services = read_again(paths, before)?.map_err(invalid)?;
     if services.is_empty() {
         let message = format!("no service found in `{}`", paths.services().display());
         let hint = format!("add a folder with a `{FILE}`, see docs/manifest.md");
@@ -49,6 +56,14 @@ pub fn load(paths: &Paths) -> anyhow::Result<Vec<Service>> {
 
 /// Returns all services, or the findings of all manifests in the order they were found.
 pub fn read(paths: &Paths) -> anyhow::Result<Result<Vec<Service>, Vec<Finding>>> {
+    read_again(paths, &[])
+}
+
+fn read_again(
+    paths: &Paths,
+    before: &[Service],
+) -> anyhow::Result<Result<Vec<Service>, Vec<Finding>>> {
+    let mut env_files = EnvFiles::new(paths.root(), before);
     let mut services = Vec::new();
     let mut findings = Vec::new();
     for name in folders(paths)? {
@@ -68,7 +83,10 @@ pub fn read(paths: &Paths) -> anyhow::Result<Result<Vec<Service>, Vec<Finding>>>
             }
         };
         match Service::parse(&name, &text) {
-            Ok(service) => services.push(service),
+            Ok(mut service) => {
+                findings.extend(env_files.attach(&mut service));
+                services.push(service);
+            }
             Err(problems) => findings.extend(problems),
         }
     }

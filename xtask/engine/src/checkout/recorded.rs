@@ -1,4 +1,5 @@
-//! The inputs that the running stack was made from: the text of its manifests and the variables.
+//! The inputs that the running stack was made from: the text of its manifests, the variables, and
+//! the files with variables that manifests name.
 //!
 //! A change of the topology while it runs is made from these inputs and not from the present files,
 //! so that it changes only what was requested. Owns the file, which may hold secrets. Must not
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::SCHEMA_VERSION;
 use crate::checkout::paths::Paths;
 use crate::plan::env::Env;
+use crate::plan::env::file::EnvFile;
 use crate::plan::stack::Service;
 
 /// Prefix of the variables that Core itself reads.
@@ -41,6 +43,9 @@ pub struct Recorded {
     /// The selected services, if not all are.
     #[serde(default)]
     chosen: Option<BTreeSet<String>>,
+    /// The variables of files that manifests name, by path. A missing one is left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    env_files: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Recorded {
@@ -66,6 +71,7 @@ impl Recorded {
                 || services.iter().any(named)
         };
         let manifest = |service: &Service| (service.name.clone(), service.document.text.clone());
+        let env_files = services.iter().flat_map(|service| &service.env_files);
         let variables = env.iter().filter(|(name, _)| matters(name));
         Self {
             schema_version: SCHEMA_VERSION,
@@ -76,6 +82,9 @@ impl Recorded {
             leased: leased.clone(),
             ports: ports.clone(),
             chosen: chosen.cloned(),
+            env_files: env_files
+                .map(|file| (file.path.clone(), file.values()))
+                .collect(),
         }
     }
 
@@ -130,8 +139,15 @@ impl Recorded {
     /// Returns the manifests. They were valid when they were recorded.
     pub fn services(&self) -> anyhow::Result<Vec<Service>> {
         let parse = |(name, text): (&String, &String)| {
-            Service::parse(name, text)
-                .map_err(|_| anyhow::anyhow!("the recorded manifest of `{name}` is damaged"))
+            let mut service = Service::parse(name, text)
+                .map_err(|_| anyhow::anyhow!("the recorded manifest of `{name}` is damaged"))?;
+            let wanted = &service.document.manifest.process.env_file.0;
+            let read = wanted.iter().filter_map(|file| {
+                let values = self.env_files.get(&file.path)?;
+                Some(EnvFile::of_values(&file.path, values))
+            });
+            service.env_files = read.collect();
+            Ok(service)
         };
         self.manifests.iter().map(parse).collect()
     }
@@ -149,8 +165,11 @@ mod tests {
         let paths = Paths::new(dir.path().to_path_buf());
         files::create_private_dir(&paths.state()).unwrap();
         let text = r#"{"process": {"command": "x", "env": {"A": "${env.USED:-}"},
-            "env_passthrough": ["PASSED", "UNSET"]}}"#;
-        let service = Service::parse("a", text).unwrap();
+            "env_passthrough": ["PASSED", "UNSET"],
+            "env_file": ["x", {"path": "y", "optional": true}]}}"#;
+        let mut service = Service::parse("a", text).unwrap();
+        let values = [("B".to_owned(), "3".to_owned())].into();
+        service.env_files = vec![EnvFile::of_values("x", &values)];
         let pairs = [
             ("USED", "1"),
             ("PASSED", "4"),
@@ -175,6 +194,7 @@ mod tests {
         assert_eq!(names, ["CORE_PROFILE", "PASSED", "PATH", "USED"]);
         let services = recorded.services().unwrap();
         assert_eq!(services[0].document.text, text);
+        assert_eq!(services[0].env_files, [EnvFile::of_values("x", &values)]);
     }
 
     #[test]

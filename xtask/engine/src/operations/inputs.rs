@@ -74,9 +74,10 @@ impl Inputs {
     }
 
     /// Builds the stack of the selected services and leases its ports: no other instance receives
-    /// them while this one is alive. The caller holds the operation lock.
-    pub fn lease(ctx: &Ctx, selection: &Selection) -> anyhow::Result<Self> {
-        let services = manifests::load(&ctx.paths)?;
+    /// them while this one is alive. The caller holds the operation lock, and has read the inputs
+    /// `before` it waited for that.
+    pub fn lease(ctx: &Ctx, selection: &Selection, before: &Self) -> anyhow::Result<Self> {
+        let services = manifests::load_again(&ctx.paths, &before.services)?;
         doubts::refuse(&ctx.env, &services)?;
         let locked = Self::lock_register(ctx)?;
         let kept = topology::kept_ports(&ctx.paths)?;

@@ -61,7 +61,7 @@ pub fn prepare(
     ensure: impl Fn(&[Request]) -> anyhow::Result<BTreeMap<String, Installed>>,
 ) -> anyhow::Result<Prepared> {
     let inputs = Inputs::load_for(ctx, &options.selection)?;
-    let exposed = exposed::warning(&ctx.paths, &inputs.services);
+    let exposed = exposed::warnings(&ctx.paths, &inputs.services);
     for warning in inputs.warnings(ctx).into_iter().chain(exposed) {
         ctx.ui.line(format!("warning: {warning}"));
     }
@@ -76,7 +76,7 @@ pub fn prepare(
     let operation = Operation::begin(&ctx.paths, &ctx.ui, command, options.lock, &interrupt)?;
     keep_private(ctx)?;
     // Again, because an operation that we waited for may have changed them.
-    let mut inputs = Inputs::lease(ctx, &options.selection)?;
+    let mut inputs = Inputs::lease(ctx, &options.selection, &inputs)?;
     let now = inputs.requests()?;
     if now != requests {
         installed = ensure(&now)?;

@@ -1,11 +1,12 @@
-//! PURE: doubtful entries of `.env`: values that differ from their lines, and names that no program
-//! reads. Reports file, line and name; must never show a value.
+//! PURE: doubtful entries of `.env` and of files that manifests name: values that differ from their
+//! lines, and names that no program reads. Reports file, line and name; must never show a value.
 
 use std::collections::BTreeSet;
 
 use kit::names;
 use kit::{Exit, Failure};
 
+use super::env::file::{self, EnvFile};
 use super::env::{Entry, Env, Origin};
 use crate::plan::stack::Service;
 
@@ -29,6 +30,9 @@ const ENVIRONMENT_ONLY: [&str; 5] = [
     "CORE_STORE_DIR",
 ];
 
+/// The file of the user's variables, for messages.
+const DOTENV: &str = ".env";
+
 /// The prefix of variables of ports: `CORE_PORT_SERVICE_NAME`. Wrong ones are refused elsewhere.
 const PORTS: &str = "CORE_PORT_";
 
@@ -37,12 +41,13 @@ const OURS: [&str; 4] = ["CORE_", "NATS_", "POCKETBASE_", "CADDY_"];
 
 /// Refuses a value that is read and that differs from its line.
 pub fn refuse(env: &Env, services: &[Service]) -> anyhow::Result<()> {
-    if env.dotenv.iter().all(|entry| entry.change.is_none()) {
-        return Ok(());
+    let mut lines = Vec::new();
+    if env.dotenv.iter().any(|entry| entry.change.is_some()) {
+        let read = read(services);
+        let wrong = counting(env).filter(|entry| read.contains(&entry.name));
+        lines.extend(wrong.filter_map(|entry| changed(DOTENV, entry)));
     }
-    let read = read(services);
-    let wrong = counting(env).filter(|entry| read.contains(&entry.name));
-    let lines: Vec<String> = wrong.filter_map(changed).collect();
+    lines.extend(changed_in_files(env, services));
     let message = match lines.as_slice() {
         [] => return Ok(()),
         [only] => format!("invalid input: {only}"),
@@ -59,8 +64,19 @@ pub fn refuse(env: &Env, services: &[Service]) -> anyhow::Result<()> {
 const HINT: &str = "put the value into single quotes: NAME='a value'; \
                     `${NAME}` stands for a variable";
 
-/// Returns warnings about `.env` that do not prevent a start, one per line.
+/// Returns warnings about these files that do not prevent a start, one per line.
 pub fn warnings(env: &Env, services: &[Service]) -> Vec<String> {
+    let files: BTreeSet<&EnvFile> = services.iter().flat_map(|s| &s.env_files).collect();
+    let lines = files.into_iter().flat_map(|file| {
+        let lines = file.lines.iter();
+        lines.filter_map(|(entry, _)| replaced(&file.path, entry))
+    });
+    let mut warnings = of_dotenv(env, services);
+    warnings.extend(lines);
+    warnings
+}
+
+fn of_dotenv(env: &Env, services: &[Service]) -> Vec<String> {
     if env.dotenv.is_empty() {
         return Vec::new();
     }
@@ -69,16 +85,13 @@ pub fn warnings(env: &Env, services: &[Service]) -> Vec<String> {
         .dotenv
         .iter()
         .filter(|entry| !read.contains(&entry.name))
-        .filter_map(changed)
+        .filter_map(|entry| changed(DOTENV, entry))
         .map(|told| format!("{told}; put it into single quotes"))
         .collect();
     for entry in &env.dotenv {
-        if let Some(line) = entry.replaced_by {
-            let (at, name) = (entry.line, &entry.name);
-            let told = format!("`.env`:{at}: `{name}` has no effect, as line {line} sets it again");
-            warnings.push(told);
-        } else {
-            warnings.extend(unread(entry, &read, services));
+        match replaced(DOTENV, entry) {
+            Some(told) => warnings.push(told),
+            None => warnings.extend(unread(entry, &read, services)),
         }
     }
     warnings
@@ -92,9 +105,29 @@ fn counting(env: &Env) -> impl Iterator<Item = &Entry> {
     env.dotenv.iter().filter(counts)
 }
 
-fn changed(entry: &Entry) -> Option<String> {
+/// Returns the doubtful values that processes receive from files, each once.
+fn changed_in_files(env: &Env, services: &[Service]) -> BTreeSet<String> {
+    let of_service = |service: &Service| {
+        let process = &service.document.manifest.process;
+        let found = file::effective(process, &service.env_files, env);
+        let changed = found
+            .values()
+            .filter_map(|from| changed(from.path, from.entry));
+        changed.collect::<Vec<String>>()
+    };
+    services.iter().flat_map(of_service).collect()
+}
+
+fn changed(file: &str, entry: &Entry) -> Option<String> {
     let (line, name, told) = (entry.line, &entry.name, entry.change?.told());
-    Some(format!("`.env`:{line}: the value of `{name}` {told}"))
+    Some(format!("`{file}`:{line}: the value of `{name}` {told}"))
+}
+
+/// Returns a warning for a line that a later one replaces.
+fn replaced(file: &str, entry: &Entry) -> Option<String> {
+    let (at, name, line) = (entry.line, &entry.name, entry.replaced_by?);
+    let told = format!("`{file}`:{at}: `{name}` has no effect, as line {line} sets it again");
+    Some(told)
 }
 
 /// Returns a warning for a name that looks like ours and that is not read.

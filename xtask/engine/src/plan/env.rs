@@ -4,6 +4,7 @@
 //! error names the file and the line.
 
 pub(crate) mod dotenv;
+pub(crate) mod file;
 pub(crate) mod value;
 
 use std::collections::BTreeMap;
@@ -22,8 +23,8 @@ pub struct Env {
     pub(crate) dotenv: Vec<Entry>,
 }
 
-/// A line of `.env`, without its value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A line of `.env`, or of a file like it, without its value.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Entry {
     pub(crate) name: String,
     /// Its first line.
@@ -49,13 +50,6 @@ impl Env {
     /// Adds the entries of `.env`, in their order: the last line of a name is used.
     pub(crate) fn add_dotenv(&mut self, lines: Vec<(Entry, String)>) {
         for (entry, value) in lines {
-            let before = self.vars.get(&entry.name);
-            if before.is_some_and(|(before, _)| *before != value) {
-                let others = self.dotenv.iter_mut();
-                for other in others.filter(|other| other.name == entry.name) {
-                    other.replaced_by.get_or_insert(entry.line);
-                }
-            }
             self.vars
                 .insert(entry.name.clone(), (value, Origin::DotEnv));
             self.dotenv.push(entry);

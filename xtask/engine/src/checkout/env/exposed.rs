@@ -1,5 +1,5 @@
-//! Warns about an `.env` with secrets that other users can read: `up` does once per change of the
-//! file, `doctor` always.
+//! Warns about an `.env`, or a file that a manifest names, with secrets that other users can read:
+//! `up` does once per change of the files, `doctor` about `.env` always.
 //!
 //! Owns the note of the last warning. Reports names, must never show values.
 
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kit::files;
@@ -35,36 +35,65 @@ pub const OTHERS: u32 = 0o077;
 /// Mode bits that let others than the owner read the file.
 const READABLE: u32 = 0o044;
 
-/// Returns the warning, unless it was given for this very file. The caller changes the instance.
-pub(crate) fn warning(paths: &Paths, services: &[Service]) -> Option<String> {
-    let path = paths.dotenv();
-    let meta = fs::metadata(&path).ok()?;
-    if !meta.is_file() || meta.mode() & READABLE == 0 {
-        return None;
+/// Returns a warning for each file, unless they were given for these very files. The caller changes
+/// the instance.
+pub(crate) fn warnings(paths: &Paths, services: &[Service]) -> Vec<String> {
+    let files = readable(paths, services);
+    if files.is_empty() {
+        return Vec::new();
     }
-    let stamp = format!(
-        "{} {} {}.{}\n",
-        meta.ino(),
-        meta.mode(),
-        meta.ctime(),
-        meta.ctime_nsec()
-    );
+    let stamp: String = files.iter().map(|file| file.stamp.as_str()).collect();
     let note = paths.dotenv_note();
     if fs::read_to_string(&note).is_ok_and(|said| said == stamp) {
-        return None;
+        return Vec::new();
     }
-    let dotenv = Dotenv::look(&path).ok()??;
-    let exposed = dotenv.exposed(&secret_variables(services));
-    if exposed.is_empty() {
-        return None;
+    let secrets = secret_variables(services);
+    let warnings = files.iter().filter_map(|file| {
+        let dotenv = Dotenv::look(&file.path).ok()??;
+        let exposed = dotenv.exposed(&secrets);
+        let (names, shown) = (exposed.join(", "), &file.shown);
+        let message = format!(
+            "other users can read {names} in `{shown}`; `chmod 600 {shown}` keeps it to yourself"
+        );
+        (!exposed.is_empty()).then_some(message)
+    });
+    let warnings: Vec<String> = warnings.collect();
+    if !warnings.is_empty() {
+        // The warnings are given even if the note cannot be written.
+        let _ = files::create_private_dir(&paths.state());
+        let _ = files::write_for_this_run(&note, stamp.as_bytes(), files::PRIVATE_FILE_MODE);
     }
-    // The warning is given even if the note cannot be written.
-    let _ = files::create_private_dir(&paths.state());
-    let _ = files::write_for_this_run(&note, stamp.as_bytes(), files::PRIVATE_FILE_MODE);
-    let names = exposed.join(", ");
-    Some(format!(
-        "other users can read {names} in `.env`; `chmod 600 .env` keeps it to yourself"
-    ))
+    warnings
+}
+
+/// A file with variables that others can read.
+struct Readable {
+    shown: String,
+    path: PathBuf,
+    /// Its state, which is another one after any change.
+    stamp: String,
+}
+
+/// Returns `.env` and the files that manifests name, as far as others can read them.
+fn readable(paths: &Paths, services: &[Service]) -> Vec<Readable> {
+    let named = services.iter().flat_map(|service| &service.env_files);
+    let named: BTreeSet<&str> = named.map(|file| file.path.as_str()).collect();
+    let dotenv = (".env".to_owned(), paths.dotenv());
+    let named = named.into_iter();
+    let named = named.map(|path| (path.to_owned(), paths.root().join(path)));
+    let look = |(shown, path): (String, PathBuf)| {
+        let meta = fs::metadata(&path).ok()?;
+        let is_readable = meta.is_file() && meta.mode() & READABLE != 0;
+        let stamp = format!(
+            "{} {} {}.{}\n",
+            meta.ino(),
+            meta.mode(),
+            meta.ctime(),
+            meta.ctime_nsec()
+        );
+        is_readable.then_some(Readable { shown, path, stamp })
+    };
+    [dotenv].into_iter().chain(named).filter_map(look).collect()
 }
 
 /// The present state of `.env`.
@@ -134,6 +163,8 @@ pub fn secret_variables(services: &[Service]) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::env::file::EnvFile;
+    use std::collections::BTreeMap;
     use std::fs::Permissions;
 
     #[test]
@@ -144,19 +175,38 @@ mod tests {
             fs::write(paths.dotenv(), text).unwrap();
             fs::set_permissions(paths.dotenv(), Permissions::from_mode(mode)).unwrap();
         };
-        assert_eq!(warning(&paths, &[]), None);
+        assert_eq!(warnings(&paths, &[]), [""; 0]);
         write("MY_PASSWORD=hunter2\nB=1\n", 0o644);
-        let told = warning(&paths, &[]).unwrap();
+        let told = warnings(&paths, &[]).concat();
         assert!(
             told.contains("MY_PASSWORD") && !told.contains("hunter2"),
             "{told}"
         );
-        assert_eq!(warning(&paths, &[]), None, "it was said");
+        assert_eq!(warnings(&paths, &[]), [""; 0], "it was said");
         write("MY_PASSWORD=hunter3\n", 0o640);
-        assert!(warning(&paths, &[]).is_some());
+        assert_eq!(warnings(&paths, &[]).len(), 1);
         write("MY_PASSWORD=hunter3\n", 0o600);
-        assert_eq!(warning(&paths, &[]), None);
+        assert_eq!(warnings(&paths, &[]), [""; 0]);
         write("B=1\n", 0o644);
-        assert_eq!(warning(&paths, &[]), None, "there is no secret in it");
+        assert_eq!(warnings(&paths, &[]), [""; 0], "there is no secret in it");
+    }
+    #[test]
+    fn files_of_manifests_are_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path().to_path_buf());
+        let text = r#"{"process": {"command": "x", "env_file": ["a", "b"]}}"#;
+        let mut service = Service::parse("one", text).unwrap();
+        for (name, mode) in [("a", 0o644), ("b", 0o600)] {
+            let path = dir.path().join(name);
+            fs::write(&path, "API_TOKEN=hush\nPLAIN=1\n").unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            let file = EnvFile::of_values(name, &BTreeMap::new());
+            service.env_files.push(file);
+        }
+        let services = [service];
+        let told = warnings(&paths, &services);
+        let expected = "other users can read API_TOKEN in `a`; `chmod 600 a` keeps it to yourself";
+        assert_eq!(told, [expected]);
+        assert_eq!(warnings(&paths, &services), [""; 0], "it was said");
     }
 }

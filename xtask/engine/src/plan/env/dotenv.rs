@@ -10,12 +10,26 @@ use kit::{Exit, Failure};
 use super::Entry;
 use super::value::{self, Names};
 
-/// Parses the text of a `.env` file; `is_set` says which variables the environment has. dotenvy's
-/// own error shows the whole line and so the secret: only the line number is kept.
+/// Parses the text of `.env` as [`lines`] does.
 pub(crate) fn parse(
     text: &str,
     is_set: &dyn Fn(&str) -> bool,
 ) -> anyhow::Result<Vec<(Entry, String)>> {
+    lines(text, is_set).map_err(|line| {
+        let message = format!("cannot parse `.env`: line {line} is not `NAME=value`");
+        let failure = Failure::new(Exit::Invalid, message);
+        failure
+            .hint("put values with spaces, `#` or `$` into single quotes: NAME='a value'")
+            .into()
+    })
+}
+
+/// Parses lines `NAME=value`; `is_set` says which variables the environment has. The error is the
+/// number of an invalid line: dotenvy's own error shows the whole line and so the secret.
+pub(crate) fn lines(
+    text: &str,
+    is_set: &dyn Fn(&str) -> bool,
+) -> Result<Vec<(Entry, String)>, usize> {
     // Text written on Windows may begin with a byte order mark, which dotenvy refuses.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let number = Cell::new(0);
@@ -30,12 +44,7 @@ pub(crate) fn parse(
         let Some(pair) = pairs.next() else {
             return Ok(entries);
         };
-        let (name, value) = pair.map_err(|_| {
-            let line = number.get();
-            let message = format!("cannot parse `.env`: line {line} is not `NAME=value`");
-            Failure::new(Exit::Invalid, message)
-                .hint("put values with spaces, `#` or `$` into single quotes: NAME='a value'")
-        })?;
+        let (name, value) = pair.map_err(|_| number.get())?;
         // The parser skipped empty lines and comments.
         let passed = lines[before..]
             .iter()
@@ -54,7 +63,21 @@ pub(crate) fn parse(
             line: first + 1,
             replaced_by: None,
         };
+        replace(&mut entries, &entry, &value);
         entries.push((entry, value));
+    }
+}
+
+/// Notes that earlier lines have no effect if a later one gives another value to their name.
+fn replace(entries: &mut [(Entry, String)], by: &Entry, value: &str) {
+    let before = entries
+        .iter_mut()
+        .filter(|(entry, _)| entry.name == by.name);
+    let mut before: Vec<_> = before.collect();
+    if before.last().is_some_and(|(_, last)| last != value) {
+        for (entry, _) in &mut before {
+            entry.replaced_by.get_or_insert(by.line);
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! #` begins a comment. Owns the rules for what was meant. Must not show a value, only compare it.
 
 /// How the parser changed a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Change {
     /// It is empty now.
     Emptied,

@@ -1,14 +1,16 @@
 //! PURE: the environment of a process as its own manifest has it, and what it exports.
 //!
-//! The variables of other services are not added here.
+//! What the manifest names itself wins over files. The variables of other services are not added
+//! here.
 
 use std::collections::BTreeMap;
 
-use kit::manifest::Manifest;
+use kit::manifest::{EnvFiles, Manifest};
 
 use super::Value;
-use super::explain::line;
+use super::explain::{Provenance, line};
 use super::process::Resolver;
+use crate::plan::env::file;
 
 impl Resolver<'_> {
     /// Returns the environment.
@@ -25,6 +27,7 @@ impl Resolver<'_> {
             env.insert(name.clone(), value);
         }
         env.extend(self.passed_through(manifest));
+        env.extend(self.of_files(manifest));
         env
     }
 
@@ -45,6 +48,26 @@ impl Resolver<'_> {
             passed.insert(name.clone(), value);
         }
         passed
+    }
+
+    /// Returns the variables of files.
+    fn of_files(&mut self, manifest: &Manifest) -> BTreeMap<String, Value> {
+        let service = self.service();
+        let found = file::effective(&manifest.process, &service.env_files, self.env());
+        let mut env = BTreeMap::new();
+        for (name, from) in found {
+            let value = secret(from.value);
+            if let Some(trace) = self.trace() {
+                let place = Provenance::EnvFile {
+                    file: from.path.to_owned(),
+                    line: from.entry.line,
+                };
+                let from = vec![line(service, &EnvFiles::key(from.index)), place];
+                trace.push(&format!("process.env.{name}"), value.shown(), from);
+            }
+            env.insert(name.to_owned(), value);
+        }
+        env
     }
 
     /// Returns the variables that everybody may read.

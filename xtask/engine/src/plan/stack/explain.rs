@@ -46,6 +46,13 @@ pub enum Provenance {
         /// Its name.
         name: String,
     },
+    /// A line of a file that `process.env_file` names.
+    EnvFile {
+        /// Its path, as the manifest has it.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+    },
     /// A port that was leased, since another instance has the declared one.
     Lease {
         /// The name of the variable that the lease counts as.
@@ -63,7 +70,7 @@ pub enum Provenance {
 impl fmt::Display for Provenance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Manifest { file, line } => {
+            Self::Manifest { file, line } | Self::EnvFile { file, line } => {
                 write!(f, "{file}:{line}")
             }
             Self::Environment { name } => write!(f, "{name} in the environment"),

@@ -26,6 +26,8 @@ use std::path::PathBuf;
 
 use kit::manifest::{Document, Problem};
 
+use crate::plan::env::file::EnvFile;
+
 pub use build::{build, with_nodes};
 pub use choice::{part, single, with_dependencies};
 pub use defaults::{CONTROLLER, INSTANCES, PROBE, RUN, SUPERVISED, TERM};
@@ -49,10 +51,12 @@ pub struct Service {
     pub file: String,
     /// Its content.
     pub document: Document,
+    /// The files that `process.env_file` names, without those that may be missing and are.
+    pub env_files: Vec<EnvFile>,
 }
 
 impl Service {
-    /// Parses the manifest of the service `name`.
+    /// Parses the manifest of the service `name`. The files that it names are still to be read.
     pub fn parse(name: &str, text: &str) -> Result<Self, Vec<Finding>> {
         let file = manifest_file(name);
         let document = kit::manifest::parse(text).map_err(|problems| located(&file, problems))?;
@@ -60,11 +64,12 @@ impl Service {
             name: name.to_owned(),
             file,
             document,
+            env_files: Vec::new(),
         })
     }
 
     /// Returns a finding about a key of its manifest.
-    fn finding(&self, path: impl Into<String>, message: impl Into<String>) -> Finding {
+    pub(crate) fn finding(&self, path: impl Into<String>, message: impl Into<String>) -> Finding {
         Finding {
             file: self.file.clone(),
             problem: self.document.lines.problem(path, message),
@@ -78,7 +83,7 @@ pub fn manifest_file(service: &str) -> String {
 }
 
 /// Returns the problems of a manifest, or of the environment, with their place.
-fn located(file: &str, problems: Vec<Problem>) -> Vec<Finding> {
+pub(crate) fn located(file: &str, problems: Vec<Problem>) -> Vec<Finding> {
     let located = |problem| Finding {
         file: file.to_owned(),
         problem,
