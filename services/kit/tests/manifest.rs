@@ -79,7 +79,7 @@ fn all_mistakes_are_told_at_once() {
              `fetch`, `placeholder`; say `cargo-build`",
             "line 5: `proces` is not a known key; did you mean `process`? allowed here: $schema, \
              binaries, config, exports, listen, login, open, ports, process, \
-             reserved_paths, routes, scalable, scale_strategy",
+             reserved_paths, routes, scalable, scale_strategy, secret_exports",
             "line 7: `ports.http.port` is 70000, but must be 1 to 65535",
             "line 8: `ports.http` is given twice, first on line 7",
             "line 8: `ports.http.port` must be a whole number, not a string",
@@ -232,8 +232,15 @@ fn mistakes_about_variables_from_elsewhere() {
     "command": "x",
     "env": {"A": ""},
     "env_file": ["", "${state}/x", "x", "x"],
-    "env_passthrough": ["SSH_*", "A", "B", "B"]
-  }
+    "env_passthrough": ["SSH_*", "A", "B", "B"],
+    "use_secrets": [
+      "A",
+      "B",
+      "C"
+    ]
+  },
+  "exports": {"D": ""},
+  "secret_exports": {"D": "", "E-F": ""}
 }"#,
         &[
             "line 5: `process.env_file[0]` is empty",
@@ -243,6 +250,10 @@ fn mistakes_about_variables_from_elsewhere() {
              A-Z, a-z, 0-9 and `_`",
             "line 6: `process.env_passthrough[1]` names `A`, which `process.env` sets",
             "line 6: `process.env_passthrough[3]` names `B`, as `process.env_passthrough[2]` does",
+            "line 8: `process.use_secrets[0]` names `A`, which `process.env` sets",
+            "line 9: `process.use_secrets[1]` names `B`, as `process.env_passthrough[2]` does",
+            "line 14: `secret_exports.D` is one of `exports`, too, which everybody can read",
+            "line 14: `secret_exports.E-F` is not a variable name: A-Z, a-z, 0-9 and `_`",
         ],
     );
 }

@@ -46,6 +46,9 @@ pub(crate) struct Exec {
     /// How binaries of that stack are obtained.
     #[command(flatten)]
     pub(crate) fetch: FetchOptions,
+    /// Add the `secret_exports` of all services
+    #[arg(long)]
+    pub(crate) secrets: bool,
     /// Set a variable, whatever the stack and the environment say
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = assignment)]
     pub(crate) env: Vec<(String, String)>,

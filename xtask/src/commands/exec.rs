@@ -45,10 +45,14 @@ pub(crate) fn run(instance: Option<&str>, args: &Exec) -> anyhow::Result<ExitCod
         return in_own_stack(instance, args).map(ExitCode::from);
     }
     let ctx = Ctx::load(instance)?;
-    let exports = exports::of_running(&ctx)?.ok_or_else(|| {
+    let not_running = || {
         let message = "there is no running stack whose variables a program could get";
         Failure::new(Exit::NotRunning, message).hint(ctx.paths.command("up"))
-    })?;
+    };
+    let mut exports = exports::of_running(&ctx)?.ok_or_else(not_running)?;
+    if args.secrets {
+        exports.extend(exports::secrets_of_running(&ctx)?.ok_or_else(not_running)?);
+    }
     let error = command(&ctx, args, exports).exec();
     Ok(ExitCode::from(cannot_run(&ctx, args, &error)))
 }
@@ -122,6 +126,9 @@ fn start_and_run(instance: &str, args: &Exec) -> anyhow::Result<u8> {
         "started in {seconds:.2} s as the instance `{instance}`"
     ));
     let mut exports = exports::of(&report.inputs.stack);
+    if args.secrets {
+        exports.extend(exports::secrets_of_running(&ctx)?.unwrap_or_default());
+    }
     // A command of Core that the program runs means this stack.
     exports.insert(INSTANCE_VARIABLE.to_owned(), instance.to_owned());
     let mut command = command(&ctx, args, exports);

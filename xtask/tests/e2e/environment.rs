@@ -1,9 +1,10 @@
-//! What reaches a process from the caller's environment, and from files, and who else sees it.
+//! What reaches a process from the caller's environment, from files and from other services, and
+//! who else sees it.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -200,4 +201,157 @@ fn a_file_of_variables_may_be_a_pipe_that_is_written_once() {
     for name in ["one", "two"] {
         same(name, some(&sandbox, name, &["PIPED"]), values(&[Some("1")]));
     }
+}
+
+/// Returns a stack of three: `api` uses a secret of `db`, below `cache`; `other` depends on `db`
+/// and names nothing.
+fn with_secret() -> Sandbox {
+    let mut sandbox = Sandbox::empty();
+    let mut db = telling("db", &json!({}));
+    db["exports"] = json!({"DB_HOST": "here"});
+    db["secret_exports"] = json!({"DB_URL": "db://u:${env.DB_PASSWORD}@h"});
+    sandbox.service("db", &db);
+    let on = |name: &str| json!({"depends_on": {name: {"condition": "process_started"}}});
+    let cache = telling("cache", &json!({"compose": on("db")}));
+    sandbox.service("cache", &cache);
+    let api = json!({"use_secrets": ["DB_URL"], "compose": on("cache")});
+    sandbox.service("api", &telling("api", &api));
+    sandbox.service("other", &telling("other", &json!({"compose": on("db")})));
+    sandbox.dotenv("DB_PASSWORD", SECRET);
+    sandbox
+}
+
+#[test]
+fn a_secret_of_a_service_reaches_who_names_it_and_is_nowhere_else() {
+    let mut sandbox = with_secret();
+    let url = format!("db://u:{SECRET}@h");
+    let lines = [
+        "up --json",
+        "up",
+        "status",
+        "status --json",
+        "plan --json",
+        "explain api",
+        "explain db --json",
+        "env",
+        "env --json",
+        "env --declared",
+        "db spec",
+        "api spec",
+        "api command --env",
+        "render --stdout",
+        "render --check",
+        "graph --json",
+        "ps --all --json",
+        "doctor --json",
+        "logs",
+    ];
+    let runs = lines.map(|line| sandbox.run(line));
+    shows_nothing(&runs);
+    same("up", runs[0].code, 0);
+    for name in ["cache", "db", "other"] {
+        let environment = environment(&sandbox, name);
+        let has = environment.values().any(|value| value.contains(SECRET));
+        assert!(!has, "`{name}` has it: {environment:?}");
+    }
+    let expected = values(&[Some("here"), Some(&url)]);
+    let names = ["DB_HOST", "DB_URL"];
+    same("api", some(&sandbox, "api", &names), expected);
+    no_trace(&sandbox);
+
+    // A program of the user receives it on request only.
+    sandbox.run("exec -- printenv DB_URL").ends(1);
+    let names = ["--", "printenv", "DB_HOST", "DB_URL"].join(" ");
+    let run = sandbox.run(&format!("exec --secrets {names}")).succeeds();
+    same("stdout", run.stdout, format!("here\n{url}\n"));
+    let run = sandbox.run(&format!("exec -e DB_URL=mine --secrets {names}"));
+    same("stdout", run.succeeds().stdout, "here\nmine\n".to_owned());
+
+    // What runs is meant, not what `.env` says now.
+    let pids = ["api", "cache", "db", "other"].map(|name| sandbox.pid(name));
+    sandbox.dotenv("DB_PASSWORD", "changed");
+    let run = sandbox.run(&format!("exec --secrets {names}")).succeeds();
+    same("stdout", run.stdout, format!("here\n{url}\n"));
+    let plan = sandbox.run("plan --json").succeeds().json();
+    let step = json!({"action": "restart", "because": ["environment.DB_URL"]});
+    same("plan", &plan["processes"]["api"], &step);
+    let reload = sandbox.run("reload --json").succeeds().json();
+    same("changes", &reload["changes"], &json!({"api": "updated"}));
+    let [api, others @ ..] = ["api", "cache", "db", "other"].map(|name| sandbox.pid(name));
+    assert_ne!(api, pids[0]);
+    same("others", others.as_slice(), &pids[1..]);
+    sandbox.down();
+    let run = sandbox.run("exec --secrets true").ends(3);
+    assert!(run.stderr.contains("hint: "), "{}", run.stderr);
+}
+
+/// Fails if the secret is in a file other than the two private ones, or on a command line.
+#[track_caller]
+fn no_trace(sandbox: &Sandbox) {
+    let mut found = BTreeMap::new();
+    search(&sandbox.path(".core-stack"), &mut found);
+    let private = ["api.dump", "inputs.json", "process-compose.yaml"];
+    // The dump is what the test lets the process write.
+    same(
+        "files",
+        found.keys().map(String::as_str).collect::<Vec<_>>(),
+        private.to_vec(),
+    );
+    for name in &private[1..] {
+        same(name, found[*name], 0o600);
+    }
+    for process in processes::all() {
+        let shows = process.line.contains(SECRET);
+        assert!(!shows, "process {} shows it: {}", process.pid, process.line);
+    }
+}
+
+/// Collects the files with the secret, by name, with their modes.
+fn search(directory: &Path, found: &mut BTreeMap<String, u32>) {
+    for entry in fs::read_dir(directory).unwrap().flatten() {
+        let meta = entry.metadata().unwrap();
+        if meta.is_dir() {
+            search(&entry.path(), found);
+        } else if meta.is_file() {
+            let bytes = fs::read(entry.path()).unwrap_or_default();
+            let mut windows = bytes.windows(SECRET.len());
+            if windows.any(|window| window == SECRET.as_bytes()) {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                found.insert(name, meta.mode() & 0o777);
+            }
+        }
+    }
+}
+
+#[test]
+fn wrong_names_of_secrets_are_refused_before_anything_changes() {
+    let mut sandbox = with_secret();
+    sandbox.up();
+    let pids = ["api", "db"].map(|name| sandbox.pid(name));
+    for (name, wanted, message) in [
+        ("api", "DB_URI", "which no service has in `secret_exports`"),
+        ("other", "DB_URL", ""),
+        ("db", "DB_URL", "which this service exports itself"),
+    ] {
+        let before = sandbox.read(&format!("services/{name}/service.json"));
+        sandbox.edit(name, |manifest| {
+            manifest["process"]["use_secrets"] = json!([wanted]);
+        });
+        if message.is_empty() {
+            sandbox.run("plan").succeeds();
+        } else {
+            let refused = sandbox.run("up").ends(10);
+            assert!(refused.stderr.contains(message), "{}", refused.stderr);
+            shows_nothing(&[refused]);
+        }
+        sandbox.service_text(name, &before);
+    }
+    // The same name from two services.
+    sandbox.edit("cache", |manifest| {
+        manifest["secret_exports"] = json!({"DB_URL": "x"});
+    });
+    let refused = sandbox.run("up").ends(10);
+    let wanted = "`secret_exports.DB_URL` is exported by `cache` already";
+    assert!(refused.stderr.contains(wanted), "{}", refused.stderr);
+    same("pids", ["api", "db"].map(|name| sandbox.pid(name)), pids);
 }

@@ -136,7 +136,10 @@ impl Findings<'_> {
     /// Checks the variables that come from elsewhere: each has one source.
     fn named_variables(&mut self, process: &Process) {
         let mut seen: BTreeMap<&str, String> = BTreeMap::new();
-        let lists = [("env_passthrough", &process.env_passthrough)];
+        let lists = [
+            ("env_passthrough", &process.env_passthrough),
+            ("use_secrets", &process.use_secrets),
+        ];
         for (list, names) in lists {
             for (index, name) in names.iter().enumerate() {
                 let at = format!("process.{list}[{index}]");
@@ -306,6 +309,14 @@ impl Findings<'_> {
         for name in manifest.exports.keys() {
             if !is_variable_name(name) {
                 self.add(format!("exports.{name}"), VARIABLE_NAME);
+            }
+        }
+        for name in manifest.secret_exports.keys() {
+            let at = format!("secret_exports.{name}");
+            if !is_variable_name(name) {
+                self.add(at, VARIABLE_NAME);
+            } else if manifest.exports.contains_key(name) {
+                self.add(at, "is one of `exports`, too, which everybody can read");
             }
         }
     }

@@ -43,6 +43,11 @@ pub struct Manifest {
     /// which may contain placeholders and no secret. `cargo xtask env` prints them.
     #[serde(default, skip_serializing_if = "EnvMap::is_empty")]
     pub exports: EnvMap,
+    /// Variables with secrets of the running service, for the services that name them in
+    /// `process.use_secrets`, and for `cargo xtask exec --secrets`: names to values, which may
+    /// contain placeholders. They are shown nowhere.
+    #[serde(default, skip_serializing_if = "EnvMap::is_empty")]
+    pub secret_exports: EnvMap,
     /// The page that `cargo xtask open` shows. Default: the URL of the service, if it is HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<String>,
@@ -111,6 +116,10 @@ pub struct Process {
     /// if they are set. The values count as secret.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env_passthrough: Vec<String>,
+    /// Names of `secret_exports` of services that it depends on, directly or not, which its
+    /// environment has, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub use_secrets: Vec<String>,
     /// Names of `env` entries whose values are secret: masked wherever they would be shown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,

@@ -32,6 +32,24 @@ pub fn of_running(ctx: &Ctx) -> anyhow::Result<Option<Variables>> {
     Ok(Applied::running(ctx)?.map(|applied| of(&applied.stack)))
 }
 
+/// Returns the secret variables of the running stack, if there is one. They are in no record but
+/// that of its inputs, which is private.
+pub fn secrets_of_running(ctx: &Ctx) -> anyhow::Result<Option<Variables>> {
+    if !ctx.is_running()? {
+        return Ok(None);
+    }
+    let stack = match Applied::recorded(&ctx.paths) {
+        Some(recorded) => recorded.stack,
+        None => Inputs::load(&ctx.with_dotenv()?)?.stack,
+    };
+    let enabled = stack.processes.into_values();
+    let enabled = enabled.filter(|process| !process.disabled);
+    let secrets = enabled.flat_map(|process| process.secret_exports);
+    Ok(Some(
+        secrets.map(|(name, value)| (name, value.text)).collect(),
+    ))
+}
+
 /// Returns the variables of every enabled process.
 pub fn of(stack: &Stack) -> Variables {
     let processes = stack.processes.values();

@@ -134,7 +134,10 @@ fn replaced(file: &str, entry: &Entry) -> Option<String> {
 fn unread(entry: &Entry, read: &BTreeSet<String>, services: &[Service]) -> Option<String> {
     let (line, name) = (entry.line, entry.name.as_str());
     let looks_ours = OURS.iter().any(|begin| name.starts_with(begin));
-    let exported = |service: &Service| service.document.manifest.exports.contains_key(name);
+    let exported = |service: &Service| {
+        let manifest = &service.document.manifest;
+        manifest.exports.contains_key(name) || manifest.secret_exports.contains_key(name)
+    };
     if !looks_ours
         || read.contains(name)
         || name.starts_with(PORTS)

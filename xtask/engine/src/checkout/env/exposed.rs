@@ -141,16 +141,17 @@ fn names(text: &str) -> Vec<String> {
     text.lines().filter_map(name).collect()
 }
 
-/// Returns the variables that manifests use in secrets of a process.
+/// Returns the variables that manifests use in secrets.
 pub fn secret_variables(services: &[Service]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for service in services {
-        let process = &service.document.manifest.process;
-        for value in process
+        let manifest = &service.document.manifest;
+        let process = &manifest.process;
+        let values = process
             .secrets
             .iter()
-            .filter_map(|name| process.env.get(name))
-        {
+            .filter_map(|name| process.env.get(name));
+        for value in values.chain(manifest.secret_exports.values()) {
             for rest in value.split("${env.").skip(1) {
                 let plain = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
                 found.insert(rest.chars().take_while(plain).collect());

@@ -125,9 +125,9 @@ pub(crate) fn effective<'a>(
         }
     }
     found.retain(|name, _| {
-        let mut passed = process.env_passthrough.iter();
-        let is_passed = passed.any(|other| other == name) && env.get(name).is_some();
-        !process.env.contains_key(*name) && !is_passed
+        let names = |list: &[String]| list.iter().any(|other| other == name);
+        let is_passed = names(&process.env_passthrough) && env.get(name).is_some();
+        !process.env.contains_key(*name) && !names(&process.use_secrets) && !is_passed
     });
     found
 }

@@ -13,7 +13,7 @@ use super::ports::{self, Ports};
 use super::process::{Resolver, secret_variables};
 use super::routes::{self, Routes};
 use super::template::Template;
-use super::{Finding, Places, Process, Service, Stack, graph, located};
+use super::{Finding, Places, Process, Service, Stack, graph, located, secrets};
 use crate::plan::env::Env;
 
 /// Builds the stack of all `services`, without nodes of NATS. Returns all findings of all manifests
@@ -37,6 +37,8 @@ pub fn build(services: &[Service], env: &Env, places: &Places) -> Result<Stack, 
     routes::publish(&mut processes);
     inherit::add(services, &mut processes);
     check_dependencies(services, &mut findings);
+    secrets::check(services, &processes, &mut findings);
+    check_export_names(services, &mut findings);
     check_exports(services, &mut findings);
     ordered(services, processes, findings)
 }
@@ -70,7 +72,9 @@ pub fn with_nodes(
             routes: &routes,
             facts,
         };
-        processes.extend(expansion.processes());
+        let mut nodes = expansion.processes();
+        inherit::share(service, &processes, &mut nodes);
+        processes.extend(nodes);
     }
     ordered(services, processes, findings)
 }
@@ -155,10 +159,27 @@ fn check_binaries(services: &[Service], findings: &mut Vec<Finding>) {
     }
 }
 
-/// Checks that a variable has the same value in all services, and holds no secret of another
-/// service, since readers print it. A service's own secrets are checked where it is resolved.
-fn check_exports(services: &[Service], findings: &mut Vec<Finding>) {
+/// Checks that only one service exports a variable, in whichever way.
+fn check_export_names(services: &[Service], findings: &mut Vec<Finding>) {
     let mut seen: BTreeMap<&str, &Service> = BTreeMap::new();
+    for service in services {
+        let manifest = &service.document.manifest;
+        let public = manifest.exports.keys().map(|name| ("exports", name));
+        let secret = manifest.secret_exports.keys();
+        let secret = secret.map(|name| ("secret_exports", name));
+        for (key, name) in public.chain(secret) {
+            let owner = *seen.entry(name).or_insert(service);
+            if owner.name != service.name {
+                let message = format!("is exported by `{}` already", owner.name);
+                findings.push(service.finding(format!("{key}.{name}"), message));
+            }
+        }
+    }
+}
+
+/// Checks that what everybody can read holds no secret of another service. A service's own secrets
+/// are checked where it is resolved.
+fn check_exports(services: &[Service], findings: &mut Vec<Finding>) {
     for service in services {
         let others = services.iter().filter(|other| other.name != service.name);
         let secrets: Vec<String> = others
@@ -166,11 +187,6 @@ fn check_exports(services: &[Service], findings: &mut Vec<Finding>) {
             .collect();
         for (name, text) in &service.document.manifest.exports {
             let path = format!("exports.{name}");
-            let owner = *seen.entry(name).or_insert(service);
-            if owner.name != service.name {
-                let message = format!("is exported by `{}` already", owner.name);
-                findings.push(service.finding(&path, message));
-            }
             let template = Template::parse(text).ok();
             let variables = template.iter().flat_map(Template::variables);
             for variable in variables.filter(|name| secrets.iter().any(|secret| secret == name)) {

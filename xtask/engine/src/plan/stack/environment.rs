@@ -82,6 +82,19 @@ impl Resolver<'_> {
             })
             .collect()
     }
+
+    /// Returns the variables for those who name them.
+    pub(super) fn secret_exports(&mut self, manifest: &Manifest) -> BTreeMap<String, Value> {
+        let exports = manifest.secret_exports.iter();
+        exports
+            .map(|(name, text)| {
+                let key = format!("secret_exports.{name}");
+                let value = secret(&self.text(text, &key));
+                self.note(&key, value.shown(), Some(text));
+                (name.clone(), value)
+            })
+            .collect()
+    }
 }
 
 fn secret(text: &str) -> Value {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::inherit::{self, Inherited};
 use super::process::Resolver;
 use super::template::{Source, Template};
-use super::{Places, Process, Service, build, hosts, port_variable, ports, routes};
+use super::{MASK, Places, Process, Service, build, hosts, port_variable, ports, routes};
 use crate::plan::env::{Env, Origin};
 
 /// One resolved value.
@@ -83,7 +83,7 @@ impl fmt::Display for Provenance {
 }
 
 /// The output order of values, by the prefixes of their keys.
-const ORDER: [&str; 10] = [
+const ORDER: [&str; 11] = [
     "process.command",
     "process.check",
     "process.env.",
@@ -92,6 +92,7 @@ const ORDER: [&str; 10] = [
     "routes[",
     "process.compose.",
     "exports.",
+    "secret_exports.",
     "open",
     "login",
 ];
@@ -131,13 +132,8 @@ pub fn explain(services: &[Service], service: &Service, env: &Env, places: &Plac
     if let Some(process) = processes.get(&service.name) {
         entries.extend(of_front(service, process));
     }
-    for Inherited { name, value, owner } in inherit::of(service, &processes) {
-        let owner = services.iter().find(|service| service.name == owner);
-        entries.push(Entry {
-            key: format!("process.env.{name}"),
-            value: value.to_owned(),
-            from: owner.map(|owner| export(owner, name)).into_iter().collect(),
-        });
+    for variable in inherit::of(service, &processes) {
+        entries.extend(inherited(services, &variable));
     }
     let rank = |entry: &Entry| {
         let found = ORDER.iter().position(|begin| entry.key.starts_with(begin));
@@ -178,6 +174,23 @@ fn export(service: &Service, name: &str) -> Provenance {
         "routes[0].path"
     };
     line(service, key)
+}
+
+/// Explains a variable of another service by the line of that.
+fn inherited(services: &[Service], variable: &Inherited<'_>) -> Option<Entry> {
+    let name = variable.name;
+    let mut services = services.iter();
+    let owner = services.find(|service| service.name == variable.owner)?;
+    let (value, from) = if variable.is_secret {
+        (MASK, line(owner, &format!("secret_exports.{name}")))
+    } else {
+        (variable.value, export(owner, name))
+    };
+    Some(Entry {
+        key: format!("process.env.{name}"),
+        value: value.to_owned(),
+        from: vec![from],
+    })
 }
 
 /// The record that the resolver keeps.

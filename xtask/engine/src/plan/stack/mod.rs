@@ -18,6 +18,7 @@ mod nodes;
 mod ports;
 mod process;
 mod routes;
+mod secrets;
 mod template;
 pub mod words;
 

@@ -67,6 +67,9 @@ pub struct Process {
     /// Variables that tell other programs its address.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub exports: BTreeMap<String, String>,
+    /// Variables with secrets for the services that name them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secret_exports: BTreeMap<String, Value>,
     /// The URL of its page for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<String>,

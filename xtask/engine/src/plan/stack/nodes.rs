@@ -113,6 +113,8 @@ impl Expansion<'_> {
             process.env.insert(name.to_owned(), value);
         }
         process.exports = exports(&node.process, process.exports);
+        // The secrets are those of the service, whose first process exports them.
+        process.secret_exports.clear();
         // The same settings are checked for the first process.
         process.check = None;
         let (what, depends_on) = match node.role {

@@ -138,6 +138,7 @@ impl<'a> Resolver<'a> {
         let ports = ports.cloned().unwrap_or_default();
         let exports = self.exports(manifest);
         let routes = self.routes();
+        let secret_exports = self.secret_exports(manifest);
         let open = self.page("open", manifest.open.as_deref());
         let login = self.page("login", manifest.login.as_deref());
         Process {
@@ -158,6 +159,7 @@ impl<'a> Resolver<'a> {
             ports,
             routes,
             exports,
+            secret_exports,
             open,
             login,
         }
@@ -436,13 +438,14 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// Returns the variables that the secret entries of a manifest are made from.
+/// Returns the variables that the secrets of a manifest are made from.
 pub(super) fn secret_variables(manifest: &Manifest) -> Vec<String> {
     let process = &manifest.process;
     let texts = process
         .secrets
         .iter()
         .filter_map(|name| process.env.get(name));
+    let texts = texts.chain(manifest.secret_exports.values());
     let templates = texts.filter_map(|text| Template::parse(text).ok());
     templates
         .flat_map(|t| {

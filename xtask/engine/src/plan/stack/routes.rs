@@ -115,7 +115,9 @@ pub(super) fn publish(processes: &mut BTreeMap<String, Process>) {
         }
         if let Some(url) = process.routes.first().and_then(|route| route.url.clone()) {
             let variable = format!("{}_URL", name.to_ascii_uppercase().replace('-', "_"));
-            process.exports.entry(variable).or_insert(url);
+            if !process.secret_exports.contains_key(&variable) {
+                process.exports.entry(variable).or_insert(url);
+            }
         }
     }
 }
