@@ -281,6 +281,8 @@ fn a_secret_of_a_service_reaches_who_names_it_and_is_nowhere_else() {
     assert_ne!(api, pids[0]);
     same("others", others.as_slice(), &pids[1..]);
     sandbox.down();
+    let run = sandbox.run(&format!("exec --ephemeral --secrets {names}"));
+    same("of its own", run.succeeds().stdout.lines().count(), 2);
     let run = sandbox.run("exec --secrets true").ends(3);
     assert!(run.stderr.contains("hint: "), "{}", run.stderr);
 }
