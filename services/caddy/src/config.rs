@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::pages::{self, PAGES, START};
-use crate::routes::{ANY_HOST, LEAF, ORIGINS, ROUTES, SOME};
+use crate::routes::{ANY_HOST, LEAF, ORIGINS, ROUTES, SOME, SOME_OF_HOSTS};
 use crate::settings::Settings;
 
 /// Caddy's control socket, relative to its working directory, the state directory: a socket's path
@@ -136,7 +136,12 @@ fn routes(settings: &Settings) -> Vec<Value> {
         routes.push(nats_route_of_pages());
         routes.push(nats_route());
     }
-    routes.push(routes_of_services());
+    routes.push(routes_of_services(
+        "routes_of_hosts",
+        SOME_OF_HOSTS,
+        "{http.request.host}",
+    ));
+    routes.push(routes_of_services("routes", SOME, ANY_HOST));
     routes.push(pocketbase_route());
     routes
 }
@@ -183,31 +188,24 @@ fn nats_route_of_pages() -> Value {
     route
 }
 
-/// Returns the route that finds those of other services among the files of the routing table. The
-/// matched file's name says all about one.
-fn routes_of_services() -> Value {
+/// Returns the route that finds those of other services among the files of the routing table, for a
+/// `host`, if there is the file `mark`. The matched file's name says all about one.
+fn routes_of_services(id: &str, mark: &str, host: &str) -> Value {
     let found = |tries: Vec<String>| json!({"root": ROUTES, "try_files": tries});
-    let below = |host: &str| {
-        let depths = (1..=SEGMENTS_MAX).rev().map(|depth| {
-            let segments = (0..depth).map(|index| format!("/{{http.request.uri.path.{index}}}"));
-            format!("/{host}{}/{LEAF}/*", segments.collect::<String>())
-        });
-        found(depths.collect())
-    };
-    let root = |host: &str| found(vec![format!("/{host}/{LEAF}/*")]);
-    let not_ours = json!([{"path": OUR_PATHS}]);
-    let host = "{http.request.host}";
+    let depths = (1..=SEGMENTS_MAX).rev().map(|depth| {
+        let segments = (0..depth).map(|index| format!("/{{http.request.uri.path.{index}}}"));
+        format!("/{host}{}/{LEAF}/*", segments.collect::<String>())
+    });
+    let root = format!("/{host}/{LEAF}/*");
     let name = format!("^/[^/]+(.*?)/{LEAF}/(keep|strip),([^,/]+),([^/]+)$");
     json!({
-        "@id": "routes",
-        "match": [{"file": {"root": ROUTES, "try_files": [format!("/{SOME}")]}}],
+        "@id": id,
+        "match": [{"file": found(vec![format!("/{mark}")])}],
         "handle": [{"handler": "subroute", "routes": [{
-            // The first that matches counts: the longest path of the host, then of any host.
+            // The first that matches counts: the longest path.
             "match": [
-                {"file": below(host)},
-                {"file": root(host), "not": not_ours},
-                {"file": below(ANY_HOST)},
-                {"file": root(ANY_HOST), "not": not_ours},
+                {"file": found(depths.collect())},
+                {"file": found(vec![root]), "not": [{"path": OUR_PATHS}]},
             ],
             // Matchers of one set are tried in any order, so this one has a route of its own.
             "handle": [{"handler": "subroute", "routes": [{
@@ -391,7 +389,7 @@ mod tests {
         let before = routes
             .unwrap()
             .iter()
-            .take_while(|route| route["@id"] != "routes");
+            .take_while(|route| route["@id"] != "routes_of_hosts");
         for route in before {
             let path = route["match"][0]["path"][0].as_str().unwrap();
             let path = path.trim_end_matches("/*");
@@ -406,12 +404,13 @@ mod tests {
             "core",
             "nats_ws_of_pages",
             "nats_ws",
+            "routes_of_hosts",
             "routes",
             "pocketbase",
         ];
         assert_eq!(ids(&config(&[])), all);
         let open = ("CADDY_HOST", "0.0.0.0");
-        let without = ["healthz", "core", "routes", "pocketbase"];
+        let without = ["healthz", "core", "routes_of_hosts", "routes", "pocketbase"];
         assert_eq!(ids(&config(&[open])), without);
         let user = ("CADDY_NATS_WS_CREDENTIALS", "u");
         assert_eq!(ids(&config(&[open, user])), all);

@@ -26,8 +26,10 @@ pub(crate) const ORIGINS: &str = "origins";
 pub(crate) const LEAF: &str = "@";
 /// The host of routes without one.
 pub(crate) const ANY_HOST: &str = "_";
-/// Exists if there is any route: without one, a request costs one look instead of eight.
+/// Exists if there is a route for any host, and if there is one for a host: without them, a request
+/// costs one look each instead of four.
 pub(crate) const SOME: &str = "@some";
+pub(crate) const SOME_OF_HOSTS: &str = "@hosts";
 
 /// A path that leads to a service.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -57,9 +59,9 @@ impl Route {
 /// Makes the directories those of the settings.
 pub(crate) fn write(settings: &Settings) -> anyhow::Result<()> {
     let mut routes: BTreeSet<PathBuf> = settings.routes.iter().map(Route::file).collect();
-    if !routes.is_empty() {
-        routes.insert(PathBuf::from(SOME));
-    }
+    let hosts = settings.routes.iter().map(|route| route.host.is_some());
+    let marks = hosts.map(|has_host| if has_host { SOME_OF_HOSTS } else { SOME });
+    routes.extend(marks.map(PathBuf::from));
     let origins = settings.nats_ws_pages.iter();
     let origins = origins.map(|origin| PathBuf::from(origin.replacen("//", "/", 1)));
     for (name, files) in [(ROUTES, routes), (ORIGINS, origins.collect())] {
@@ -150,6 +152,7 @@ mod tests {
         let api = r#"{"service":"api","path":"/app/v2","host":"a.localhost",
                       "strip_prefix":true,"address":"localhost:7001"}"#;
         let both = [
+            "@hosts",
             "@some",
             "_/@/keep,web,localhost:5173",
             "a.localhost/app/v2/@/strip,api,localhost:7001",

@@ -18,6 +18,7 @@ mod probe;
 pub mod programs;
 mod reload;
 mod report;
+mod routes;
 mod sandbox;
 mod servers;
 mod stop;
@@ -35,13 +36,14 @@ use engine::checkout::context::Ctx;
 use engine::operations::inputs::Inputs;
 
 /// The parts that can be measured.
-pub const PARTS: [&str; 12] = [
+pub const PARTS: [&str; 13] = [
     "stack",
     "commands",
     "probe",
     "hundred",
     "instances",
     "ephemeral",
+    "routes",
     "logs",
     "topology",
     "stop",
@@ -104,6 +106,9 @@ pub fn bench(
     }
     if wanted("ephemeral") {
         ephemeral::ephemeral(ctx, runs, &mut report)?;
+    }
+    if wanted("routes") {
+        routes::routes(ctx, runs, &mut report)?;
     }
     if wanted("logs") {
         logs::logs(ctx, runs, &mut report)?;

@@ -77,6 +77,7 @@ fn pages_of_ours_reach_nats_and_others_do_not() {
         "core",
         "nats_ws_of_pages",
         "nats_ws",
+        "routes_of_hosts",
         "routes",
         "pocketbase",
     ];
@@ -221,7 +222,7 @@ fn nats_is_not_forwarded_to_the_network_without_credentials() {
     let mut sandbox = Sandbox::core();
     sandbox.dotenv("CADDY_HOST", "0.0.0.0");
     sandbox.up();
-    let expected: Vec<String> = ["healthz", "core", "routes", "pocketbase"]
+    let expected: Vec<String> = ["healthz", "core", "routes_of_hosts", "routes", "pocketbase"]
         .map(str::to_owned)
         .to_vec();
     same("routes", routes(&sandbox), expected);

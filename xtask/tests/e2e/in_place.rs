@@ -34,7 +34,10 @@ fn pocketbase_moves_behind_caddy_and_no_request_fails() {
     let (before, pocketbase) = (caddy(&sandbox), sandbox.pid("pocketbase"));
     move_pocketbase(&mut sandbox);
     let plan = sandbox.run("plan --json").succeeds().json();
-    let because = ["environment.CADDY_NATS_WS_PAGES", "environment.CADDY_POCKETBASE"];
+    let because = [
+        "environment.CADDY_NATS_WS_PAGES",
+        "environment.CADDY_POCKETBASE",
+    ];
     let step = json!({"action": "reload", "because": because});
     same("plan of caddy", &plan["processes"]["caddy"], &step);
     let step = &plan["processes"]["pocketbase"]["action"];
