@@ -80,13 +80,15 @@ fn changes(
 ) -> anyhow::Result<()> {
     let (over, failed) = (AtomicBool::new(false), AtomicU64::new(0));
     let times = thread::scope(|scope| {
-        scope.spawn(|| {
+        let pass_requests = || {
             while !over.load(Ordering::Relaxed) {
                 if latency_of(front, 1).is_err() {
                     failed.fetch_add(1, Ordering::Relaxed);
                 }
             }
-        });
+        };
+        let client = thread::Builder::new().spawn_scoped(scope, pass_requests);
+        client.context("cannot start a client")?;
         let mut times = Vec::new();
         for index in 0..runs * 2 {
             let routes: &[&str] = if index % 2 == 0 {
@@ -163,7 +165,7 @@ impl<'a> Service<'a> {
     }
 }
 
-/// A Caddy with the configuration of the stack's, besides that the route of the service stands in it.
+/// A Caddy with the configuration of the stack, in which the route of the service stands.
 struct Fixed {
     process: Child,
     port: u16,
@@ -246,15 +248,16 @@ fn latency(port: u16) -> anyhow::Result<f64> {
 fn load(port: u16) -> anyhow::Result<f64> {
     let begun = Instant::now();
     thread::scope(|scope| {
-        let clients: Vec<_> = (0..CONNECTIONS)
-            .map(|_| scope.spawn(|| latency_of(port, REQUESTS_EACH)))
-            .collect();
-        clients
-            .into_iter()
-            .try_for_each(|client| match client.join() {
-                Ok(times) => times.map(drop),
-                Err(_) => bail!("a client panicked"),
-            })
+        let client = || {
+            let client = thread::Builder::new();
+            client.spawn_scoped(scope, || latency_of(port, REQUESTS_EACH))
+        };
+        let clients: Result<Vec<_>, _> = (0..CONNECTIONS).map(|_| client()).collect();
+        let mut clients = clients.context("cannot start a client")?.into_iter();
+        clients.try_for_each(|client| match client.join() {
+            Ok(times) => times.map(drop),
+            Err(_) => bail!("a client panicked"),
+        })
     })?;
     Ok(millis(begun))
 }
