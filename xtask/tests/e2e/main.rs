@@ -19,6 +19,7 @@ mod ci;
 mod clean;
 mod command_line;
 mod complaints;
+mod container;
 mod controller;
 mod custom;
 mod damaged;
