@@ -26,6 +26,9 @@ use super::plan::overridden;
 use super::{begin, lock_wait, print_json, probe};
 use crate::cli::{Converge, Reload, Up};
 
+/// Columns of URLs, if none is longer.
+const URL_WIDTH: usize = 24;
+
 /// Printed at once when `up` or `reload` is interrupted.
 const INTERRUPTED: &str = "interrupted: ending in order; once more ends this command at once and \
      leaves what runs as it is then";
@@ -251,7 +254,8 @@ fn summary(ctx: &Ctx, report: &UpReport) {
         .order
         .iter()
         .filter_map(|name| stack.processes[name].url());
-    let url_width = urls.map(|url| url.len()).max().unwrap_or_default();
+    let url_width = urls.map(|url| url.len()).max();
+    let url_width = url_width.unwrap_or_default().max(URL_WIDTH);
     for name in &stack.order {
         let process = &stack.processes[name];
         let url = process.url().unwrap_or_default();

@@ -18,6 +18,19 @@ const PAGE: &str = include_str!("../../../docs/your-app.md");
 /// How long one block may take: `up` builds the API, on a machine with other work.
 const BLOCK_LIMIT: Duration = Duration::from_mins(10);
 
+/// Copies what is compiled already: `up` builds with other features, and must not replace programs
+/// that other tests run. A fingerprint is written last, so it is copied first.
+const COPY: &str = "
+    mkdir -p target/debug/deps
+    cp -a $T/.fingerprint $T/build target/debug
+    find $T/deps -type f -name '*.?*' -exec cp -a -t target/debug/deps {} +
+";
+
+/// Returns the directory of the programs under test.
+fn target() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_xtask")).parent().unwrap()
+}
+
 /// Returns the blocks of the page in a language.
 fn blocks(language: &str) -> Vec<String> {
     let begin = format!("```{language}\n");
@@ -149,12 +162,12 @@ fn every_block_of_the_page_works() {
     own_workspace(&sandbox);
     sandbox.own_binaries();
     let path = cargo_of_the_tests(&sandbox);
-    let target = Path::new(env!("CARGO_BIN_EXE_xtask")).parent().unwrap();
-    let target = target.parent().unwrap().to_str().unwrap();
+    let variables = [("PATH", path.as_str())];
+    let copy = format!("T='{}'\n{COPY}", target().display());
+    sandbox.shell(&copy, &variables, BLOCK_LIMIT).succeeds();
     let caddy = sandbox.port("caddy.http");
     let mut said = Vec::new();
     for block in blocks("sh") {
-        let variables = [("PATH", path.as_str()), ("CARGO_TARGET_DIR", target)];
         let run = sandbox.shell(&block, &variables, BLOCK_LIMIT).succeeds();
         if block.contains("npm install") {
             make_the_page_tell(&sandbox);

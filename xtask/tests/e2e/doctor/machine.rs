@@ -103,7 +103,7 @@ fn sources_are_asked_when_they_may_be() {
     finds(
         &run.succeeds(),
         Id::SourcesReachable,
-        "ok 4 archives answer",
+        "ok 5 archives answer",
     );
     drop(server);
 }

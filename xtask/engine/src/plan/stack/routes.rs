@@ -60,6 +60,7 @@ pub(super) fn resolve(services: &[Service], ports: &Ports, findings: &mut Vec<Fi
     let mut routes = Routes::default();
     let mut seen: BTreeMap<(Option<&str>, &str), String> = BTreeMap::new();
     for service in &enabled {
+        check_export(service, services, findings);
         for (index, declared) in service.document.manifest.routes.iter().enumerate() {
             let at = format!("routes[{index}].path");
             let path = declared.path.as_str();
@@ -114,11 +115,36 @@ pub(super) fn publish(processes: &mut BTreeMap<String, Process>) {
             route.url = Some(url(&front, route));
         }
         if let Some(url) = process.routes.first().and_then(|route| route.url.clone()) {
-            let variable = format!("{}_URL", name.to_ascii_uppercase().replace('-', "_"));
+            let variable = variable(name);
             if !process.secret_exports.contains_key(&variable) {
                 process.exports.entry(variable).or_insert(url);
             }
         }
+    }
+}
+
+/// Returns the variable with the URL of a service behind the front: `WEB_URL`.
+fn variable(service: &str) -> String {
+    format!("{}_URL", service.to_ascii_uppercase().replace('-', "_"))
+}
+
+/// Checks that the variable with the URL of a service is no other service's.
+fn check_export(service: &Service, services: &[Service], findings: &mut Vec<Finding>) {
+    let variable = variable(&service.name);
+    let exports = |service: &Service| {
+        let manifest = &service.document.manifest;
+        manifest.exports.contains_key(&variable) || manifest.secret_exports.contains_key(&variable)
+    };
+    let mut others = services.iter().filter(|other| other.name != service.name);
+    if let Some(other) = others.find(|other| exports(other))
+        && !service.document.manifest.routes.is_empty()
+        && !exports(service)
+    {
+        let message = format!(
+            "has its URL in `{variable}`, which `{}` exports",
+            other.name
+        );
+        findings.push(service.finding("routes[0].path", message));
     }
 }
 
@@ -309,6 +335,12 @@ mod tests {
         assert!(
             to_itself.contains("would lead the front to itself"),
             "{to_itself}"
+        );
+        let taken = FRONT_MANIFEST.replace("CORE_URL", "ONE_URL");
+        let taken = messages(&[("front", &taken), ("one", &one)]);
+        assert!(
+            taken.contains("has its URL in `ONE_URL`, which `front` exports"),
+            "{taken}"
         );
         let port = messages(&[front, ("one", &one.replace(r#""http"}]"#, r#""htp"}]"#))]);
         assert!(
