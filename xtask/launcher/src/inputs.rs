@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Starts the line of a file of the build.
@@ -120,7 +121,7 @@ pub(crate) fn observe(files: &[PathBuf], programs: &[&Path]) -> Option<String> {
     for program in programs {
         let meta = fs::metadata(program).ok()?;
         // Without the time of its status: hard links to it come and go.
-        let content = launcher::content(&meta);
+        let content = content(&meta);
         writeln!(text, "program {}\t{content}", program.display()).ok()?;
     }
     for tool in toolchain() {
@@ -148,8 +149,24 @@ fn variables() -> BTreeMap<String, String> {
         .collect()
 }
 
+fn content(meta: &Metadata) -> String {
+    let (inode, size) = (meta.ino(), meta.size());
+    format!("{inode} {size} {}.{:09}", meta.mtime(), meta.mtime_nsec())
+}
+
+/// Returns the state of a file that may be absent.
 fn state(file: &Path) -> String {
-    launcher::state(fs::metadata(file).ok().as_ref())
+    fs::metadata(file).map_or_else(
+        |_| "absent".to_owned(),
+        |meta| {
+            format!(
+                "{} {}.{:09}",
+                content(&meta),
+                meta.ctime(),
+                meta.ctime_nsec()
+            )
+        },
+    )
 }
 
 /// Returns cargo, and the compilers that it may call.

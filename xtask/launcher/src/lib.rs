@@ -3,36 +3,12 @@
 //! Must not depend on any package, as cargo checks each of them on every command.
 
 use std::env;
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::Command;
-
-/// Set to anything but an empty text: cargo is called every time, and contents of files are read
-/// whatever their state is.
-pub const ALWAYS: &str = "CORE_ALWAYS_CARGO";
 
 /// Variables that cargo sets for the programs it runs. With them, a nested call would rebuild every
 /// package whose build script reads them (ring's does), and its dependents.
 const GIVEN_BY_CARGO: [&str; 3] = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_"];
-
-/// Returns the state of the content of a file. Hard links to it may come and go.
-pub fn content(meta: &Metadata) -> String {
-    let (inode, size) = (meta.ino(), meta.size());
-    format!("{inode} {size} {}.{:09}", meta.mtime(), meta.mtime_nsec())
-}
-
-/// Returns the state of a file that may be absent: when it is equal, the file is the same. It has
-/// the time of the status, which nobody can set.
-pub fn state(meta: Option<&Metadata>) -> String {
-    meta.map_or_else(
-        || "absent".to_owned(),
-        |meta| {
-            let (seconds, nanoseconds) = (meta.ctime(), meta.ctime_nsec());
-            format!("{} {seconds}.{nanoseconds:09}", content(meta))
-        },
-    )
-}
 
 /// Gives a command the environment of the user's shell, without what cargo sets for us.
 pub fn forget_package(command: &mut Command) {

@@ -17,6 +17,8 @@ use std::process::{Command, ExitCode};
 
 use crate::build::Place;
 
+/// Set to anything but an empty text: cargo is called every time.
+const ALWAYS: &str = "CORE_ALWAYS_CARGO";
 /// As `cargo run` exits when the build fails.
 const BUILD_FAILED: u8 = 101;
 
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
 /// Starts `xtask`; returns only when that is impossible.
 fn launch() -> Result<ExitCode, String> {
     let place = Place::find()?;
-    let always = env::var_os(launcher::ALWAYS).is_some_and(|value| !value.is_empty());
+    let always = env::var_os(ALWAYS).is_some_and(|value| !value.is_empty());
     if !always && place.is_fresh() {
         // It may be gone since, because cargo replaces it: then cargo has the last word.
         _ = start(&place);

@@ -225,10 +225,7 @@ impl Context<'_> {
         let record = self.installed(wrapper.name, None, tell)?;
         Ok(record.filter(|record| {
             let build = record.build.as_ref();
-            build.is_some_and(|build| {
-                let states = self.store.inputs(wrapper.name);
-                freshness.is_fresh(wrapper.path, build, states)
-            })
+            build.is_some_and(|build| freshness.is_fresh(wrapper.path, build))
         }))
     }
 }

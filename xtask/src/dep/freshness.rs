@@ -1,8 +1,7 @@
 //! Whether a built binary still matches its sources, without a call of cargo.
 //!
 //! Owns the digest over all inputs of a wrapper: contents, not times, because a cache restores
-//! files with new times. Files are read once for all wrappers, and only when their states differ
-//! from those at which the digest was right: it is asked for on every `up`.
+//! files with new times. It runs on every `up`: files are read once for all wrappers.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
@@ -16,7 +15,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::place::Place;
 use super::record::Build;
-use super::states::{Inputs, States};
 use engine::base::digest::hex;
 use engine::plan::env::{Env, Origin};
 
@@ -61,7 +59,6 @@ pub(super) struct Freshness<'a> {
     /// Toolchain, profile and flags, by place; `None` when the toolchain is unknown.
     bases: RefCell<HashMap<PathBuf, Option<String>>>,
     files: RefCell<HashMap<String, Option<[u8; 32]>>>,
-    states: States<'a>,
 }
 
 /// The result of a build of a package.
@@ -90,30 +87,15 @@ impl<'a> Freshness<'a> {
                 .collect(),
             bases: RefCell::default(),
             files: RefCell::default(),
-            states: States::new(root, env),
         }
     }
 
-    /// Whether a build of the package at `path` still matches its inputs. `recorded` is the file of
-    /// the states at which it did.
-    pub(super) fn is_fresh(&self, path: &str, build: &Build, recorded: PathBuf) -> bool {
+    /// Whether a build of the package at `path` still matches its inputs.
+    pub(super) fn is_fresh(&self, path: &str, build: &Build) -> bool {
         let place = build.place.as_ref().map(|place| place.below(self.root));
-        let Some(digest) = build.digest.as_ref().filter(|_| build.path == path) else {
-            return false;
-        };
-        let Some(base) = self.base(place.as_ref()) else {
-            return false;
-        };
-        let known = format!("{digest}\n{base}");
-        let states = self.states.of(&known, &build.inputs, recorded);
-        if states.as_ref().is_some_and(Inputs::are_recorded) {
-            return true;
-        }
-        let is_fresh = self.digest(&build.inputs, &base) == *digest;
-        if let (Some(states), true) = (states, is_fresh) {
-            states.record();
-        }
-        is_fresh
+        build.path == path
+            && build.digest.is_some()
+            && build.digest == self.digest(&build.inputs, place.as_ref())
     }
 
     /// Returns toolchain, profile and flags of a build in a place. Our own place tells more about
@@ -138,10 +120,10 @@ impl<'a> Freshness<'a> {
         known.or_insert_with(base).clone()
     }
 
-    /// Returns the digest over inputs, and the toolchain, profile and flags.
-    fn digest(&self, inputs: &[String], base: &str) -> String {
+    /// Returns the digest over inputs; `None` when the toolchain is unknown.
+    fn digest(&self, inputs: &[String], place: Option<&Place>) -> Option<String> {
         let mut hasher = Sha256::new();
-        hasher.update(base);
+        hasher.update(self.base(place)?);
         let mut files = self.files.borrow_mut();
         for input in inputs {
             if !files.contains_key(input) {
@@ -158,7 +140,7 @@ impl<'a> Freshness<'a> {
                 _ => hasher.update([0]),
             }
         }
-        hex(&hasher.finalize())
+        Some(hex(&hasher.finalize()))
     }
 
     /// Returns what a binary was built from, after cargo built it.
@@ -183,8 +165,7 @@ impl<'a> Freshness<'a> {
         let digest = if changed {
             None
         } else {
-            let base = self.base(Some(place));
-            base.map(|base| self.digest(&inputs, &base))
+            self.digest(&inputs, Some(place))
         };
         Ok(Build {
             path: path.to_owned(),

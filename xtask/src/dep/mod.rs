@@ -25,7 +25,6 @@ mod record;
 mod report;
 mod resolve;
 mod shared;
-mod states;
 mod store;
 mod system;
 #[cfg(test)]

@@ -65,11 +65,6 @@ impl Store {
         self.dir.join(".records").join(format!("{name}.json"))
     }
 
-    /// Returns the file of the states of what a binary was built from.
-    pub(super) fn inputs(&self, name: &str) -> PathBuf {
-        self.dir.join(".records").join(format!("{name}.inputs"))
-    }
-
     /// Compares a file with its record; computes the digest only when its stamp differs, and then
     /// records the new stamp of the same content.
     pub(super) fn state(&self, name: &str) -> anyhow::Result<State> {
