@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 /// How long one answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
+/// The code of JetStream's error that a stream finds too few nodes.
+const NO_SUITABLE_PEERS: u64 = 10_005;
+
 /// How long a mirror may take to contain its origin's messages: nats-server retries an origin that
 /// it did not find after 10 s, then after 20, then after 30.
 pub(crate) const MIRRORED: Duration = Duration::from_mins(2);
@@ -97,13 +100,19 @@ impl Nats {
         refusal
     }
 
-    /// Sends a request of the JetStream API, which must succeed.
+    /// Sends a request of the JetStream API, which must succeed. Retries while the leader of a hub
+    /// has not yet heard of enough nodes: each is healthy before it has found the others.
     #[track_caller]
     pub(crate) fn api(&mut self, name: &str, body: &Value) -> Value {
-        let answer = self.request(&format!("$JS.API.{name}"), &body.to_string());
-        let answer: Value = serde_json::from_str(&answer).expect("JetStream answers in JSON");
-        assert!(answer["error"].is_null(), "{name}: {answer}");
-        answer
+        super::eventually("enough nodes of the hub", super::SOON, || {
+            let answer = self.request(&format!("$JS.API.{name}"), &body.to_string());
+            let answer: Value = serde_json::from_str(&answer).expect("JetStream answers in JSON");
+            if answer["error"]["err_code"] == NO_SUITABLE_PEERS {
+                return None;
+            }
+            assert!(answer["error"].is_null(), "{name}: {answer}");
+            Some(answer)
+        })
     }
 
     /// Creates a stream of the subject `NAME.>` whose messages are on disk.
