@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 /// How long one answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
+/// How long a hub may be silent before it is asked again.
+const SILENCE: Duration = Duration::from_secs(8);
+
 /// The code of JetStream's error that a stream finds too few nodes.
 const NO_SUITABLE_PEERS: u64 = 10_005;
 
@@ -80,12 +83,27 @@ impl Nats {
     }
 
     fn request_once(&mut self, subject: &str, payload: &str) -> Option<String> {
+        self.ask(subject, payload);
+        self.receive_unless_nobody().map(|(_, payload)| payload)
+    }
+
+    /// Sends a request, whose answer is to be received.
+    fn ask(&mut self, subject: &str, payload: &str) {
         self.inboxes += 1;
         let (inbox, id) = (format!("_INBOX.e2e.{}", self.inboxes), self.inboxes);
         let length = payload.len();
         self.send(&format!("SUB {inbox} {id}\r\nUNSUB {id} 1\r\n"));
         self.send(&format!("PUB {subject} {inbox} {length}\r\n{payload}\r\n"));
-        self.receive_unless_nobody().map(|(_, payload)| payload)
+    }
+
+    /// Whether anything arrives within a limit.
+    fn hears(&mut self, limit: Duration) -> bool {
+        let limited = self.stream.get_ref().set_read_timeout(Some(limit));
+        limited.expect("a limit can be set");
+        let heard = self.stream.fill_buf().is_ok();
+        let restored = self.stream.get_ref().set_read_timeout(Some(ANSWER_LIMIT));
+        restored.expect("a limit can be set");
+        heard
     }
 
     /// Publishes a message that the server must refuse; returns its error.
@@ -100,12 +118,18 @@ impl Nats {
         refusal
     }
 
-    /// Sends a request of the JetStream API, which must succeed. Retries while the leader of a hub
-    /// has not yet heard of enough nodes: each is healthy before it has found the others.
+    /// Sends a request of the JetStream API, which must succeed. A hub that has just started is
+    /// asked again: its leader may not yet have heard of enough nodes, as each is healthy before it
+    /// has found the others, or a request is lost while they elect another one.
     #[track_caller]
     pub(crate) fn api(&mut self, name: &str, body: &Value) -> Value {
-        super::eventually("enough nodes of the hub", super::SOON, || {
-            let answer = self.request(&format!("$JS.API.{name}"), &body.to_string());
+        let is_repeatable = !name.contains("DELETE");
+        super::eventually("an answer of JetStream", super::SOON, || {
+            self.ask(&format!("$JS.API.{name}"), &body.to_string());
+            if is_repeatable && !self.hears(SILENCE) {
+                return None;
+            }
+            let (_, answer) = self.receive_unless_nobody()?;
             let answer: Value = serde_json::from_str(&answer).expect("JetStream answers in JSON");
             if answer["error"]["err_code"] == NO_SUITABLE_PEERS {
                 return None;
