@@ -1,5 +1,6 @@
 //! The supervisor's pushes: every change of the state of every process.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -33,6 +34,10 @@ const PROCESSES_MAX: usize = 128;
 /// How often the supervisor's file is checked for further processes, where several websockets each
 /// name their own.
 const FILE_POLL: Duration = Duration::from_secs(1);
+
+/// How long the supervisor may take to follow its file: it is written first, and services may have
+/// to stop before it is read.
+const FOLLOW_LIMIT: Duration = Duration::from_mins(1);
 
 /// How long a runner may take to record the program that it starts; it takes some milliseconds.
 const RUNNER_LIMIT: Duration = Duration::from_secs(1);
@@ -83,8 +88,7 @@ impl Watch {
         let file = self.paths.compose_file();
         // Before the list: what is added in between is found by the file.
         let written = modified(&file);
-        let answer = http::get(&endpoint, PROCESSES, ANSWER_LIMIT).await?;
-        let names = names_in(&answer.body).context("cannot understand the supervisor's list")?;
+        let names = list(&endpoint).await?;
         if names.len() <= PROCESSES_MAX {
             return self.clone().watch(endpoint, PUSHES.to_owned()).await;
         }
@@ -95,10 +99,14 @@ impl Watch {
             connections.spawn(self.clone().watch(endpoint.clone(), path));
         }
         connections.spawn(async move {
-            while modified(&file)? == written {
+            loop {
                 tokio::time::sleep(FILE_POLL).await;
+                let is_followed = written.elapsed().is_ok_and(|age| age > FOLLOW_LIMIT);
+                let same_file = modified(&file)? == written;
+                if !same_file || (!is_followed && list(&endpoint).await? != names) {
+                    return Ok(());
+                }
             }
-            Ok(())
         });
         // The others end with the set.
         connections.join_next().await.unwrap_or(Ok(Ok(())))?
@@ -121,6 +129,13 @@ impl Watch {
         }
         Ok(())
     }
+}
+
+/// Returns the names of all processes, in order.
+async fn list(endpoint: &Endpoint) -> anyhow::Result<Vec<String>> {
+    let answer = http::get(endpoint, PROCESSES, ANSWER_LIMIT).await?;
+    let names = names_in(&answer.body).context("cannot understand the supervisor's list")?;
+    Ok(BTreeSet::from_iter(names).into_iter().collect())
 }
 
 /// Returns when a file was last written.
