@@ -13,10 +13,7 @@ use engine::checkout::applied::Applied;
 use engine::checkout::context::Ctx;
 use engine::operations::exports;
 use engine::plan::env::Env;
-use engine::plan::stack::Stack;
-
-/// The variable whose exporter is the front of the stack.
-const FRONT: &str = "CORE_URL";
+use engine::plan::stack::{FRONT, Stack};
 
 /// How long an opener may take to fail. One that keeps running is the browser itself.
 const OPENER_TIMEOUT: Duration = Duration::from_secs(2);

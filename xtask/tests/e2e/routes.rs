@@ -40,6 +40,14 @@ fn browsed(sandbox: &Sandbox, path: &str) -> http::Answer {
     http::request(caddy, "GET", path, &headers, "").unwrap()
 }
 
+/// Fails unless a page has all of these parts.
+#[track_caller]
+fn has_all(page: &http::Answer, parts: &[&str]) {
+    for part in parts {
+        assert!(page.body.contains(part), "{part}: {}", page.body);
+    }
+}
+
 #[test]
 fn services_are_reached_by_their_routes() {
     let mut sandbox = Sandbox::core();
@@ -204,13 +212,14 @@ fn a_service_that_is_down_has_a_page_and_recovers() {
     same("service", answer.json()["service"].as_str(), Some("web"));
     let shown = browsed(&sandbox, "/app/x");
     same("status for people", shown.status, 502);
-    for part in [
-        "web does not answer",
-        "cargo xtask status",
-        "cargo xtask logs web",
-    ] {
-        assert!(shown.body.contains(part), "{part}: {}", shown.body);
-    }
+    has_all(
+        &shown,
+        &[
+            "web does not answer",
+            "cargo xtask status",
+            "cargo xtask logs web",
+        ],
+    );
     sandbox.run("start web").succeeds();
     let web = sandbox.port("web.http");
     same("again", page(&sandbox, "/app/x"), format!("{web} /app/x"));
@@ -225,13 +234,14 @@ fn a_stack_without_a_page_shows_one() {
     let caddy = sandbox.port("caddy.http");
     let shown = browsed(&sandbox, "/");
     same("status", shown.status, 200);
-    for part in [
-        "href=\"/_/\"",
-        "href=\"/app\"",
-        "services/pocketbase/pb_public/index.html",
-    ] {
-        assert!(shown.body.contains(part), "{part}: {}", shown.body);
-    }
+    has_all(
+        &shown,
+        &[
+            "href=\"/_/\"",
+            "href=\"/app\"",
+            "services/pocketbase/pb_public/index.html",
+        ],
+    );
     same("for programs", http::get(caddy, "/").status, 404);
     same("elsewhere", browsed(&sandbox, "/nothing").status, 404);
     same("the icon", http::get(caddy, "/favicon.ico").status, 204);

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Process, Service, Value};
 
 /// The variable that the front exports.
-pub(super) const FRONT: &str = "CORE_URL";
+pub const FRONT: &str = "CORE_URL";
 
 /// A variable of another service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

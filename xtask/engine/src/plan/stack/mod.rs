@@ -33,6 +33,7 @@ pub use build::{build, with_nodes};
 pub use choice::{part, single, with_dependencies};
 pub use defaults::{CONTROLLER, INSTANCES, PROBE, RUN, SUPERVISED, TERM};
 pub use explain::{Entry, Provenance, explain};
+pub use inherit::FRONT;
 pub use model::{
     Log, MASK, Port, Process, Readiness, ReadinessCheck, RestartPolicy, Route, Shutdown, Stack,
     Value,

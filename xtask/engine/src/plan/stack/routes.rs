@@ -56,10 +56,18 @@ impl Routes {
 /// Resolves the routes of all enabled services, and finds those that cannot be.
 pub(super) fn resolve(services: &[Service], ports: &Ports, findings: &mut Vec<Finding>) -> Routes {
     let enabled: Vec<&Service> = services.iter().filter(|it| is_enabled(it)).collect();
-    let front = enabled.iter().copied().find(|service| is_front(service));
+    // Most stacks have no routes: then nothing needs to know the front.
+    let has_routes = |service: &&&Service| !service.document.manifest.routes.is_empty();
+    let routed: Vec<&Service> = enabled.iter().filter(has_routes).copied().collect();
+    let mut fronts = enabled.iter().filter(|service| is_front(service)).copied();
+    let front = if routed.is_empty() {
+        None
+    } else {
+        fronts.next()
+    };
     let mut routes = Routes::default();
     let mut seen: BTreeMap<(Option<&str>, &str), String> = BTreeMap::new();
-    for service in &enabled {
+    for service in routed {
         check_export(service, services, findings);
         for (index, declared) in service.document.manifest.routes.iter().enumerate() {
             let at = format!("routes[{index}].path");
@@ -137,7 +145,6 @@ fn check_export(service: &Service, services: &[Service], findings: &mut Vec<Find
     };
     let mut others = services.iter().filter(|other| other.name != service.name);
     if let Some(other) = others.find(|other| exports(other))
-        && !service.document.manifest.routes.is_empty()
         && !exports(service)
     {
         let message = format!(
